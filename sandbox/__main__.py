@@ -1,0 +1,145 @@
+"""`python -m sandbox`: open a world, serve it on loopback until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import functools
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sandbox import blobs, edge, seed
+from sandbox.app import Sandbox
+from sandbox.authority import Authority
+from sandbox.clock import Clock, timestamp
+from sandbox.world import World, WorldLocked, WorldTooNew
+
+CANNOT_START = 3
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="folder of this world; made when it is not there")
+    parser.add_argument("--port", type=int, default=5001, help="the plain port on loopback; 0 takes any free one")
+    parser.add_argument("--project", default="ml-workbook-lab", help="project id of a new world")
+    parser.add_argument("--region", default="us-central1", help="region that the learner starts with")
+    parser.add_argument("--clock", type=_moment, help="fix the clock, for example at 2026-11-02T09:00:00Z")
+    return parser.parse_args(argv)
+
+
+def _moment(text: str) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError("a time needs its zone, for example 2026-11-02T09:00:00Z")
+    return moment
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(1024)
+    return listener
+
+
+def _write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.touch(mode=mode)
+    part.write_text(text)
+    part.rename(path)
+
+
+def _admin_token(home: Path) -> str:
+    path = home / "admin-token"
+    if not path.exists():
+        _write_atomically(path, secrets.token_urlsafe(32))
+    return path.read_text().strip()
+
+
+async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any]) -> None:
+    config = uvicorn.Config(
+        sandbox,
+        http=HttpToolsProtocol,
+        ws="none",
+        lifespan="off",
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    http = functools.partial(HttpToolsProtocol, config, server.server_state, {})
+    door = await edge.listen(Authority(home / "ca"), http, 0)
+    about |= {
+        "pid": os.getpid(),
+        "port": listener.getsockname()[1],
+        "edge_port": door.sockets[0].getsockname()[1],
+        "started": timestamp(dt.datetime.now(dt.UTC)),
+    }
+    await server.startup(sockets=[listener])
+    _write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
+    print(f"ready http://localhost:{about['port']}", flush=True)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    (home / "sandbox.json").unlink(missing_ok=True)
+    door.close()
+    await server.shutdown(sockets=[listener])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a clean stop, 3 when it could not start.
+    """
+    asked = _arguments(argv)
+    home: Path = asked.home.resolve()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        world = World(home / "state", Clock(asked.clock))
+        listener = _listen(asked.port)
+    except (WorldLocked, WorldTooNew) as error:
+        print(f"The sandbox cannot start: {error}.", file=sys.stderr)
+        return CANNOT_START
+    except OSError as error:
+        print(
+            f"The sandbox cannot start on port {asked.port}: {error.strerror}. Choose another with --port.",
+            file=sys.stderr,
+        )
+        return CANNOT_START
+    blobs.sweep(world)
+    about = seed.prepare(world, home, asked.project, asked.region)
+    uvicorn_loop = asyncio.Runner(loop_factory=_loop)
+    with uvicorn_loop as runner:
+        runner.run(_serve(Sandbox(world, _admin_token(home)), listener, home, about))
+    world.close()
+    return 0
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The admin surface, `/_sandbox/`: what a lesson or a test asks of the sandbox itself.
+
+It has a token of its own (`admin-token` in the home folder), so no web page and no Google credential can drive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from sandbox import __version__, tokens
+from sandbox.clock import timestamp
+from sandbox.errors import ApiError, invalid, unimplemented
+
+if TYPE_CHECKING:
+    from sandbox.app import Sandbox
+
+
+async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
+    """Answer one admin call.
+
+    Raises:
+        ApiError: UNAUTHENTICATED without the admin token, INVALID_ARGUMENT for a body that does not fit.
+    """
+    if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {sandbox.admin_token}"):
+        raise ApiError(
+            "UNAUTHENTICATED", "The admin surface needs the token in the file admin-token of the home folder."
+        )
+    match request.method, path.removeprefix("/_sandbox/"):
+        case "GET", "status":
+            return JSONResponse({"status": "ready", "version": __version__, "time": timestamp(sandbox.world.now())})
+        case "GET", "requests":
+            number = request.query_params.get("since", "0")
+            if not number.isdigit():
+                raise invalid("since is the number of a request, for example ?since=12")
+            return JSONResponse({"requests": sandbox.requests.since(int(number))})
+        case "POST", "tokens:expire":
+            return JSONResponse({"expired": await asyncio.to_thread(tokens.expire_all, sandbox.world)})
+        case "POST", "clock:advance":
+            return JSONResponse(await _advance(sandbox, request))
+    raise unimplemented(f"{request.method} {path}")
+
+
+async def _advance(sandbox: Sandbox, request: Request) -> dict[str, Any]:
+    try:
+        delta = dt.timedelta(seconds=float(json.loads(await request.body())["seconds"]))
+        now = sandbox.world.clock.advance(delta)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise invalid('The body is {"seconds": N}, N not negative.') from None
+    await asyncio.to_thread(_keep_offset, sandbox)
+    return {"time": timestamp(now)}
+
+
+def _keep_offset(sandbox: Sandbox) -> None:
+    seconds = sandbox.world.clock.offset.total_seconds()
+    with sandbox.world.writing() as rows:
+        rows.execute("INSERT OR REPLACE INTO meta VALUES ('clock_offset', ?)", (str(seconds),))
+
+
+_FRONT = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Artifact Registry workbook sandbox</title>
+<style>:root{{color-scheme:light dark}}
+body{{font:1rem/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}}</style>
+<h1>The workbook's sandbox</h1>
+<p>A local Google Cloud, as far as the workbook goes. Nothing here leaves this machine, and nothing is billed.</p>
+<ul>
+<li>Docker pushes to <code>{host}/us-central1-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG</code>.</li>
+<li>Look in by hand: <code>http://{host}/artifactregistry.googleapis.com/v1/projects/PROJECT/locations</code>
+with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
+<li>A shell that talks to it: <code>eval "$(.venv/bin/workbook env)"</code>.</li>
+</ul></html>"""
+
+
+def front_page(sandbox: Sandbox, request: Request) -> Response:
+    """What a person sees who opens the plain port in a browser."""
+    port = request.url.port or 80
+    return HTMLResponse(_FRONT.format(host=f"localhost:{port}"))

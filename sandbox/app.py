@@ -1,0 +1,253 @@
+"""The one dispatch table: host name → API → method, behind both doors.
+
+edge   Host: artifactregistry.googleapis.com          /v1/projects/...
+port   Host: localhost:5001    /artifactregistry.googleapis.com/v1/projects/...
+port   Host: localhost:5001    /v2/us-central1-docker.pkg.dev/P/R/I/...      the registry, as docker finds it
+port   Host: localhost:5001    /_sandbox/...                                 the admin surface, with its own token
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from sandbox import access, admin, oci, projects, tokens
+from sandbox.authority import is_google
+from sandbox.clock import timestamp
+from sandbox.errors import (
+    ApiError,
+    Refusal,
+    invalid_token,
+    permission_denied,
+    service_disabled,
+    unauthenticated,
+    unimplemented,
+)
+from sandbox.google import APIS
+from sandbox.methods import Answer, Api, Call, Method
+from sandbox.requests import RequestLog
+from sandbox.world import World
+
+_BODY_LIMIT = 16 * 1024 * 1024  # bytes of an API request
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_REGISTRY_HOST = re.compile(
+    r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev|docker\.(?P<regional>[a-z0-9-]+)\.rep\.pkg\.dev"
+)
+
+# As recorded on Google (facts/artifact-registry.md 1.6).
+_HEADERS = {
+    "Server": "ESF",
+    "Vary": "Origin, X-Origin, Referer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-XSS-Protection": "0",
+}
+
+log = logging.getLogger("sandbox")
+
+
+class _Told:
+    """What the request log will say; filled in on the way."""
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.principal = "anonymous"
+        self.body = b""
+
+
+def registry_host(host: str) -> str | None:
+    """A registry host's canonical name, `us-central1-docker.pkg.dev`; also for `docker.us-central1.rep.pkg.dev`."""
+    match = _REGISTRY_HOST.fullmatch(host)
+    return f"{match['location'] or match['regional']}-docker.pkg.dev" if match else None
+
+
+class Sandbox:
+    """The ASGI application.
+
+    Args:
+        admin_token: what the admin surface asks for.
+    """
+
+    def __init__(self, world: World, admin_token: str) -> None:
+        self.world = world
+        self.admin_token = admin_token
+        self.requests = RequestLog()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the sandbox speaks HTTP, not {scope['type']}")
+        request = Request(scope, receive)
+        told = _Told()
+        started = time.perf_counter()
+        name, _, _ = request.headers.get("host", "").lower().partition(":")
+        door = "edge" if is_google(name) else "port"
+        host, path = (name, scope["path"]) if door == "edge" else self._split(scope["path"])
+        try:
+            if door == "port" and name not in _LOOPBACK:
+                response: Response = PlainTextResponse(
+                    f"The sandbox does not know the host {name[:100]!r}. Ask for localhost, or put a Google host name "
+                    "first in the path.\n",
+                    status_code=421,
+                )
+            else:
+                response = await self._answer(request, host, path, told)
+        except Refusal as refusal:
+            response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
+        except ClientDisconnect:
+            return
+        except Exception:
+            log.exception("%s %s%s failed", request.method, host, path)
+            error = ApiError(
+                "INTERNAL",
+                "Internal error encountered. The sandbox's log has the reason: `workbook status` says where.",
+            )
+            response = JSONResponse(error.body(), error.http_status)
+        if not path.startswith("/_sandbox/"):
+            kept = self.requests.add(
+                time=timestamp(self.world.now()),
+                door=door,
+                verb=request.method,
+                host=host,
+                path=path,
+                query=request.url.query,
+                status=response.status_code,
+                method=told.method,
+                principal=told.principal,
+                body=told.body,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+            )
+            log.info(
+                "%s %s %s%s %s %s", kept.status, kept.verb, kept.host, kept.path, kept.principal, kept.milliseconds
+            )
+        await response(scope, receive, send)
+
+    @staticmethod
+    def _split(path: str) -> tuple[str, str]:
+        """The plain port: a Google host name as the first part of the path, and the rest."""
+        first, _, rest = path.removeprefix("/").partition("/")
+        return (first, f"/{rest}") if is_google(first) else ("", path)
+
+    async def _answer(self, request: Request, host: str, path: str, told: _Told) -> Response:
+        if not host and path.startswith("/_sandbox/"):
+            return await admin.answer(self, request, path)
+        if not host and path == "/":
+            return admin.front_page(self, request)
+        if (address := self._registry(request, host, path)) is not None:
+            response: Response = await oci.serve(request, self.world, address)
+            return response
+        api = next((api for api in APIS if api.serves(host)), None)
+        if api is None:
+            what = f"{request.method} {host}{path}" if host else f"{request.method} {path}"
+            raise unimplemented(what)
+        return await self._call(request, api, host, path, told)
+
+    def _registry(self, request: Request, host: str, path: str) -> oci.Address | None:
+        """Where a registry request is meant to go, in any of the three forms; None when it is not one."""
+        origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
+        if not path.startswith("/v2"):
+            return None
+        if not host:
+            first, _, rest = path.removeprefix("/v2").lstrip("/").partition("/")
+            if canonical := registry_host(first):
+                return oci.Address(canonical, f"/v2/{rest}", origin, f"{first}/")
+            return oci.Address("", path, origin, "")
+        if canonical := registry_host(host):
+            base = origin if is_google(request.headers["host"].partition(":")[0].lower()) else f"{origin}/{host}"
+            return oci.Address(canonical, path, base, "")
+        return None
+
+    async def _call(self, request: Request, api: Api, host: str, path: str, told: _Told) -> Response:
+        found = api.find(request.method, path)
+        if found is None:
+            raise unimplemented(f"{request.method} {path} of {api.service}")
+        method, params = found
+        told.method = method.id
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > _BODY_LIMIT:
+                raise ApiError(
+                    "INVALID_ARGUMENT", "Request payload size exceeds the limit: 16777216 bytes.", http_status=413
+                )
+        if not method.open_to_all:
+            told.body = bytes(content)
+        answer = await asyncio.to_thread(self._run, request, api, method, host, params, bytes(content), told)
+        if isinstance(answer, Response):
+            return answer
+        return JSONResponse(dict(answer), headers=_HEADERS, media_type="application/json; charset=UTF-8")
+
+    def _run(
+        self, request: Request, api: Api, method: Method, host: str, params: dict[str, str], content: bytes, told: _Told
+    ) -> Answer:
+        """Authenticate, find the project, see that the API is enabled and the call is allowed, then make it."""
+        principal = self._principal(request, api, told)
+        if principal.anonymous and not method.open_to_all:
+            raise unauthenticated()
+        project = None
+        if "project" in params:
+            project = projects.find(self.world, params["project"])
+            if project is None:
+                raise (
+                    permission_denied(method.permissions[0], _full_name(api, method, params))
+                    if method.permissions
+                    else ApiError("PERMISSION_DENIED", f"Permission denied on resource project {params['project']}.")
+                )
+            params = {**params, "project": project.id}
+            if api.needs_enabling and not projects.is_enabled(self.world, project.id, api.service):
+                raise service_disabled(api.title, api.service, project.number)
+        self._check_quota_project(request, principal)
+        for permission in method.permissions:
+            decision = access.decide(self.world, principal.member, permission, method.resource.format(**params))
+            if not decision.allowed:
+                raise permission_denied(permission, _full_name(api, method, params))
+        return method.handle(Call(self.world, method, principal, host, params, request.query_params, content, project))
+
+    def _principal(self, request: Request, api: Api, told: _Told) -> tokens.Principal:
+        header = request.headers.get("authorization")
+        if header is None and (token := request.query_params.get("access_token")):
+            header = f"Bearer {token}"
+        try:
+            principal = tokens.authenticate(self.world, header, api.service)
+        except tokens.InvalidToken as reason:
+            log.info("refused a credential: %s", reason)
+            raise invalid_token() from None
+        told.principal = principal.email or "anonymous"
+        return principal
+
+    def _check_quota_project(self, request: Request, principal: tokens.Principal) -> None:
+        """A quota project named by the client needs serviceusage.services.use on it.
+
+        Source: https://cloud.google.com/docs/quotas/set-quota-project and the reason USER_PROJECT_DENIED.
+        """
+        named = request.headers.get("x-goog-user-project")
+        if not named:
+            return
+        project = projects.find(self.world, named)
+        permission = "serviceusage.services.use"
+        if (
+            project is None
+            or not access.decide(self.world, principal.member, permission, f"projects/{project.id}").allowed
+        ):
+            raise ApiError(
+                "PERMISSION_DENIED",
+                f"Caller does not have required permission to use project {named}. Grant the caller the "
+                f"roles/serviceusage.serviceUsageConsumer role, or a custom role with the {permission} permission.",
+                [
+                    {
+                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                        "reason": "USER_PROJECT_DENIED",
+                        "domain": "googleapis.com",
+                        "metadata": {"consumer": f"projects/{named}"},
+                    }
+                ],
+            )
+
+
+def _full_name(api: Api, method: Method, params: dict[str, str]) -> str:
+    return f"//{api.service}/{method.resource.format(**params)}"

@@ -1,0 +1,110 @@
+"""Blobs: files named by the digest of their content, and the uploads that become blobs.
+
+A blob's file is complete, synced and renamed into place before the row that names it is committed, so a blob that
+has a row is on disk, whole, even after a power cut. Files without a row are leftovers of a crash; `sweep` removes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.clock import timestamp
+from sandbox.errors import RegistryError
+from sandbox.world import World, sync_folder
+
+# OCI image-spec 1.1 descriptor.md "Digests": the two registered algorithms.
+DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
+
+
+def check_digest(digest: str) -> str:
+    """The digest itself.
+
+    Raises:
+        RegistryError: DIGEST_INVALID when it is not one of the two registered forms.
+    """
+    if not DIGEST.fullmatch(digest):
+        raise RegistryError("DIGEST_INVALID", f"Invalid digest {digest[:200]!r}: expected sha256:<64 hex> or sha512:<128 hex>")
+    return digest
+
+
+def blob_path(world: World, digest: str) -> Path:
+    """Where a blob's bytes are."""
+    algorithm, value = digest.split(":", 1)
+    return world.folder / "blobs" / algorithm / value[:2] / value
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """`sha256:…` of some bytes."""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def place(world: World, part: Path, digest: str) -> None:
+    """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread."""
+    target = blob_path(world, digest)
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(target.parent.parent)
+        sync_folder(world.folder / "blobs")
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.rename(target)
+    sync_folder(target.parent)
+
+
+def store(world: World, content: bytes, digest: str) -> None:
+    """Write a small blob (a manifest) whole. Blocking; call it from a thread."""
+    if blob_path(world, digest).exists():
+        return
+    part = world.folder / "uploads" / f"whole-{secrets.token_hex(16)}"
+    part.write_bytes(content)
+    place(world, part, digest)
+
+
+def record(rows: sqlite3.Connection, world: World, repository: str, digest: str, size: int) -> None:
+    """Make a placed blob known, and visible in a repository. Idempotent."""
+    now = timestamp(world.now())
+    rows.execute("INSERT OR IGNORE INTO blobs (digest, size, create_time) VALUES (?, ?, ?)", (digest, size, now))
+    rows.execute(
+        "INSERT OR IGNORE INTO repository_blobs (repository, digest, create_time) VALUES (?, ?, ?)",
+        (repository, digest, now),
+    )
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob that a repository holds; `size` in bytes."""
+
+    digest: str
+    size: int
+
+
+def find(rows: sqlite3.Connection, repository: str, digest: str) -> Blob | None:
+    """A blob, if the repository holds it."""
+    row = rows.execute(
+        "SELECT digest, size FROM repository_blobs JOIN blobs USING (digest) WHERE repository = ? AND digest = ?",
+        (repository, digest),
+    ).fetchone()
+    return Blob(row["digest"], row["size"]) if row else None
+
+
+def read(world: World, digest: str) -> bytes:
+    """The bytes of a small blob (a manifest or a config)."""
+    return blob_path(world, digest).read_bytes()
+
+
+def sweep(world: World) -> None:
+    """At start: forget uploads that a crash cut short, and blob files that no row names."""
+    with world.writing() as rows:
+        rows.execute("DELETE FROM uploads")
+        known = {row["digest"] for row in rows.execute("SELECT digest FROM blobs")}
+    for part in (world.folder / "uploads").iterdir():
+        part.unlink()
+    for file in (world.folder / "blobs").glob("*/*/*"):
+        if f"{file.parent.parent.name}:{file.name}" not in known:
+            file.unlink()

@@ -1,0 +1,63 @@
+"""The sandbox's time, as a value that can be fixed and moved.
+
+Uploads, ages and daily jobs follow this clock. Tokens, JWTs and TLS certificates do not: they follow the wall
+clock, because the clients that check them do.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+
+
+class Clock:
+    """Wall time plus what was travelled, or a fixed time that ticks one second at each mutation.
+
+    Args:
+        fixed: timezone-aware start of a fixed clock; None follows the wall clock.
+        offset: what was travelled before.
+    """
+
+    def __init__(self, fixed: dt.datetime | None = None, offset: dt.timedelta = dt.timedelta()) -> None:
+        if fixed is not None and fixed.tzinfo is None:
+            raise ValueError("a fixed clock needs a timezone, for example 2026-11-02T09:00:00Z")
+        self._fixed = fixed
+        self._offset = offset
+        self._lock = threading.Lock()
+
+    def now(self) -> dt.datetime:
+        """The sandbox's time, UTC, with microseconds."""
+        with self._lock:
+            base = self._fixed if self._fixed is not None else dt.datetime.now(dt.UTC)
+            return base + self._offset
+
+    def tick(self) -> None:
+        """Move a fixed clock by one second, so that "most recent" is never a tie. A running clock ignores it."""
+        with self._lock:
+            if self._fixed is not None:
+                self._fixed += dt.timedelta(seconds=1)
+
+    def advance(self, delta: dt.timedelta) -> dt.datetime:
+        """Travel forward.
+
+        Returns:
+            the time after the journey.
+
+        Raises:
+            ValueError: for a journey backwards; what has happened stays happened.
+        """
+        if delta < dt.timedelta():
+            raise ValueError("the clock only moves forward")
+        with self._lock:
+            self._offset += delta
+        return self.now()
+
+    @property
+    def offset(self) -> dt.timedelta:
+        """What was travelled so far."""
+        return self._offset
+
+
+def timestamp(moment: dt.datetime) -> str:
+    """RFC 3339 in UTC with microseconds and a Z, as Google's APIs write it: `2026-11-02T09:00:00.000000Z`."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

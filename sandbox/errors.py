@@ -1,0 +1,213 @@
+"""The two dialects in which the sandbox refuses: Google's API errors and the registry's (OCI) errors.
+
+    Refusal
+    ├── ApiError        {"error": {"code", "message", "status", "details"}}       google.rpc.Status as JSON
+    └── RegistryError   {"errors": [{"code", "message", "detail"}]}               OCI Distribution 1.1, "Error Codes"
+
+Every code is listed once, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# google.rpc.Code -> HTTP status, https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+HTTP_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+}
+
+# OCI Distribution 1.1 "Error Codes", and the three that Artifact Registry adds (facts/artifact-registry.md 3.1).
+REGISTRY_STATUS = {
+    "BLOB_UNKNOWN": 404,
+    "BLOB_UPLOAD_INVALID": 400,
+    "BLOB_UPLOAD_UNKNOWN": 404,
+    "DIGEST_INVALID": 400,
+    "MANIFEST_BLOB_UNKNOWN": 404,
+    "MANIFEST_INVALID": 400,
+    "MANIFEST_UNKNOWN": 404,
+    "NAME_INVALID": 400,
+    "NAME_UNKNOWN": 404,
+    "RANGE_INVALID": 416,
+    "SIZE_INVALID": 400,
+    "TAG_INVALID": 400,
+    "UNAUTHORIZED": 401,
+    "DENIED": 403,
+    "UNSUPPORTED": 405,
+    "TOOMANYREQUESTS": 429,
+    "GOOGLE_MANIFEST_DANGLING_TAG": 400,
+    "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE": 400,
+    "UNIMPLEMENTED": 501,
+}
+
+ENTITY_NOT_FOUND = "Requested entity was not found."
+
+
+class Refusal(Exception):
+    """Anything that the sandbox refuses; carries all that the answer needs."""
+
+    http_status: int
+    headers: Mapping[str, str]
+
+    def body(self) -> dict[str, Any]:
+        """The JSON answer."""
+        raise NotImplementedError
+
+
+class ApiError(Refusal):
+    """A refusal by a Google API.
+
+    Args:
+        status: a google.rpc.Code name, for example NOT_FOUND; decides the HTTP status.
+        message: Google's sentence.
+        details: google.rpc error details, each with its `@type`.
+        http_status: where Google's HTTP status is not the code's usual one.
+    """
+
+    def __init__(
+        self,
+        status: str,
+        message: str,
+        details: list[dict[str, Any]] | None = None,
+        *,
+        http_status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.details = details or []
+        self.http_status = http_status or HTTP_STATUS[status]
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
+        if self.details:
+            error["details"] = self.details
+        return {"error": error}
+
+
+class RegistryError(Refusal):
+    """A refusal by the registry.
+
+    Args:
+        code: a key of `REGISTRY_STATUS`; decides the HTTP status.
+        message: Artifact Registry's sentence, where it is known.
+        detail: what the specification allows beside it.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        detail: Any = None,
+        http_status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.http_status = http_status or REGISTRY_STATUS[code]
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.detail is not None:
+            error["detail"] = self.detail
+        return {"errors": [error]}
+
+
+def not_found(message: str = ENTITY_NOT_FOUND) -> ApiError:
+    """404 as recorded on Google (KCC's crud/_http.log, facts/artifact-registry.md 1.6)."""
+    return ApiError("NOT_FOUND", message)
+
+
+def invalid(message: str) -> ApiError:
+    """400 INVALID_ARGUMENT."""
+    return ApiError("INVALID_ARGUMENT", message)
+
+
+def unimplemented(what: str) -> ApiError:
+    """501: the sandbox does not do this, and says so."""
+    return ApiError("UNIMPLEMENTED", f"The workbook's sandbox does not do this: {what}.")
+
+
+def unauthenticated(message: str | None = None) -> ApiError:
+    """401 in the words of Google's API front end."""
+    return ApiError(
+        "UNAUTHENTICATED",
+        message
+        or "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or "
+        "other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+        headers={"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/"'},
+    )
+
+
+def invalid_token() -> ApiError:
+    """401 for a token that is unknown, expired, forged or meant for somebody else."""
+    error = unauthenticated(
+        "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
+        "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+    )
+    error.headers = {"WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'}
+    return error
+
+
+def permission_denied(permission: str, resource: str) -> ApiError:
+    """403 of a control plane (facts/artifact-registry.md 3.1, last rows).
+
+    Args:
+        permission: for example `artifactregistry.repositories.get`.
+        resource: full resource name, `//artifactregistry.googleapis.com/projects/...`.
+    """
+    return ApiError(
+        "PERMISSION_DENIED",
+        f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+        [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "IAM_PERMISSION_DENIED",
+                "domain": resource.removeprefix("//").split("/", 1)[0],
+                "metadata": {"permission": permission, "resource": resource.removeprefix("//").split("/", 1)[-1]},
+            }
+        ],
+    )
+
+
+def service_disabled(title: str, service: str, project_number: str) -> ApiError:
+    """403 of an API that is not enabled; the text makes gcloud offer to enable it.
+
+    gcloud matches it in `api_lib/util/api_enablement.py:API_ENABLEMENT_REGEX` (facts/gcloud.md 3).
+    """
+    url = f"https://console.developers.google.com/apis/api/{service}/overview?project={project_number}"
+    return ApiError(
+        "PERMISSION_DENIED",
+        f"{title} has not been used in project {project_number} before or it is disabled. Enable it by visiting {url} "
+        "then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems "
+        "and retry.",
+        [
+            {
+                "@type": "type.googleapis.com/google.rpc.Help",
+                "links": [{"description": "Google developers console API activation", "url": url}],
+            },
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "SERVICE_DISABLED",
+                "domain": "googleapis.com",
+                "metadata": {"service": service, "consumer": f"projects/{project_number}"},
+            },
+        ],
+    )

@@ -1,0 +1,91 @@
+"""Google's published message types as the sandbox's schema: JSON in, message, JSON out.
+
+A field or an enum that Google does not have cannot be misspelt here, and one that a caller misspells is refused in
+the words of Google's front end.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from sandbox.errors import invalid
+
+M = TypeVar("M", bound=Message)
+
+
+def _enum(value: Any, kind: EnumDescriptor, path: str) -> Any:
+    if isinstance(value, str):
+        wanted = value.upper()
+        for candidate in kind.values:
+            if candidate.name == wanted:
+                return candidate.name
+        if value.lstrip("-").isdigit():
+            return int(value)
+        raise invalid(f"Invalid value at '{path}' (type.googleapis.com/{kind.full_name}), \"{value}\"")
+    return value
+
+
+def _normal(value: Any, field: FieldDescriptor, path: str) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        if not isinstance(value, dict):
+            raise invalid(f"Invalid value at '{path}' (map), expected an object")
+        item = field.message_type.fields_by_name["value"]
+        # Google's front end counts map entries by place and calls them `value`.
+        return {key: _normal(entry, item, f"{path}[{place}].value") for place, (key, entry) in enumerate(value.items())}
+    if field.is_repeated:
+        if not isinstance(value, list):
+            raise invalid(f"Invalid value at '{path}' (list), expected an array")
+        return [_single(entry, field, f"{path}[{place}]") for place, entry in enumerate(value)]
+    return _single(value, field, path)
+
+
+def _single(value: Any, field: FieldDescriptor, path: str) -> Any:
+    if field.enum_type is not None:
+        return _enum(value, field.enum_type, path)
+    kind = field.message_type
+    if kind is not None and not kind.full_name.startswith("google.protobuf.") and isinstance(value, dict):
+        return _fields(value, kind, path)
+    return value
+
+
+def _fields(body: dict[str, Any], kind: Descriptor, path: str) -> dict[str, Any]:
+    names = {field.json_name: field for field in kind.fields} | {field.name: field for field in kind.fields}
+    result: dict[str, Any] = {}
+    for name, value in body.items():
+        field = names.get(name)
+        if field is None:
+            where = f" at '{path}'" if path else ""
+            raise invalid(f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot find field.')
+        if value is not None:
+            result[field.json_name] = _normal(value, field, f"{path}.{field.name}" if path else field.name)
+    return result
+
+
+def parse(kind: type[M], body: dict[str, Any], path: str = "") -> M:
+    """A message from a request body.
+
+    Enums are taken in any case and as numbers, durations in every spelling that gcloud sends, field names in both
+    spellings.
+
+    Args:
+        path: how the body is called in messages, for example `repository`.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for an unknown field or a value that does not fit.
+    """
+    message = kind()
+    try:
+        json_format.ParseDict(_fields(body, cast(Descriptor, kind.DESCRIPTOR), path), message)
+    except json_format.ParseError as error:
+        raise invalid(f"Invalid JSON payload received. {error}") from None
+    return message
+
+
+def render(message: Message) -> dict[str, Any]:
+    """A message as Google's JSON: lowerCamelCase, enums by name, 64-bit integers as strings, defaults left out."""
+    rendered: dict[str, Any] = json_format.MessageToDict(message)
+    return rendered

@@ -1,0 +1,10 @@
+"""The /v2 half of Artifact Registry: what docker, skopeo, containerd and oras speak.
+
+Specification: OCI Distribution 1.1, https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md; the token
+endpoint follows https://distribution.github.io/distribution/spec/auth/token/ and .../auth/oauth/.
+"""
+
+from sandbox.oci.address import Address
+from sandbox.oci.registry import serve
+
+__all__ = ["Address", "serve"]

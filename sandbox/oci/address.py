@@ -1,0 +1,135 @@
+"""Where a request goes: the way in, and the image that its path names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import QueryParams
+
+from sandbox.errors import RegistryError
+from sandbox.world import World
+
+MISSING_IMAGE = (
+    "Missing image name. Pushes should be of the form docker push HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
+)
+
+# OCI Distribution 1.1, "Pulling manifests": one component of <name>.
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_NAME_LIMIT = 255  # characters; the specification's remark on clients' limits
+
+# `us-central1-docker.pkg.dev`, and the regional endpoint `docker.us-central1.rep.pkg.dev`
+_HOST = re.compile(r"(?:(?P<location>[a-z0-9-]+)-docker|docker\.(?P<endpoint>[a-z0-9-]+)\.rep)\.pkg\.dev")
+
+
+@dataclass(frozen=True)
+class Address:
+    """The way in that a request took.
+
+    Attributes:
+        host: Google's name of the registry, `us-central1-docker.pkg.dev`; empty where the path names none.
+        path: the decoded path without the host: `/v2/P/R/I/manifests/T`.
+        base: what a Location and the realm start with, without a slash at the end: `http://localhost:5001`.
+        prefix: empty, or `us-central1-docker.pkg.dev/`: what stands before `P/R/I` in Locations and scopes.
+    """
+
+    host: str
+    path: str
+    base: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """What `<name>` in a path stands for.
+
+    Attributes:
+        host: Google's name of the registry.
+        package: with slashes, `team/nested`; empty when the name stops at the repository.
+    """
+
+    host: str
+    location: str
+    project: str
+    repository_id: str
+    package: str
+
+    @property
+    def repository(self) -> str:
+        """Resource name `projects/P/locations/L/repositories/R`."""
+        return f"projects/{self.project}/locations/{self.location}/repositories/{self.repository_id}"
+
+    @property
+    def path(self) -> str:
+        """`P/R/I`, as Google writes it."""
+        return "/".join(filter(None, (self.project, self.repository_id, self.package)))
+
+    @property
+    def key(self) -> str:
+        """`us-central1-docker.pkg.dev/P/R/I`: the same whichever way in."""
+        return f"{self.host}/{self.path}"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request that names an image.
+
+    Attributes:
+        service: the request's `host[:port]`.
+        reference: what follows in the path: a tag, a digest or an upload's id; may be empty.
+        content: the body, where a handler takes it whole.
+    """
+
+    world: World
+    address: Address
+    service: str
+    image: Image
+    method: str
+    headers: Mapping[str, str]
+    query: QueryParams
+    reference: str = ""
+    content: bytes = b""
+
+    def location(self, rest: str) -> str:
+        """An absolute Location that keeps the way in."""
+        return f"{self.address.base}/v2/{self.address.prefix}{self.image.path}/{rest}"
+
+
+def location_of(host: str) -> str | None:
+    """`us-central1` of `us-central1-docker.pkg.dev`; None for a host that is no Artifact Registry host."""
+    match = _HOST.fullmatch(host)
+    return (match["location"] or match["endpoint"]) if match else None
+
+
+def image_of(host: str, name: str) -> Image:
+    """The image behind `P/R/I` on a host; the package stays empty for `P/R`.
+
+    Raises:
+        RegistryError: NAME_INVALID for a host or a name that cannot be one of Artifact Registry's.
+    """
+    location = location_of(host)
+    if location is None:
+        # A sentence of the sandbox's own: on Google every host that answers is a registry's.
+        raise RegistryError(
+            "NAME_INVALID",
+            f"{host or 'The name'} does not start with an Artifact Registry host. Put it first, for example "
+            "localhost:5001/us-central1-docker.pkg.dev/PROJECT-ID/REPOSITORY/IMAGE",
+        )
+    parts = name.split("/")
+    if len(name) > _NAME_LIMIT or not all(_COMPONENT.fullmatch(part) for part in parts):
+        raise RegistryError("NAME_INVALID", f"Invalid image name {name[:200]!r}")
+    if len(parts) < 2:
+        raise RegistryError("NAME_INVALID", MISSING_IMAGE)
+    return Image(host, location, parts[0], parts[1], "/".join(parts[2:]))
+
+
+def split_host(address: Address, name: str) -> tuple[str, str]:
+    """Host and `P/R/I` of a name in a scope or in `from=`, which carries the host where the way in does.
+
+    On the plain port's `/v2/token` the address has no host, so the name brings it.
+    """
+    if address.host and not address.prefix:
+        return address.host, name
+    host, _, rest = name.partition("/")
+    return host, rest

@@ -1,0 +1,75 @@
+"""Who may do what: the decision at every operation, and the refusals in Artifact Registry's words.
+
+Texts: facts seen on the real service, collected in docs/fidelity.md; operation to permission:
+https://cloud.google.com/artifact-registry/docs/access-control
+"""
+
+from __future__ import annotations
+
+from sandbox import access, projects
+from sandbox.catalog import Repository, find_repository
+from sandbox.errors import RegistryError, service_disabled
+from sandbox.oci.address import Image
+from sandbox.tokens import Principal
+from sandbox.world import World
+
+SERVICE = "artifactregistry.googleapis.com"
+
+DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
+UPLOAD = "artifactregistry.repositories.uploadArtifacts"
+DELETE_ARTIFACTS = "artifactregistry.repositories.deleteArtifacts"
+DELETE_VERSION = "artifactregistry.versions.delete"
+CREATE_TAG = "artifactregistry.tags.create"
+UPDATE_TAG = "artifactregistry.tags.update"
+DELETE_TAG = "artifactregistry.tags.delete"
+
+# The actions of a token's scope and what each needs.
+ACTIONS = {"pull": DOWNLOAD, "push": UPLOAD, "delete": DELETE_ARTIFACTS}
+
+
+def denied(principal: Principal, permission: str, resource: str) -> RegistryError:
+    """403 as the registry words it, for a known caller and for an anonymous one."""
+    if principal.anonymous:
+        return RegistryError(
+            "DENIED",
+            f'Unauthenticated request. Unauthenticated requests do not have permission "{permission}" on resource '
+            f'"{resource}" (or it may not exist)',
+        )
+    return RegistryError("DENIED", f'Permission "{permission}" denied on resource "{resource}" (or it may not exist)')
+
+
+def may(world: World, principal: Principal, permission: str, image: Image) -> bool:
+    """Whether the caller has a permission on the image's repository; the repository need not exist."""
+    project = projects.find(world, image.project)
+    if project is None or project.id != image.project:
+        return False
+    return access.decide(world, principal.member, permission, image.repository).allowed
+
+
+def require(world: World, principal: Principal, permission: str, image: Image) -> None:
+    """Refuse unless the caller has the permission and the project has the API.
+
+    Raises:
+        RegistryError: DENIED.
+    """
+    project = projects.find(world, image.project)
+    if project is not None and not principal.anonymous and not projects.is_enabled(world, project.id, SERVICE):
+        # unverified: that the registry says it in the API's words
+        raise RegistryError("DENIED", service_disabled("Artifact Registry API", SERVICE, project.number).message)
+    if not may(world, principal, permission, image):
+        raise denied(principal, permission, image.repository)
+
+
+def enter(world: World, principal: Principal, image: Image, *permissions: str) -> Repository:
+    """The image's repository, for a caller that has every permission on it.
+
+    Raises:
+        RegistryError: DENIED; NAME_UNKNOWN when the caller has the rights and the repository is not there.
+    """
+    for permission in permissions:
+        require(world, principal, permission, image)
+    with world.reading() as rows:
+        repository = find_repository(rows, image.repository)
+    if repository is None or repository.message.get("format", "DOCKER") != "DOCKER":
+        raise RegistryError("NAME_UNKNOWN", f'Repository "{image.repository_id}" not found')
+    return repository

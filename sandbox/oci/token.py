@@ -1,0 +1,228 @@
+"""The registry's own tokens: the challenge, the token endpoint, and who a request comes from.
+
+https://distribution.github.io/distribution/spec/auth/token/ (GET, as docker, skopeo and crane ask) and .../auth/oauth/
+(POST, as containerd asks). A registry token is a signed list of what was granted; it never widens anybody's rights,
+since every operation asks IAM again.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import time
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import tokens
+from sandbox.errors import RegistryError
+from sandbox.oci.address import Address, Image, image_of, split_host
+from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
+from sandbox.tokens import ANONYMOUS, InvalidToken, Principal
+from sandbox.world import World, sync_folder
+
+LIFETIME = 3600  # seconds; unverified: Google's `expires_in`
+_PREFIX = "registry-"
+_SCOPE = re.compile(r"(?P<type>[a-z0-9]+)(?:\([a-z0-9]+\))?:(?P<name>\S+):(?P<actions>[a-z*]+(?:,[a-z*]+)*)")
+
+_keys: weakref.WeakKeyDictionary[World, bytes] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request comes from.
+
+    Attributes:
+        scopes: what a registry token grants, by `host/P/R/I`; None for a credential that is no registry token.
+    """
+
+    principal: Principal
+    scopes: Mapping[str, frozenset[str]] | None = None
+
+    def covers(self, image: Image, action: str) -> bool:
+        """Whether the credential reaches as far as an action on an image."""
+        return self.scopes is None or action in self.scopes.get(image.key, frozenset())
+
+
+def _key(world: World) -> bytes:
+    """The world's signing key, made at first need. 32 bytes in the state folder, 0600."""
+    if world not in _keys:
+        path = world.folder / "registry-key"
+        if not path.exists():
+            part = path.with_name(f"registry-key.{secrets.token_hex(8)}")
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(path)
+            sync_folder(world.folder)
+        _keys[world] = path.read_bytes()
+    return _keys[world]
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _sign(world: World, payload: str) -> str:
+    return _encode(hmac.digest(_key(world), payload.encode(), hashlib.sha256))
+
+
+def _seal(world: World, caller: Caller, audience: str) -> str:
+    claims = {
+        "sub": caller.principal.member,
+        "aud": audience,
+        "exp": int(time.time()) + LIFETIME,
+        "access": {key: sorted(actions) for key, actions in (caller.scopes or {}).items()},
+    }
+    payload = _encode(json.dumps(claims, separators=(",", ":")).encode())
+    return f"{_PREFIX}{payload}.{_sign(world, payload)}"
+
+
+def _open(world: World, token: str, audience: str) -> Caller:
+    payload, _, signature = token.removeprefix(_PREFIX).partition(".")
+    if not hmac.compare_digest(_sign(world, payload).encode(), signature.encode()):
+        raise InvalidToken("the registry token's signature is wrong")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    if claims["exp"] <= time.time():
+        raise InvalidToken("the registry token has expired")
+    if claims["aud"] != audience:
+        raise InvalidToken(f"the registry token is meant for {claims['aud']}")
+    return Caller(Principal(claims["sub"]), {key: frozenset(actions) for key, actions in claims["access"].items()})
+
+
+def challenge(address: Address, service: str, scope: str = "", error: str = "", message: str = "") -> RegistryError:
+    """401 with where to get a token: RFC 6750 section 3, as Artifact Registry sends it."""
+    parts = [f'realm="{address.base}/v2/token"', f'service="{service}"']
+    if scope:
+        parts.append(f'scope="{scope}"')
+    if error:
+        parts.append(f'error="{error}"')
+    # unverified: the body's text
+    return RegistryError(
+        "UNAUTHORIZED", message or "authentication required", headers={"WWW-Authenticate": f"Bearer {','.join(parts)}"}
+    )
+
+
+def is_sealed(authorization: str) -> bool:
+    """Whether a header carries a registry token: those are checked without a look at the database."""
+    return authorization.lower().startswith(f"bearer {_PREFIX}")
+
+
+def identify(world: World, address: Address, service: str, authorization: str, scope: str = "") -> Caller:
+    """Who shows this Authorization header to the registry.
+
+    Registry tokens, raw access tokens, self-signed JWTs and Basic credentials are taken.
+
+    Raises:
+        RegistryError: UNAUTHORIZED with a challenge, when there is no credential or it is not valid.
+    """
+    if not authorization:
+        raise challenge(address, service, scope)
+    try:
+        if is_sealed(authorization):
+            return _open(world, authorization.split(None, 1)[1].strip(), service)
+        return Caller(tokens.authenticate(world, authorization, address.host, basic=True))
+    except InvalidToken as error:
+        raise challenge(address, service, scope, "invalid_token", f"Authentication failed: {error}") from None
+
+
+def _grant(world: World, principal: Principal, image: Image, actions: set[str]) -> frozenset[str]:
+    """What of the asked actions the caller gets.
+
+    Raises:
+        RegistryError: DENIED in Google's words for the first that it does not.
+    """
+    if "*" in actions:
+        allowed = frozenset(action for action, permission in ACTIONS.items() if may(world, principal, permission, image))
+        if not allowed:
+            raise denied(principal, DOWNLOAD, image.repository)
+        return allowed
+    for action in ("push", "pull", "delete"):
+        if action in actions:
+            require(world, principal, ACTIONS[action], image)
+    return frozenset(actions & set(ACTIONS))
+
+
+def _granted(world: World, address: Address, principal: Principal, asked: Iterable[str]) -> dict[str, frozenset[str]]:
+    granted: dict[str, frozenset[str]] = {}
+    refusal: RegistryError | None = None
+    for scope in asked:
+        match = _SCOPE.fullmatch(scope)
+        if match is None:
+            raise RegistryError("NAME_INVALID", f"Invalid scope {scope[:200]!r}: expected repository:NAME:ACTION,ACTION")
+        if match["type"] != "repository":
+            continue
+        image = image_of(*split_host(address, match["name"]))
+        actions = set(match["actions"].split(","))
+        try:
+            granted[image.key] = granted.get(image.key, frozenset()) | _grant(world, principal, image, actions)
+        except RegistryError as error:
+            # docker asks to pull from every place that a layer may be mounted from, beside the push itself: one such
+            # place that the caller cannot read must not fail the push. unverified: Google's rule
+            if "push" in actions:
+                raise
+            refusal = refusal or error
+    if refusal is not None and not granted:
+        raise refusal
+    return granted
+
+
+def issue(world: World, address: Address, service: str, authorization: str, asked: Iterable[str]) -> dict[str, Any]:
+    """Answer the token endpoint; without scopes it only authenticates, which is all that `docker login` asks.
+
+    Args:
+        asked: scopes as they came, `repository:P/R/I:push,pull`, several in one value parted by spaces.
+
+    Returns:
+        the answer of the token specification: token, access_token, expires_in (seconds), issued_at.
+
+    Raises:
+        RegistryError: UNAUTHORIZED for invalid credentials, DENIED when IAM refuses a scope.
+    """
+    scopes = [scope for value in asked for scope in value.split()]
+    try:
+        # On the plain port only a scope names the host that a self-signed JWT must be meant for.
+        named = [match["name"].partition("/")[0] for scope in scopes if (match := _SCOPE.fullmatch(scope))]
+        host = address.host or next(iter(named), "")
+        principal = tokens.authenticate(world, authorization, host, basic=True) if authorization else ANONYMOUS
+    except InvalidToken as error:
+        # unverified: status and text
+        raise RegistryError("UNAUTHORIZED", f"Authentication failed: {error}") from None
+    caller = Caller(principal, _granted(world, address, principal, scopes))
+    sealed = _seal(world, caller, service)
+    return {
+        "token": sealed,
+        "access_token": sealed,
+        "expires_in": LIFETIME,
+        "issued_at": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def exchange(world: World, address: Address, service: str, form: Mapping[str, str]) -> dict[str, Any]:
+    """Answer the token endpoint's OAuth 2 form: grant_type=password with the registry's user names.
+
+    Raises:
+        RegistryError: UNSUPPORTED for another grant; else as `issue`.
+    """
+    grant = form.get("grant_type", "")
+    if grant != "password":
+        # unverified: text
+        raise RegistryError(
+            "UNSUPPORTED",
+            f"Unsupported grant_type {grant[:80]!r}: this registry gives no refresh tokens, use grant_type=password",
+            http_status=400,
+        )
+    pair = f"{form.get('username', '')}:{form.get('password', '')}"
+    authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    answer = issue(world, address, service, authorization, [form.get("scope", "")])
+    return {**answer, "scope": form.get("scope", "")}
+
+

@@ -1,0 +1,178 @@
+"""Uploads in progress: bytes that are hashed and written as they come, until a digest makes them a blob.
+
+Uploads live in memory and in one file each. A restart forgets them (`sandbox.blobs.sweep`), so a push that was cut
+short leaves nothing that anybody can see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox.blobs import place
+from sandbox.errors import RegistryError
+from sandbox.world import World
+
+BATCH = 1 << 20  # bytes handed to a thread at once
+REQUEST_LIMIT = 9_900_000_000  # bytes; "9.9 GB per request", https://cloud.google.com/artifact-registry/quotas
+IDLE_SECONDS = 3600.0  # after which an upload that nobody touched is forgotten
+
+# Threads of their own, so that hashing and syncing never keep a lookup waiting for a thread.
+_WORKERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="upload")
+
+
+@dataclass
+class Upload:
+    """One upload.
+
+    Attributes:
+        repository: resource name.
+        size: bytes received.
+        busy: whether a request is writing.
+        touched: seconds, monotonic.
+    """
+
+    id: str
+    repository: str
+    part: Path
+    algorithm: str
+    hasher: Any
+    size: int = 0
+    busy: bool = False
+    touched: float = field(default_factory=time.monotonic)
+
+
+_uploads: weakref.WeakKeyDictionary[World, dict[str, Upload]] = weakref.WeakKeyDictionary()
+
+
+def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
+    """Start an upload, and forget those that were left alone for an hour."""
+    open_now = _uploads.setdefault(world, {})
+    deadline = time.monotonic() - IDLE_SECONDS
+    for old in [upload for upload in open_now.values() if not upload.busy and upload.touched < deadline]:
+        discard(world, old)
+    name = secrets.token_hex(16)
+    upload = Upload(name, repository, world.folder / "uploads" / name, algorithm, hashlib.new(algorithm))
+    upload.part.touch(exist_ok=False)
+    open_now[name] = upload
+    return upload
+
+
+def find(world: World, repository: str, name: str) -> Upload:
+    """An upload of a repository by its id.
+
+    Raises:
+        RegistryError: BLOB_UPLOAD_UNKNOWN.
+    """
+    upload = _uploads.get(world, {}).get(name)
+    if upload is None or upload.repository != repository:
+        raise RegistryError("BLOB_UPLOAD_UNKNOWN", "The upload is unknown: it was finished, cancelled or left alone")
+    return upload
+
+
+def discard(world: World, upload: Upload) -> None:
+    """Forget an upload and its bytes."""
+    _uploads.get(world, {}).pop(upload.id, None)
+    upload.part.unlink(missing_ok=True)
+
+
+def too_large(limit: int) -> RegistryError:
+    """413 for a body over a limit; the connection closes, since the rest of the body is not wanted."""
+    # unverified: code and text
+    return RegistryError(
+        "SIZE_INVALID",
+        f"The request is larger than {limit} bytes, the most that one request may carry",
+        http_status=413,
+        headers={"Connection": "close"},
+    )
+
+
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Run something that hashes, writes or syncs, off the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(_WORKERS, function, *args)
+
+
+async def batches(chunks: AsyncIterator[bytes], write: Callable[[Sequence[bytes]], None], limit: int) -> int:
+    """Hand a body to `write` in batches, one in flight while the next arrives. Returns the bytes received.
+
+    Raises:
+        RegistryError: SIZE_INVALID (413) as soon as more than `limit` bytes have come.
+    """
+    loop = asyncio.get_running_loop()
+    total = gathered = 0
+    batch: list[bytes] = []
+    flight: asyncio.Future[None] | None = None
+    try:
+        async for chunk in chunks:
+            total += len(chunk)
+            gathered += len(chunk)
+            if total > limit:
+                raise too_large(limit)
+            batch.append(chunk)
+            if gathered >= BATCH:
+                if flight is not None:
+                    await flight
+                flight = loop.run_in_executor(_WORKERS, write, batch)
+                batch, gathered = [], 0
+    finally:
+        # Whatever happens, no thread may still be writing when the caller goes on.
+        if flight is not None:
+            await flight
+    if batch:
+        await loop.run_in_executor(_WORKERS, write, batch)
+    return total
+
+
+async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQUEST_LIMIT) -> int:
+    """Append a body to an upload. Returns the bytes received.
+
+    Raises:
+        RegistryError: SIZE_INVALID (413); BLOB_UPLOAD_INVALID (409) while another request is writing to it.
+    """
+    if upload.busy:
+        raise RegistryError("BLOB_UPLOAD_INVALID", "Another request is writing to this upload", http_status=409)
+    upload.busy = True
+    try:
+        with upload.part.open("ab") as file:
+
+            def write(parts: Sequence[bytes]) -> None:
+                for part in parts:
+                    upload.hasher.update(part)
+                file.writelines(parts)
+                upload.size += sum(map(len, parts))
+
+            received = await batches(chunks, write, limit)
+            await in_thread(file.flush)
+        return received
+    finally:
+        upload.busy = False
+        upload.touched = time.monotonic()
+
+
+def _digest(upload: Upload, algorithm: str) -> str:
+    if algorithm == upload.algorithm:
+        return f"{algorithm}:{upload.hasher.hexdigest()}"
+    with upload.part.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def finish(world: World, upload: Upload, digest: str) -> None:
+    """Put an upload's bytes in their digest's place, synced. Blocking; its row is for the caller to write.
+
+    Raises:
+        RegistryError: DIGEST_INVALID when the bytes have another digest; the upload is gone then.
+    """
+    try:
+        if (found := _digest(upload, digest.split(":", 1)[0])) != digest:
+            raise RegistryError("DIGEST_INVALID", f"The content's digest is {found}, not {digest}")
+        place(world, upload.part, digest)
+    finally:
+        discard(world, upload)

@@ -1,0 +1,59 @@
+"""A new world's first rows: one project, one billing account, and the learner.
+
+Who the learner is, is written down here and nowhere else: one service account with a key, owner of the project. On
+Google the learner is a person; a person's login needs a browser, so the sandbox stands a service account in.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sandbox import access, keys, projects
+from sandbox.world import World
+
+BILLING_ACCOUNT = "billingAccounts/01SAND-B0XB0X-000001"
+LEARNER = "learner"
+
+
+def prepare(world: World, home: Path, project_id: str, region: str) -> dict[str, Any]:
+    """Fill an empty world; leave a filled one as it is.
+
+    Returns:
+        what `sandbox.json` says of the world: project_id, project_number, region, learner, billing_account.
+    """
+    with world.reading() as rows:
+        found = rows.execute("SELECT value FROM meta WHERE key = 'about'").fetchone()
+        offset = rows.execute("SELECT value FROM meta WHERE key = 'clock_offset'").fetchone()
+    if offset:
+        world.clock.advance(dt.timedelta(seconds=float(offset["value"])))
+    if found:
+        about: dict[str, Any] = json.loads(found["value"])
+        return about
+    with world.writing() as rows:
+        projects.create(rows, world, project_id, "Artifact Registry workbook", {})
+        rows.execute("UPDATE projects SET billing_account = ? WHERE id = ?", (BILLING_ACCOUNT, project_id))
+        learner = projects.add_service_account(rows, world, project_id, LEARNER, "The learner")
+        _write_key(rows, world, home, project_id, learner)
+        number = rows.execute("SELECT number FROM projects WHERE id = ?", (project_id,)).fetchone()["number"]
+        access.grant(rows, world, f"projects/{project_id}", "roles/owner", f"serviceAccount:{learner}")
+        about = {
+            "project_id": project_id,
+            "project_number": number,
+            "region": region,
+            "learner": learner,
+            "billing_account": BILLING_ACCOUNT.removeprefix("billingAccounts/"),
+        }
+        rows.execute("INSERT INTO meta VALUES ('about', ?)", (json.dumps(about),))
+    return about
+
+
+def _write_key(rows: sqlite3.Connection, world: World, home: Path, project_id: str, email: str) -> None:
+    content = keys.create(rows, world, project_id, email, os.urandom(20).hex())
+    handle = os.open(home / "learner-key.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(content, file, indent=2)
