@@ -7,6 +7,7 @@ A resource is a Google resource name without host: `projects/P`, `projects/P/loc
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -58,9 +59,11 @@ def canonical(rows: sqlite3.Connection, resource: str) -> str:
     if len(parts) < 4 or parts[0] != "projects" or parts[2] != "serviceAccounts":
         return resource
     row = rows.execute(
-        "SELECT project, email FROM service_accounts WHERE email = ? OR unique_id = ?", (parts[3], parts[3])
+        "SELECT project, email, number FROM service_accounts JOIN projects ON projects.id = project"
+        " WHERE email = ? OR unique_id = ?",
+        (parts[3], parts[3]),
     ).fetchone()
-    if row is None or parts[1] not in ("-", row["project"]):
+    if row is None or parts[1] not in ("-", row["project"], row["number"]):
         return resource
     return "/".join(["projects", row["project"], "serviceAccounts", row["email"], *parts[4:]])
 
@@ -100,25 +103,27 @@ def set_policy(world: World, resource: str, policy: Mapping[str, Any]) -> dict[s
         raise invalid(f"Policy version {parsed.version} is not valid. Use 1, or 3 for a policy with conditions.")
     if parsed.audit_configs:
         raise unimplemented("audit configurations in a policy")
+    given_etag = _etag_bytes(policy.get("etag"))
     with world.writing() as rows:
         resource = canonical(rows, resource)
         before, etag = _stored(rows, resource)
-        if parsed.etag and base64.b64encode(parsed.etag).decode() != etag:
+        if given_etag and given_etag != base64.b64decode(etag):
             raise ApiError(
                 "ABORTED",
                 "There were concurrent policy changes. Please retry the whole read-modify-write with exponential "
                 "backoff.",
             )
         merged: dict[str, set[str]] = {}
-        for binding in parsed.bindings:
-            if binding.HasField("condition"):
+        for binding, given in zip(parsed.bindings, policy.get("bindings") or (), strict=True):
+            if given.get("condition") is not None:
                 raise invalid(
                     f"The workbook's sandbox knows no conditions: remove the condition from the binding of "
                     f"{binding.role}, or grant the role on a smaller resource instead."
                 )
             _check_role(rows, resource, binding.role)
             kept = {member for entry in before.get("bindings", []) for member in entry["members"]}
-            merged.setdefault(binding.role, set()).update(_check_member(rows, resource, m, kept) for m in binding.members)
+            named = {_check_member(rows, resource, member, kept) for member in binding.members}
+            merged.setdefault(binding.role, set()).update(named)
         if sum(map(len, merged.values())) > MAX_MEMBERS:
             raise invalid(f"The policy names more than {MAX_MEMBERS} principals.")
         _check_owner(resource, before, merged)
@@ -135,7 +140,7 @@ def grant(rows: sqlite3.Connection, world: World, resource: str, role: str, memb
 
 
 def forget(rows: sqlite3.Connection, resource: str) -> None:
-    """Remove the policies of a resource that was deleted, and of all that was in it: a new one must not inherit them."""
+    """Remove the policies of a resource that was deleted, and of all that was in it: a new one starts without."""
     prefix = f"{resource}/"
     rows.execute(
         "DELETE FROM policies WHERE resource = ? OR substr(resource, 1, ?) = ?", (resource, len(prefix), prefix)
@@ -163,14 +168,22 @@ def _stored(rows: sqlite3.Connection, resource: str) -> tuple[dict[str, Any], st
 def _store(rows: sqlite3.Connection, world: World, resource: str, bindings: Mapping[str, Iterable[str]]) -> None:
     _, before = _stored(rows, resource)
     body = {
-        "bindings": [
-            {"role": role, "members": sorted(named)} for role, named in sorted(bindings.items()) if set(named)
-        ]
+        "bindings": [{"role": role, "members": sorted(named)} for role, named in sorted(bindings.items()) if set(named)]
     }
     rows.execute(
         "INSERT OR REPLACE INTO policies (resource, policy, etag) VALUES (?, ?, ?)",
         (resource, json.dumps(body), _next_etag(world, before)),
     )
+
+
+def _etag_bytes(text: Any) -> bytes:
+    # Protobuf's own JSON reader drops what is no base64, and an etag that vanishes protects nobody.
+    if not text:
+        return b""
+    try:
+        return base64.b64decode(str(text).translate({45: "+", 95: "/"}) + "=" * (-len(str(text)) % 4), validate=True)
+    except binascii.Error:
+        raise invalid(f"Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed for \"{text}\"") from None
 
 
 def _next_etag(world: World, before: str) -> str:
@@ -202,8 +215,11 @@ def _check_role(rows: sqlite3.Connection, resource: str, role: str) -> None:
         return
     raise invalid(
         f"Role {role} is not supported for this resource."
-        + (" The workbook's sandbox knows the roles that `gcloud iam roles list` shows."
-           if role.startswith("roles/") else "")
+        + (
+            " The workbook's sandbox knows the roles that `gcloud iam roles list` shows."
+            if role.startswith("roles/")
+            else ""
+        )
     )
 
 

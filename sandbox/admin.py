@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from sandbox import __version__, tokens
+from sandbox import __version__, cleanup, tokens
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, unimplemented
 
 if TYPE_CHECKING:
     from sandbox.app import Sandbox
+
+_END_OF_TIME = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
 
 async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
@@ -50,17 +52,21 @@ async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
 async def _advance(sandbox: Sandbox, request: Request) -> dict[str, Any]:
     try:
         delta = dt.timedelta(seconds=float(json.loads(await request.body())["seconds"]))
-        now = sandbox.world.clock.advance(delta)
+        if delta < dt.timedelta() or sandbox.world.now() + delta > _END_OF_TIME:
+            raise ValueError(delta)
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise invalid('The body is {"seconds": N}, N not negative.') from None
-    await asyncio.to_thread(_keep_offset, sandbox)
-    return {"time": timestamp(now)}
+        raise invalid('The body is {"seconds": N}, N not negative and before the year 2100.') from None
+    runs = await asyncio.to_thread(cleanup.travel, sandbox.world, delta)
+    return {"time": timestamp(sandbox.world.now()), "cleanups": [_told(run) for run in runs]}
 
 
-def _keep_offset(sandbox: Sandbox) -> None:
-    seconds = sandbox.world.clock.offset.total_seconds()
-    with sandbox.world.writing() as rows:
-        rows.execute("INSERT OR REPLACE INTO meta VALUES ('clock_offset', ?)", (str(seconds),))
+def _told(run: cleanup.Run) -> dict[str, Any]:
+    return {
+        "time": timestamp(run.time),
+        "repository": run.repository,
+        "dryRun": run.dry_run,
+        "versions": [f"{version.package}@{version.name}" for version in run.versions],
+    }
 
 
 _FRONT = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

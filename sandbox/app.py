@@ -190,7 +190,7 @@ class Sandbox:
         if principal.anonymous and not method.open_to_all:
             raise unauthenticated()
         project = None
-        if "project" in params:
+        if params.get("project", "-") != "-":
             project = projects.find(self.world, params["project"])
             if project is None:
                 raise (

@@ -6,6 +6,7 @@ has a row is on disk, whole, even after a power cut. Files without a row are lef
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import re
@@ -21,6 +22,8 @@ from sandbox.world import World, sync_folder
 # OCI image-spec 1.1 descriptor.md "Digests": the two registered algorithms.
 DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
+GRACE = dt.timedelta(days=1)  # how long a blob that no version needs is kept for a push that may still name it
+
 
 def check_digest(digest: str) -> str:
     """The digest itself.
@@ -29,7 +32,8 @@ def check_digest(digest: str) -> str:
         RegistryError: DIGEST_INVALID when it is not one of the two registered forms.
     """
     if not DIGEST.fullmatch(digest):
-        raise RegistryError("DIGEST_INVALID", f"Invalid digest {digest[:200]!r}: expected sha256:<64 hex> or sha512:<128 hex>")
+        expected = "sha256:<64 hex> or sha512:<128 hex>"
+        raise RegistryError("DIGEST_INVALID", f"Invalid digest {digest[:200]!r}: expected {expected}")
     return digest
 
 
@@ -47,6 +51,11 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 def place(world: World, part: Path, digest: str) -> None:
     """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread."""
     target = blob_path(world, digest)
+    if target.exists():
+        # The same bytes, synced before they were renamed; only the renaming may not be on disk yet.
+        part.unlink()
+        sync_folder(target.parent)
+        return
     if not target.parent.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
@@ -59,8 +68,6 @@ def place(world: World, part: Path, digest: str) -> None:
 
 def store(world: World, content: bytes, digest: str) -> None:
     """Write a small blob (a manifest) whole. Blocking; call it from a thread."""
-    if blob_path(world, digest).exists():
-        return
     part = world.folder / "uploads" / f"whole-{secrets.token_hex(16)}"
     part.write_bytes(content)
     place(world, part, digest)
@@ -74,6 +81,21 @@ def record(rows: sqlite3.Connection, world: World, repository: str, digest: str,
         "INSERT OR IGNORE INTO repository_blobs (repository, digest, create_time) VALUES (?, ?, ?)",
         (repository, digest, now),
     )
+
+
+def in_use(rows: sqlite3.Connection, repository: str, digest: str) -> bool:
+    """Whether a version in the repository is, or refers to, this blob."""
+    found = rows.execute(
+        "SELECT EXISTS (SELECT 1 FROM version_blobs WHERE blob = ? AND repository = ?)"
+        " OR EXISTS (SELECT 1 FROM versions WHERE repository = ? AND digest = ?)",
+        (digest, repository, repository, digest),
+    ).fetchone()
+    return bool(found[0])
+
+
+def forget(rows: sqlite3.Connection, repository: str, digest: str) -> None:
+    """Take a blob out of a repository; its file goes at the next start, when no repository has it."""
+    rows.execute("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", (repository, digest))
 
 
 @dataclass(frozen=True)
@@ -98,10 +120,25 @@ def read(world: World, digest: str) -> bytes:
     return blob_path(world, digest).read_bytes()
 
 
+def collect(rows: sqlite3.Connection, before: str) -> None:
+    """Forget blobs that no version needs and that came before a moment (RFC 3339).
+
+    Only for a time when nothing is being pushed: a push relies on the blobs that it found.
+    """
+    rows.execute(
+        "DELETE FROM repository_blobs AS kept WHERE create_time < ?"
+        " AND NOT EXISTS (SELECT 1 FROM version_blobs WHERE blob = kept.digest AND repository = kept.repository)"
+        " AND digest NOT IN (SELECT digest FROM versions WHERE repository = kept.repository)",
+        (before,),
+    )
+    rows.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM repository_blobs)")
+
+
 def sweep(world: World) -> None:
-    """At start: forget uploads that a crash cut short, and blob files that no row names."""
+    """At start: forget uploads that a crash cut short, blobs unused for a day, and blob files that no row names."""
     with world.writing() as rows:
         rows.execute("DELETE FROM uploads")
+        collect(rows, timestamp(world.now() - GRACE))
         known = {row["digest"] for row in rows.execute("SELECT digest FROM blobs")}
     for part in (world.folder / "uploads").iterdir():
         part.unlink()

@@ -120,11 +120,13 @@ def find_version(rows: sqlite3.Connection, repository: str, package: str, digest
 
 def versions(rows: sqlite3.Connection, repository: str, package: str | None = None) -> list[Version]:
     """Every version of a package, or of a whole repository, by package and digest."""
-    where, values = "repository = ?", [repository]
-    if package is not None:
-        where, values = where + " AND package = ?", [*values, package]
-    found = rows.execute(f"SELECT * FROM versions WHERE {where} ORDER BY package, digest", values).fetchall()
-    return [_version(rows, row) for row in found]
+    if package is None:
+        found = rows.execute("SELECT * FROM versions WHERE repository = ? ORDER BY package, digest", (repository,))
+    else:
+        found = rows.execute(
+            "SELECT * FROM versions WHERE repository = ? AND package = ? ORDER BY digest", (repository, package)
+        )
+    return [_version(rows, row) for row in found.fetchall()]
 
 
 def find_tag(rows: sqlite3.Connection, repository: str, package: str, tag: str) -> str | None:
@@ -185,7 +187,9 @@ def put_version(
     return True
 
 
-def set_tag(rows: sqlite3.Connection, world: World, repository: Repository, package: str, tag: str, digest: str) -> None:
+def set_tag(
+    rows: sqlite3.Connection, world: World, repository: Repository, package: str, tag: str, digest: str
+) -> None:
     """Point a tag at a version of the package.
 
     Raises:
@@ -199,7 +203,8 @@ def set_tag(rows: sqlite3.Connection, world: World, repository: Repository, pack
     now = timestamp(world.now())
     rows.execute(
         "INSERT INTO tags (repository, package, id, digest, create_time, update_time) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (repository, package, id) DO UPDATE SET digest = excluded.digest, update_time = excluded.update_time",
+        " ON CONFLICT (repository, package, id)"
+        " DO UPDATE SET digest = excluded.digest, update_time = excluded.update_time",
         (repository.name, package, tag, digest, now, now),
     )
 
@@ -214,13 +219,13 @@ def remove_tag(rows: sqlite3.Connection, repository: Repository, package: str, t
         return False
     if repository.immutable_tags:
         raise TagImmutable(tag)
-    rows.execute(
-        "DELETE FROM tags WHERE repository = ? AND package = ? AND id = ?", (repository.name, package, tag)
-    )
+    rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND id = ?", (repository.name, package, tag))
     return True
 
 
-def remove_version(rows: sqlite3.Connection, repository: Repository, package: str, digest: str, *, force: bool) -> bool:
+def remove_version(
+    rows: sqlite3.Connection, repository: Repository, package: str, digest: str, *, force: bool, dry_run: bool = False
+) -> bool:
     """Remove a version. Returns False when it was not there.
 
     A package without versions is removed with its last one.
@@ -228,6 +233,7 @@ def remove_version(rows: sqlite3.Connection, repository: Repository, package: st
     Args:
         force: also remove the tags that point at it ("If force=true, the version and any tags pointing to the version
             are deleted": the API's versions.delete).
+        dry_run: only look whether it could be removed.
 
     Raises:
         VersionHasParents: an index refers to it.
@@ -245,6 +251,9 @@ def remove_version(rows: sqlite3.Connection, repository: Repository, package: st
             raise TagImmutable(version.tags[0])
         if not force:
             raise VersionTagged(", ".join(version.tags))
+    if dry_run:
+        return True
+    if version.tags:
         rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND digest = ?", key)
     rows.execute("DELETE FROM versions WHERE repository = ? AND package = ? AND digest = ?", key)
     left = rows.execute(
@@ -278,9 +287,10 @@ def remove_repository(rows: sqlite3.Connection, name: str) -> bool:
 
 
 def stored_bytes(rows: sqlite3.Connection, repository: str) -> int:
-    """What a repository stores, each blob counted once: the API's sizeBytes, which storage is billed by."""
+    """What a repository's versions need, each blob counted once: the API's sizeBytes, which storage is billed by."""
     row = rows.execute(
-        "SELECT COALESCE(SUM(size), 0) AS total FROM repository_blobs JOIN blobs USING (digest) WHERE repository = ?",
-        (repository,),
+        "SELECT COALESCE(SUM(size), 0) AS total FROM blobs WHERE digest IN ("
+        "SELECT blob FROM version_blobs WHERE repository = ? UNION SELECT digest FROM versions WHERE repository = ?)",
+        (repository, repository),
     ).fetchone()
     return int(row["total"])

@@ -26,8 +26,10 @@ ANALYSIS_AGENT = "service-{number}@container-analysis.iam.gserviceaccount.com"
 GOOGLE_MADE = (BUILD_ACCOUNT, COMPUTE_ACCOUNT, REGISTRY_AGENT, RUN_AGENT, BUILD_AGENT, ANALYSIS_AGENT)
 
 _MADE_BY_GOOGLE = re.compile(
-    "|".join(re.escape(account).replace(re.escape("{number}"), rf"(?P<n{place}>\d+)")
-             for place, account in enumerate(GOOGLE_MADE))
+    "|".join(
+        re.escape(account).replace(re.escape("{number}"), rf"(?P<n{place}>\d+)")
+        for place, account in enumerate(GOOGLE_MADE)
+    )
 )
 _SERVICE_ACCOUNT = re.compile(r".+@(.+\.)?gserviceaccount\.com")
 _ADDRESS = re.compile(r"[^@\s:]+@[^@\s:]+\.[^@\s:]+")
@@ -96,13 +98,13 @@ def check(rows: sqlite3.Connection, member: str) -> str:
         return member
     kind, _, name = member.partition(":")
     if kind not in ("user", "serviceAccount", "group", "domain"):
-        raise invalid(
-            f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
-        )
+        raise invalid(f"The member {member} is of an unknown type. Please set a valid type prefix for the member.")
     name = name.lower()
     if not (_DOMAIN if kind == "domain" else _ADDRESS).fullmatch(name):
-        raise invalid(f"Invalid member: {member}. The part after the colon must be "
-                      f"{'a domain name' if kind == 'domain' else 'an e-mail address'}. See {TYPES}.")
+        raise invalid(
+            f"Invalid member: {member}. The part after the colon must be "
+            f"{'a domain name' if kind == 'domain' else 'an e-mail address'}. See {TYPES}."
+        )
     known = directory(rows)
     if kind == "domain":
         if name not in known.domains:

@@ -30,7 +30,7 @@ class Role:
 
 def held(text: str) -> frozenset[str]:
     """The permissions written in this file's notation."""
-    found = set()
+    found: set[str] = set()
     for line in text.strip().splitlines():
         service, _, rest = line.strip().partition(": ")
         for item in rest.split():
@@ -66,7 +66,11 @@ _CREATE_ON_PUSH = held("artifactregistry: repositories.createOnPush")
 _VIEWER = _READER | _SEE_PROJECTS | held("artifactregistry: repositories.getIamPolicy")
 _AGENT_READER = _READER - _SEE_PROJECTS
 
-_BUILDER = _WRITER | _CREATE_ON_PUSH | _SEE_PROJECTS | held("""
+_BUILDER = (
+    _WRITER
+    | _CREATE_ON_PUSH
+    | _SEE_PROJECTS
+    | held("""
     artifactregistry: repositories.deleteArtifacts
     cloudbuild: builds.create,get,list,update locations.get,list operations.get,list workerpools.use
     compute: images.create
@@ -77,6 +81,7 @@ _BUILDER = _WRITER | _CREATE_ON_PUSH | _SEE_PROJECTS | held("""
     source: repos.get,list
     storage: buckets.create,get,list objects.create,delete,get,list,update
 """)
+)
 
 _RUN_DEVELOPER = _SEE_PROJECTS | held("""
     recommender: locations.get,list runServiceCostInsights.get,list,update
@@ -187,8 +192,7 @@ _DESCRIBED = (
     Role(
         "roles/iam.serviceAccountKeyAdmin",
         "Service Account Key Admin",
-        _SEE_PROJECTS
-        | held("iam: serviceAccountKeys.create,delete,disable,enable,get,list serviceAccounts.get,list"),
+        _SEE_PROJECTS | held("iam: serviceAccountKeys.create,delete,disable,enable,get,list serviceAccounts.get,list"),
     ),
     Role(
         "roles/iam.serviceAccountAdmin",
@@ -218,6 +222,13 @@ _DESCRIBED = (
         held("serviceusage: operations.get quotas.get services.get,list,use"),
     ),
     Role("roles/logging.logWriter", "Logs Writer", held("logging: logEntries.create,route")),
+    # As far as reading goes: https://cloud.google.com/logging/docs/access-control
+    Role("roles/logging.viewer", "Logs Viewer", held("logging: logEntries.list logs.list views.get,list")),
+    Role(
+        "roles/logging.privateLogViewer",
+        "Private Logs Viewer",
+        held("logging: logEntries.list logs.list privateLogEntries.list views.get,list"),
+    ),
     Role(
         "roles/run.admin",
         "Cloud Run Admin",
@@ -274,10 +285,15 @@ _OWNER = frozenset(
 )
 
 
+# Data Access entries: only owners and Private Logs Viewers read them.
+_PRIVATE_LOGS = "logging.privateLogEntries.list"
+
+
 def _is_owners_alone(permission: str) -> bool:
     _, resource, verb = permission.split(".")
     return (
-        verb in ("setIamPolicy", "createTagBinding", "deleteTagBinding")
+        permission == _PRIVATE_LOGS
+        or verb in ("setIamPolicy", "createTagBinding", "deleteTagBinding")
         or (resource == "roles" and verb not in ("get", "list"))
         or (permission.startswith("resourcemanager.") and not verb.startswith(("get", "list")))
     )
@@ -289,7 +305,9 @@ _EDITOR = frozenset(permission for permission in _OWNER if not _is_owners_alone(
 _BASIC_VIEWER = _VIEWER | frozenset(
     permission
     for permission in _OWNER
-    if not permission.startswith("artifactregistry.") and permission.rsplit(".", 1)[1].startswith(("get", "list"))
+    if permission != _PRIVATE_LOGS
+    and not permission.startswith("artifactregistry.")
+    and permission.rsplit(".", 1)[1].startswith(("get", "list"))
 )
 
 _BASIC = (

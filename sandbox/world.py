@@ -84,7 +84,8 @@ CREATE INDEX tags_by_digest ON tags (repository, package, digest);
 CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, create_time TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE repository_blobs (
     repository TEXT NOT NULL REFERENCES repositories(name) ON DELETE CASCADE,
-    digest TEXT NOT NULL REFERENCES blobs(digest), create_time TEXT NOT NULL, PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+    digest TEXT NOT NULL REFERENCES blobs(digest), create_time TEXT NOT NULL,
+    PRIMARY KEY (repository, digest)) WITHOUT ROWID;
 CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
 CREATE TABLE uploads (
     id TEXT PRIMARY KEY, repository TEXT NOT NULL REFERENCES repositories(name) ON DELETE CASCADE,

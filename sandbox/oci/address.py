@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 
 from sandbox.errors import RegistryError
 from sandbox.world import World
 
-MISSING_IMAGE = (
-    "Missing image name. Pushes should be of the form docker push HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
-)
+MISSING_IMAGE = "Missing image name. Pushes should be of the form docker push HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
 
 # OCI Distribution 1.1, "Pulling manifests": one component of <name>.
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
@@ -86,7 +83,7 @@ class Ask:
     service: str
     image: Image
     method: str
-    headers: Mapping[str, str]
+    headers: Headers
     query: QueryParams
     reference: str = ""
     content: bytes = b""
@@ -106,13 +103,14 @@ def image_of(host: str, name: str) -> Image:
     """The image behind `P/R/I` on a host; the package stays empty for `P/R`.
 
     Raises:
-        RegistryError: NAME_INVALID for a host or a name that cannot be one of Artifact Registry's.
+        RegistryError: NAME_UNKNOWN for a host that is none of Artifact Registry's, NAME_INVALID for such a name.
     """
     location = location_of(host)
     if location is None:
-        # A sentence of the sandbox's own: on Google every host that answers is a registry's.
+        # A sentence of the sandbox's own: on Google every host that answers is a registry's. Not NAME_INVALID, which
+        # docker tries again for 50 seconds.
         raise RegistryError(
-            "NAME_INVALID",
+            "NAME_UNKNOWN",
             f"{host or 'The name'} does not start with an Artifact Registry host. Put it first, for example "
             "localhost:5001/us-central1-docker.pkg.dev/PROJECT-ID/REPOSITORY/IMAGE",
         )

@@ -57,7 +57,8 @@ def _key(world: World) -> bytes:
         path = world.folder / "registry-key"
         if not path.exists():
             part = path.with_name(f"registry-key.{secrets.token_hex(8)}")
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            part.touch(mode=0o600, exist_ok=False)
+            with part.open("wb") as file:
                 file.write(secrets.token_bytes(32))
                 file.flush()
                 os.fsync(file.fileno())
@@ -141,7 +142,7 @@ def _grant(world: World, principal: Principal, image: Image, actions: set[str]) 
         RegistryError: DENIED in Google's words for the first that it does not.
     """
     if "*" in actions:
-        allowed = frozenset(action for action, permission in ACTIONS.items() if may(world, principal, permission, image))
+        allowed = frozenset(action for action in ACTIONS if may(world, principal, ACTIONS[action], image))
         if not allowed:
             raise denied(principal, DOWNLOAD, image.repository)
         return allowed
@@ -157,10 +158,14 @@ def _granted(world: World, address: Address, principal: Principal, asked: Iterab
     for scope in asked:
         match = _SCOPE.fullmatch(scope)
         if match is None:
-            raise RegistryError("NAME_INVALID", f"Invalid scope {scope[:200]!r}: expected repository:NAME:ACTION,ACTION")
+            raise RegistryError("NAME_INVALID", f"Invalid scope {scope[:200]!r}: expected repository:NAME:ACTION,...")
         if match["type"] != "repository":
             continue
-        image = image_of(*split_host(address, match["name"]))
+        try:
+            image = image_of(*split_host(address, match["name"]))
+        except RegistryError:
+            # The operation itself says what is wrong with the name; docker would retry for a minute here.
+            continue
         actions = set(match["actions"].split(","))
         try:
             granted[image.key] = granted.get(image.key, frozenset()) | _grant(world, principal, image, actions)
@@ -224,5 +229,3 @@ def exchange(world: World, address: Address, service: str, form: Mapping[str, st
     authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
     answer = issue(world, address, service, authorization, [form.get("scope", "")])
     return {**answer, "scope": form.get("scope", "")}
-
-

@@ -57,7 +57,7 @@ def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
     """Start an upload, and forget those that were left alone for an hour."""
     open_now = _uploads.setdefault(world, {})
     deadline = time.monotonic() - IDLE_SECONDS
-    for old in [upload for upload in open_now.values() if not upload.busy and upload.touched < deadline]:
+    for old in [upload for upload in list(open_now.values()) if not upload.busy and upload.touched < deadline]:
         discard(world, old)
     name = secrets.token_hex(16)
     upload = Upload(name, repository, world.folder / "uploads" / name, algorithm, hashlib.new(algorithm))
@@ -76,6 +76,17 @@ def find(world: World, repository: str, name: str) -> Upload:
     if upload is None or upload.repository != repository:
         raise RegistryError("BLOB_UPLOAD_UNKNOWN", "The upload is unknown: it was finished, cancelled or left alone")
     return upload
+
+
+def seize(upload: Upload) -> None:
+    """Keep every other request off an upload.
+
+    Raises:
+        RegistryError: BLOB_UPLOAD_INVALID (409) while another request has it.
+    """
+    if upload.busy:
+        raise RegistryError("BLOB_UPLOAD_INVALID", "Another request is writing to this upload", http_status=409)
+    upload.busy = True
 
 
 def discard(world: World, upload: Upload) -> None:
@@ -137,9 +148,7 @@ async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQ
     Raises:
         RegistryError: SIZE_INVALID (413); BLOB_UPLOAD_INVALID (409) while another request is writing to it.
     """
-    if upload.busy:
-        raise RegistryError("BLOB_UPLOAD_INVALID", "Another request is writing to this upload", http_status=409)
-    upload.busy = True
+    seize(upload)
     try:
         with upload.part.open("ab") as file:
 

@@ -18,6 +18,7 @@ from google.protobuf.descriptor import Descriptor
 from sandbox import access, catalog, listing, messages, operations, projects
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.google import policies
 from sandbox.google.artifact_registry import locations
 from sandbox.methods import Call, Method
 from sandbox.world import World
@@ -301,6 +302,9 @@ METHODS = (
         _delete,
         ("artifactregistry.repositories.delete",),
         RESOURCE,
+    ),
+    *policies.policy_methods(
+        _ID_PREFIX, PATH + "/{repository}", RESOURCE, "artifactregistry.repositories", exists=find
     ),
     Method(
         "artifactregistry.projects.locations.operations.get",

@@ -226,6 +226,39 @@ def _delete_version(call: Call) -> dict[str, Any]:
         return _deleted(rows, call)
 
 
+def _batch_delete(call: Call) -> dict[str, Any]:
+    """`versions:batchDelete`; with validateOnly it answers what would fail, and deletes nothing.
+
+    A version that stays is named in the operation's metadata; that the others go all the same is unverified.
+    """
+    repository = repositories.find(call)
+    body = messages.parse(types.BatchDeleteVersionsRequest.pb(), call.json(), "request")
+    package = call.params["package"]
+    prefix = f"{repository.name}/packages/"
+    wanted: list[tuple[str, str]] = []
+    for name in body.names:
+        of, _, digest = name.removeprefix(prefix).partition("/versions/")
+        if not name.startswith(prefix) or not digest or package not in ("-", of):
+            raise invalid(f"Invalid version name {name[:300]!r}: it must begin with {prefix}{package}/versions/.")
+        wanted.append((unescape(of), digest))
+    if not wanted:
+        raise invalid("Request is missing the names of versions.")
+    failed: list[str] = []
+    with call.world.writing() as rows:
+        for name, (of, digest) in zip(body.names, wanted, strict=True):
+            try:
+                if not catalog.remove_version(rows, repository, of, digest, force=False, dry_run=body.validate_only):
+                    failed.append(name)
+            except catalog.CatalogRefusal:
+                failed.append(name)
+        operation = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{uuid.uuid4()}"
+        empty = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+        metadata: dict[str, Any] = {"@type": f"{_TYPE}.BatchDeleteVersionsMetadata"}
+        if failed:
+            metadata["failedVersions"] = failed
+        return operations.finish(rows, call.world, operation, empty, metadata)
+
+
 # --- tags -------------------------------------------------------------------------------------------------------------
 
 
@@ -352,6 +385,9 @@ METHODS = (
     _method("packages.versions.list", "GET", _PACKAGE + "/versions", _list_versions, "versions.list"),
     _method("packages.versions.get", "GET", _VERSION, _get_version, "versions.get"),
     _method("packages.versions.delete", "DELETE", _VERSION, _delete_version, "versions.delete"),
+    _method(
+        "packages.versions.batchDelete", "POST", _PACKAGE + "/versions:batchDelete", _batch_delete, "versions.delete"
+    ),
     _method("packages.tags.list", "GET", _PACKAGE + "/tags", _list_tags, "tags.list"),
     _method("packages.tags.get", "GET", _TAG_PATH, _get_tag, "tags.get"),
     _method("packages.tags.create", "POST", _PACKAGE + "/tags", _create_tag, "tags.create"),

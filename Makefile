@@ -1,0 +1,45 @@
+# The verbs. Each does all its own set-up first, and skips what is there already.
+.DEFAULT_GOAL := help
+.PHONY: help setup run lab test record bench site lock
+
+VENV := $(or $(WORKBOOK_VENV),.venv)
+WORKBOOK := $(VENV)/bin/workbook
+# TARGET=gcp PROJECT=my-project make run
+WORLD := $(if $(TARGET),--target '$(TARGET)' $(if $(PROJECT),--project '$(PROJECT)'))
+
+help:
+	@echo 'make run      run every notebook in a world of its own; ARGS="--only 02,03" runs some of them'
+	@echo 'make lab      open the notebooks in JupyterLab, with a sandbox of your own'
+	@echo 'make test     run the tests'
+	@echo 'make record   run the notebooks and store their outputs'
+	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
+	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
+	@echo
+	@echo 'TARGET=gcp PROJECT=my-project make run    the same notebooks against Google Cloud'
+
+setup:
+	@machine/install.sh
+	@$(WORKBOOK) setup
+
+run: setup
+	@$(WORKBOOK) run $(WORLD) $(ARGS)
+
+lab: setup
+	@$(WORKBOOK) lab $(WORLD) $(ARGS)
+
+test: setup
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+record: setup
+	@$(WORKBOOK) record $(ARGS)
+
+bench:
+	@echo "make bench isn't built yet: there is no benchmark to run." >&2; exit 2
+
+site:
+	@echo "make site isn't built yet: read the notebooks in JupyterLab (make lab)." >&2; exit 2
+
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH.' >&2; exit 2; }
+	@UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --group dev pyproject.toml --output-file requirements.txt

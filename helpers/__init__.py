@@ -1,0 +1,1 @@
+"""What a notebook imports: one file per topic, and the runner beside them."""

@@ -1,0 +1,131 @@
+"""Checks that a learner reads: ✓ done, ○ not yet, ✗ wrong, because ….
+
+A check looks at the world, never at the learner's variables, so it takes a function that asks.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+_MARKS = {"done": "✓", "not yet": "○", "wrong": "✗"}
+
+
+class Wrong(Exception):
+    """Raised inside a check: the learner did something, and it isn't right. The message says why."""
+
+
+class NotDone(AssertionError):
+    """A step isn't done, or a refusal didn't come. Shown without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a check found."""
+
+    state: Literal["done", "not yet", "wrong"]
+    reason: str = ""
+
+    def line(self, title: str, hint: str = "") -> str:
+        """The line that the learner reads; the hint stands below unless the step is done."""
+        head = f"{_MARKS[self.state]} {title}"
+        if self.state == "done":
+            return head
+        text = f"{head}: not yet" if self.state == "not yet" else f"{head}: wrong, because {self.reason}"
+        return f"{text}\n  Hint: {hint}" if hint else text
+
+
+def answer(look: Callable[[], object]) -> Answer:
+    """Ask, and put what comes into one of three answers.
+
+    True is done. False, None and an error that says "not found" are not yet. A text is the reason why it is wrong,
+    and so is the message of any other error. Anything else the function gives is done when it is truthy.
+    """
+    try:
+        found = look()
+    except Wrong as error:
+        return Answer("wrong", _sentence(error))
+    except NameError:
+        return Answer("not yet")
+    except Exception as error:  # noqa: BLE001 - whatever a client raises: a check reports, it never stops a notebook
+        return (
+            Answer("not yet")
+            if _is_not_found(error)
+            else Answer("wrong", f"{type(error).__name__}: {_sentence(error)}")
+        )
+    if isinstance(found, str):
+        return Answer("wrong", found) if found else Answer("not yet")
+    return Answer("done" if found else "not yet")
+
+
+def check(title: str, look: Callable[[], object], hint: str = "") -> None:
+    """Print where the step stands. Never raises."""
+    print(answer(look).line(title, hint))
+
+
+def done(title: str, look: Callable[[], object], hint: str = "") -> None:
+    """Print ✓ when the step is done. Raises NotDone when it isn't."""
+    found = answer(look)
+    if found.state != "done":
+        raise NotDone(found.line(title, hint))
+    print(found.line(title))
+
+
+@contextmanager
+def refused(kind: type[BaseException] | tuple[type[BaseException], ...], match: str = "") -> Iterator[None]:
+    """Expect a refusal: the block must raise `kind` with a message in which the regular expression `match` is found.
+
+    Prints the message. Raises NotDone when nothing is raised or the message is another; other errors pass through.
+    """
+    expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+    try:
+        yield
+    except kind as error:
+        text = str(error)
+        if match and not re.search(match, text):
+            raise NotDone(f"{type(error).__name__} came, but its message doesn't say {match!r}: {text}") from error
+        print(f"✓ refused with {type(error).__name__}: {_sentence(error)}")
+        return
+    raise NotDone(f"This was expected to be refused with {expected}, and it went through.")
+
+
+def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0) -> T:
+    """Ask until the answer is truthy, for what takes its time on Google; gives the answer.
+
+    Errors count as "not yet". Raises NotDone with the last error or answer after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    pause = min(0.05, every)
+    while True:
+        last: object
+        try:
+            found = look()
+            if found:
+                return found
+            last = found
+        except Exception as error:  # noqa: BLE001 - propagation shows itself as any error of any client
+            last = f"{type(error).__name__}: {_sentence(error)}"
+        if time.monotonic() + pause > deadline:
+            raise NotDone(f"Not yet after {seconds:g} seconds. The last answer was: {last}")
+        time.sleep(pause)
+        pause = min(pause * 2, every)
+
+
+def _sentence(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _is_not_found(error: Exception) -> bool:
+    """Google's, requests' and docker's errors carry the status in different places; this file imports none of them."""
+    response = getattr(error, "response", None)
+    codes = (getattr(error, "code", None), getattr(error, "status_code", None), getattr(response, "status_code", None))
+    return 404 in codes or type(error).__name__ == "NotFound"

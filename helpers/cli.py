@@ -1,0 +1,193 @@
+"""`workbook`: the verbs beside the Makefile."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from helpers import plans, world
+from helpers.plans import BadRequest
+from helpers.settings import SignInFailed
+from helpers.target import ROOT, NoTarget
+from machine.errors import MachineError
+
+app = typer.Typer(
+    name="workbook",
+    help="Artifact Registry, notebook by notebook, on a sandbox of your own or on Google.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+Home = Annotated[Path, typer.Option("--home", envvar="WORKBOOK_WORLD", help="Folder of the world.", show_default=False)]
+_LAB_RUN = "lab"
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    console.print(line, markup=False, highlight=False)
+
+
+def complain(line: str) -> None:
+    """Print a line on standard error as it is."""
+    errors.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def setup() -> None:
+    """Make sure that a Docker Engine answers and that the base image is there."""
+    from machine import base_image, engine
+
+    started = time.monotonic()
+    found = engine.ensure(say)
+    kind = "started for this workbook" if found.private else "already running"
+    say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
+    started = time.monotonic()
+    with closing(engine.client(found)) as client:
+        image = base_image.ensure(client, say)
+    say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
+
+
+@app.command()
+def start(
+    home: Home = world.LEARNERS_HOME, port: Annotated[int | None, typer.Option(help="Port of the sandbox.")] = None
+) -> None:
+    """Start your sandbox and return when it is ready."""
+    opened = world.start(home, port=port)
+    say(f"The sandbox runs at {opened.url}, project {opened.info.project_id}.")
+    say('Load it into a shell with: eval "$(.venv/bin/workbook env)"')
+
+
+@app.command()
+def stop(home: Home = world.LEARNERS_HOME) -> None:
+    """Stop your sandbox; its state stays."""
+    say("The sandbox has stopped." if world.stop(home) else "No sandbox was running.")
+
+
+@app.command()
+def reset(home: Home = world.LEARNERS_HOME) -> None:
+    """Stop your sandbox and forget everything in it; your notebooks stay."""
+    world.reset(home)
+    say("The world is empty again. Your notebooks are untouched.")
+
+
+@app.command()
+def status(home: Home = world.LEARNERS_HOME) -> None:
+    """Say whether your sandbox runs; exit status 1 when it doesn't."""
+    found = world.status(home)
+    say(found.detail)
+    if found.world is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def env(home: Home = world.LEARNERS_HOME) -> None:
+    """Print the lines that point this shell's gcloud, docker, curl and Python at your sandbox."""
+    found = world.status(home)
+    if found.world is None:
+        complain(f"{found.detail} Start it with `.venv/bin/workbook start`, then ask again.")
+        raise typer.Exit(1)
+    for line in export_lines(_environment(found.world)):
+        typer.echo(line)
+
+
+def export_lines(changes: dict[str, str | None]) -> list[str]:
+    """The changes as lines for a POSIX shell, in the order of their names."""
+    return [
+        f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
+        for name, value in sorted(changes.items())
+    ]
+
+
+def _environment(opened: world.World) -> dict[str, str | None]:
+    """The world's environment. Without an engine its variables are missing, and the rest is as useful."""
+    from machine import engine, stand_in
+    from machine.base_image import PUBLIC
+
+    found = engine.find()
+    if found is None:
+        complain("No Docker Engine answers: DOCKER_HOST isn't set. Make one available with `.venv/bin/workbook setup`.")
+        return opened.environment({}, run=_LAB_RUN)
+    with closing(engine.client(found)) as client:
+        image = stand_in.find(client) or PUBLIC
+    return opened.environment(engine.environment(found), run=_LAB_RUN, python_image=image)
+
+
+@app.command()
+def run(
+    only: Annotated[str, typer.Option(help="Only these notebooks, as 02,03.")] = "",
+    target: Annotated[str, typer.Option(envvar="TARGET", help="sandbox or gcp.")] = "sandbox",
+    project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project, with --target gcp.")] = "",
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when a single command isn't run.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the world and the images after the run.")] = False,
+) -> None:
+    """Run the notebooks in order in a world of their own."""
+    from helpers import runner
+
+    plan = plans.Plan(
+        plans.choose(only),
+        parameters=dict(read_parameter(text) for text in parameter or []),
+        target=target,
+        project=project if target == "gcp" else "",
+        strict=strict,
+        keep=keep,
+    )
+    raise typer.Exit(runner.run(plan, console).code)
+
+
+def read_parameter(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE` as a name and a typed value. Raises BadRequest without a name or a sign."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise BadRequest(f"{text!r} isn't a parameter: write -p NAME=VALUE.")
+    if value in ("true", "True", "false", "False"):
+        return name, value in ("true", "True")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context, home: Home = world.LEARNERS_HOME) -> None:
+    """Open JupyterLab on your copy of the notebooks; what follows `--` goes to Jupyter."""
+    from helpers import lab as laboratory
+
+    raise typer.Exit(laboratory.lab(context.args, say, home))
+
+
+@app.command()
+def record() -> None:
+    """Run the notebooks in a fresh sandbox and store them with their outputs."""
+    from helpers import record as recorder
+
+    raise typer.Exit(recorder.record(plans.choose(""), console).code)
+
+
+def main() -> None:
+    """The console script. A refusal that we expect is one message and no traceback."""
+    os.chdir(ROOT)
+    try:
+        app()
+    except BadRequest as error:
+        complain(str(error))
+        raise SystemExit(2) from None
+    except (world.WorldError, SignInFailed, MachineError, NoTarget) as error:
+        complain(str(error))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The notebook files: where they are, reading and writing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from helpers.target import ROOT
+
+NOTEBOOKS: Final = ROOT / "notebooks"
+
+
+def read(path: Path) -> Any:
+    """The notebook as nbformat's nodes, version 4. Raises OSError, nbformat.reader.NotJSONError."""
+    # Half a second to import, which `workbook env` needn't wait for.
+    import nbformat
+
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def text(notebook: Any) -> str:
+    """The notebook's JSON as nbformat writes it, with one line end at its end."""
+    import nbformat
+
+    written: str = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
+    return written.rstrip("\n") + "\n"
+
+
+def code_cells(path: Path) -> int:
+    """How many code cells a notebook has."""
+    return sum(cell.cell_type == "code" for cell in read(path).cells)
+
+
+def notebooks(folder: Path = NOTEBOOKS) -> tuple[Path, ...]:
+    """The workbook's notebooks in reading order."""
+    return tuple(sorted(path for path in folder.glob("[0-9][0-9]_*.ipynb")))

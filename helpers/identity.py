@@ -1,0 +1,131 @@
+"""Who acts, and with what docker signs in. No token is ever shown."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import google.auth
+import google.auth.exceptions
+from google.auth.transport.requests import AuthorizedSession, Request
+
+from helpers import target
+
+_SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email")
+# The user name that Google's registries take an access token under.
+_TOKEN_USER: Final = "oauth2accesstoken"  # noqa: S105 - a user name, no secret
+
+
+class SignInFailed(RuntimeError):
+    """docker login was refused. The message is docker's."""
+
+
+@dataclass(frozen=True)
+class Who:
+    """The identity that Python's clients act as; `kind` is `service account` or `user`."""
+
+    email: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.kind})"
+
+
+@dataclass(frozen=True)
+class TokenState:
+    """Whether an access token can be had, and until when it is good (UTC). Never the token."""
+
+    present: bool
+    expires: datetime | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DockerConfig:
+    """What docker's config.json says about signing in: registry → helper, and registries with a stored password."""
+
+    path: Path
+    helpers: dict[str, str]
+    logins: tuple[str, ...]
+
+
+def who_am_i() -> Who:
+    """The identity of the default credentials. Raises google.auth.exceptions.GoogleAuthError when there are none."""
+    credentials, _ = google.auth.default(scopes=list(_SCOPES))
+    email = getattr(credentials, "service_account_email", "")
+    if email:
+        return Who(email, "service account")
+    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+        found = session.get("https://openidconnect.googleapis.com/v1/userinfo", timeout=30).json()
+    return Who(str(found.get("email", "unknown")), "user")
+
+
+def token_state() -> TokenState:
+    """Ask for an access token and say whether one came. Never raises for a refusal: the reason is in the answer."""
+    try:
+        credentials = _refreshed()
+    except google.auth.exceptions.GoogleAuthError as error:
+        return TokenState(present=False, expires=None, reason=str(error))
+    expiry: datetime | None = credentials.expiry
+    return TokenState(present=bool(credentials.token), expires=expiry.replace(tzinfo=UTC) if expiry else None)
+
+
+def sign_in(registry_host: str | None = None) -> None:
+    """Sign docker in with `docker login` and an access token, which is good for an hour.
+
+    The way for a machine without gcloud. Raises SignInFailed with docker's message.
+    """
+    host = registry_host or target.current().registry_host
+    ran = subprocess.run(
+        ["docker", "login", "--username", _TOKEN_USER, "--password-stdin", host],
+        input=str(_refreshed().token),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if ran.returncode != 0:
+        raise SignInFailed(f"docker login {host} was refused (exit status {ran.returncode}): {ran.stderr.strip()}")
+
+
+def docker_config() -> DockerConfig:
+    """Read docker's configuration. An absent file is an empty one. Raises ValueError when it isn't JSON."""
+    folder = os.environ.get("DOCKER_CONFIG")
+    path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8") or "{}") if path.exists() else {}
+    # With a store of the machine's own (keychain, pass) docker leaves an empty entry here and keeps the password there.
+    stored = bool(content.get("credsStore"))
+    logins = [host for host, entry in content.get("auths", {}).items() if stored or _has_password(entry)]
+    return DockerConfig(path, dict(content.get("credHelpers", {})), tuple(sorted(logins)))
+
+
+def signed_in(registry_host: str | None = None) -> bool:
+    """Whether docker has a helper or a password for the registry; not whether they are good."""
+    host = registry_host or target.current().registry_host
+    found = docker_config()
+    return host in found.helpers or host in found.logins
+
+
+def _refreshed() -> Any:
+    credentials, _ = google.auth.default(scopes=list(_SCOPES))
+    credentials.refresh(Request())  # type: ignore[no-untyped-call]
+    return credentials
+
+
+def _has_password(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    if entry.get("identitytoken"):
+        return True
+    try:
+        user, _, password = base64.b64decode(entry.get("auth", "")).partition(b":")
+    except (binascii.Error, TypeError):
+        return False
+    return bool(user and password)

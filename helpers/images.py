@@ -1,0 +1,270 @@
+"""Images: build, tag, push, pull, look inside, run: through the `docker` package, in the engine of DOCKER_HOST.
+
+A function takes canonical names and gives them back; the engine knows each image under two references, docker's and the
+canonical one, which are the same on Google.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import docker
+import docker.errors
+import requests
+
+from helpers import names, progress, target
+from helpers.target import ROOT
+
+PLATFORM: Final = "linux/amd64"
+PORT: Final = 8080
+_STEP: Final = re.compile(r"Step (\d+)/(\d+) : ")
+_DIGEST: Final = re.compile(r"digest: (sha256:[0-9a-f]{64})")
+
+
+class BuildFailed(RuntimeError):
+    """The engine couldn't build the image. The message is the engine's, with the last lines of its output."""
+
+
+class TransferRefused(RuntimeError):
+    """The registry refused a push or a pull. The message is the registry's."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its size in the engine (uncompressed bytes) and the Dockerfile's line that made it."""
+
+    size: int
+    made_by: str
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: the digest the registry gave, layers sent, and layers that it had already."""
+
+    digest: names.Digest
+    sent: int
+    known: int
+
+
+class NotServing(RuntimeError):
+    """The container ended, or didn't answer in time. The message ends with its log."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running container: `url` is its address on this machine, without a slash at the end."""
+
+    container: str
+    url: str
+
+
+def engine() -> docker.DockerClient:
+    """A client for the engine. Raises docker.errors.DockerException when none answers."""
+    return docker.from_env(timeout=600)
+
+
+def build(
+    tag: names.Tag,
+    *,
+    context: Path = ROOT,
+    build_args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    platform: str = PLATFORM,
+) -> str:
+    """Build the Dockerfile in `context` and tag it with both references; gives the image's id (`sha256:…`).
+
+    Raises BuildFailed with the last lines of the build's output.
+    """
+    here = target.current()
+    with contextlib.closing(engine()) as client:
+        events = client.api.build(
+            path=str(context),
+            tag=here.docker_name(tag),
+            buildargs=dict(build_args or {}),
+            labels={**here.labels, **(labels or {})},
+            platform=platform,
+            network_mode=None if has_bridge(client) else "host",
+            rm=True,
+            decode=True,
+        )
+        said: list[str] = []
+        with progress.bar(f"Building {tag.image.path}:{tag.name}") as shown:
+            for event in events:
+                if "error" in event:
+                    raise BuildFailed("\n".join([*said[-15:], event["error"].strip()]))
+                text = event.get("stream", "").rstrip()
+                said += [text] if text else []
+                step = _STEP.match(text)
+                if step:
+                    shown.total = int(step[2])
+                    shown.update(int(step[1]) - shown.n)
+        retag(client, here.docker_name(tag), str(tag))
+        identifier: str = client.images.get(str(tag)).id or ""
+    return identifier
+
+
+def tag(source: names.Tag | names.Digest, *tags: names.Tag) -> None:
+    """Give an image of the engine further tags, under both references. Raises docker.errors.ImageNotFound."""
+    here = target.current()
+    with contextlib.closing(engine()) as client:
+        for one in tags:
+            for reference in dict.fromkeys((here.docker_name(one), str(one))):
+                retag(client, here.docker_name(source), reference)
+
+
+def push(tag: names.Tag) -> Pushed:
+    """Push a tag. Raises TransferRefused with the registry's text."""
+    here = target.current()
+    repository, _, _ = here.docker_name(tag).rpartition(":")
+    with contextlib.closing(engine()) as client:
+        events = client.api.push(repository, tag=tag.name, stream=True, decode=True)
+        last, text = _follow(events, f"Pushing {tag.image.path}:{tag.name}")
+    found = _DIGEST.search(text)
+    if not found:
+        raise TransferRefused(f"The engine pushed {tag} and told no digest. It said last: {text[-200:]}")
+    sent = sum(status == "Pushed" for status in last.values())
+    known = sum(status == "Layer already exists" or status.startswith("Mounted from") for status in last.values())
+    return Pushed(tag.image.digest(found[1]), sent, known)
+
+
+def pull(name: names.Tag | names.Digest) -> names.Digest:
+    """Pull a tag or a digest; gives the digest that the engine has now. Raises TransferRefused."""
+    here = target.current()
+    image = name.image
+    with contextlib.closing(engine()) as client:
+        repository = here.docker_name(image)
+        reference = name.value if isinstance(name, names.Digest) else name.name
+        try:
+            events = client.api.pull(repository, tag=reference, stream=True, decode=True)
+            _follow(events, f"Pulling {image.path}")
+        except docker.errors.APIError as error:
+            raise TransferRefused(str(error.explanation or error)) from error
+        if isinstance(name, names.Tag):
+            retag(client, here.docker_name(name), str(name))
+        digests = digests_of(client, here.docker_name(name))
+    return next(image.digest(value) for known, value in digests if known == repository)
+
+
+def digests_of(client: docker.DockerClient, reference: str) -> tuple[tuple[str, str], ...]:
+    """An image's RepoDigests as (docker's repository, digest). Raises docker.errors.ImageNotFound."""
+    found = client.images.get(reference).attrs.get("RepoDigests") or []
+    return tuple((text.partition("@")[0], text.partition("@")[2]) for text in found)
+
+
+def layers(name: names.Tag | names.Digest) -> tuple[Layer, ...]:
+    """The layers of an image that the engine has, first one first; those without content are left out."""
+    with contextlib.closing(engine()) as client:
+        history = client.images.get(target.current().docker_name(name)).history()
+    return tuple(Layer(int(one["Size"]), _made_by(one)) for one in reversed(history) if int(one["Size"]) > 0)
+
+
+def retag(client: docker.DockerClient, source: str, reference: str) -> None:
+    """Give the image `source` the reference as well. Raises docker.errors.ImageNotFound."""
+    repository, _, tag = reference.rpartition(":")
+    if reference != source:
+        client.images.get(source).tag(repository, tag=tag)
+
+
+def has_bridge(client: docker.DockerClient) -> bool:
+    """Whether containers of this engine get a network of their own; without one they share the machine's."""
+    return bool(client.api.networks(names=["bridge"], filters={"driver": "bridge"}))
+
+
+def run(
+    image: names.Tag | names.Digest,
+    *,
+    environment: Mapping[str, str] | None = None,
+    health: str = "/health",
+    seconds: float = 60.0,
+) -> Service:
+    """Run an image with a read-only file system and wait until `health` answers 200.
+
+    Its port 8080 is published on a free port of 127.0.0.1; an engine without a bridge shares the machine's network, and
+    then $PORT tells the program a free one. Raises docker.errors.ImageNotFound, and NotServing after `seconds`.
+    """
+    here = target.current()
+    settings: dict[str, Any] = {
+        "labels": here.labels,
+        "environment": {"PORT": str(PORT), **(environment or {})},
+        "read_only": True,
+        "tmpfs": {"/tmp": ""},  # noqa: S108 - inside the container
+        "detach": True,
+    }
+    with contextlib.closing(engine()) as client:
+        if has_bridge(client):
+            settings["ports"] = {f"{PORT}/tcp": ("127.0.0.1", None)}
+        else:
+            settings["network_mode"] = "host"
+            settings["environment"]["PORT"] = str(_free_port())
+        container = client.containers.run(here.docker_name(image), **settings)
+        try:
+            url = _wait(container, settings["environment"]["PORT"], health, time.monotonic() + seconds)
+        except BaseException:
+            container.remove(force=True)
+            raise
+        return Service(str(container.id), url)
+
+
+def stop(service: Service) -> None:
+    """Stop and remove the container; one that is gone already is no error."""
+    with contextlib.closing(engine()) as client, contextlib.suppress(docker.errors.NotFound):
+        client.containers.get(service.container).remove(force=True)
+
+
+def _follow(events: Iterable[dict[str, Any]], title: str) -> tuple[dict[str, str], str]:
+    """Read a transfer to its end; gives the last status of each layer, and all text. Raises TransferRefused."""
+    last: dict[str, str] = {}
+    said: list[str] = []
+    for event in progress.transfer(events, title):
+        if "error" in event:
+            raise TransferRefused(event["error"].strip())
+        layer, status = event.get("id", ""), event.get("status", "")
+        if layer:
+            last[layer] = status
+        else:
+            said.append(status)
+    return last, "\n".join(said)
+
+
+def _made_by(entry: Mapping[str, Any]) -> str:
+    """The Dockerfile's line, without what the builders put around it."""
+    text = str(entry.get("CreatedBy") or entry.get("Comment") or "")
+    text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
+    text = re.sub(r"^(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
+    text = re.sub(r"\s+# buildkit$", "", text)
+    return re.sub(r"\s+", " ", text).strip() or "base image"
+
+
+def _wait(container: Any, port: str, health: str, deadline: float) -> str:
+    with requests.Session() as session:
+        session.trust_env = False
+        while time.monotonic() < deadline:
+            container.reload()
+            if container.status in ("exited", "dead"):
+                raise NotServing(f"The container ended before it answered:\n{_log(container)}")
+            published = (container.attrs["NetworkSettings"].get("Ports") or {}).get(f"{PORT}/tcp")
+            url = f"http://127.0.0.1:{published[0]['HostPort'] if published else port}"
+            with contextlib.suppress(requests.RequestException):
+                if session.get(url + health, timeout=2).status_code == 200:
+                    return url
+            time.sleep(0.05)
+    raise NotServing(f"The container didn't answer 200 at {health} in time:\n{_log(container)}")
+
+
+def _log(container: Any) -> str:
+    text: str = container.logs(tail=20).decode(errors="replace")
+    return text.strip()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,109 @@
+"""`make lab`: the learner's world and JupyterLab on a copy of the notebooks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from helpers import documents, execution, target, world
+from helpers.execution import Interrupted
+from machine import base_image
+from machine import engine as machine_engine
+
+RUN: Final = "lab"
+_STOP_SECONDS: Final = 15.0
+
+
+def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy the notebooks that `folder` hasn't got; gives the names of those copied and of those left as they are.
+
+    A file that is there already is the learner's work and is never written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    copied, kept = [], []
+    for path in documents.notebooks(source):
+        aim = folder / path.name
+        try:
+            with aim.open("xb") as file:
+                file.write(path.read_bytes())
+            copied.append(path.name)
+        except FileExistsError:
+            kept.append(path.name)
+    return tuple(copied), tuple(kept)
+
+
+def lab(
+    extra: Sequence[str],
+    echo: Callable[[str], None],
+    home: Path = world.LEARNERS_HOME,
+) -> int:
+    """Serve JupyterLab until Ctrl-C or SIGTERM; gives Jupyter's exit code, 0 after a stop by signal.
+
+    A sandbox that ran before goes on running; one that was started here is stopped.
+    """
+    notebooks = home / "lab" / "notebooks"
+    copied, kept = copy_notebooks(documents.NOTEBOOKS, notebooks)
+    if copied:
+        echo(f"Copied {len(copied)} notebooks to {notebooks}. They are yours: nothing here overwrites them.")
+    if kept:
+        echo(f"{len(kept)} notebooks were there already and stay as you left them.")
+    lease = f"lab-{os.getpid()}"
+    with execution.signals(), contextlib.ExitStack() as stack:
+        try:
+            engine = machine_engine.ensure(echo)
+            machine_engine.lease(lease, os.getpid())
+            stack.callback(machine_engine.release, lease)
+            with contextlib.closing(machine_engine.client(engine)) as client:
+                python_image = base_image.ensure(client, echo)
+            ran_before = world.status(home).world is not None
+            opened = world.start(home)
+            if ran_before:
+                echo("The sandbox runs already; it goes on running when you stop JupyterLab.")
+            else:
+                stack.callback(world.stop, home)
+            changes = opened.environment(machine_engine.environment(engine), run=RUN, python_image=python_image)
+            environment = target.apply(changes, os.environ) | {
+                "JUPYTER_PREFER_ENV_PATH": "1",
+                # So that `python` and `workbook` in Jupyter's terminals are this environment's.
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{changes.get('PATH') or os.environ.get('PATH', '')}",
+            }
+            return _serve(command(notebooks, extra), environment)
+        except Interrupted:
+            echo("JupyterLab has stopped.")
+            return 0
+
+
+def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
+    """Jupyter's command line: loopback only, and a token that Jupyter makes itself."""
+    return [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={notebooks}",
+        "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        *extra,
+    ]
+
+
+def _serve(line: Sequence[str], environment: dict[str, str]) -> int:
+    # A session of its own: Ctrl-C reaches us, and Jupyter gets a SIGTERM, which it obeys without asking.
+    jupyter = subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return jupyter.wait()
+    finally:
+        if jupyter.poll() is None:
+            jupyter.send_signal(signal.SIGTERM)
+            try:
+                jupyter.wait(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(jupyter.pid, signal.SIGKILL)
+                jupyter.wait()

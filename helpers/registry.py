@@ -1,0 +1,214 @@
+"""The registry's own HTTP interface (OCI Distribution 1.1), where neither docker nor Google's client reaches.
+
+Reads manifests, and pushes small images and indexes that need no Docker Engine. The same in both worlds: the host is
+Google's, and the environment says how to get there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import google.auth
+import google.auth.transport.requests
+import requests
+
+from helpers import names
+
+INDEX: Final = "application/vnd.oci.image.index.v1+json"
+MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+_ACCEPT: Final = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_SECONDS: Final = 60
+_AT_ONCE: Final = 8
+
+
+class RegistryRefused(RuntimeError):
+    """The registry didn't do what was asked. The message is the registry's; `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest says: for an image its blobs (config and layers, digest → bytes), for an index its children.
+
+    `size` is the manifest's own bytes; `subject` the digest that it is about, or "".
+    """
+
+    digest: str
+    media_type: str
+    size: int
+    blobs: Mapping[str, int]
+    children: tuple[str, ...]
+    platforms: Mapping[str, str]
+    subject: str
+
+
+@contextlib.contextmanager
+def session() -> Iterator[requests.Session]:
+    """A session that carries an access token of the default credentials.
+
+    Raises google.auth.exceptions.DefaultCredentialsError, RefreshError when there are none or they don't work.
+    """
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    with requests.Session() as opened:
+        credentials.refresh(google.auth.transport.requests.Request(opened))
+        opened.headers["Authorization"] = f"Bearer {credentials.token}"
+        yield opened
+
+
+def manifest(name: names.Tag | names.Digest, opened: requests.Session | None = None) -> Manifest:
+    """The manifest that a tag or a digest names. Raises RegistryRefused."""
+    if opened is None:
+        with session() as made:
+            return manifest(name, made)
+    reference = name.value if isinstance(name, names.Digest) else name.name
+    answer = _call(opened, "GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT})
+    return _parsed(answer.content, answer.headers["Content-Type"])
+
+
+def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
+    """Many manifests, eight at a time. Raises RegistryRefused."""
+    listed = list(wanted)
+    if not listed:
+        return {}
+    with session() as opened, ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(listed, pool.map(lambda name: manifest(name, opened), listed), strict=True))
+
+
+def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: str = "amd64") -> names.Digest:
+    """Push an image whose layers hold the given files (path → text), without building it; gives its digest.
+
+    The same files give the same layers, so what the registry has already is not sent again. Raises RegistryRefused.
+    """
+    with session() as opened:
+        layers = [_layer(content) for content in files]
+        plain = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in layers]
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": plain},
+            "history": [{"created_by": f"COPY {' '.join(content)}"} for content in files],
+        }
+        kind = "application/vnd.oci.image.config.v1+json"
+        body = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _blob(opened, tag.image, json.dumps(config).encode(), kind),
+            "layers": [_blob(opened, tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
+        }
+        return _put(opened, tag.image, tag.name, body, MANIFEST)
+
+
+def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Digest:
+    """Push an index that names one image for each platform (`linux/amd64` → digest); gives its digest.
+
+    The images are in the registry already, under the same name as the tag. Raises RegistryRefused.
+    """
+    with session() as opened:
+        entries = []
+        for platform, digest in images.items():
+            system, _, architecture = platform.partition("/")
+            found = manifest(digest, opened)
+            entries.append(
+                {
+                    "mediaType": found.media_type,
+                    "digest": found.digest,
+                    "size": found.size,
+                    "platform": {"os": system, "architecture": architecture},
+                }
+            )
+        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        return _put(opened, tag.image, tag.name, body, INDEX)
+
+
+def _parsed(content: bytes, media_type: str) -> Manifest:
+    body: dict[str, Any] = json.loads(content)
+    listed = [*body.get("layers", []), *([body["config"]] if "config" in body else [])]
+    children = body.get("manifests", [])
+    return Manifest(
+        digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
+        media_type=media_type,
+        size=len(content),
+        blobs={entry["digest"]: int(entry["size"]) for entry in listed},
+        children=tuple(entry["digest"] for entry in children),
+        platforms={entry["digest"]: _platform(entry.get("platform", {})) for entry in children},
+        subject=(body.get("subject") or {}).get("digest", ""),
+    )
+
+
+def _platform(entry: Mapping[str, str]) -> str:
+    return "/".join(part for part in (entry.get("os"), entry.get("architecture"), entry.get("variant")) if part)
+
+
+def _layer(files: Mapping[str, str]) -> bytes:
+    """A compressed tar archive that is the same for the same files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(text.encode())
+            entry.mode = 0o644
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return gzip.compress(packed.getvalue(), mtime=0)
+
+
+def _blob(opened: requests.Session, image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
+    """Push a blob unless it is there; gives its descriptor."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    if opened.head(_url(image, f"blobs/{digest}"), timeout=_SECONDS).status_code != 200:
+        # Artifact Registry takes uploads whole: begin one, then put everything where it says.
+        begun = _call(opened, "POST", image, "blobs/uploads/")
+        where = requests.compat.urljoin(begun.url, begun.headers["Location"])
+        sign = "&" if "?" in where else "?"
+        answer = opened.put(
+            f"{where}{sign}digest={digest}",
+            data=content,
+            headers={"Content-Type": "application/octet-stream"},
+            timeout=_SECONDS,
+        )
+        _require(answer)
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+
+def _put(
+    opened: requests.Session, image: names.Image, reference: str, body: Mapping[str, Any], media_type: str
+) -> names.Digest:
+    content = json.dumps(body).encode()
+    _call(opened, "PUT", image, f"manifests/{reference}", data=content, headers={"Content-Type": media_type})
+    return image.digest(f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def _url(image: names.Image, path: str) -> str:
+    repository = image.repository
+    return f"https://{repository.location.host}/v2/{repository.project}/{repository.id}/{image.path}/{path}"
+
+
+def _call(opened: requests.Session, method: str, image: names.Image, path: str, **options: Any) -> requests.Response:
+    answer = opened.request(method, _url(image, path), timeout=_SECONDS, **options)
+    _require(answer)
+    return answer
+
+
+def _require(answer: requests.Response) -> None:
+    if answer.status_code >= 400:
+        try:
+            errors = answer.json()["errors"]
+            said = "; ".join(f"{one['code']}: {one['message']}" for one in errors)
+        except (ValueError, KeyError, TypeError):
+            said = answer.text[:300]
+        raise RegistryRefused(f"{answer.status_code} {said}", answer.status_code)

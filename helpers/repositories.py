@@ -1,0 +1,120 @@
+"""Repositories and what is in them, through Google's client over REST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import google.auth
+import requests
+from google.api_core import exceptions
+from google.auth.transport.requests import Request
+from google.cloud import artifactregistry_v1
+from google.cloud.artifactregistry_v1 import types
+
+from helpers import names, target
+
+_MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One version of an image as the API lists it; `size` in bytes, as stored (compressed)."""
+
+    image: names.Digest
+    tags: tuple[str, ...]
+    size: int
+    media_type: str
+    uploaded: datetime
+
+
+def client() -> artifactregistry_v1.ArtifactRegistryClient:
+    """Google's client over REST: a proxy can stand in front of it, which gRPC wouldn't use."""
+    return artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+
+
+def create(
+    repository: names.Repository,
+    *,
+    description: str = "",
+    labels: Mapping[str, str] | None = None,
+    immutable_tags: bool = False,
+    seconds: float = 120.0,
+) -> types.Repository:
+    """Create a Docker repository and wait until it is there.
+
+    Raises google.api_core.exceptions.Conflict when the name is taken (over REST not its subclass AlreadyExists),
+    Forbidden without the right or the API.
+    """
+    wanted = types.Repository(
+        format_=types.Repository.Format.DOCKER,
+        description=description,
+        labels=dict(labels or {}),
+        docker_config=types.Repository.DockerRepositoryConfig(immutable_tags=immutable_tags),
+    )
+    operation = client().create_repository(
+        parent=repository.location.resource, repository=wanted, repository_id=repository.id
+    )
+    created: types.Repository = operation.result(timeout=seconds)  # type: ignore[no-untyped-call]
+    return created
+
+
+def describe(repository: names.Repository) -> types.Repository:
+    """Google's message about the repository. Raises google.api_core.exceptions.NotFound."""
+    return client().get_repository(name=repository.resource)
+
+
+def exists(repository: names.Repository) -> bool:
+    """Whether the repository is there. Other refusals (a disabled API, a missing permission) are raised."""
+    try:
+        describe(repository)
+    except exceptions.NotFound:
+        return False
+    return True
+
+
+def list_in(location: names.Location) -> tuple[types.Repository, ...]:
+    """All repositories of a location, in Google's order. Raises google.api_core.exceptions.GoogleAPICallError."""
+    return tuple(client().list_repositories(parent=location.resource))
+
+
+def delete(repository: names.Repository, *, seconds: float = 120.0) -> None:
+    """Delete the repository and every image in it. Raises google.api_core.exceptions.NotFound."""
+    client().delete_repository(name=repository.resource).result(timeout=seconds)  # type: ignore[no-untyped-call]
+
+
+def layer_sizes(tag: names.Tag) -> dict[str, int]:
+    """Digest and size of each layer as the registry keeps it, in bytes, compressed. Asks for the manifest of the tag.
+
+    Raises requests.HTTPError when the registry refuses.
+    """
+    here = target.current()
+    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    credentials.refresh(Request())  # type: ignore[no-untyped-call]
+    path = here.docker_name(tag.image).partition("/")[2]
+    answer = requests.get(
+        f"{here.registry_url}/v2/{path}/manifests/{tag.name}",
+        headers={"Authorization": f"Bearer {credentials.token}", "Accept": ", ".join(_MANIFESTS)},
+        timeout=60,
+    )
+    answer.raise_for_status()
+    return {layer["digest"]: int(layer["size"]) for layer in answer.json()["layers"]}
+
+
+def images(repository: names.Repository) -> tuple[StoredImage, ...]:
+    """Every version of every image, oldest upload first. Raises google.api_core.exceptions.GoogleAPICallError."""
+    found = [
+        StoredImage(
+            image=names.Digest.parse(item.uri),
+            tags=tuple(sorted(item.tags)),
+            size=int(item.image_size_bytes),
+            media_type=item.media_type,
+            uploaded=item.upload_time,
+        )
+        for item in client().list_docker_images(parent=repository.resource)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.image.image, one.uploaded, one.image.value)))

@@ -1,0 +1,51 @@
+"""Tables and sizes as text that is the same on every run."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them, in docker's decimal units: `812 B`, `1.4 kB`, `61.3 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.95 or unit == "TB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
+    """Columns under their headers, two spaces between; a column of numbers or sizes stands to the right.
+
+    Raises ValueError when a row hasn't as many cells as there are headers.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    for row in cells:
+        if len(row) != len(headers):
+            raise ValueError(f"A row has {len(row)} cells and there are {len(headers)} headers: {row}")
+    widths = [max(len(line[column]) for line in [list(headers), *cells]) for column in range(len(headers))]
+    right = [bool(cells) and all(_is_amount(row[column]) for row in cells) for column in range(len(headers))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headers), *(line(row) for row in cells)])
+
+
+def source(function: Callable[..., object]) -> None:
+    """Print a helper's source, so that nothing in a notebook is hidden."""
+    print(textwrap.dedent(inspect.getsource(function)).rstrip())
+
+
+def _is_amount(text: str) -> bool:
+    number, _, unit = text.partition(" ")
+    return number.replace(".", "", 1).isdigit() and unit in ("", "B", "kB", "MB", "GB", "TB")

@@ -1,0 +1,90 @@
+"""Removing what a run created, and nothing else: repositories by label, containers by label, images by reference.
+
+`find` is the dry run. `remove` takes what `find` gave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import docker
+import docker.errors
+from google.api_core import exceptions
+from google.cloud import artifactregistry_v1
+
+from helpers import names
+from helpers.target import LABEL, Target
+
+
+@dataclass(frozen=True, order=True)
+class Leftover:
+    """One thing that a run created: a container (by id), an image (by reference) or a repository (by resource name)."""
+
+    kind: Literal["container", "image", "repository"]
+    name: str
+    detail: str = ""
+
+
+def find(here: Target) -> tuple[Leftover, ...]:
+    """Everything that the run of `here` created and that is still there. Changes nothing.
+
+    Raises google.api_core.exceptions.GoogleAPICallError, and docker.errors.DockerException when no engine answers.
+    """
+    repositories = find_repositories(here)
+    return (*find_local(here, repositories), *repositories)
+
+
+def find_repositories(here: Target) -> tuple[Leftover, ...]:
+    """The repositories with the run's label; none where the API isn't enabled."""
+    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    try:
+        listed = [
+            one for one in client.list_repositories(parent=here.location.resource) if one.labels.get(LABEL) == here.run
+        ]
+    except (exceptions.Forbidden, exceptions.NotFound):
+        return ()
+    return tuple(Leftover("repository", one.name, f"{one.size_bytes} bytes") for one in listed)
+
+
+def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Leftover, ...]:
+    """The run's containers, and the references of images that begin with a name that only this run uses."""
+    prefixes = list(here.owned_prefixes)
+    for one in repositories:
+        repository = names.Repository.parse(one.name)
+        prefixes += [f"{repository}/", f"{here.docker_name(repository)}/"]
+    found: list[Leftover] = []
+    with contextlib.closing(docker.from_env()) as client:
+        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={here.run}"}):
+            found.append(Leftover("container", str(container.id), str(container.name)))
+        for image in client.api.images():
+            references = [*(image.get("RepoTags") or []), *(image.get("RepoDigests") or [])]
+            for reference in references:
+                if reference.startswith(tuple(prefixes)):
+                    found.append(Leftover("image", reference, str(image["Id"])))
+    return tuple(sorted(set(found)))
+
+
+def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
+    """Remove them, containers first; gives those that were there. What is gone already is no error."""
+    removed = []
+    with contextlib.closing(docker.from_env()) as client:
+        for one in sorted(leftovers):
+            with contextlib.suppress(docker.errors.NotFound, exceptions.NotFound):
+                match one.kind:
+                    case "container":
+                        client.containers.get(one.name).remove(force=True, v=True)
+                    case "image":
+                        # Without noprune the engine would delete the parents too, which are the next build's cache.
+                        client.images.remove(one.name, noprune=True)
+                    case "repository":
+                        _delete(one.name)
+                removed.append(one)
+    return tuple(removed)
+
+
+def _delete(resource: str) -> None:
+    operation = artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_repository(name=resource)
+    operation.result(timeout=120)  # type: ignore[no-untyped-call]

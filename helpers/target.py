@@ -1,0 +1,347 @@
+"""Where the workbook's commands go: the sandbox on this machine, or Google.
+
+The only module that knows that there are two worlds. A world is a set of environment variables; everything else reads
+them through `current()`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from helpers import names
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+REGION: Final = "us-central1"
+REPOSITORY: Final = "ml-images"
+IMAGE: Final = "ml-predictor"
+LABEL: Final = "workbook-run"
+
+CA_VARIABLES: Final = (
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "HTTPLIB2_CA_CERTS",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "NODE_EXTRA_CA_CERTS",
+    "AWS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+)
+# OpenSSL reads the directory beside the file, and a foreign one has been seen to win over the bundle.
+_CA_DIRECTORY: Final = "SSL_CERT_DIR"
+_PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy")
+# These name the interpreter that gcloud runs on. They are no setting of gcloud's, and without them it may not start.
+_CLOUDSDK_KEPT: Final = frozenset({"CLOUDSDK_PYTHON", "CLOUDSDK_PYTHON_SITEPACKAGES", "CLOUDSDK_PYTHON_ARGS"})
+# Settings of the user that would send a client elsewhere or make it act as somebody else.
+_FOREIGN: Final = (
+    "GOOGLE_CLOUD_QUOTA_PROJECT",
+    "GOOGLE_API_USE_CLIENT_CERTIFICATE",
+    "GOOGLE_API_USE_MTLS_ENDPOINT",
+    "DOCKER_CONTEXT",
+)
+_GOOGLE_HOST: Final = r"(?:[a-z0-9-]+\.)*(?:pkg\.dev|googleapis\.com|run\.app|gcr\.io)(?![a-z0-9.-])"
+
+
+class NoTarget(RuntimeError):
+    """The environment names no world, or names one only in part."""
+
+
+@dataclass(frozen=True)
+class SandboxInfo:
+    """What the sandbox writes into `sandbox.json` when it is ready."""
+
+    pid: int
+    port: int
+    edge_port: int
+    project_id: str
+    project_number: str
+    region: str
+    learner: str
+    billing_account: str
+    started: str
+
+    @classmethod
+    def read(cls, path: Path) -> SandboxInfo:
+        """Read `sandbox.json`. Raises FileNotFoundError, or ValueError when the file isn't what it should be."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return cls(
+                pid=int(data["pid"]),
+                port=int(data["port"]),
+                edge_port=int(data["edge_port"]),
+                project_id=str(data["project_id"]),
+                project_number=str(data["project_number"]),
+                region=str(data["region"]),
+                learner=str(data["learner"]),
+                billing_account=str(data["billing_account"]),
+                started=str(data["started"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} lacks {error}: stop the sandbox with `workbook stop` and start it again."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Target:
+    """One world as a notebook sees it."""
+
+    name: Literal["sandbox", "gcp"]
+    project_id: str
+    project_number: str
+    region: str
+    repository: str
+    image: str
+    registry_host: str
+    registry: str
+    registry_url: str
+    run: str
+    billing_account: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label that everything created carries."""
+        return {LABEL: self.run}
+
+    @property
+    def location(self) -> names.Location:
+        """The project's region as a name."""
+        return names.Location(names.Project(self.project_id), self.region)
+
+    @property
+    def repository_name(self) -> names.Repository:
+        """The workbook's repository as a name."""
+        return names.Repository(self.location, self.repository)
+
+    @property
+    def sentence(self) -> str:
+        """One line for the learner: where this goes and who pays."""
+        if self.name == "sandbox":
+            return "sandbox on this machine; nothing is billed"
+        return f"Google project {self.project_id}: what you create there is billed to it"
+
+    @property
+    def owned_prefixes(self) -> tuple[str, ...]:
+        """How the references of images begin that only this world makes, each with a slash at its end.
+
+        A sandbox's project belongs to it alone. On Google only the run's own repository does.
+        """
+        host = self.location.host
+        owned = f"{host}/{self.project_id}/" + ("" if self.name == "sandbox" else f"{self.repository}/")
+        return tuple(dict.fromkeys((owned, self.registry.removesuffix(host) + owned)))
+
+    def docker_name(self, name: names.Repository | names.Image | names.Tag | names.Digest) -> str:
+        """The name as docker needs it: in the sandbox the plain port's address stands in front of it."""
+        return self.registry.removesuffix(self.location.host) + str(name)
+
+    def canonical(self, text: str) -> str:
+        """The text as it reads on Google: without the sandbox's address."""
+        if self.name == "gcp":
+            return text
+        host = self.location.host
+        for address in _addresses(self.registry_host):
+            text = re.sub(rf"https?://{address}/({_GOOGLE_HOST})", r"https://\1", text)
+            text = re.sub(rf"https?://{address}", f"https://{host}", text)
+            text = re.sub(rf"{address}/({_GOOGLE_HOST})", r"\1", text)
+            text = re.sub(address, host, text)
+        return text
+
+    def shows_sandbox(self, text: str) -> bool:
+        """Whether the text holds the address of the sandbox's plain port."""
+        return self.name == "sandbox" and any(re.search(address, text) for address in _addresses(self.registry_host))
+
+
+def _addresses(registry_host: str) -> tuple[str, ...]:
+    port = registry_host.rpartition(":")[2]
+    return (rf"(?<![\w.-])localhost:{port}(?!\d)", rf"(?<![\w.-])127\.0\.0\.1:{port}(?!\d)")
+
+
+def current(environment: Mapping[str, str] | None = None) -> Target:
+    """The world that the environment names.
+
+    Raises NoTarget, with what to do, when it names none.
+    """
+    values = os.environ if environment is None else environment
+    name = values.get("WORKBOOK_TARGET", "")
+    if not name:
+        raise NoTarget(
+            "No world is set in this environment. Open the notebooks with `make lab`, or run "
+            '`eval "$(.venv/bin/workbook env)"` in this terminal first.'
+        )
+    if name not in ("sandbox", "gcp"):
+        raise NoTarget(f"WORKBOOK_TARGET is {name!r}. Set it to sandbox or to gcp.")
+    wanted = (
+        "PROJECT_ID",
+        "REGION",
+        "REPOSITORY",
+        "IMAGE",
+        "REGISTRY_HOST",
+        "REGISTRY",
+        "REGISTRY_URL",
+        "WORKBOOK_RUN",
+    )
+    missing = [variable for variable in wanted if not values.get(variable)]
+    if missing:
+        raise NoTarget(
+            f"The environment lacks {', '.join(missing)}. Load it again with `workbook env`, or start `make lab` again."
+        )
+    return Target(
+        name="sandbox" if name == "sandbox" else "gcp",
+        project_id=values["PROJECT_ID"],
+        project_number=values.get("PROJECT_NUMBER", ""),
+        region=values["REGION"],
+        repository=values["REPOSITORY"],
+        image=values["IMAGE"],
+        registry_host=values["REGISTRY_HOST"],
+        registry=values["REGISTRY"],
+        registry_url=values["REGISTRY_URL"],
+        run=values["WORKBOOK_RUN"],
+        billing_account=values.get("BILLING_ACCOUNT", ""),
+    )
+
+
+def upstream_proxy(environment: Mapping[str, str] | None = None) -> str:
+    """The user's own HTTPS proxy, or ""; what `workbook env` has set up keeps it in WORKBOOK_UPSTREAM_PROXY."""
+    values = os.environ if environment is None else environment
+    if values.get("WORKBOOK_TARGET") == "sandbox":
+        return values.get("WORKBOOK_UPSTREAM_PROXY", "")
+    return next((values[name] for name in _PROXY_VARIABLES if values.get(name)), "")
+
+
+def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for the sandbox's own process: the user's, free of any sandbox, and WORKBOOK_UPSTREAM_PROXY."""
+    values = dict(os.environ if environment is None else environment)
+    proxy = upstream_proxy(values)
+    if values.get("WORKBOOK_TARGET") == "sandbox":
+        for variable in (*CA_VARIABLES, *_PROXY_VARIABLES):
+            values.pop(variable, None)
+    return values | {"WORKBOOK_UPSTREAM_PROXY": proxy}
+
+
+def sandbox_environment(
+    home: Path,
+    info: SandboxInfo,
+    engine: Mapping[str, str],
+    *,
+    run: str,
+    python_image: str = "",
+    base: Mapping[str, str] | None = None,
+) -> dict[str, str | None]:
+    """What turns an environment into the sandbox's: name → value, None for a variable to unset.
+
+    `engine` is what the engine needs (`DOCKER_HOST`, `DOCKER_BUILDKIT`), `base` the environment to change (os.environ).
+    """
+    values = os.environ if base is None else base
+    host = f"{info.region}-docker.pkg.dev"
+    address = f"localhost:{info.port}"
+    edge = f"http://127.0.0.1:{info.edge_port}"
+    bundle = str(home / "ca" / "bundle.pem")
+    result: dict[str, str | None] = _without_foreign(values)
+    result |= dict.fromkeys(CA_VARIABLES, bundle)
+    result |= dict.fromkeys(_PROXY_VARIABLES, edge)
+    result |= dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1")
+    result |= {
+        _CA_DIRECTORY: None,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(home / "learner-key.json"),
+        "REGISTRY_HOST": address,
+        "REGISTRY": f"{address}/{host}",
+        "REGISTRY_URL": f"http://{address}",
+        "SANDBOX_URL": f"http://{address}",
+        "REPOSITORY": REPOSITORY,
+        "WORKBOOK_TARGET": "sandbox",
+        "WORKBOOK_UPSTREAM_PROXY": upstream_proxy(values),
+        "BILLING_ACCOUNT": info.billing_account,
+    }
+    return result | _shared(home, info.project_id, info.project_number, info.region, run, engine, python_image, values)
+
+
+def gcp_environment(
+    home: Path,
+    *,
+    project_id: str,
+    project_number: str,
+    run: str,
+    engine: Mapping[str, str],
+    region: str = REGION,
+    billing_account: str = "",
+    python_image: str = "",
+    base: Mapping[str, str] | None = None,
+) -> dict[str, str | None]:
+    """The same for a project on Google: no proxy, no CA of ours, the user's own credentials."""
+    values = os.environ if base is None else base
+    host = f"{region}-docker.pkg.dev"
+    result: dict[str, str | None] = _without_foreign(values)
+    result |= {
+        "REGISTRY_HOST": host,
+        "REGISTRY": host,
+        "REGISTRY_URL": f"https://{host}",
+        "SANDBOX_URL": None,
+        "REPOSITORY": f"{REPOSITORY}-{run}",
+        "WORKBOOK_TARGET": "gcp",
+        "WORKBOOK_UPSTREAM_PROXY": None,
+        "BILLING_ACCOUNT": billing_account,
+    }
+    return result | _shared(home, project_id, project_number, region, run, engine, python_image, values)
+
+
+def _without_foreign(values: Mapping[str, str]) -> dict[str, str | None]:
+    cloudsdk = [name for name in values if name.startswith("CLOUDSDK_") and name not in _CLOUDSDK_KEPT]
+    return dict.fromkeys((*cloudsdk, *_FOREIGN))
+
+
+def _shared(
+    home: Path,
+    project_id: str,
+    project_number: str,
+    region: str,
+    run: str,
+    engine: Mapping[str, str],
+    python_image: str,
+    values: Mapping[str, str],
+) -> dict[str, str | None]:
+    result: dict[str, str | None] = {
+        "PROJECT_ID": project_id,
+        "PROJECT_NUMBER": project_number,
+        "REGION": region,
+        "IMAGE": IMAGE,
+        "GOOGLE_CLOUD_PROJECT": project_id,
+        "CLOUDSDK_CONFIG": str(home / "gcloud"),
+        "DOCKER_CONFIG": str(home / "docker"),
+        "TZ": "UTC",
+        "WORKBOOK_HOME": str(home),
+        "WORKBOOK_RUN": run,
+    }
+    result |= dict(engine)
+    if python_image:
+        result["PYTHON_IMAGE"] = python_image
+    path = with_gcloud_helpers(values.get("PATH", ""))
+    if path != values.get("PATH", ""):
+        result["PATH"] = path
+    return result
+
+
+def with_gcloud_helpers(path: str) -> str:
+    """PATH with the SDK's own bin folder at its end, when gcloud is there and docker-credential-gcloud isn't.
+
+    docker looks for the helper on PATH; some packages link only `gcloud` into it.
+    """
+    from shutil import which
+
+    gcloud = which("gcloud", path=path)
+    if not gcloud or which("docker-credential-gcloud", path=path):
+        return path
+    beside = Path(gcloud).resolve().parent
+    return f"{path}{os.pathsep}{beside}" if (beside / "docker-credential-gcloud").exists() else path
+
+
+def apply(changes: Mapping[str, str | None], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the changes made: a new dictionary."""
+    merged = {name: value for name, value in environment.items() if changes.get(name, value) is not None}
+    return merged | {name: value for name, value in changes.items() if value is not None}

@@ -1,0 +1,146 @@
+"""`begin()`: the first cell of a notebook. It says where the commands go, and checks what the notebook builds on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from helpers import documents, identity, names, projects, repositories, sweep, target, terminal
+from helpers.target import Target
+
+# Which notebooks need it, what it is, and which notebook makes it.
+_NEEDS_API: Final = frozenset({2, 3, 4})
+_NEEDS_REPOSITORY: Final = frozenset({3, 4})
+_NEEDS_SIGN_IN: Final = frozenset({4})
+
+
+class NotReady(RuntimeError):
+    """What earlier notebooks leave behind isn't there. The message lists it, and says which notebook makes it."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"NotReady: {self}"]
+
+
+@dataclass(frozen=True)
+class Workbook:
+    """The values that a notebook works with, as names, and the world it works in."""
+
+    number: int
+    title: str
+    target: Target
+
+    @property
+    def project(self) -> names.Project:
+        """The project."""
+        return self.target.location.project
+
+    @property
+    def region(self) -> names.Location:
+        """The region of that project."""
+        return self.target.location
+
+    @property
+    def repository(self) -> names.Repository:
+        """The workbook's repository; notebook 2 makes it."""
+        return self.target.repository_name
+
+    @property
+    def image(self) -> names.Image:
+        """The workbook's image; notebook 4 pushes it."""
+        return self.repository.image(self.target.image)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label that everything created here carries."""
+        return self.target.labels
+
+    def leftovers(self) -> None:
+        """Print what this world holds now. It changes nothing; the runner removes it after a run."""
+        found = sweep.find(self.target)
+        if not found:
+            print("Nothing is left behind.")
+            return
+        counts = {kind: sum(one.kind == kind for one in found) for kind in ("container", "image", "repository")}
+        for kind, count in counts.items():
+            if count:
+                print(f"{kind}: {count}")
+                for one in found:
+                    if one.kind == kind and kind == "repository":
+                        print(f"  {names.Repository.parse(one.name)}")
+
+
+def begin(number: int) -> Workbook:
+    """Print the card of notebook `number`, register `%%terminal`, and check what the notebook needs.
+
+    Raises target.NoTarget when no world is set, and NotReady when an earlier notebook wasn't run in this world.
+    """
+    here = target.current()
+    stem, title = _notebook(number)
+    os.environ["WORKBOOK_NOTEBOOK"] = stem
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython else None
+    if shell is not None:
+        terminal.load(shell)
+    workbook = Workbook(number, title, here)
+    print(card(workbook))
+    missing = lacking(workbook)
+    if missing:
+        raise NotReady("\n".join(["This notebook builds on what isn't there yet:", *missing]))
+    return workbook
+
+
+def card(workbook: Workbook) -> str:
+    """The notebook's title, the world, the project and the region: four lines, the same on every run in that world."""
+    number = f" (number {workbook.target.project_number})" if workbook.target.project_number else ""
+    return "\n".join(
+        (
+            workbook.title,
+            f"Target   {workbook.target.sentence}",
+            f"Project  {workbook.project}{number}",
+            f"Region   {workbook.region}",
+        )
+    )
+
+
+def lacking(workbook: Workbook) -> list[str]:
+    """What earlier notebooks should have left behind and haven't, one line each."""
+    number = workbook.number
+    if number in _NEEDS_API and not projects.is_enabled(workbook.project):
+        return [f"- The Artifact Registry API isn't enabled in {workbook.project}. Run {_name(1)} first."]
+    missing = []
+    if number in _NEEDS_REPOSITORY and not repositories.exists(workbook.repository):
+        missing.append(f"- The repository {workbook.repository} isn't there. Run {_name(2)} first.")
+    if number in _NEEDS_SIGN_IN and not identity.signed_in(workbook.target.registry_host):
+        missing.append(f"- Docker has no sign-in for {workbook.target.registry_host}. Run {_name(3)} first.")
+    return missing
+
+
+def _notebook(number: int) -> tuple[str, str]:
+    """The file's stem and the notebook's H1; the bare number where the notebook isn't written yet."""
+    for path in documents.notebooks():
+        if int(path.name[:2]) == number:
+            return path.stem, _heading(path) or _words(number, path.stem)
+    return f"{number:02}", str(number)
+
+
+def _name(number: int) -> str:
+    stem, _ = _notebook(number)
+    return f"notebook {stem}"
+
+
+def _heading(path: Path) -> str:
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            source = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+            found = re.match(r"# (.+)", source)
+            return found[1].strip() if found else ""
+    return ""
+
+
+def _words(number: int, stem: str) -> str:
+    return f"{number} · {stem[3:].replace('_', ' ').capitalize()}"

@@ -1,0 +1,95 @@
+"""One `dockerd` process: how it is found, started, recognised and ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from machine import processes
+from machine.errors import EngineFailed
+
+# dockerd gives its containers 15 s to end before it kills them
+STOP_SECONDS = 30
+KILL_SECONDS = 5
+SYSTEM_FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CA_VARIABLES = re.compile(r"^(.*_CA_BUNDLE|SSL_CERT_(FILE|DIR)|.*_CA_CERTS(_FILE)?|GIT_SSL_CAINFO|PIP_CERT)$")
+PROXY_VARIABLES = re.compile(r"^((https?|all|no)_proxy)$", re.IGNORECASE)
+
+
+def program() -> str | None:
+    """Return the path of `dockerd`, also where the PATH leaves out the administrator's folders; None without one."""
+    return shutil.which("dockerd", path=search_path())
+
+
+def search_path() -> str:
+    """Return the PATH with the administrator's folders, where dockerd, containerd and iptables lie."""
+    return f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}".lstrip(":")
+
+
+def spawn(arguments: list[str], log: Path) -> int:
+    """Start dockerd and return its pid. What it says goes to `log`. Raises EngineFailed where there is no dockerd."""
+    found = program()
+    if found is None:
+        raise EngineFailed("There is no dockerd to start. Install Docker Engine.")
+    outputs: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    # A session of its own, so that a Ctrl-C in the terminal doesn't reach it.
+    return os.posix_spawn(found, [found, *arguments], environment(), file_actions=outputs, setsid=True)
+
+
+def environment() -> dict[str, str]:
+    """Return the daemon's environment: the user's own, without what a shell of the sandbox adds to it.
+
+    In such a shell (WORKBOOK_HOME is set) proxies and CA variables lead to the sandbox, which ends when it likes; the
+    user's own proxy is in WORKBOOK_UPSTREAM_PROXY.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
+    if "WORKBOOK_HOME" in kept:
+        for name in list(kept):
+            if PROXY_VARIABLES.match(name) or CA_VARIABLES.match(name):
+                del kept[name]
+        upstream = kept.get("WORKBOOK_UPSTREAM_PROXY")
+        if upstream:
+            kept |= {"HTTP_PROXY": upstream, "HTTPS_PROXY": upstream, "NO_PROXY": "localhost,127.0.0.1"}
+    return {**kept, "PATH": search_path()}
+
+
+def written_pid(path: Path, folder: Path) -> int | None:
+    """Return the pid in the file `path` if its process names `folder` in its arguments: pids are given out again."""
+    try:
+        pid = int(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if any(f"{folder}/" in argument for argument in processes.command_line(pid)) else None
+
+
+def end(pid: int | None) -> bool:
+    """End a process of ours, by force if it must be. False when there is none, EngineFailed when it doesn't end."""
+    if pid is None:
+        return False
+    for wanted, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        processes.send(pid, wanted)
+        if processes.wait_gone(pid, seconds):
+            return True
+    raise EngineFailed(f"The private Docker Engine (pid {pid}) doesn't end, even when killed.")
+
+
+def unmount(data: Path, namespaces: Path) -> None:
+    """Undo the mounts that an ended dockerd leaves: nobody could delete these folders.
+
+    `data` it mounts on itself, which outlives a kill; in `namespaces` the host's network namespace stays mounted.
+    """
+    place = str(data).replace(" ", r"\040")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        root, point = line.split()[3:5]
+        # A disk that somebody mounted on the data folder has the root "/".
+        if (point == place and root != "/") or point.startswith(f"{namespaces}/"):
+            command = ["umount", point.replace(r"\040", " ")]
+            subprocess.run(command, capture_output=True, check=False, env={"PATH": search_path()})

@@ -1,0 +1,206 @@
+"""The Docker Engine: the one that answers, else a private one of our own.
+
+An engine that somebody else started is used as it is, and never stopped. One that we start belongs to this repository:
+see `machine.private_engine` for where it lives and how long.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+import docker
+from docker.errors import DockerException
+from docker.utils import kwargs_from_env
+from requests.exceptions import RequestException
+
+from machine import distribution, dockerd, private_engine, unix_socket
+from machine.errors import DockerCliMissing, EngineFailed, EngineMissing
+from machine.private_engine import lease, release
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+ANSWER_SECONDS = 3
+CALL_SECONDS = 600
+WAYS = (
+    "Install Docker Engine and start it (Debian and Ubuntu: `sudo apt-get install docker.io`), "
+    "or point DOCKER_HOST at an engine that runs."
+)
+
+__all__ = [
+    "DockerCliMissing",
+    "Engine",
+    "EngineFailed",
+    "EngineMissing",
+    "build_network",
+    "client",
+    "ensure",
+    "environment",
+    "find",
+    "lease",
+    "release",
+    "require_cli",
+]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker Engine that answers.
+
+    `host` is what DOCKER_HOST must be to reach it. `private` says that this repository started it. Where `has_bridge`
+    is false its containers have no network of their own: they run, and are built, on the host's.
+    """
+
+    host: str
+    private: bool
+    version: str
+    has_bridge: bool
+
+
+def find() -> Engine | None:
+    """Return the engine that answers within 3 s, or None.
+
+    With DOCKER_HOST set only that one is asked. Otherwise, in this order: the active docker context, the default
+    socket, the private engine.
+    """
+    hosts = _candidates()
+    for host in hosts:
+        engine, _ = _ask(host)
+        if engine is not None:
+            return engine
+    return None
+
+
+def ensure(echo: Callable[[str], None]) -> Engine:
+    """Return an engine that answers, starting a private one (and, as root on Debian, installing it) where none does.
+
+    `echo` gets a line before anything is installed or started. The private engine isn't stopped while this process
+    lives, or until it calls `release`; to keep it longer, take a lease.
+
+    Raises EngineMissing where none answers and none can be started, EngineFailed where the private one doesn't start,
+    and DockerCliMissing where there is an engine but no `docker` command.
+    """
+    reasons = []
+    for host in _candidates():
+        engine, reason = _ask(host)
+        if engine is not None:
+            if engine.private:
+                lease(private_engine.starter_lease(), os.getpid())
+            require_cli()
+            return engine
+        reasons.append(f"{host}: {reason}")
+    chosen = os.environ.get("DOCKER_HOST", "")
+    if chosen and chosen != private_engine.host():
+        raise EngineMissing(f"DOCKER_HOST is set, but {reasons[0]}. Start that engine, or unset DOCKER_HOST.")
+    _require_daemon(echo, reasons)
+    require_cli()
+    host = private_engine.start(echo)
+    engine, reason = _ask(host)
+    if engine is None:
+        raise EngineFailed(f"The private Docker Engine started, then {reason}. Its log: {private_engine.log_path()}")
+    return engine
+
+
+def client(engine: Engine | None = None) -> docker.DockerClient:
+    """Return a client of the engine, or of the one that `find` finds. Raises EngineMissing when there is none."""
+    engine = engine or find()
+    if engine is None:
+        raise EngineMissing(f"No Docker Engine answers. {WAYS}")
+    return _connect(engine.host, CALL_SECONDS)
+
+
+def environment(engine: Engine) -> dict[str, str]:
+    """Return the variables that lead the `docker` command to the engine, with the builder and network that work there.
+
+    BuildKit where the command has its buildx component or the engine is Docker Desktop's, the classic builder
+    elsewhere: without buildx the newer commands refuse BuildKit. BUILD_NETWORK is for `docker build --network`.
+    """
+    return {
+        "DOCKER_HOST": engine.host,
+        "DOCKER_BUILDKIT": "1" if _has_buildkit(engine) else "0",
+        "BUILD_NETWORK": build_network(engine) or "default",
+    }
+
+
+def build_network(engine: Engine) -> str | None:
+    """Return what `docker build --network` and `docker run --network` need here: "host", or None for the default."""
+    return None if engine.has_bridge else "host"
+
+
+def require_cli() -> None:
+    """Raise DockerCliMissing unless the `docker` command is on the PATH."""
+    if shutil.which("docker") is None:
+        raise DockerCliMissing(
+            "A Docker Engine is there, but the `docker` command is not on the PATH. "
+            "Install it (Debian and Ubuntu: the package docker-cli, or docker.io where there is no docker-cli)."
+        )
+
+
+def _candidates() -> list[str]:
+    chosen = os.environ.get("DOCKER_HOST", "")
+    if chosen:
+        return [chosen]
+    hosts = [_context_host(), DEFAULT_HOST, private_engine.host()]
+    return list(dict.fromkeys(host for host in hosts if host))
+
+
+def _context_host() -> str:
+    """Return the address of the active docker context, "" where there is no command to ask."""
+    if shutil.which("docker") is None:
+        return ""
+    done = subprocess.run(
+        ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _ask(host: str) -> tuple[Engine | None, str]:
+    """Return the engine at that address, or None and the reason why there is none."""
+    if host.startswith("unix://"):
+        reason = unix_socket.why_closed(host.removeprefix("unix://"))
+        if reason:
+            return None, reason
+    try:
+        with closing(_connect(host, ANSWER_SECONDS)) as connection:
+            version = str(connection.version()["Version"])
+            networks = connection.networks.list(filters={"driver": "bridge"})
+    except (DockerException, RequestException, KeyError) as error:
+        return None, f"no Docker Engine answers there ({type(error).__name__})"
+    private = host == private_engine.host()
+    has_bridge = any(network.name == "bridge" for network in networks)
+    return Engine(host, private, version, has_bridge and (not private or private_engine.has_way_out())), ""
+
+
+def _connect(host: str, seconds: int) -> docker.DockerClient:
+    settings = kwargs_from_env() if host == os.environ.get("DOCKER_HOST") else {"base_url": host}
+    return docker.DockerClient(**settings, timeout=seconds, use_ssh_client=host.startswith("ssh://"))
+
+
+def _require_daemon(echo: Callable[[str], None], reasons: list[str]) -> None:
+    asked = "No Docker Engine answers (" + "; ".join(reasons) + ")."
+    if os.geteuid() != 0:
+        raise EngineMissing(f"{asked} Only root can start one here. {WAYS}")
+    if dockerd.program() is not None:
+        return
+    if os.environ.get("WORKBOOK_INSTALL_ENGINE") == "0":
+        raise EngineMissing(f"{asked} WORKBOOK_INSTALL_ENGINE=0 forbids installing one. {WAYS}")
+    if not distribution.is_debian_like():
+        raise EngineMissing(f"{asked} This system is neither Debian nor Ubuntu, so none is installed. {WAYS}")
+    distribution.install_docker(echo)
+    if dockerd.program() is None:
+        raise EngineMissing(f"{asked} docker.io is installed, yet there is no dockerd. {WAYS}")
+
+
+def _has_buildkit(engine: Engine) -> bool:
+    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode == 0:
+        return True
+    with closing(_connect(engine.host, ANSWER_SECONDS)) as connection:
+        return bool(connection.info().get("OperatingSystem") == "Docker Desktop")

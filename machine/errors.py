@@ -1,0 +1,30 @@
+"""What this machine can lack. Each message says what is missing and how to get it.
+
+MachineError
+├── EngineMissing        no Docker Engine answers and none can be started
+├── EngineFailed         our private engine did not start or did not stop
+├── DockerCliMissing     an engine answers, but there is no `docker` command
+└── BaseImageMissing     no Python base image can be had
+"""
+
+from __future__ import annotations
+
+
+class MachineError(Exception):
+    """Something that this computer must have is missing. `str()` is meant for the learner."""
+
+
+class EngineMissing(MachineError):
+    """No Docker Engine answers and none can be started here."""
+
+
+class EngineFailed(MachineError):
+    """Our private Docker Engine did not start, or did not stop. The message names its log."""
+
+
+class DockerCliMissing(MachineError):
+    """An engine answers, but the `docker` command is not on the PATH."""
+
+
+class BaseImageMissing(MachineError):
+    """No Python base image can be had: none is there, none can be pulled and none can be made."""

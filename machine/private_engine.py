@@ -1,0 +1,225 @@
+"""A Docker Engine of our own: started for as long as somebody holds a lease on it, apart from the system's.
+
+Data, log and leases live in the engine's home (`.sandbox/engine`, or WORKBOOK_ENGINE_HOME):
+
+    data/          images and containers        dockerd.log    what it says
+    leases/        who needs it: NAME.json      lock           held around each start and stop
+
+Sockets and pids live in `/tmp/workbook-engine-XXXXXXXX/`, because a socket's path may have 107 bytes at most. The X are
+the hash of the home, so each clone of the repository finds its own engine and nobody else's.
+
+Network: a bridge of our own, `wb-XXXXXXXX` (see `machine.bridge` for why it isn't docker0). Where the machine allows no
+bridge, or no firewall rules for it, containers use the host's network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+
+from machine import bridge, dockerd, unix_socket
+from machine import leases as leases_of
+from machine.errors import EngineFailed
+
+START_SECONDS = 30
+CONTAINERD_PID = "exec/containerd/containerd.pid"
+
+
+def home() -> Path:
+    """Return the folder of the engine's data, log and leases. Absolute; it may not exist yet."""
+    chosen = os.environ.get("WORKBOOK_ENGINE_HOME")
+    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[1] / ".sandbox" / "engine"
+
+
+def host() -> str:
+    """Return what DOCKER_HOST is for the private engine, running or not."""
+    return f"unix://{_run_folder()}/docker.sock"
+
+
+def has_way_out() -> bool:
+    """Tell whether the private engine's containers can reach the network over its bridge."""
+    return not _host_network_mark().exists()
+
+
+def bridge_name() -> str:
+    """Return the name of the private engine's bridge. It exists for as long as the engine runs."""
+    return f"wb-{_digest()}"
+
+
+def log_path() -> Path:
+    """Return the path of the daemon's log. It holds the last start only."""
+    return home() / "dockerd.log"
+
+
+def start(echo: Callable[[str], None]) -> str:
+    """Start the private engine, if it doesn't run yet, and return its host. It takes about a second.
+
+    This process holds a lease on it until it ends or calls `release`. Raises EngineFailed with the log's last lines.
+    """
+    with _locked():
+        leases_of.write(_leases(), starter_lease(), os.getpid())
+        if _pid() is not None and _answers():
+            return host()
+        echo(f"Starting a private Docker Engine (data in {home() / 'data'}), about 2 s.")
+        _stop_daemon()
+        name = bridge_name()
+        # Without the privilege to make a bridge, dockerd has none to delete docker0 either.
+        bridged = bridge.make(name)
+        try:
+            _launch(f"--bridge={name}" if bridged else "--bridge=none")
+        except EngineFailed:
+            _stop_daemon()
+            raise
+        if not (bridged and bridge.open_way_out(name, _subnet(), path=dockerd.search_path())):
+            echo("This machine allows no bridge: containers use the host's network.")
+            _host_network_mark().touch()
+        return host()
+
+
+def stop() -> bool:
+    """Stop the private engine, whoever holds leases. True when it ran. Only ever stops the one that we started."""
+    with _locked():
+        return _stop_daemon()
+
+
+def starter_lease() -> str:
+    """Return the name of the lease that `start` takes for the process that calls it."""
+    return f"starter-{os.getpid()}"
+
+
+def lease(name: str, pid: int) -> None:
+    """Keep the private engine running for as long as process `pid` lives, or until `release(name)`.
+
+    A lease of the same name is replaced. Raises ValueError for a name that isn't letters, digits, dots and dashes.
+    """
+    with _locked():
+        leases_of.write(_leases(), name, pid)
+
+
+def release(name: str) -> bool:
+    """Give up a lease, and the one that this process got by starting the engine. True when that stopped the engine.
+
+    The engine stops when no lease of a living process is left. Unknown names do no harm. An engine that we didn't start
+    is never stopped.
+    """
+    with _locked():
+        for gone in (name, starter_lease()):
+            leases_of.drop(_leases(), gone)
+        if leases():
+            return False
+        return _stop_daemon()
+
+
+def leases() -> dict[str, int]:
+    """Return the leases that count, name to pid. Those of dead processes are deleted on the way."""
+    return leases_of.living(_leases())
+
+
+def _leases() -> Path:
+    return home() / "leases"
+
+
+def _digest() -> str:
+    return hashlib.sha256(str(home()).encode()).hexdigest()[:8]
+
+
+def _run_folder() -> Path:
+    return Path("/tmp") / f"workbook-engine-{_digest()}"  # noqa: S108 - TMPDIR may be long, and differ between shells
+
+
+def _made_run_folder() -> Path:
+    """Make the folder of sockets, or check that the one that is there is ours: others may write in its parent."""
+    folder = _run_folder()
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        about = folder.lstat()
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+            raise EngineFailed(f"{folder} belongs to somebody else. Remove it, then try again.") from None
+    return folder
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    home().mkdir(parents=True, exist_ok=True)
+    with (home() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _subnet() -> str:
+    with closing(docker.DockerClient(base_url=host(), timeout=3)) as connection:
+        return str(connection.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"])
+
+
+def _host_network_mark() -> Path:
+    return _run_folder() / "host-network"
+
+
+def _launch(network: str) -> None:
+    """Start dockerd and wait until it answers. Raises EngineFailed when it ends before, or doesn't within 30 s."""
+    run = _made_run_folder()
+    (home() / "data").mkdir(parents=True, exist_ok=True)
+    # Without a configuration file of our own dockerd reads the system's.
+    (home() / "config.json").write_text("{}\n")
+    arguments = [f"--pidfile={run}/docker.pid", f"--config-file={home()}/config.json", f"--exec-root={run}/exec"]
+    arguments += [f"--data-root={home()}/data", f"--host={host()}", network, "--iptables=false", "--ip6tables=false"]
+    pid = dockerd.spawn(arguments, log_path())
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if os.waitpid(pid, os.WNOHANG)[0] != 0:
+            raise EngineFailed(f"The private Docker Engine ended at once. Its log, {log_path()}, ends:\n{_log_tail()}")
+        if _answers():
+            return
+        time.sleep(0.05)
+    raise EngineFailed(f"The private Docker Engine gave no answer in {START_SECONDS} s. Its log: {log_path()}")
+
+
+def _pid() -> int | None:
+    """Return the pid of our daemon if it runs."""
+    return dockerd.written_pid(_run_folder() / "docker.pid", _run_folder())
+
+
+def _stop_daemon() -> bool:
+    """Stop our daemon, if it runs, and clear what it leaves. True when it ran.
+
+    After a kill there may be a pid file that blocks the next start, and a containerd that dies a moment later, which
+    the next dockerd would take for one that serves it.
+    """
+    run = _run_folder()
+    ran = dockerd.end(_pid())
+    dockerd.end(dockerd.written_pid(run / CONTAINERD_PID, run))
+    for path in (run / "docker.pid", run / CONTAINERD_PID, run / "docker.sock", _host_network_mark()):
+        path.unlink(missing_ok=True)
+    bridge.remove(bridge_name(), path=dockerd.search_path())
+    dockerd.unmount(home() / "data", run / "exec" / "netns")
+    # After a kill the next dockerd needs what is in there to clean up; a container may even be mounted there still.
+    if ran and f" {run}/" not in Path("/proc/mounts").read_text():
+        shutil.rmtree(run, ignore_errors=True)
+    return ran
+
+
+def _answers() -> bool:
+    if unix_socket.why_closed(str(_run_folder() / "docker.sock")):
+        return False
+    try:
+        with closing(docker.DockerClient(base_url=host(), timeout=3)) as connection:
+            return bool(connection.ping())
+    except (DockerException, RequestException):
+        return False
+
+
+def _log_tail() -> str:
+    lines = log_path().read_text(errors="replace").splitlines() if log_path().exists() else []
+    return "\n".join(lines[-5:])

@@ -1,0 +1,1 @@
+"""A Django project that names an iris from four lengths."""

@@ -1,0 +1,168 @@
+"""What a manifest may be: pure functions over its bytes.
+
+OCI image-spec 1.1 manifest.md and image-index.md; Docker Image Manifest Version 2, Schema 2.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.blobs import check_digest
+from sandbox.clock import timestamp
+from sandbox.errors import RegistryError
+
+LIMIT = 4 << 20  # bytes; OCI Distribution 1.1, "Pushing manifests": at least 4 MiB. unverified: Google's
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+_IMAGES = (OCI_MANIFEST, DOCKER_MANIFEST)
+_INDEXES = (OCI_INDEX, DOCKER_LIST)
+_IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+
+# Layers that stay where their urls say and are never pushed: image-spec 1.1 layer.md "Non-Distributable Layers".
+_FOREIGN = re.compile(
+    r"application/vnd\.oci\.image\.layer\.nondistributable\..+"
+    r"|application/vnd\.docker\.image\.rootfs\.foreign\.diff\.tar(\.gzip)?"
+)
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the registry needs to know of a manifest.
+
+    Attributes:
+        artifact_type: its own; for one with a subject else the config's media type.
+        subject: digest, or empty.
+        config: digest of an image's config, or empty.
+        blobs: config and layers that must be here: digest to size in bytes.
+        children: digests that an index lists.
+    """
+
+    media_type: str
+    artifact_type: str
+    subject: str
+    config: str
+    annotations: Mapping[str, str]
+    blobs: Mapping[str, int]
+    children: tuple[str, ...]
+
+
+def is_digest(reference: str) -> bool:
+    """Whether a reference is meant as a digest; a tag has no colon."""
+    return ":" in reference
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself.
+
+    Raises:
+        RegistryError: TAG_INVALID. Spec: "Pulling manifests", <reference> as a tag.
+    """
+    if not _TAG.fullmatch(tag):
+        raise RegistryError("TAG_INVALID", f"Invalid tag {tag[:200]!r}: up to 128 letters, digits, _ . and -")
+    return tag
+
+
+def _invalid(message: str) -> RegistryError:
+    return RegistryError("MANIFEST_INVALID", message)
+
+
+def _body(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"The manifest is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise _invalid("The manifest is not a JSON object")
+    return body
+
+
+def _media_type(body: Mapping[str, Any], header: str) -> str:
+    sent = header.split(";", 1)[0].strip()
+    said = body.get("mediaType", "")
+    if not isinstance(said, str) or (said and sent and said != sent):
+        raise _invalid(f"The manifest's mediaType {said!r} is not the Content-Type {sent!r}")
+    kind = said or sent
+    if body.get("schemaVersion") == 1 or kind.startswith("application/vnd.docker.distribution.manifest.v1+"):
+        # unverified: text
+        raise _invalid("Docker image manifest schema 1 is not supported: push with a newer client")
+    if kind not in _IMAGES + _INDEXES:
+        raise _invalid(f"Unsupported manifest media type {kind[:200]!r}")
+    if body.get("schemaVersion") != 2:
+        raise _invalid("The manifest's schemaVersion is not 2")
+    return kind
+
+
+def _descriptor(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not isinstance(value.get("digest"), str):
+        raise _invalid(f"{where} is not a descriptor with a digest")
+    check_digest(value["digest"])
+    size = value.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise _invalid(f"{where} has no valid size")
+    kind = value.get("mediaType", "")
+    if not isinstance(kind, str) or not kind.isascii():
+        raise _invalid(f"{where} has no valid mediaType")
+    return value
+
+
+def _list(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    value = body.get(name)
+    if not isinstance(value, list):
+        raise _invalid(f"The manifest has no list of {name}")
+    return [_descriptor(entry, f"{name}[{place}]") for place, entry in enumerate(value)]
+
+
+def parse(content: bytes, content_type: str) -> Manifest:
+    """Read a manifest; fields that nobody knows are no reason to refuse it.
+
+    Args:
+        content_type: the request's header, may be empty.
+
+    Raises:
+        RegistryError: MANIFEST_INVALID, or DIGEST_INVALID for a malformed digest inside.
+    """
+    body = _body(content)
+    kind = _media_type(body, content_type)
+    artifact_type = body.get("artifactType", "")
+    annotations = body.get("annotations") or {}
+    if not isinstance(artifact_type, str) or not artifact_type.isascii():
+        raise _invalid("The manifest's artifactType is not a media type")
+    if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
+        raise _invalid("The manifest's annotations are not a map of strings")
+    subject = _descriptor(body["subject"], "subject")["digest"] if body.get("subject") is not None else ""
+    if kind in _INDEXES:
+        if "layers" in body or "config" in body:
+            raise _invalid("An index has no config and no layers")
+        children = tuple(dict.fromkeys(entry["digest"] for entry in _list(body, "manifests")))
+        return Manifest(kind, artifact_type, subject, "", annotations, {}, children)
+    if "manifests" in body:
+        raise _invalid("An image manifest has no list of manifests")
+    config = _descriptor(body.get("config"), "config")
+    layers = [layer for layer in _list(body, "layers") if not _FOREIGN.fullmatch(layer.get("mediaType", ""))]
+    needed = {entry["digest"]: entry["size"] for entry in [*layers, config]}
+    if subject and not artifact_type:
+        artifact_type = config.get("mediaType", "")
+    image_config = config["digest"] if config.get("mediaType") in _IMAGE_CONFIGS else ""
+    return Manifest(kind, artifact_type, subject, image_config, annotations, needed, ())
+
+
+def moment(text: Any) -> str:
+    """RFC 3339 with any number of fractional digits as the API writes it; empty for none and for the year 1.
+
+    Raises:
+        ValueError: for text that is no time.
+    """
+    if not isinstance(text, str) or text.startswith("0001-"):
+        return ""
+    moment = dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC))

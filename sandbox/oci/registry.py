@@ -1,0 +1,197 @@
+"""The router of /v2: path and verb to a handler, after the caller is known."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox.errors import RegistryError
+from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, tags, token, uploads
+from sandbox.oci.address import MISSING_IMAGE, Address, Ask, Image, image_of
+from sandbox.oci.token import Caller
+from sandbox.world import World
+
+VERSION = {"docker-distribution-api-version": "registry/2.0"}
+_FORM_LIMIT = 64 << 10  # bytes of a token request
+
+# The last match wins: an image may be called `manifests` itself.
+_PATH = re.compile(
+    r"/v2/(?P<name>.+)/(?:(?P<upload>blobs/uploads)/?(?P<id>[^/]*)|(?P<kind>blobs|manifests|referrers)/(?P<reference>[^/]+)"
+    r"|(?P<tags>tags/list))"
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a path and a verb mean.
+
+    Attributes:
+        kind: upload, blobs, manifests, referrers or tags.
+        action: what a registry token's scope must hold: pull, push or delete.
+        scope: the actions that a challenge names.
+    """
+
+    kind: str
+    name: str
+    reference: str
+    action: str
+    scope: str
+
+
+# Verb to (action, scope of the challenge), by kind of path.
+_PULL = {"GET": ("pull", "pull"), "HEAD": ("pull", "pull")}
+_PUSH = ("push", "push,pull")
+_VERBS = {
+    "begin": {"POST": _PUSH},
+    "upload": {"GET": _PUSH, "PATCH": _PUSH, "PUT": _PUSH, "DELETE": _PUSH},
+    "blobs": {**_PULL, "DELETE": ("delete", "delete")},
+    "manifests": {**_PULL, "PUT": _PUSH, "DELETE": ("delete", "delete")},
+    "referrers": _PULL,
+    "tags": _PULL,
+}
+
+_PLAIN: dict[tuple[str, str], Callable[[Ask, Caller], Response]] = {
+    ("GET", "blobs"): blobs.read,
+    ("HEAD", "blobs"): blobs.read,
+    ("DELETE", "blobs"): blobs.remove,
+    ("GET", "manifests"): manifests.read,
+    ("HEAD", "manifests"): manifests.read,
+    ("PUT", "manifests"): manifests.put,
+    ("DELETE", "manifests"): manifests.remove,
+    ("GET", "referrers"): referrers.list_referrers,
+    ("HEAD", "referrers"): referrers.list_referrers,
+    ("GET", "tags"): tags.list_tags,
+    ("HEAD", "tags"): tags.list_tags,
+}
+
+
+def route(method: str, path: str) -> Route:
+    """What a request to an image means.
+
+    Raises:
+        RegistryError: NAME_INVALID for a path that names no image, UNSUPPORTED for a verb that does not fit.
+    """
+    match = _PATH.fullmatch(path)
+    if match is None:
+        if re.search(r"/(blobs|manifests|tags|referrers)(/|$)", path):
+            raise RegistryError("NAME_INVALID", MISSING_IMAGE)
+        raise RegistryError("UNSUPPORTED", f"{path[:200]!r} is not an address of this registry", http_status=404)
+    upload = "upload" if match["id"] else "begin"
+    kind: str = upload if match["upload"] else match["kind"] or "tags"
+    verbs = _VERBS[kind]
+    if method not in verbs:
+        allow = ", ".join(verbs)
+        raise RegistryError("UNSUPPORTED", f"{method} is not supported here, only {allow}", headers={"Allow": allow})
+    action, scope = verbs[method]
+    return Route(kind, match["name"], match["id"] or match["reference"] or "", action, scope)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise uploads.too_large(limit)
+    parts: list[bytes] = []
+    total = 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > limit:
+            raise uploads.too_large(limit)
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def _identify(world: World, address: Address, service: str, authorization: str, scope: str = "") -> Caller:
+    if not authorization or token.is_sealed(authorization):
+        return token.identify(world, address, service, authorization, scope)
+    return await asyncio.to_thread(token.identify, world, address, service, authorization, scope)
+
+
+async def _token(request: Request, world: World, address: Address, service: str) -> Response:
+    if request.method == "POST":
+        try:
+            form = dict(parse_qsl((await _body(request, _FORM_LIMIT)).decode(), keep_blank_values=True))
+        except ValueError:
+            raise RegistryError("UNSUPPORTED", "The token request is not a form in UTF-8", http_status=400) from None
+        answer = await asyncio.to_thread(token.exchange, world, address, service, form)
+    elif request.method == "GET":
+        authorization = request.headers.get("authorization", "")
+        asked = request.query_params.getlist("scope")
+        answer = await asyncio.to_thread(token.issue, world, address, service, authorization, asked)
+    else:
+        raise RegistryError("UNSUPPORTED", f"{request.method} is not supported here", headers={"Allow": "GET, POST"})
+    return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+
+async def _upload(ask: Ask, caller: Caller, request: Request) -> Response:
+    match ask.method:
+        case "POST":
+            return await pushes.begin(ask, caller, request)
+        case "PATCH":
+            return await pushes.append(ask, caller, request)
+        case "PUT":
+            return await pushes.complete(ask, caller, request)
+        case "DELETE":
+            return await pushes.cancel(ask, caller)
+        case _:
+            return await pushes.status(ask, caller)
+
+
+def _scope(address: Address, image: Image, actions: str) -> str:
+    return f"repository:{address.prefix}{image.path}:{actions}"
+
+
+async def _answer(request: Request, world: World, address: Address) -> Response:
+    service = request.headers.get("host", "")
+    authorization = request.headers.get("authorization", "")
+    if address.path == "/v2/token":
+        return await _token(request, world, address, service)
+    if address.path in ("/v2", "/v2/", "/v2/_catalog"):
+        caller = await _identify(world, address, service, authorization)
+        request.scope["sandbox.principal"] = caller.principal.email
+        if request.method not in ("GET", "HEAD"):
+            message = f"{request.method} is not supported here"
+            raise RegistryError("UNSUPPORTED", message, headers={"Allow": "GET, HEAD"})
+        if address.path == "/v2/_catalog":
+            query = request.query_params
+            return await asyncio.to_thread(tags.catalog, world, address, caller, query.get("n"), query.get("last"))
+        return JSONResponse({})
+    wanted = route(request.method, address.path)
+    image = image_of(address.host, wanted.name)
+    caller = await _identify(world, address, service, authorization, _scope(address, image, wanted.scope))
+    request.scope["sandbox.principal"] = caller.principal.email
+    if not caller.covers(image, wanted.action):
+        raise token.challenge(
+            address,
+            service,
+            _scope(address, image, wanted.scope),
+            "insufficient_scope",
+            f"The token does not cover {wanted.action} on {image.path}",
+        )
+    if not image.package:
+        raise RegistryError("NAME_INVALID", MISSING_IMAGE)
+    ask = Ask(world, address, service, image, request.method, request.headers, request.query_params, wanted.reference)
+    if wanted.kind in ("begin", "upload"):
+        return await _upload(ask, caller, request)
+    if request.method == "PUT":
+        ask = replace(ask, content=await _body(request, manifest_rules.LIMIT))
+    return await asyncio.to_thread(_PLAIN[request.method, wanted.kind], ask, caller)
+
+
+async def serve(request: Request, world: World, address: Address) -> Response:
+    """Answer one request to the registry; refusals are answered here, in the registry's dialect.
+
+    The caller's e-mail is left in `request.scope["sandbox.principal"]`, for a log.
+    """
+    try:
+        response = await _answer(request, world, address)
+    except RegistryError as refusal:
+        response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
+    for name, value in VERSION.items():
+        response.headers[name] = value
+    return response

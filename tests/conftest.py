@@ -1,0 +1,93 @@
+"""Fixtures that every test may use: a throw-away sandbox, its environment, the Docker Engine and the base image.
+
+Each worker of pytest-xdist gets a world of its own, because a session fixture lives once per worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from helpers import target
+from helpers import world as starter
+from helpers.world import World
+from machine import base_image, stand_in
+from machine import engine as machine_engine
+
+
+@pytest.fixture(scope="session")
+def run_id() -> str:
+    """The label's value of everything that this worker creates."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def found_engine() -> machine_engine.Engine:
+    """The engine that answers; the test is skipped without one (`make setup` starts one)."""
+    found = machine_engine.find()
+    if found is None:
+        pytest.skip("no Docker Engine answers: make setup starts one")
+    return found
+
+
+@pytest.fixture(scope="session")
+def engine(found_engine: machine_engine.Engine) -> Iterator[docker.DockerClient]:
+    """A client of the engine."""
+    with contextlib.closing(machine_engine.client(found_engine)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def python_image(engine: docker.DockerClient) -> str:
+    """The base image for `--build-arg PYTHON_IMAGE`."""
+    return base_image.ensure(engine, print)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A running sandbox in a folder of its own, with a project that no other worker has."""
+    home = tmp_path_factory.mktemp("world")
+    opened = starter.start(home, project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
+    try:
+        yield opened
+    finally:
+        starter.stop(home)
+
+
+@pytest.fixture(scope="session")
+def environment(world: World, run_id: str) -> dict[str, str]:
+    """The environment of a learner's shell in that world, for processes that a test starts."""
+    found = machine_engine.find()
+    engine_variables: dict[str, str] = {}
+    image = ""
+    if found is not None:
+        engine_variables = machine_engine.environment(found)
+        with contextlib.closing(machine_engine.client(found)) as client:
+            image = stand_in.find(client) or base_image.PUBLIC
+    return target.apply(world.environment(engine_variables, run=run_id, python_image=image), os.environ)
+
+
+@pytest.fixture
+def in_world(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> target.Target:
+    """Put this process into the world, as a notebook's kernel is; gives the world as a Target."""
+    for name in set(os.environ) - set(environment):
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return target.current()
+
+
+@pytest.fixture(scope="session")
+def gcloud() -> Path:
+    """The real gcloud; the test is skipped where it isn't on the PATH."""
+    found = shutil.which("gcloud")
+    if found is None:
+        pytest.skip("gcloud isn't on the PATH")
+    return Path(found)

@@ -1,0 +1,28 @@
+"""`cloudbuild.yaml` is one that Cloud Build would take: Google's own message type reads it strictly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+from google.cloud.devtools.cloudbuild_v1 import types
+from google.protobuf import json_format
+
+FILE = Path(__file__).parents[2] / "cloudbuild.yaml"
+# https://cloud.google.com/build/docs/build-config/substitute-variable-values: set in every build, a manual one too
+_ALWAYS = {"PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION"}
+
+
+def test_google_s_schema_reads_it() -> None:
+    build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
+    assert [step.id for step in build.steps] == ["build", "test"]
+    assert len(build.images) == 1
+
+
+def test_every_substitution_is_declared_and_used() -> None:
+    """MUST_MATCH, Cloud Build's default, refuses a build in which one of the two is missing."""
+    content = yaml.safe_load(FILE.read_text())
+    declared = set(content.pop("substitutions"))
+    used = set(re.findall(r"(?<!\$)\$\{?([A-Z_][A-Z0-9_]*)\}?", yaml.safe_dump(content)))
+    assert used - _ALWAYS == declared

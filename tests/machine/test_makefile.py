@@ -1,0 +1,55 @@
+"""The verbs of the Makefile, as make itself reads them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    hidden = ("TARGET", "PROJECT", "ARGS", "WORKBOOK_VENV", "MAKEFLAGS", "MAKELEVEL")
+    base = {name: value for name, value in os.environ.items() if name not in hidden}
+    return subprocess.run(
+        ["make", "-C", str(ROOT), "--no-print-directory", *arguments],
+        env={**base, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_is_the_default_and_names_the_verbs() -> None:
+    done = _make()
+    assert done.returncode == 0, done.stderr
+    for verb in ("run", "lab", "test", "record", "setup"):
+        assert f"make {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["bench", "site"])
+def test_a_verb_before_its_time_says_so(verb: str) -> None:
+    done = _make(verb)
+    assert done.returncode == 2
+    assert f"make {verb} isn't built yet" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "lab", "test", "record"])
+def test_every_verb_sets_up_first(verb: str) -> None:
+    lines = [line.lstrip("@") for line in _make("-n", verb).stdout.splitlines()]
+    assert lines[:2] == ["machine/install.sh", ".venv/bin/workbook setup"]
+    assert len(lines) >= 3
+
+
+def test_the_switch_to_google_is_passed_on() -> None:
+    assert (
+        "run --target 'gcp' --project 'mine' --only 02"
+        in _make("-n", "run", TARGET="gcp", PROJECT="mine", ARGS="--only 02").stdout
+    )
+    assert "--project" not in _make("-n", "run", PROJECT="a-stray-variable").stdout

@@ -1,0 +1,168 @@
+"""A registry to test: a sandbox in a process of its own, with principals of every role."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from helpers import world as starter
+from sandbox import access, projects, seed, tokens
+from sandbox.clock import Clock
+from sandbox.world import World
+
+HOST = "us-central1-docker.pkg.dev"
+SERVICE = "artifactregistry.googleapis.com"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ROLES = {"reader": "reader", "writer": "writer", "repoadmin": "repoAdmin"}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry through one way in.
+
+    Attributes:
+        base: what stands before `/v2/`.
+        prefix: what stands before `P/R/I`.
+        tokens: access tokens by principal: owner, reader, writer, repoadmin, nobody.
+    """
+
+    base: str
+    prefix: str
+    port: int
+    home: Path
+    project: str
+    tokens: dict[str, str]
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def name(self, image: str, repository: str = "ml-images") -> str:
+        """`<name>` of the specification."""
+        return f"{self.prefix}{self.project}/{repository}/{image}"
+
+    def call(self, method: str, path: str, *, who: str = "owner", **options: Any) -> requests.Response:
+        """One request; a path starts after `/v2/`, an address stays as it is."""
+        url = path if path.startswith("http") else f"{self.base}/v2/{path}"
+        headers = {**({"Authorization": f"Bearer {self.tokens[who]}"} if who else {}), **options.pop("headers", {})}
+        return self.session.request(method, url, headers=headers, timeout=30, allow_redirects=False, **options)
+
+    def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> str:
+        """Push in one request; the digest."""
+        digest = digest_of(content, algorithm)
+        answer = self.call("POST", f"{name}/blobs/uploads/?digest={digest}", data=content)
+        assert answer.status_code == 201, answer.text
+        return digest
+
+    def push_manifest(self, name: str, reference: str, body: dict[str, Any] | bytes, kind: str = "") -> str:
+        """Put a manifest; the digest."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        kind = kind or json.loads(content)["mediaType"]
+        answer = self.call("PUT", f"{name}/manifests/{reference}", data=content, headers={"Content-Type": kind})
+        assert answer.status_code == 201, answer.text
+        return answer.headers["Docker-Content-Digest"]
+
+    def image(self, name: str, *layers: bytes, **more: Any) -> dict[str, Any]:
+        """The manifest of an image whose blobs are pushed."""
+        config = json.dumps({"created": "2026-10-01T08:00:00.123456789Z", "salt": secrets.token_hex(4)}).encode()
+        entries = [
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": self.push_blob(name, x), "size": len(x)}
+            for x in layers
+        ]
+        kind = "application/vnd.oci.image.config.v1+json"
+        described = {"mediaType": kind, "digest": self.push_blob(name, config), "size": len(config)}
+        return {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described, "layers": entries, **more}
+
+    def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The control plane as the owner."""
+        url = f"http://localhost:{self.port}/{path}"
+        answer = requests.request(
+            method, url, json=body, headers={"Authorization": f"Bearer {self.tokens['owner']}"}, timeout=30
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """`sha256:…`."""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def prepare(home: Path, project: str) -> dict[str, str]:
+    """Fill a world before its process starts; access tokens by principal."""
+    home.mkdir(parents=True, exist_ok=True)
+    world = World(home / "state", Clock())
+    about = seed.prepare(world, home, project, "us-central1")
+    made = {"owner": f"serviceAccount:{about['learner']}"}
+    resource = f"projects/{project}/locations/us-central1/repositories"
+    with world.writing() as rows:
+        for name in (*ROLES, "nobody"):
+            email = projects.add_service_account(rows, world, project, f"test-{name}", name)
+            made[name] = f"serviceAccount:{email}"
+            if name in ROLES:
+                for repository in ("ml-images", "immutable", "second"):
+                    role = f"roles/artifactregistry.{ROLES[name]}"
+                    access.grant(rows, world, f"{resource}/{repository}", role, made[name])
+        access.grant(rows, world, f"{resource}/public", "roles/artifactregistry.reader", "allUsers")
+        projects.create(rows, world, f"{project}-off", "No API enabled", {})
+        access.grant(rows, world, f"projects/{project}-off", "roles/owner", made["owner"])
+    minted = {name: tokens.mint(world, member) for name, member in made.items()}
+    minted["expired"] = tokens.mint(world, made["owner"], lifetime=-1)
+    world.close()
+    return minted
+
+
+@pytest.fixture
+def prepared() -> Callable[[Path, str], dict[str, str]]:
+    """`prepare`, for a test that starts a sandbox of its own."""
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The registry as docker finds it, with repositories ml-images, second, public and immutable."""
+    home = tmp_path_factory.mktemp("registry")
+    project = f"ml-workbook-{secrets.token_hex(3)}"
+    minted = prepare(home, project)
+    opened = starter.start(home, project=project, port=0)
+    found = Registry(opened.url, f"{HOST}/", opened.info.port, home, project, minted)
+    found.session.trust_env = False
+    parent = f"{SERVICE}/v1/projects/{project}/locations/us-central1/repositories"
+    try:
+        found.api("POST", f"serviceusage.googleapis.com/v1/projects/{project}/services/{SERVICE}:enable", {})
+        for name in ("ml-images", "second", "public"):
+            found.api("POST", f"{parent}?repositoryId={name}", {"format": "DOCKER"})
+        body = {"format": "DOCKER", "dockerConfig": {"immutableTags": True}}
+        found.api("POST", f"{parent}?repositoryId=immutable", body)
+        yield found
+    finally:
+        found.session.close()
+        starter.stop(home)
+
+
+@pytest.fixture(params=["host in the name", "host before /v2", "edge"])
+def door(request: pytest.FixtureRequest, registry: Registry) -> Iterator[Registry]:
+    """The same registry through each of the three ways in."""
+    session = requests.Session()
+    session.trust_env = False
+    base, prefix = registry.base, registry.prefix
+    if request.param == "host before /v2":
+        base, prefix = f"{registry.base}/{HOST}", ""
+    if request.param == "edge":
+        base, prefix = f"https://{HOST}", ""
+        edge = json.loads((registry.home / "sandbox.json").read_text())["edge_port"]
+        session.proxies = {"https": f"http://127.0.0.1:{edge}"}
+        session.verify = str(registry.home / "ca" / "ca.pem")
+    with session:
+        yield Registry(base, prefix, registry.port, registry.home, registry.project, registry.tokens, session)
+
+
+@pytest.fixture
+def fresh(registry: Registry) -> str:
+    """`<name>` of an image that nobody pushed to."""
+    return registry.name(f"image-{secrets.token_hex(4)}")

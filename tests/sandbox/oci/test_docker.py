@@ -1,0 +1,146 @@
+"""docker itself: sign in, push, pull, and what it shows of a refusal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from machine import engine as machine_engine
+
+if TYPE_CHECKING:
+    import docker
+
+    from tests.sandbox.oci.conftest import Registry
+
+pytestmark = pytest.mark.docker
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(registry: Registry, found_engine: machine_engine.Engine, tmp_path: Path) -> Run:
+    """Run docker with a configuration of its own."""
+    if shutil.which("docker") is None:
+        pytest.skip("docker isn't on the PATH")
+    environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
+
+    def call(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", *args], env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def local(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of one small file, made without any other image."""
+    folder = tmp_path_factory.mktemp("context")
+    (folder / "file").write_bytes(secrets.token_bytes(300_000))
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY file /file\nCMD ["/file"]\n')
+    tag = f"registry-test-{secrets.token_hex(4)}"
+    engine.images.build(path=str(folder), tag=tag, rm=True)
+    yield tag
+    engine.images.remove(tag, force=True)
+
+
+@pytest.fixture
+def tagged(registry: Registry, engine: docker.DockerClient, local: str) -> Iterator[Callable[[str], str]]:
+    """Give the local image a name in the registry."""
+    made: list[str] = []
+
+    def tag(name: str) -> str:
+        full = f"localhost:{registry.port}/{name}:v1"
+        assert engine.images.get(local).tag(full)
+        made.append(full)
+        return full
+
+    yield tag
+    for full in made:
+        if engine.images.list(full):
+            engine.images.remove(full)
+
+
+def sign_in(run: Run, registry: Registry, who: str = "owner") -> subprocess.CompletedProcess[str]:
+    server = f"localhost:{registry.port}"
+    return run("login", "-u", "oauth2accesstoken", "--password-stdin", server, stdin=registry.tokens[who])
+
+
+def test_push_and_pull(registry: Registry, run: Run, tagged: Callable[[str], str], engine: docker.DockerClient) -> None:
+    assert "Login Succeeded" in sign_in(run, registry).stdout
+    name = tagged(registry.name("team/docker"))
+    pushed = run("push", name)
+    assert pushed.returncode == 0, pushed.stderr
+    digest = registry.call("HEAD", f"{registry.name('team/docker')}/manifests/v1").headers["Docker-Content-Digest"]
+    assert digest in pushed.stdout
+    again = run("push", name)
+    assert "Layer already exists" in again.stdout
+    before = engine.images.get(name).id
+    run("rmi", name)
+    for reference in (name, f"{name.removesuffix(':v1')}@{digest}"):
+        pulled = run("pull", reference)
+        assert pulled.returncode == 0, pulled.stderr
+        assert digest in pulled.stdout
+    assert engine.images.get(name).id == before
+    run("rmi", f"{name.removesuffix(':v1')}@{digest}")
+    second = tagged(registry.name("mounted", "second"))
+    assert "Mounted from" in run("push", second).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("{host}/{project}/nope/app", 'name unknown: Repository "nope" not found'),
+        ("{host}/somebody-elses/repo/app", 'denied: Permission "artifactregistry.repositories.uploadArtifacts" denied'),
+        ("{host}/{project}-off/repo/app", "denied: Artifact Registry API has not been used in project"),
+        ("somewhere/app", "name unknown: The name does not start with an Artifact Registry host"),
+    ],
+)
+def test_a_push_that_is_refused(
+    registry: Registry, run: Run, tagged: Callable[[str], str], name: str, text: str
+) -> None:
+    sign_in(run, registry)
+    answer = run("push", tagged(name.format(host="us-central1-docker.pkg.dev", project=registry.project)))
+    assert answer.returncode == 1
+    assert text in answer.stderr
+
+
+def test_a_push_without_signing_in(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
+    answer = run("push", tagged(registry.name("docker")))
+    assert answer.returncode == 1
+    assert "denied: Unauthenticated request. Unauthenticated requests do not have permission" in answer.stderr
+
+
+def test_a_push_to_a_tag_that_is_immutable(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
+    name = registry.name("docker", "immutable")
+    registry.push_manifest(name, "v1", registry.image(name, b"layer"))
+    sign_in(run, registry)
+    answer = run("push", tagged(name))
+    assert answer.returncode == 1
+    assert "manifest invalid: cannot update tag v1. The repository has enabled tag immutability" in answer.stderr
+
+
+def test_an_expired_token_does_not_sign_in(registry: Registry, run: Run) -> None:
+    answer = sign_in(run, registry, "expired")
+    assert answer.returncode == 1
+    assert "the access token has expired" in answer.stderr
+
+
+def test_a_multi_platform_index(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
+    sign_in(run, registry)
+    name = tagged(registry.name("multi"))
+    assert run("push", name).returncode == 0
+    index = name.removesuffix(":v1") + ":all"
+    assert run("manifest", "create", "--insecure", index, name).returncode == 0
+    pushed = run("manifest", "push", "--insecure", index)
+    assert pushed.returncode == 0, pushed.stderr
+    shown = registry.call("GET", f"{registry.name('multi')}/manifests/all")
+    assert shown.headers["Docker-Content-Digest"] == pushed.stdout.strip()
+    assert len(shown.json()["manifests"]) == 1

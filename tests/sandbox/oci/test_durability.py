@@ -1,0 +1,160 @@
+"""What survives: an acknowledged push does, half a push does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import blobs, catalog
+from sandbox.catalog import Version
+from sandbox.clock import Clock
+from sandbox.errors import RegistryError
+from sandbox.oci import uploads
+from sandbox.world import World
+
+if TYPE_CHECKING:
+    from tests.sandbox.oci.conftest import Registry
+
+ROOT = Path(__file__).parents[3]
+REPOSITORY = "projects/p-one/locations/us-central1/repositories/r"
+
+
+def launch(home: Path, project: str) -> tuple[subprocess.Popen[bytes], int]:
+    """A sandbox that a test may kill, and its port."""
+    command = [sys.executable, "-m", "sandbox", "--home", str(home), "--port", "0", "--project", project]
+    (home / "sandbox.json").unlink(missing_ok=True)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while not (home / "sandbox.json").exists():
+        assert time.monotonic() < deadline
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"the sandbox ended with {child.wait(timeout=0.05)}")
+    return child, json.loads((home / "sandbox.json").read_text())["port"]
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that end with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+def test_a_kill_during_a_push(
+    registry: Registry,
+    tmp_path: Path,
+    prepared: Callable[[Path, str], dict[str, str]],
+    processes: list[subprocess.Popen[bytes]],
+) -> None:
+    home, project = tmp_path / "home", f"ml-workbook-{secrets.token_hex(3)}"
+    minted = prepared(home, project)
+
+    def start() -> Registry:
+        child, port = launch(home, project)
+        processes.append(child)
+        base = f"http://localhost:{port}"
+        return type(registry)(base, registry.prefix, port, home, project, minted, registry.session)
+
+    own = start()
+    service = "artifactregistry.googleapis.com"
+    own.api("POST", f"serviceusage.googleapis.com/v1/projects/{project}/services/{service}:enable", {})
+    parent = f"{service}/v1/projects/{project}/locations/us-central1/repositories"
+    own.api("POST", f"{parent}?repositoryId=ml-images", {"format": "DOCKER"})
+    name = own.name("app")
+    kept = own.push_manifest(name, "v1", own.image(name, b"kept"))
+    content = secrets.token_bytes(8 << 20)
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    with socket.create_connection(("127.0.0.1", own.port)) as line:
+        head = f"POST /v2/{name}/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Authorization: Bearer {own.tokens['owner']}\r\nContent-Length: {len(content)}\r\n\r\n"
+        line.sendall(head.encode() + content[: 5 << 20])
+        deadline = time.monotonic() + 10
+        while sum(part.stat().st_size for part in (own.home / "state" / "uploads").iterdir()) < 1 << 20:
+            assert time.monotonic() < deadline
+        processes[0].kill()
+        processes[0].wait()
+    again = start()
+    assert list((own.home / "state" / "uploads").iterdir()) == []
+    assert again.call("HEAD", f"{name}/blobs/{digest}").status_code == 404
+    assert again.call("HEAD", f"{name}/manifests/v1").headers["Docker-Content-Digest"] == kept
+    assert again.push_blob(name, content) == digest
+    assert again.call("GET", f"{name}/blobs/{digest}").content == content
+
+
+def test_the_limit_holds_while_a_body_streams() -> None:
+    written: list[bytes] = []
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(100):
+            sent += 1 << 18
+            yield bytes(1 << 18)
+
+    def write(parts: Sequence[bytes]) -> None:
+        written.extend(parts)
+
+    with pytest.raises(RegistryError) as refused:
+        asyncio.run(uploads.batches(body(), write, 5 << 20))
+    assert refused.value.http_status == 413
+    assert sent == (5 << 20) + (1 << 18)
+    assert sum(map(len, written)) <= 5 << 20
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[World]:
+    """A world without a process, with one repository."""
+    world = World(tmp_path / "state", Clock())
+    with world.writing() as rows:
+        rows.execute("INSERT INTO projects (id, number, name, create_time) VALUES ('p-one', '1', 'one', 'x')")
+        values = (REPOSITORY, "p-one", "us-central1", "r", "{}", "x", "x")
+        rows.execute("INSERT INTO repositories VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    yield world
+    world.close()
+
+
+def keep(world: World, content: bytes, since: str) -> str:
+    digest = blobs.digest_of(content)
+    blobs.store(world, content, digest)
+    with world.writing() as rows:
+        blobs.record(rows, world, REPOSITORY, digest, len(content))
+        rows.execute("UPDATE repository_blobs SET create_time = ? WHERE digest = ?", (since, digest))
+    return digest
+
+
+def test_the_sweep_at_start(state: World) -> None:
+    old, new = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
+    layer, manifest, unused, recent = (
+        keep(state, name, since) for name, since in [(b"layer", old), (b"manifest", old), (b"none", old), (b"new", new)]
+    )
+    version = Version(REPOSITORY, "app", manifest, "m", "", "", 5, 8, {}, "", "", "")
+    with state.writing() as rows:
+        catalog.put_version(rows, state, version, blobs=[layer])
+        assert catalog.stored_bytes(rows, REPOSITORY) == len(b"layer") + len(b"manifest")
+    stray = blobs.digest_of(b"stray")
+    blobs.store(state, b"stray", stray)
+    (state.folder / "uploads" / "half").write_bytes(b"half")
+    blobs.sweep(state)
+    left = [digest for digest in (layer, manifest, recent, unused, stray) if blobs.blob_path(state, digest).exists()]
+    assert left == [layer, manifest, recent]
+    assert list((state.folder / "uploads").iterdir()) == []
+    with state.writing() as rows:
+        assert blobs.find(rows, REPOSITORY, unused) is None
+        repository = catalog.find_repository(rows, REPOSITORY)
+        assert repository is not None
+        catalog.remove_version(rows, repository, "app", manifest, force=True)
+        assert catalog.stored_bytes(rows, REPOSITORY) == 0
