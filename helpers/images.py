@@ -239,7 +239,9 @@ def _made_by(entry: Mapping[str, Any]) -> str:
     text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
     text = re.sub(r"^(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
     text = re.sub(r"\s+# buildkit$", "", text)
-    return re.sub(r"\s+", " ", text).strip() or "base image"
+    text = re.sub(r"^(COPY|ADD) (?:dir|file|multi):\w+ in (\S+).*", r"\1 … \2", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    return "the base image" if text in ("", "Imported from -") else text
 
 
 def _wait(container: Any, port: str, health: str, deadline: float) -> str:

@@ -59,7 +59,8 @@ def _gcloud() -> Finding:
             "gcloud",
             "missing",
             "terminal cells",
-            "install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install; without it the Python cells do the work.",
+            "install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install; "
+            "without it the Python cells do the work.",
         )
     return Finding("gcloud", _first(r"Google Cloud SDK (\S+)", "gcloud", "--version"), "terminal cells")
 

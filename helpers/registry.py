@@ -65,7 +65,7 @@ def session() -> Iterator[requests.Session]:
     """
     credentials, _ = google.auth.default(scopes=[_SCOPE])
     with requests.Session() as opened:
-        credentials.refresh(google.auth.transport.requests.Request(opened))
+        credentials.refresh(google.auth.transport.requests.Request(opened))  # type: ignore[no-untyped-call]
         opened.headers["Authorization"] = f"Bearer {credentials.token}"
         yield opened
 

@@ -85,7 +85,16 @@ def test_pure_files_import_nothing_of_ours(name: str) -> None:
 
 def test_only_target_knows_that_there_are_two_worlds() -> None:
     """Nobody else compares the target's name; `google_world` and the runner's side set it up."""
-    allowed = {"target.py", "google_world.py", "settings.py", "cli.py", "runner.py", "plans.py", "execution.py", "lab.py"}
+    allowed = {
+        "target.py",
+        "google_world.py",
+        "settings.py",
+        "cli.py",
+        "runner.py",
+        "plans.py",
+        "execution.py",
+        "lab.py",
+    }
     for path in _modules("helpers"):
         if path.name in allowed:
             continue

@@ -93,7 +93,9 @@ def lint(found: list[str], folder: Path) -> list[dict[str, object]]:
 
 @pytest.mark.gcloud
 @pytest.mark.usefixtures("gcloud")
-def test_every_gcloud_command_is_one_that_gcloud_knows(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_gcloud_command_is_one_that_gcloud_knows(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLOUDSDK_CONFIG", environment["CLOUDSDK_CONFIG"])
     found = all_commands()
     assert len(found) > 25
@@ -109,7 +111,9 @@ def test_every_gcloud_command_is_one_that_gcloud_knows(tmp_path: Path, environme
 
 @pytest.mark.gcloud
 @pytest.mark.usefixtures("gcloud")
-def test_the_linter_catches_a_flag_that_does_not_exist(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_linter_catches_a_flag_that_does_not_exist(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Erratum 3: the source guide's `--enable-vulnerability-scanning`."""
     monkeypatch.setenv("CLOUDSDK_CONFIG", environment["CLOUDSDK_CONFIG"])
     good = "gcloud artifacts repositories update r --location=us-central1 --allow-vulnerability-scanning"

@@ -73,7 +73,9 @@ def repositories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return found
 
 
-def oracle(rules: dict[str, dict[str, Any]], versions: list[dict[str, Any]], now: dt.datetime, immutable: bool) -> set[str]:
+def oracle(
+    rules: dict[str, dict[str, Any]], versions: list[dict[str, Any]], now: dt.datetime, immutable: bool
+) -> set[str]:
     """The names that one run deletes, by set algebra over the whole repository instead of version by version."""
     subject = [one for one in versions if not one["attachment"]]
 

@@ -91,7 +91,12 @@ def test_a_list_matches_on_any_prefix(field: str) -> None:
 
 @pytest.mark.parametrize(
     ("state", "gone"),
-    [("TAGGED", {"tagged"}), ("UNTAGGED", {"untagged"}), ("ANY", {"tagged", "untagged"}), (None, {"tagged", "untagged"})],
+    [
+        ("TAGGED", {"tagged"}),
+        ("UNTAGGED", {"untagged"}),
+        ("ANY", {"tagged", "untagged"}),
+        (None, {"tagged", "untagged"}),
+    ],
 )
 def test_the_tag_state_is_tagged_untagged_or_any_which_is_the_default(state: str | None, gone: set[str]) -> None:
     rules = {"state": delete(**({"tagState": state} if state else {}))}
@@ -104,12 +109,16 @@ def test_one_of_several_tags_is_enough_for_a_tag_prefix() -> None:
 
 def test_older_than_looks_at_the_upload_and_leaves_the_very_moment() -> None:
     rules = {"old": delete(olderThan=f"{30 * random.DAY}s")}
-    assert deleted(rules, version("over", days=30.001), version("exactly", days=30), version("under", days=29.9)) == {"over"}
+    assert deleted(rules, version("over", days=30.001), version("exactly", days=30), version("under", days=29.9)) == {
+        "over"
+    }
 
 
 def test_newer_than_looks_at_the_upload_and_leaves_the_very_moment() -> None:
     rules = {"new": delete(newerThan=f"{30 * random.DAY}s")}
-    assert deleted(rules, version("over", days=30.001), version("exactly", days=30), version("under", days=29.9)) == {"under"}
+    assert deleted(rules, version("over", days=30.001), version("exactly", days=30), version("under", days=29.9)) == {
+        "under"
+    }
 
 
 def test_a_duration_may_have_a_fraction() -> None:
