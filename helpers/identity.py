@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import google.auth
 import google.auth.exceptions
+from google.auth import impersonated_credentials
 from google.auth.transport.requests import AuthorizedSession, Request
 
 from helpers import target
@@ -36,6 +37,11 @@ class Who:
 
     def __str__(self) -> str:
         return f"{self.email} ({self.kind})"
+
+    @property
+    def member(self) -> str:
+        """As a policy names it: `user:…` or `serviceAccount:…`."""
+        return f"{'user' if self.kind == 'user' else 'serviceAccount'}:{self.email}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,18 @@ def who_am_i() -> Who:
     with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
         found = session.get("https://openidconnect.googleapis.com/v1/userinfo", timeout=30).json()
     return Who(str(found.get("email", "unknown")), "user")
+
+
+def as_service_account(email: str, seconds: int = 600) -> Any:
+    """Credentials of a service account, by impersonation: no key is made, and what you do is logged under both names.
+
+    For the argument `credentials` of Google's clients. The first call that uses them raises
+    google.auth.exceptions.RefreshError unless you hold `iam.serviceAccounts.getAccessToken` on the account.
+    """
+    source, _ = google.auth.default(scopes=[_SCOPES[0]])
+    return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+        source, email, [_SCOPES[0]], lifetime=seconds
+    )
 
 
 def token_state() -> TokenState:

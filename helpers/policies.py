@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 MOST: Final = 10  # policies in one repository
-_CONDITION: Final = {
+_CONDITION: Final[Mapping[str, type[Any]]] = {
     "tagState": str,
     "tagPrefixes": list,
     "versionNamePrefixes": list,
@@ -23,7 +23,7 @@ _CONDITION: Final = {
     "olderThan": str,
     "newerThan": str,
 }
-_RECENT: Final = {"keepCount": int, "packageNamePrefixes": list}
+_RECENT: Final[Mapping[str, type[Any]]] = {"keepCount": int, "packageNamePrefixes": list}
 _STATES: Final = ("ANY", "TAGGED", "UNTAGGED")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -69,7 +69,7 @@ class Policy:
 
 
 class BadPolicies(ValueError):
-    """The file isn't what Google takes. `problems` are sentences; `mended` is the file as it was probably meant, or ""."""
+    """The file isn't what Google takes: `problems` are sentences, `mended` the file as it was probably meant, or ""."""
 
     def __init__(self, problems: Sequence[str], mended: str = "") -> None:
         super().__init__("\n".join(problems))
@@ -166,7 +166,7 @@ def _problems(entry: Mapping[str, Any], name: str, seen: set[str]) -> list[str]:
     return found
 
 
-def _wrong_fields(body: Any, known: Mapping[str, type], name: str, where: str) -> list[str]:
+def _wrong_fields(body: Any, known: Mapping[str, type[Any]], name: str, where: str) -> list[str]:
     if not isinstance(body, dict):
         return [f"Policy {name}: {where} must be an object."]
     found = []
@@ -194,9 +194,8 @@ def _wrong_fields(body: Any, known: Mapping[str, type], name: str, where: str) -
 
 def _mended(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The policy as it was probably meant: each field where it belongs, under its name."""
-    action = entry.get("action") if isinstance(entry.get("action"), dict) else {}
-    assert isinstance(action, dict)
-    raw = entry.get("condition")
+    said, raw = entry.get("action"), entry.get("condition")
+    action = said if isinstance(said, dict) else {}
     condition = {_MEANT.get(key, key): value for key, value in raw.items()} if isinstance(raw, dict) else {}
     for key, kind in _CONDITION.items():
         if kind is list and isinstance(condition.get(key), str):

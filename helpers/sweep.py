@@ -1,4 +1,5 @@
-"""Removing what a run created, and nothing else: repositories by label, containers by label, images by reference.
+"""Removing what a run created, and nothing else: repositories and containers by label, images by reference, service
+accounts by their description, which carries the label's text.
 
 `find` is the dry run. `remove` takes what `find` gave.
 """
@@ -8,22 +9,28 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 import docker
 import docker.errors
+import google.auth
 from google.api_core import exceptions
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1
 
 from helpers import names
 from helpers.target import LABEL, Target
 
+_IAM: Final = "https://iam.googleapis.com/v1"
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+
 
 @dataclass(frozen=True, order=True)
 class Leftover:
-    """One thing that a run created: a container (by id), an image (by reference) or a repository (by resource name)."""
+    """One thing that a run created: a container (by id), an image (by reference), a repository or a service account
+    (by resource name)."""
 
-    kind: Literal["container", "image", "repository"]
+    kind: Literal["container", "image", "repository", "service account"]
     name: str
     detail: str = ""
 
@@ -34,7 +41,7 @@ def find(here: Target) -> tuple[Leftover, ...]:
     Raises google.api_core.exceptions.GoogleAPICallError, and docker.errors.DockerException when no engine answers.
     """
     repositories = find_repositories(here)
-    return (*find_local(here, repositories), *repositories)
+    return (*find_local(here, repositories), *repositories, *find_accounts(here))
 
 
 def find_repositories(here: Target) -> tuple[Leftover, ...]:
@@ -47,6 +54,26 @@ def find_repositories(here: Target) -> tuple[Leftover, ...]:
     except (exceptions.Forbidden, exceptions.NotFound):
         return ()
     return tuple(Leftover("repository", one.name, f"{one.size_bytes} bytes") for one in listed)
+
+
+def find_accounts(here: Target) -> tuple[Leftover, ...]:
+    """The service accounts whose description is the run's label; none where the API isn't enabled."""
+    url = f"{_IAM}/{here.location.project.resource}/serviceAccounts"
+    found: list[Leftover] = []
+    page = ""
+    try:
+        while True:
+            answer = _call("GET", url, params={"pageSize": "100"} | ({"pageToken": page} if page else {}))
+            found += [
+                Leftover("service account", one["name"], one.get("displayName", ""))
+                for one in answer.get("accounts", [])
+                if one.get("description") == f"{LABEL}={here.run}"
+            ]
+            page = answer.get("nextPageToken", "")
+            if not page:
+                return tuple(found)
+    except exceptions.Forbidden:
+        return ()
 
 
 def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Leftover, ...]:
@@ -81,6 +108,8 @@ def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
                         client.images.remove(one.name, noprune=True)
                     case "repository":
                         _delete(one.name)
+                    case "service account":
+                        _call("DELETE", f"{_IAM}/{one.name}")
                 removed.append(one)
     return tuple(removed)
 
@@ -88,3 +117,13 @@ def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
 def _delete(resource: str) -> None:
     operation = artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_repository(name=resource)
     operation.result(timeout=120)  # type: ignore[no-untyped-call]
+
+
+def _call(method: str, url: str, **arguments: Any) -> dict[str, Any]:
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
+    if answer.status_code >= 400:
+        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+    content: dict[str, Any] = answer.json()
+    return content

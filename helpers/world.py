@@ -224,6 +224,9 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
             stderr=log,
             start_new_session=True,
         )
+    # Those that ended without being asked to are reaped here.
+    for pid in [pid for pid, known in _children.items() if known.poll() is not None]:
+        del _children[pid]
     _children[child.pid] = child
     return child
 

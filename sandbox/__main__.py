@@ -101,6 +101,10 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     await stopped.wait()
     (home / "sandbox.json").unlink(missing_ok=True)
     door.close()
+    for connection in list(server.server_state.connections):
+        # An idle TLS connection would wait for its peer's goodbye, and the peer is idle as well.
+        if isinstance(connection, HttpToolsProtocol) and (not connection.cycle or connection.cycle.response_complete):
+            connection.transport.abort()
     await server.shutdown(sockets=[listener])
 
 

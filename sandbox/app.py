@@ -123,7 +123,7 @@ class Sandbox:
                 query=request.url.query,
                 status=response.status_code,
                 method=told.method,
-                principal=told.principal,
+                principal=scope.get("sandbox.principal") or told.principal,
                 body=told.body,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
             )

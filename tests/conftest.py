@@ -29,12 +29,15 @@ def run_id() -> str:
 
 
 @pytest.fixture(scope="session")
-def found_engine() -> machine_engine.Engine:
+def found_engine(run_id: str) -> Iterator[machine_engine.Engine]:
     """The engine that answers; the test is skipped without one (`make setup` starts one)."""
     found = machine_engine.find()
     if found is None:
         pytest.skip("no Docker Engine answers: make setup starts one")
-    return found
+    # A run that ends meanwhile, in a test or beside the tests, must not stop the engine under them.
+    machine_engine.lease(run_id, os.getpid())
+    yield found
+    machine_engine.release(run_id)
 
 
 @pytest.fixture(scope="session")

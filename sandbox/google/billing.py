@@ -1,7 +1,7 @@
 """cloudbilling.googleapis.com v1 and billingbudgets.googleapis.com v1: who pays, and when to be warned.
 
 Source: https://cloud.google.com/billing/docs/reference/rest and .../reference/budget/rest. A new world has one open
-billing account, linked to the learner's project; whoever can see the project's owner role may use it.
+billing account, linked to the learner's project; the learner is its administrator, and nobody else sees it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,22 @@ from sandbox.seed import BILLING_ACCOUNT
 _ACCOUNT = {"name": BILLING_ACCOUNT, "displayName": "Workbook sandbox (nothing is billed)", "open": True}
 
 
+def _administers(call: Call) -> bool:
+    """Whether the caller is the learner, the account's one administrator; seed writes the learner down."""
+    with call.world.reading() as rows:
+        about = rows.execute("SELECT value FROM meta WHERE key = 'about'").fetchone()
+    return about is not None and call.principal.email == json.loads(about["value"])["learner"]
+
+
 def _account(call: Call) -> str:
     name = f"billingAccounts/{call.params['account']}"
-    if name != BILLING_ACCOUNT:
+    if name != BILLING_ACCOUNT or not _administers(call):
         raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
     return name
 
 
 def _list_accounts(call: Call) -> dict[str, Any]:
-    return {"billingAccounts": [_ACCOUNT]}
+    return {"billingAccounts": [_ACCOUNT]} if _administers(call) else {}
 
 
 def _get_account(call: Call) -> dict[str, Any]:
@@ -46,7 +53,7 @@ def _get_info(call: Call) -> dict[str, Any]:
 
 def _update_info(call: Call) -> dict[str, Any]:
     account = call.json().get("billingAccountName", "")
-    if account not in ("", BILLING_ACCOUNT):
+    if account and (account != BILLING_ACCOUNT or not _administers(call)):
         raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
     with call.world.writing() as rows:
         rows.execute("UPDATE projects SET billing_account = ? WHERE id = ?", (account, call.params["project"]))
@@ -71,9 +78,10 @@ def _check_budget(call: Call, budget: Mapping[str, Any]) -> None:
 
 
 def _create_budget(call: Call) -> dict[str, Any]:
+    account = _account(call)
     budget = call.json()
     _check_budget(call, budget)
-    name = f"{_account(call)}/budgets/{uuid.uuid4()}"
+    name = f"{account}/budgets/{uuid.uuid4()}"
     budget = {**budget, "name": name, "etag": uuid.uuid4().hex[:16]}
     with call.world.writing() as rows:
         rows.execute("INSERT INTO budgets (name, budget) VALUES (?, ?)", (name, json.dumps(budget)))
@@ -88,8 +96,9 @@ def _list_budgets(call: Call) -> dict[str, Any]:
 
 
 def _get_budget(call: Call) -> dict[str, Any]:
+    name = _budget(call)
     with call.world.reading() as rows:
-        row = rows.execute("SELECT budget FROM budgets WHERE name = ?", (_budget(call),)).fetchone()
+        row = rows.execute("SELECT budget FROM budgets WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise not_found()
     answer: dict[str, Any] = json.loads(row["budget"])
@@ -101,8 +110,9 @@ def _budget(call: Call) -> str:
 
 
 def _delete_budget(call: Call) -> dict[str, Any]:
+    name = _budget(call)
     with call.world.writing() as rows:
-        if not rows.execute("DELETE FROM budgets WHERE name = ?", (_budget(call),)).rowcount:
+        if not rows.execute("DELETE FROM budgets WHERE name = ?", (name,)).rowcount:
             raise not_found()
     return {}
 

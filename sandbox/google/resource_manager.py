@@ -152,7 +152,11 @@ def _create(call: Call) -> dict[str, Any]:
 
 
 def _get_operation(call: Call) -> dict[str, Any]:
-    return operations.get(call.world, f"operations/{call.params['operation']}")
+    name = call.params["operation"]
+    # The name carries the project's number, so it can be guessed: only who may see the project gets an answer.
+    if name.removeprefix("cp.") not in {project.number for project in _visible(call)}:
+        raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
+    return operations.get(call.world, f"operations/{name}")
 
 
 def _move(call: Call, before: str, after: str) -> dict[str, Any]:

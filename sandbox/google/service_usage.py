@@ -5,13 +5,14 @@ Source: facts/gcloud.md 1 "Services", facts/artifact-registry.md Appendix A "ser
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import uuid
 from typing import Any
 
-from sandbox import listing, operations, projects
+from sandbox import access, listing, operations, projects
 from sandbox.clock import timestamp
-from sandbox.errors import ApiError, invalid
+from sandbox.errors import ApiError, invalid, permission_denied
 from sandbox.methods import Api, Call, Method, ordered
 
 # The services that the workbook meets, with their titles; the flag says whether a billing account must be linked.
@@ -186,7 +187,17 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _get_operation(call: Call) -> dict[str, Any]:
-    return operations.get(call.world, f"operations/{call.params['operation']}")
+    name = call.params["operation"]
+    # The name carries the project's number: acf.p2-NUMBER-ID
+    number = re.fullmatch(r"acf\.p2-(\d+)-.+", name)
+    project = projects.find(call.world, number[1]) if number else None
+    permission = "serviceusage.operations.get"
+    if (
+        project is None
+        or not access.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed
+    ):
+        raise permission_denied(permission, f"//{API.service}/operations/{name}")
+    return operations.get(call.world, f"operations/{name}")
 
 
 _SERVICES = "/v1/projects/{project}/services"

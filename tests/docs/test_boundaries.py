@@ -92,7 +92,7 @@ def test_only_target_knows_that_there_are_two_worlds() -> None:
         "cli.py",
         "runner.py",
         "plans.py",
-        "execution.py",
+        "stale.py",
         "lab.py",
     }
     for path in _modules("helpers"):
@@ -100,7 +100,10 @@ def test_only_target_knows_that_there_are_two_worlds() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare):
-                literals = {part.value for part in [node.left, *node.comparators] if isinstance(part, ast.Constant)}
+                parts = [node.left, *node.comparators]
+                if not any(isinstance(part, ast.Attribute) and part.attr == "name" for part in parts):
+                    continue
+                literals = {part.value for part in parts if isinstance(part, ast.Constant)}
                 assert not literals & {"gcp", "sandbox"}, f"{path.name}:{node.lineno} asks which world it is in"
 
 

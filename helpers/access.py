@@ -1,0 +1,291 @@
+"""Who may do what in a repository, and why.
+
+Everything is computed from the policies and the roles as Google's public API gives them. Two things that API does not
+tell: who is in a group, and what folders and organisations above a project grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import requests
+
+from helpers import names
+from helpers.iam import (
+    Binding,
+    Resource,
+    ServiceAccount,
+    account,
+    account_exists,
+    bindings,
+    create_account,
+    delete_account,
+    grant,
+    is_for_agents,
+    permissions_of,
+    permitted,
+    revoke,
+    revoke_all,
+    roles_with,
+)
+
+__all__ = [
+    "COLUMNS",
+    "PUBLIC",
+    "READER",
+    "REPO_ADMIN",
+    "TASKS",
+    "TOKEN_CREATOR",
+    "WRITER",
+    "Binding",
+    "Finding",
+    "Looked",
+    "Rights",
+    "ServiceAccount",
+    "Why",
+    "account",
+    "account_exists",
+    "anyone_can_pull",
+    "bindings",
+    "create_account",
+    "delete_account",
+    "explain",
+    "grant",
+    "permissions_of",
+    "permitted",
+    "revoke",
+    "revoke_all",
+    "rights",
+    "roles_with",
+    "who_can_push",
+    "wider_than_needed",
+]
+
+READER: Final = "roles/artifactregistry.reader"
+WRITER: Final = "roles/artifactregistry.writer"
+REPO_ADMIN: Final = "roles/artifactregistry.repoAdmin"
+TOKEN_CREATOR: Final = "roles/iam.serviceAccountTokenCreator"  # noqa: S105 - a role's name, no secret
+PUBLIC: Final = ("allUsers", "allAuthenticatedUsers")
+_PREFIX: Final = "roles/artifactregistry."
+
+# What one does in a repository, and the permissions that it takes.
+# https://cloud.google.com/artifact-registry/docs/access-control; a tag is moved here by `docker push`.
+TASKS: Final[Mapping[str, frozenset[str]]] = {
+    task: frozenset(f"artifactregistry.{permission}" for permission in permissions.split())
+    for task, permissions in {
+        "pull": "repositories.downloadArtifacts",
+        "push": "repositories.downloadArtifacts repositories.uploadArtifacts tags.create",
+        "move tag": "repositories.uploadArtifacts tags.update",
+        "delete": "repositories.deleteArtifacts tags.delete versions.delete",
+        "administer": "repositories.getIamPolicy repositories.setIamPolicy",
+    }.items()
+}
+COLUMNS: Final = ("principal", *TASKS)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A binding that was looked at, and why it grants or doesn't."""
+
+    binding: Binding
+    names_member: bool
+    holds_permission: bool
+
+    def __str__(self) -> str:
+        who = "names you" if self.names_member else "names somebody else"
+        what = "holds the permission" if self.holds_permission else "lacks the permission"
+        when = "; has a condition, so it isn't counted" if self.binding.conditional else ""
+        return f"{self.binding.role} for {self.binding.member}: {who}, {what}{when}"
+
+
+@dataclass(frozen=True)
+class Why:
+    """Whether a member has a permission on a resource, and why.
+
+    `would_grant`: the predefined roles of the permission's own service that hold it, those with the fewest permissions
+    first. `smallest`: the first of them, or "" when only basic roles have it.
+    """
+
+    member: str
+    permission: str
+    resource: str
+    looked_at: tuple[Looked, ...]
+    would_grant: tuple[str, ...]
+
+    @property
+    def granted_by(self) -> tuple[Binding, ...]:
+        """The bindings that grant it."""
+        return tuple(
+            one.binding
+            for one in self.looked_at
+            if one.names_member and one.holds_permission and not one.binding.conditional
+        )
+
+    @property
+    def allowed(self) -> bool:
+        """Whether one of the bindings grants it."""
+        return bool(self.granted_by)
+
+    @property
+    def smallest(self) -> str:
+        """The smallest predefined role to grant."""
+        return next(iter(self.would_grant), "")
+
+    def __str__(self) -> str:
+        lines = [f"{'allowed' if self.allowed else 'denied'}: {self.permission}"]
+        for place in dict.fromkeys(one.binding.resource for one in self.looked_at):
+            lines.append(f"on {place}")
+            lines += [f"  {one}" for one in self.looked_at if one.binding.resource == place]
+        if not self.looked_at:
+            lines.append(f"no binding on {self.resource}, nor on what it is in")
+        if not self.allowed:
+            lines += [f"roles that hold it: {', '.join(self.would_grant)}", f"the smallest: {self.smallest}"]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a principal may do in a repository: task → yes or no, in the order of `TASKS`."""
+
+    principal: str
+    tasks: Mapping[str, bool]
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells under `COLUMNS`."""
+        return (self.principal, *("yes" if may else "-" for may in self.tasks.values()))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A binding that is wider than needed; `instead` is the narrower grant, or "" to take it away."""
+
+    binding: Binding
+    reason: str
+    instead: str
+
+    def __str__(self) -> str:
+        cure = f"grant {self.instead} instead" if self.instead else "take it away"
+        return f"{self.binding.role} for {self.binding.member} on {self.binding.resource}: {self.reason}; {cure}"
+
+
+def explain(member: str, permission: str, resource: Resource) -> Why:
+    """Why a member has a permission on a resource, or hasn't, from the policies on it and on its project.
+
+    A group in a binding counts only when you ask about the group. Raises as `bindings`.
+    """
+    looked = [
+        Looked(binding, _is_about(binding.member, member), permission in permissions_of(binding.role))
+        for binding in _inherited(resource)
+    ]
+    return Why(member, permission, resource.resource, tuple(looked), roles_with(permission))
+
+
+def rights(repository: names.Repository, *also: str) -> tuple[Rights, ...]:
+    """What everybody who is named in the repository's or the project's policy may do in the repository.
+
+    `also` names further principals. Google's own service agents are left out. Raises as `bindings`.
+    """
+    found = _inherited(repository)
+    members = {one.member for one in found if not is_for_agents(one.role)} | set(also)
+    return tuple(
+        Rights(member, {task: needed <= _held(found, member) for task, needed in TASKS.items()})
+        for member in sorted(members)
+    )
+
+
+def who_can_push(repository: names.Repository) -> tuple[str, ...]:
+    """The principals that may push to the repository, sorted. Raises as `bindings`."""
+    return tuple(one.principal for one in rights(repository) if one.tasks["push"])
+
+
+def wider_than_needed(
+    repository: names.Repository, needed: Mapping[str, Collection[str]] | None = None
+) -> tuple[Finding, ...]:
+    """The bindings on the repository and its project that give more in this repository than anybody should need.
+
+    `needed` says what single members do: member → tasks of `TASKS`. Of a service account without an entry, pushing and
+    pulling is assumed. Basic roles, public access, roles on the project and roles for other tasks are found.
+    Raises as `bindings`, and KeyError for an unknown task.
+    """
+    found = []
+    for binding in _inherited(repository):
+        finding = _judge(binding, repository, dict(needed or {}))
+        if finding is not None:
+            found.append(finding)
+    return tuple(found)
+
+
+def anyone_can_pull(image: names.Image) -> bool:
+    """Whether the registry gives somebody without any credential a token to pull the image, and the image's tags.
+
+    Raises requests.RequestException.
+    """
+    repository = image.repository
+    path = f"{repository.project}/{repository.id}/{image.path}"
+    base = f"https://{repository.location.host}/v2"
+    asked = {"service": repository.location.host, "scope": f"repository:{path}:pull"}
+    answer = requests.get(f"{base}/token", params=asked, timeout=60)
+    if answer.status_code != 200:
+        return False
+    headers = {"Authorization": f"Bearer {answer.json()['token']}"}
+    return requests.get(f"{base}/{path}/tags/list", headers=headers, timeout=60).status_code == 200
+
+
+def _inherited(resource: Resource) -> tuple[Binding, ...]:
+    above = () if isinstance(resource, names.Project) else bindings(resource.project)
+    return (*bindings(resource), *above)
+
+
+def _is_about(entry: str, member: str) -> bool:
+    if entry == "allUsers" or entry.lower() == member.lower():
+        return True
+    if not member or member in PUBLIC:
+        return False
+    kind, _, name = entry.partition(":")
+    return entry == "allAuthenticatedUsers" or (
+        kind == "domain" and member.startswith("user:") and member.endswith(f"@{name}")
+    )
+
+
+def _held(found: Iterable[Binding], member: str) -> frozenset[str]:
+    roles = {one.role for one in found if _is_about(one.member, member) and not one.conditional}
+    return frozenset().union(*(permissions_of(role) for role in roles))
+
+
+def _judge(binding: Binding, repository: names.Repository, needed: dict[str, Collection[str]]) -> Finding | None:
+    role, member = binding.role, binding.member
+    held = permissions_of(role)
+    here = {task for task, permissions in TASKS.items() if permissions & held}
+    if not here or is_for_agents(role):
+        return None
+    if member in PUBLIC:
+        anybody = "anybody on the internet" if member == "allUsers" else "anybody with a Google account"
+        only_read = here == {"pull"}
+        reason = f"{anybody} may {'pull' if only_read else 'do this'}"
+        return Finding(binding, reason, f"{READER} to those who pull" if only_read else "")
+    tasks = needed.get(member)
+    if tasks is None and member.startswith("serviceAccount:") and not _is_basic(role):
+        tasks = [task for task in ("pull", "push", "move tag") if task in here]
+    if tasks is None:
+        tasks = [task for task in TASKS if TASKS[task] <= held]
+    narrow = _narrowest(tasks)
+    where = "" if role == narrow and binding.resource == repository.resource else f"{narrow} on {repository.resource}"
+    if _is_basic(role):
+        return Finding(binding, "a basic role reaches everything in the project", where if narrow else "")
+    if narrow and len(permissions_of(narrow)) < len(held):
+        return Finding(binding, f"more than it takes to {' and '.join(tasks)}", where)
+    if binding.resource != repository.resource and role.startswith(_PREFIX):
+        return Finding(binding, "it reaches every repository of the project", where)
+    return None if narrow else Finding(binding, "nothing here needs it", "")
+
+
+def _narrowest(tasks: Iterable[str]) -> str:
+    wanted = frozenset().union(*(TASKS[task] for task in tasks))
+    return next(iter(roles_with(*wanted)), "") if wanted else ""
+
+
+def _is_basic(role: str) -> bool:
+    return role in ("roles/owner", "roles/editor", "roles/viewer")

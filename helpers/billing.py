@@ -1,0 +1,241 @@
+"""What a month of the present state would cost on Google, item by item, read through the public API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import requests
+from google.cloud import artifactregistry_v1
+
+from helpers import names, prices, registry, show, snapshots
+from helpers.fates import Snapshot, Stored
+from helpers.prices import Price
+
+_MONTH: Final = timedelta(days=30)
+_SECONDS: Final = 60
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line: `used` in the price's unit, or None where the API doesn't tell; `note` says what it stands for."""
+
+    price: Price
+    used: float | None
+    note: str
+
+    @property
+    def cost(self) -> float:
+        """US dollars."""
+        return self.price.cost(self.used or 0.0)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one version weighs: all its bytes, and those that no other version of the repository needs."""
+
+    image: str
+    digest: str
+    tags: tuple[str, ...]
+    size: int
+    own: int
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A project's bill. `stored` bytes with every layer counted once in each repository."""
+
+    project: str
+    taken: datetime
+    stored: int
+    shares: tuple[Share, ...]
+    items: tuple[Item, ...]
+
+    @property
+    def total(self) -> float:
+        """US dollars a month."""
+        return sum(item.cost for item in self.items)
+
+    def text(self) -> str:
+        """Two tables and where the prices come from."""
+        weights = [
+            (f"{one.image}@{one.digest[7:15]}", ", ".join(one.tags) or "-", show.size(one.size), show.size(one.own))
+            for one in self.shares
+        ]
+        lines = [
+            (
+                item.price.name,
+                "unknown" if item.used is None else f"{item.used:.4g} {item.price.unit}",
+                f"{item.price.free:g}",
+                f"${item.price.amount:g}",
+                prices.dollars(item.cost),
+                item.note,
+            )
+            for item in self.items
+        ]
+        as_of = max(item.price.as_of for item in self.items)
+        return "\n".join(
+            (
+                show.table(weights, ("version", "tags", "all bytes", "its own")) if weights else "No images.",
+                f"Stored, each layer once: {show.size(self.stored)}",
+                "",
+                show.table(lines, ("item", "a month", "free", "each", "costs", "what it is")),
+                f"Total: {prices.dollars(self.total)} a month, if nothing else uses the billing account's free amounts.",
+                f"Prices as of {as_of}:",
+                *(f"  {source}" for source in dict.fromkeys(item.price.source for item in self.items)),
+            )
+        )
+
+    def json(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {
+            "project": self.project,
+            "time": self.taken.isoformat(),
+            "storedBytes": self.stored,
+            "dollarsPerMonth": round(self.total, 6),
+            "items": [
+                {
+                    "name": item.price.name,
+                    "used": item.used,
+                    "unit": item.price.unit,
+                    "free": item.price.free,
+                    "dollarsEach": item.price.amount,
+                    "dollars": round(item.cost, 6),
+                    "source": item.price.source,
+                    "asOf": item.price.as_of,
+                }
+                for item in self.items
+            ],
+            "versions": [
+                {
+                    "image": one.image,
+                    "digest": one.digest,
+                    "tags": list(one.tags),
+                    "bytes": one.size,
+                    "ownBytes": one.own,
+                }
+                for one in self.shares
+            ],
+        }
+
+
+def bill(project: names.Project, *, locations: Iterable[str] = ()) -> Bill:
+    """The bill of a project; without `locations` every location is asked, which takes a few seconds on Google.
+
+    Raises google.api_core.exceptions.GoogleAPICallError, and registry.RegistryRefused.
+    """
+    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    wanted = list(locations) or _locations(project)
+    found = [
+        snapshots.read(names.Repository.parse(one.name))
+        for location in wanted
+        for one in client.list_repositories(parent=f"{project.resource}/locations/{location}")
+    ]
+    return of(project, found, snapshots.now(), **_usage(project, snapshots.now()))
+
+
+def of(
+    project: names.Project,
+    found: Sequence[Snapshot],
+    taken: datetime,
+    *,
+    scans: int | None = 0,
+    minutes: float | None = 0.0,
+) -> Bill:
+    """The bill of repositories that were read; `scans` images and `minutes` of builds in the last 30 days. Pure."""
+    stored = sum(total(one.versions) for one in found)
+    items = (
+        Item(prices.STORAGE, stored / prices.GB, "what is stored now, for a whole month"),
+        Item(prices.SCAN, scans, "first scans of a digest in the last 30 days"),
+        Item(prices.BUILD, minutes, "minutes of builds in the last 30 days"),
+        Item(prices.EGRESS_WITHIN, None, "pulls in the same location; others aren't in the API"),
+    )
+    return Bill(project.id, taken, stored, tuple(share for one in found for share in shares(one.versions)), items)
+
+
+def total(versions: Iterable[Stored]) -> int:
+    """Bytes of all blobs of a repository's versions, each once: Google's `sizeBytes`."""
+    blobs: Mapping[str, int] = {digest: size for one in versions for digest, size in one.blobs}
+    return sum(blobs.values())
+
+
+def shares(versions: Sequence[Stored]) -> list[Share]:
+    """What each version weighs, by image, oldest first."""
+    needed: dict[str, int] = {}
+    for one in versions:
+        for digest, _ in one.blobs:
+            needed[digest] = needed.get(digest, 0) + 1
+    placed = sorted(versions, key=lambda one: (one.image, one.uploaded, one.digest))
+    return [
+        Share(one.image, one.digest, one.tags, one.size, sum(size for digest, size in one.blobs if needed[digest] == 1))
+        for one in placed
+    ]
+
+
+def growth(versions: Iterable[Stored]) -> list[int]:
+    """The bytes that each upload added, oldest first: those that no earlier version needed."""
+    seen: set[str] = set()
+    added = []
+    for one in sorted(versions, key=lambda one: (one.uploaded, one.digest)):
+        added.append(sum(size for digest, size in one.blobs if digest not in seen))
+        seen.update(digest for digest, _ in one.blobs)
+    return added
+
+
+def _locations(project: names.Project) -> list[str]:
+    with registry.session() as opened:
+        answer = opened.get(
+            f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS
+        )
+        answer.raise_for_status()
+        return sorted(one["locationId"] for one in answer.json().get("locations", []))
+
+
+def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
+    """Scans and build minutes of the last 30 days; None where the API can't be asked."""
+    since = moment - _MONTH
+    scans = _pages(
+        f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
+        "occurrences",
+        {"filter": 'kind="DISCOVERY"', "pageSize": "1000"},
+    )
+    builds = _pages(f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds", {"pageSize": "1000"})
+    return {
+        "scans": None if scans is None else sum(_moment(one["createTime"]) >= since for one in scans),
+        "minutes": None if builds is None else sum(_minutes(one) for one in builds if _began(one, since)),
+    }
+
+
+def _pages(url: str, key: str, query: Mapping[str, str]) -> list[dict[str, Any]] | None:
+    """All items of a list; nothing where the API isn't enabled, None where it can't be asked."""
+    found: list[dict[str, Any]] = []
+    token = ""
+    with registry.session() as opened:
+        while True:
+            answer = opened.get(url, params={**query, "pageToken": token} if token else dict(query), timeout=_SECONDS)
+            if answer.status_code == requests.codes.forbidden and "SERVICE_DISABLED" in answer.text:
+                return []
+            if answer.status_code in (requests.codes.forbidden, requests.codes.not_implemented):
+                return None
+            answer.raise_for_status()
+            body = answer.json()
+            found += body.get(key, [])
+            token = body.get("nextPageToken", "")
+            if not token:
+                return found
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _began(build: Mapping[str, Any], since: datetime) -> bool:
+    return "startTime" in build and _moment(build["startTime"]) >= since
+
+
+def _minutes(build: Mapping[str, Any]) -> float:
+    if "finishTime" not in build:
+        return 0.0
+    return (_moment(build["finishTime"]) - _moment(build["startTime"])).total_seconds() / 60

@@ -1,0 +1,264 @@
+"""Policies, roles and service accounts through Google's public APIs. REST, with the default credentials.
+
+A policy is read, changed and written back whole; its etag sees to it that nobody's change is lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import google.auth
+from google.api_core import exceptions
+from google.auth.transport.requests import AuthorizedSession
+
+from helpers import names
+from helpers.target import LABEL
+
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_IAM: Final = "https://iam.googleapis.com/v1"
+_ATTEMPTS: Final = 6
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceAccount:
+    """A service account of a project; `str()` is its address."""
+
+    project: names.Project
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.project}.iam.gserviceaccount.com"
+
+    @property
+    def resource(self) -> str:
+        """`projects/PROJECT/serviceAccounts/ADDRESS`."""
+        return f"{self.project.resource}/serviceAccounts/{self}"
+
+    @property
+    def member(self) -> str:
+        """As a policy names it: `serviceAccount:ADDRESS`."""
+        return f"serviceAccount:{self}"
+
+
+Resource = names.Project | names.Repository | ServiceAccount
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One role for one member on one resource; `conditional` when it holds at times only."""
+
+    resource: str
+    role: str
+    member: str
+    conditional: bool = False
+
+
+def bindings(resource: Resource) -> tuple[Binding, ...]:
+    """The resource's own policy, one entry per role and member, sorted.
+
+    Raises google.api_core.exceptions.Forbidden without the right to read the policy, NotFound.
+    """
+    found = [
+        Binding(resource.resource, entry["role"], member, "condition" in entry)
+        for entry in _read(resource).get("bindings", [])
+        for member in entry.get("members", [])
+    ]
+    return tuple(sorted(found, key=lambda one: (one.role, one.member)))
+
+
+def grant(resource: Resource, role: str, member: str) -> bool:
+    """Give a member a role on the resource, and leave the rest of the policy alone; False when it was there.
+
+    The policy is read, changed and written with its etag; when somebody else wrote in between, all over again.
+    Raises google.api_core.exceptions.BadRequest for an unknown role or a member who doesn't exist, Forbidden,
+    NotFound.
+    """
+
+    def add(policy: dict[str, Any]) -> bool:
+        entry = next(
+            (one for one in policy.get("bindings", []) if one["role"] == role and "condition" not in one), None
+        )
+        if entry is None:
+            entry = {"role": role, "members": []}
+            policy.setdefault("bindings", []).append(entry)
+        if member in entry["members"]:
+            return False
+        entry["members"].append(member)
+        return True
+
+    return _change(resource, add)
+
+
+def revoke(resource: Resource, role: str, member: str) -> bool:
+    """Take a role on the resource from a member; False when there was nothing to take. Raises as `grant`."""
+    return _change(resource, lambda policy: _drop(policy, member, role))
+
+
+def revoke_all(resource: Resource, member: str) -> bool:
+    """Take every role on the resource from a member; False when it had none there. Raises as `grant`."""
+    return _change(resource, lambda policy: _drop(policy, member, ""))
+
+
+def permitted(resource: Resource, *permissions: str, credentials: Any = None) -> tuple[str, ...]:
+    """Those of the permissions that the caller has, in Google's answer to testIamPermissions.
+
+    `credentials` is somebody else's to ask for, for example `identity.as_service_account(...)`.
+    Raises google.api_core.exceptions.GoogleAPICallError, and google.auth.exceptions.RefreshError for bad credentials.
+    """
+    found = _call("POST", f"{_url(resource)}:testIamPermissions", credentials, json={"permissions": permissions})
+    held = set(found.get("permissions", []))
+    return tuple(permission for permission in permissions if permission in held)
+
+
+def _drop(policy: dict[str, Any], member: str, role: str) -> bool:
+    changed = False
+    for entry in policy.get("bindings", []):
+        if role in ("", entry["role"]) and member in entry.get("members", []):
+            entry["members"].remove(member)
+            changed = True
+    policy["bindings"] = [entry for entry in policy.get("bindings", []) if entry.get("members")]
+    return changed
+
+
+def _change(resource: Resource, edit: Callable[[dict[str, Any]], bool]) -> bool:
+    for attempt in range(1, _ATTEMPTS + 1):
+        policy = _read(resource)
+        if not edit(policy):
+            return False
+        try:
+            _call("POST", f"{_url(resource)}:setIamPolicy", json={"policy": policy})
+        except exceptions.Conflict:
+            if attempt == _ATTEMPTS:
+                raise
+            time.sleep(0.1 * 2**attempt)
+        else:
+            return True
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _read(resource: Resource) -> dict[str, Any]:
+    # Version 3 shows conditions; written back without them they would be lost.
+    version = "options.requestedPolicyVersion=3"
+    match resource:
+        case names.Repository():
+            return _call("GET", f"{_url(resource)}:getIamPolicy?{version}")
+        case names.Project():
+            return _call("POST", f"{_url(resource)}:getIamPolicy", json={"options": {"requestedPolicyVersion": 3}})
+        case _:
+            return _call("POST", f"{_url(resource)}:getIamPolicy?{version}")
+
+
+def _url(resource: Resource) -> str:
+    match resource:
+        case names.Repository():
+            return f"https://artifactregistry.googleapis.com/v1/{resource.resource}"
+        case names.Project():
+            return f"https://cloudresourcemanager.googleapis.com/v1/{resource.resource}"
+        case _:
+            return f"{_IAM}/{resource.resource}"
+
+
+def _call(method: str, url: str, credentials: Any = None, **arguments: Any) -> dict[str, Any]:
+    if credentials is None:
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
+    if answer.status_code >= 400:
+        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+# --- roles ------------------------------------------------------------------------------------------------------------
+
+
+def permissions_of(role: str) -> frozenset[str]:
+    """What a role holds, as the IAM API says; nothing for a role that is gone or that you may not see."""
+    try:
+        return _predefined(role) if role.startswith("roles/") else _included(role)
+    except (exceptions.NotFound, exceptions.Forbidden):
+        return frozenset()
+
+
+def roles_with(*permissions: str) -> tuple[str, ...]:
+    """The predefined roles of the permissions' own service that hold them all, those with the fewest first.
+
+    Without the roles that Google keeps for its own service agents.
+    """
+    service = permissions[0].partition(".")[0]
+    family = [one for one in _role_names() if one.startswith(f"roles/{service}.") and not is_for_agents(one)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        held = dict(zip(family, pool.map(permissions_of, family), strict=True))
+    fit = [one for one in family if held[one].issuperset(permissions)]
+    return tuple(sorted(fit, key=lambda one: (len(held[one]), one)))
+
+
+def _included(role: str) -> frozenset[str]:
+    return frozenset(_call("GET", f"{_IAM}/{role}").get("includedPermissions", []))
+
+
+@functools.cache
+def _predefined(role: str) -> frozenset[str]:
+    return _included(role)
+
+
+@functools.cache
+def _role_names() -> tuple[str, ...]:
+    found: list[str] = []
+    page = ""
+    while True:
+        answer = _call("GET", f"{_IAM}/roles", params={"pageSize": "1000"} | ({"pageToken": page} if page else {}))
+        found += [role["name"] for role in answer.get("roles", [])]
+        page = answer.get("nextPageToken", "")
+        if not page:
+            return tuple(found)
+
+
+def is_for_agents(role: str) -> bool:
+    """Whether Google gives the role to its own service agents and to nobody else."""
+    return role.lower().endswith("serviceagent")
+
+
+# --- service accounts -------------------------------------------------------------------------------------------------
+
+
+def account(project: names.Project, purpose: str, run: str) -> ServiceAccount:
+    """The service account of a run for a purpose: `wb-PURPOSE-` and six hexadecimal digits.
+
+    Ids have 6 to 30 characters, too few for a run's id, so the digits are the beginning of its SHA-256.
+    """
+    return ServiceAccount(project, f"wb-{purpose}-{hashlib.sha256(run.encode()).hexdigest()[:6]}")
+
+
+def account_exists(which: ServiceAccount) -> bool:
+    """Whether the service account is there. Other refusals (a disabled API, a missing permission) are raised."""
+    try:
+        _call("GET", f"{_IAM}/{which.resource}")
+    except exceptions.NotFound:
+        return False
+    return True
+
+
+def create_account(which: ServiceAccount, run: str, display_name: str = "") -> None:
+    """Create the service account; its description says which run made it, as labels do elsewhere.
+
+    Raises google.api_core.exceptions.Conflict when it exists, Forbidden without the right or the API.
+    """
+    details = {"displayName": display_name, "description": f"{LABEL}={run}"}
+    body = {"accountId": which.id, "serviceAccount": details}
+    _call("POST", f"{_IAM}/{which.project.resource}/serviceAccounts", json=body)
+
+
+def delete_account(which: ServiceAccount) -> None:
+    """Delete the service account. Take its roles first: policies keep a deleted member as `deleted:…`.
+
+    Raises google.api_core.exceptions.NotFound.
+    """
+    _call("DELETE", f"{_IAM}/{which.resource}")

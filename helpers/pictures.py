@@ -1,0 +1,108 @@
+"""Pictures for a notebook: which tag points at which version, and what a cleanup does to whom.
+
+Each has the same data as text beside it, and colour is never the only sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from helpers import show
+from helpers.conventions import Tagged
+from helpers.retention import Preview
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Told apart with every common kind of colour blindness (Okabe and Ito).
+_KEEP: Final = "#0072B2"
+_DELETE: Final = "#D55E00"
+_INK: Final = "#333333"
+
+
+def numbered(versions: Sequence[Tagged]) -> dict[str, str]:
+    """Digest → `#1`, `#2`, … in the order given: a name for people that is the same on every run."""
+    return {version.image.value: f"#{place}" for place, version in enumerate(versions, 1)}
+
+
+def tags_text(versions: Sequence[Tagged]) -> str:
+    """The tags of each version, in the order given, as a table."""
+    numbers = numbered(versions)
+    rows = [(numbers[one.image.value], f"{one.image.value[:15]}…", ", ".join(one.tags) or "-") for one in versions]
+    return show.table(rows, ("version", "digest", "tags"))
+
+
+def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] | None = None) -> Figure:
+    """Draw an arrow from each tag to its version; gives the figure, and prints the same as text.
+
+    `before` (tag → digest, from `pointers`) draws where a tag stood as a dotted arrow.
+    """
+    print(tags_text(versions))
+    numbers = numbered(versions)
+    pointers_now = pointers(versions)
+    names = sorted(pointers_now.keys() | (before or {}).keys())
+    figure, axes = _figure(max(1.5, 0.42 * max(len(names), len(versions)) + 0.6))
+    heights = {name: -float(place) for place, name in enumerate(names)}
+    middle = (len(names) - len(versions)) / 2
+    places = {one.image.value: -(middle + place) for place, one in enumerate(versions)}
+    for digest, y in places.items():
+        axes.text(1.02, y, f"{numbers[digest]}  {digest[7:15]}…", va="center", family="monospace", color=_INK)
+    for name in names:
+        axes.text(-0.02, heights[name], name, va="center", ha="right", family="monospace", color=_INK)
+        was, now = (before or {}).get(name), pointers_now.get(name)
+        arrows: list[tuple[str | None, str]] = [(now, "-")] if was == now else [(was, ":"), (now, "-")]
+        for digest, style in arrows:
+            if digest is not None and digest in places:
+                axes.annotate(
+                    "",
+                    xy=(1.0, places[digest]),
+                    xytext=(0.0, heights[name]),
+                    arrowprops={"arrowstyle": "->", "linestyle": style, "color": _KEEP if style == "-" else _DELETE},
+                )
+    axes.set_xlim(-0.5, 1.5)
+    axes.set_ylim(min([*heights.values(), *places.values(), 0.0]) - 0.7, max([*places.values(), 0.0]) + 0.7)
+    axes.set_axis_off()
+    axes.set_title(title or "tags and the versions that they point at")
+    return figure
+
+
+def pointers(versions: Sequence[Tagged]) -> dict[str, str]:
+    """Tag → digest."""
+    return {tag: one.image.value for one in versions for tag in one.tags}
+
+
+def timeline(preview: Preview) -> Figure:
+    """Draw each version at its age: a filled circle stays, a cross goes, and the policy that decided it beside it."""
+    images = sorted({one.version.image for one in preview.verdicts})
+    deciders = sorted({one.policy or one.reason for one in preview.verdicts})
+    rows = {(image, decider): 0.0 for image in images for decider in deciders}
+    used = [key for key in rows if any((v.version.image, v.policy or v.reason) == key for v in preview.verdicts)]
+    heights = {key: -float(place) for place, key in enumerate(used)}
+    figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0))
+    for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
+        chosen = [one for one in preview.verdicts if one.delete is delete]
+        axes.scatter(
+            [-(preview.at - one.version.uploaded).total_seconds() / 86400 for one in chosen],
+            [heights[one.version.image, one.policy or one.reason] for one in chosen],
+            marker=marker,
+            color=colour,
+            label=f"{label}: {len(chosen)}",
+            zorder=3,
+        )
+    axes.set_yticks([heights[key] for key in used], [f"{image} · {decider}" for image, decider in used])
+    axes.set_ylim(min([*heights.values(), 0.0]) - 0.6, 0.6)
+    axes.set_xlabel("days ago")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{-value:g}")
+    axes.grid(axis="x", color="#dddddd")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    axes.set_title("what stays, what goes, and which policy decides")
+    return figure
+
+
+def _figure(height: float) -> tuple[Figure, Any]:
+    # Half a second to import, which a notebook without pictures needn't wait for.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, height), layout="constrained")
+    return figure, figure.subplots()
