@@ -28,7 +28,10 @@ lab: setup
 	@$(WORKBOOK) lab $(WORLD) $(ARGS)
 
 test: setup
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 record: setup
 	@$(WORKBOOK) record $(ARGS)
