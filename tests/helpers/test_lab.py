@@ -86,6 +86,11 @@ def test_lab_serves_with_a_token_and_stops_cleanly(python_image: str, tmp_path: 
                 address, token, kernel["id"], "from helpers import target; print(target.current().registry_host)"
             )
             assert printed == f"localhost:{opened.info.port}\n"
+            cell = "from helpers import workbook; workbook.begin(0)"
+            assert f"Project  {opened.info.project_id}" in _execute(address, token, kernel["id"], cell)
+            # 401 and not a name that cannot be found: the terminal's curl reaches the sandbox, and trusts it.
+            command = "curl -s -o /dev/null -w '<%{http_code}>' https://iam.googleapis.com/v1/roles"
+            assert "<401>" in _type(address, token, command, "<401>")
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=60) == 0
         finally:
@@ -110,6 +115,21 @@ def _status(url: str, seconds: float = 30.0) -> int:
             return requests.get(url, timeout=10).status_code
         except requests.ConnectionError:
             assert time.monotonic() < deadline, f"nothing listens at {url}"
+
+
+def _type(address: str, token: str, command: str, expected: str, seconds: float = 60.0) -> str:
+    """Type a command into a new terminal of JupyterLab; gives what the terminal showed until `expected` came."""
+    headers = {"Authorization": f"token {token}"}
+    name = requests.post(f"{address}/api/terminals", headers=headers, timeout=30).json()["name"]
+    url = f"{address.replace('http', 'ws', 1)}/terminals/websocket/{name}?token={token}"
+    shown = ""
+    deadline = time.monotonic() + seconds
+    with closing(websocket.create_connection(url, timeout=seconds)) as connection:
+        connection.send(json.dumps(["stdin", f"{command}\r"]))
+        while expected not in shown and time.monotonic() < deadline:
+            kind, *content = json.loads(connection.recv())
+            shown += content[0] if kind == "stdout" else ""
+    return shown
 
 
 def _execute(address: str, token: str, kernel: str, code: str) -> str:
