@@ -21,6 +21,7 @@ from rich.console import Console
 
 from helpers import documents, plans, runner, stale, world
 from helpers.plans import BadRequest, Plan
+from machine import engine as machine_engine
 from machine import processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,8 +156,14 @@ def test_a_signal_cleans_up(
 
 @pytest.mark.docker
 def test_the_next_run_cleans_up_after_a_killed_one(
-    python_image: str, write_notebook: NotebookWriter, tmp_path: Path
+    python_image: str,
+    found_engine: machine_engine.Engine,
+    write_notebook: NotebookWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, value in machine_engine.environment(found_engine).items():
+        monkeypatch.setenv(name, value)
     gate = tmp_path / "gate"
     notebook = write_notebook(
         "00_long.ipynb",
