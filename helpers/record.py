@@ -13,6 +13,7 @@ from rich.console import Console
 from helpers import documents, runner, world
 from helpers.plans import Plan
 from helpers.runner import Outcome
+from helpers.stand_ins import StandIns
 from helpers.target import ROOT
 
 PROJECT: Final = "ml-workbook"
@@ -30,7 +31,8 @@ def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS
     outcome = runner.run(plan, console, runs)
     if outcome.code == 0:
         replaced = replacements(outcome)
-        texts = {path: canonical(documents.read(outcome.folder / path.name), replaced) for path in notebooks}
+        stand_ins = StandIns()
+        texts = {path: canonical(documents.read(outcome.folder / path.name), replaced, stand_ins) for path in notebooks}
         for path, text in texts.items():
             write(path, text)
         console.print(f"Wrote {len(texts)} notebooks.", markup=False)
@@ -48,11 +50,14 @@ def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = ()) -> str:
+def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins: StandIns | None = None) -> str:
     """The notebook's bytes: counts 1 to n, cell ids kept, no timings, no widgets, no standard error, no paths.
+
+    Digests and other names that are new on every build become stand-ins, numbered by first appearance.
 
     The same notebook gives the same text, and its canonical form gives itself.
     """
+    names = stand_ins or StandIns()
     count = 0
     for cell in notebook.cells:
         cell.metadata = {name: value for name, value in cell.metadata.items() if name in _KEPT_METADATA}
@@ -60,7 +65,7 @@ def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = ()) -> str:
             continue
         count += 1
         cell.execution_count = count
-        cell.outputs = _outputs(cell.outputs, count, replaced)
+        cell.outputs = _outputs(cell.outputs, count, replaced, names)
     language = notebook.metadata.get("language_info", {}).get("name", "python")
     notebook.metadata = {"kernelspec": dict(_KERNEL), "language_info": {"name": language}}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -74,7 +79,7 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, str]]) -> list[Any]:
+def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, str]], names: StandIns) -> list[Any]:
     kept: list[Any] = []
     for output in outputs:
         if output.output_type == "stream":
@@ -92,10 +97,10 @@ def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, s
         kept.append(output)
     for output in kept:
         if output.output_type == "stream":
-            output.text = _replace(output.text, replaced)
+            output.text = names.apply(_replace(output.text, replaced))
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
-                output.data[kind] = _replace(value, replaced)
+                output.data[kind] = names.apply(_replace(value, replaced))
     return kept
 
 

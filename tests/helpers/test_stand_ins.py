@@ -1,0 +1,57 @@
+"""Two recordings of the same thing give the same bytes."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.stand_ins import StandIns
+
+DIGESTS = st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=True, min_size=1, max_size=9)
+
+
+@given(DIGESTS, DIGESTS, st.lists(st.integers(0, 8), max_size=30))
+def test_digests_are_named_by_first_appearance(first: list[str], second: list[str], order: list[int]) -> None:
+    """Whatever the digests are: the same pattern of mentions gives the same text."""
+    size = min(len(first), len(second))
+    mentions = [place % size for place in order]
+    texts = [" ".join(f"x@sha256:{digests[place]}" for place in mentions) for digests in (first, second)]
+    assert StandIns().apply(texts[0]) == StandIns().apply(texts[1])
+
+
+@given(DIGESTS)
+def test_different_digests_stay_different(digests: list[str]) -> None:
+    text = "\n".join(f"sha256:{digest}" for digest in digests)
+    assert len(set(StandIns().apply(text).splitlines())) == len(digests)
+
+
+@given(DIGESTS)
+def test_a_canonical_record_gives_itself(digests: list[str]) -> None:
+    text = " ".join(f"sha256:{digest} {uuid.uuid4()}" for digest in digests)
+    once = StandIns().apply(text)
+    assert StandIns().apply(once) == once
+
+
+@given(
+    st.lists(st.text("0123456789abcdef", min_size=12, max_size=12), unique=True, min_size=1, max_size=9), st.randoms()
+)
+def test_a_push_reads_the_same_in_whatever_order_its_layers_arrive(layers: list[str], chance: random.Random) -> None:
+    def told(chance: random.Random) -> str:
+        ends = [f"{layer}: Pushed\n" for layer in layers]
+        chance.shuffle(ends)
+        waits = [f"{layer}: Waiting\n" for layer in layers if chance.random() < 0.5]
+        starts = [f"{layer}: Preparing\n" for layer in layers]
+        return "".join(["The push refers to repository [r]\n", *starts, *waits, *ends, "1.0: digest: d size: 1\n"])
+
+    shown = StandIns().apply(told(chance))
+    assert shown == StandIns().apply(told(random.Random(0)))
+    assert shown.count("Pushed") == shown.count("Preparing") == len(layers)
+    assert shown.endswith("1.0: digest: d size: 1\n")
+
+
+def test_text_without_such_names_stays_as_it_is() -> None:
+    text = "one\n\ntwo: sha256:short 12:30:45\nno newline at the end"
+    assert StandIns().apply(text) == text
