@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_env_unsets_foreign_settings(world: World) -> None:
     assert "unset CLOUDSDK_CORE_PROJECT" in printed.stdout.splitlines()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl isn't installed")
 def test_a_curl_in_that_shell_reaches_google_in_the_sandbox(world: World, environment: dict[str, str]) -> None:
     answered = subprocess.run(
         [

@@ -155,7 +155,11 @@ def test_an_unknown_option_is_refused() -> None:
 
 def test_interrupt_stops_what_the_cell_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    program = f"from helpers import terminal; terminal.run('echo $$ > {pid_file}; echo running; sleep 300; true')"
+    # A shell's background job ignores Ctrl-C, and so does what it starts, these tests among them.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from helpers import terminal; "
+        f"terminal.run('echo $$ > {pid_file}; echo running; sleep 300; true')"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
