@@ -94,7 +94,7 @@ class Looked:
     holds_permission: bool
 
     def __str__(self) -> str:
-        who = "names you" if self.names_member else "names somebody else"
+        who = "names it" if self.names_member else "names somebody else"
         what = "holds the permission" if self.holds_permission else "lacks the permission"
         when = "; has a condition, so it isn't counted" if self.binding.conditional else ""
         return f"{self.binding.role} for {self.binding.member}: {who}, {what}{when}"
@@ -207,7 +207,8 @@ def wider_than_needed(
     """The bindings on the repository and its project that give more in this repository than anybody should need.
 
     `needed` says what single members do: member → tasks of `TASKS`. Of a service account without an entry, pushing and
-    pulling is assumed. Basic roles, public access, roles on the project and roles for other tasks are found.
+    pulling is assumed. Basic roles, public access, and Artifact Registry's own roles where they reach further than the
+    tasks or the repository are found.
     Raises as `bindings`, and KeyError for an unknown task.
     """
     found = []
@@ -258,26 +259,26 @@ def _held(found: Iterable[Binding], member: str) -> frozenset[str]:
 def _judge(binding: Binding, repository: names.Repository, needed: dict[str, Collection[str]]) -> Finding | None:
     role, member = binding.role, binding.member
     held = permissions_of(role)
-    here = {task for task, permissions in TASKS.items() if permissions & held}
-    if not here or is_for_agents(role):
+    here = any(permissions & held for permissions in TASKS.values())
+    may = [task for task, permissions in TASKS.items() if permissions <= held]
+    if not here or not (role.startswith(_PREFIX) or _is_basic(role)) or is_for_agents(role):
         return None
     if member in PUBLIC:
         anybody = "anybody on the internet" if member == "allUsers" else "anybody with a Google account"
-        only_read = here == {"pull"}
-        reason = f"{anybody} may {'pull' if only_read else 'do this'}"
-        return Finding(binding, reason, f"{READER} to those who pull" if only_read else "")
+        instead = f"{READER} to those who pull" if may == ["pull"] else ""
+        return Finding(binding, f"{anybody} may {' and '.join(may) or 'look'}", instead)
     tasks = needed.get(member)
     if tasks is None and member.startswith("serviceAccount:") and not _is_basic(role):
-        tasks = [task for task in ("pull", "push", "move tag") if task in here]
+        tasks = [task for task in ("pull", "push", "move tag") if task in may]
     if tasks is None:
-        tasks = [task for task in TASKS if TASKS[task] <= held]
+        tasks = may
     narrow = _narrowest(tasks)
     where = "" if role == narrow and binding.resource == repository.resource else f"{narrow} on {repository.resource}"
     if _is_basic(role):
         return Finding(binding, "a basic role reaches everything in the project", where if narrow else "")
     if narrow and len(permissions_of(narrow)) < len(held):
         return Finding(binding, f"more than it takes to {' and '.join(tasks)}", where)
-    if binding.resource != repository.resource and role.startswith(_PREFIX):
+    if binding.resource != repository.resource:
         return Finding(binding, "it reaches every repository of the project", where)
     return None if narrow else Finding(binding, "nothing here needs it", "")
 

@@ -82,7 +82,7 @@ class Bill:
                 f"Stored, each layer once: {show.size(self.stored)}",
                 "",
                 show.table(lines, ("item", "a month", "free", "each", "costs", "what it is")),
-                f"Total: {prices.dollars(self.total)} a month, if nothing else uses the billing account's free amounts.",
+                f"Total: {prices.dollars(self.total)} a month, where nothing else uses up what is free.",
                 f"Prices as of {as_of}:",
                 *(f"  {source}" for source in dict.fromkeys(item.price.source for item in self.items)),
             )

@@ -176,6 +176,67 @@ def record() -> None:
     raise typer.Exit(recorder.record(plans.choose(""), console).code)
 
 
+cleanup_app = typer.Typer(help="Cleanup policies.", no_args_is_help=True)
+app.add_typer(cleanup_app, name="cleanup")
+
+
+@cleanup_app.command("preview")
+def cleanup_preview(
+    policy: Annotated[Path, typer.Argument(help="Policy file, as gcloud takes it.")],
+    repository: Annotated[str, typer.Argument(help="LOCATION-docker.pkg.dev/PROJECT/REPOSITORY.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    layers: Annotated[bool, typer.Option(help="Read every manifest, to count shared layers once.")] = True,
+) -> None:
+    """Say for every version whether the next run would delete it, and why; exit status 3 with warnings."""
+    from helpers import verbs
+
+    raise typer.Exit(verbs.preview(policy, repository, as_json=as_json, layers=layers, say=typer.echo))
+
+
+@app.command()
+def bill(
+    project: Annotated[str, typer.Argument(help="Project id; without one that of the loaded world.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Say what a month of a project's present state would cost on Google."""
+    from helpers import verbs
+
+    raise typer.Exit(verbs.bill(project, as_json=as_json, say=typer.echo))
+
+
+@app.command()
+def gate(
+    image: Annotated[str, typer.Argument(help="LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG or @sha256:….")],
+    block: Annotated[str, typer.Option(help="The least severity that blocks.")] = "CRITICAL",
+    only_fixable: Annotated[bool, typer.Option("--only-fixable", help="Only what has a fixed version blocks.")] = False,
+    allow: Annotated[list[str] | None, typer.Option(help='"CVE-… until YYYY-MM-DD: reason".')] = None,
+    allow_file: Annotated[Path | None, typer.Option(help='JSON list of {"id", "until", "reason"}.')] = None,
+    scan: Annotated[str, typer.Option(help="A scan on demand, projects/P/locations/us/scans/ID.")] = "",
+    seconds: Annotated[float, typer.Option(help="How long to wait for the scan.")] = 60.0,
+    output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
+) -> None:
+    """Say whether an image may go on; exit status 0 passes, 1 blocks, 2 could not tell."""
+    from helpers import gate_verb
+
+    asked = gate_verb.Asked(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
+    raise typer.Exit(gate_verb.gate(asked, say=typer.echo, complain=complain))
+
+
+advisories_app = typer.Typer(help="The advisories that the sandbox's scans use.", no_args_is_help=True)
+app.add_typer(advisories_app, name="advisories")
+
+
+@advisories_app.command("refresh")
+def advisories_refresh(
+    home: Home = world.LEARNERS_HOME,
+    url: Annotated[str, typer.Option(help="Where OSV's archives are.")] = "",
+) -> None:
+    """Take OSV's current advisories for Python and Debian 12 into your sandbox; later scans use them."""
+    from helpers import advisories
+
+    raise typer.Exit(advisories.refresh(home, url or advisories.ARCHIVES, say=say, complain=complain))
+
+
 def main() -> None:
     """The console script. A refusal that we expect is one message and no traceback."""
     os.chdir(ROOT)

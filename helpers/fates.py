@@ -6,9 +6,11 @@ Rules: https://cloud.google.com/artifact-registry/docs/repositories/cleanup-poli
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 from helpers.policies import Condition, Policy, Recent
@@ -78,76 +80,90 @@ def decide(
     *,
     immutable_tags: bool = False,
     limit: int = DAILY,
+    matched: Mapping[str, Collection[int]] | None = None,
 ) -> list[Verdict]:
-    """One run, image by image: only the policies that look at an image are asked about its versions."""
-    verdicts: list[Verdict | None] = [None] * len(versions)
+    """One run. `matched` is what `matches` gave for these rules, versions and moment, where it was asked already."""
+    places_of = matches(rules, versions, moment) if matched is None else matched
+    # Of several policies that match, the first by name is told; so it is written last.
+    keeper: dict[int, str] = {}
+    doomed: dict[int, str] = {}
+    for rule in sorted(rules, key=attrgetter("name"), reverse=True):
+        (keeper if rule.keep else doomed).update(dict.fromkeys(places_of[rule.name], rule.name))
+    verdicts: list[Verdict] = []
     going: list[int] = []
-    for image, places in by_image(versions).items():
-        keeps = [(rule.name, kept(rule.rule, versions, places, moment)) for rule in about(rules, image, keep=True)]
-        deletes = [(rule.name, rule.rule) for rule in about(rules, image, keep=False)]
-        for place in places:
-            version = versions[place]
-            if version.attachment:
-                verdicts[place] = Verdict(version, False, "attachment")
-                continue
-            keeper = next((name for name, places_kept in keeps if place in places_kept), None)
-            if keeper is not None:
-                verdicts[place] = Verdict(version, False, "keep policy", keeper)
-                continue
-            doomed = next(
-                (name for name, rule in deletes if isinstance(rule, Condition) and _meets(rule, version, moment)), None
-            )
-            if doomed is None:
-                verdicts[place] = Verdict(version, False, "no policy")
-            elif immutable_tags and version.tags:
-                verdicts[place] = Verdict(version, False, "immutable tag", doomed)
-            elif version.parents:
-                verdicts[place] = Verdict(version, False, "parent index", doomed)
-            else:
-                verdicts[place] = Verdict(version, True, "delete policy", doomed)
-                going.append(place)
+    for place, version in enumerate(versions):
+        if version.attachment:
+            verdict = Verdict(version, False, "attachment")
+        elif place in keeper:
+            verdict = Verdict(version, False, "keep policy", keeper[place])
+        elif place not in doomed:
+            verdict = Verdict(version, False, "no policy")
+        elif immutable_tags and version.tags:
+            verdict = Verdict(version, False, "immutable tag", doomed[place])
+        elif version.parents:
+            verdict = Verdict(version, False, "parent index", doomed[place])
+        else:
+            verdict = Verdict(version, True, "delete policy", doomed[place])
+            going.append(place)
+        verdicts.append(verdict)
     if len(going) > limit:
         going.sort(key=lambda place: (versions[place].uploaded, versions[place].image, versions[place].digest))
         for place in going[limit:]:
-            verdicts[place] = replace(verdicts[place], delete=False, reason="daily limit")  # type: ignore[type-var]
-    return [verdict for verdict in verdicts if verdict is not None]
+            verdicts[place] = replace(verdicts[place], delete=False, reason="daily limit")
+    return verdicts
 
 
-def by_image(versions: Sequence[Stored]) -> dict[str, list[int]]:
-    """The places of each image's versions."""
-    found: dict[str, list[int]] = {}
-    for place, version in enumerate(versions):
-        found.setdefault(version.image, []).append(place)
+def matches(
+    rules: Sequence[Policy],
+    versions: Sequence[Stored],
+    moment: datetime,
+    groups: Mapping[str, list[int]] | None = None,
+) -> dict[str, list[int]]:
+    """By policy the places of the versions that it matches; attachments are matched by none.
+
+    `groups` is what `subject` gives, where it was asked already.
+    """
+    found: dict[str, list[int]] = {rule.name: [] for rule in rules}
+    for image, places in (subject(versions) if groups is None else groups).items():
+        for rule in rules:
+            if not rule.rule.packages or image.startswith(rule.rule.packages):
+                found[rule.name] += _matching(rule.rule, versions, places, moment)
     return found
 
 
-def about(rules: Sequence[Policy], image: str, *, keep: bool) -> list[Policy]:
-    """The keep or delete policies that look at an image."""
-    return [
-        rule
-        for rule in rules
-        if rule.keep is keep and (not rule.rule.packages or any(image.startswith(one) for one in rule.rule.packages))
-    ]
+def subject(versions: Sequence[Stored]) -> dict[str, list[int]]:
+    """By image the places of the versions that policies look at: all but attachments."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, version in enumerate(versions):
+        if not version.attachment:
+            found[version.image].append(place)
+    return found
 
 
-def kept(rule: Condition | Recent, versions: Sequence[Stored], places: Sequence[int], moment: datetime) -> set[int]:
-    """The places among `places`, all of one image, that the rule of a policy about that image matches."""
-    subject = [place for place in places if not versions[place].attachment]
-    if isinstance(rule, Condition):
-        return {place for place in subject if _meets(rule, versions[place], moment)}
-    return set(
-        heapq.nlargest(rule.count, subject, key=lambda place: (versions[place].uploaded, versions[place].digest))
-    )
+def _matching(rule: Condition | Recent, versions: Sequence[Stored], places: list[int], moment: datetime) -> list[int]:
+    """Those of `places`, all of one image, that a rule about that image matches; one pass for each part of it."""
+    if isinstance(rule, Recent):
+        if len(places) <= rule.count:
+            return places
+        return heapq.nlargest(rule.count, places, key=lambda place: (versions[place].uploaded, versions[place].digest))
+    if rule.tagged is not None:
+        places = [place for place in places if bool(versions[place].tags) is rule.tagged]
+    if rule.older is not None:
+        before = moment - rule.older
+        places = [place for place in places if versions[place].uploaded < before]
+    if rule.newer is not None:
+        after = moment - rule.newer
+        places = [place for place in places if versions[place].uploaded > after]
+    if rule.versions:
+        places = [place for place in places if versions[place].digest.startswith(rule.versions)]
+    if rule.tags:
+        places = [place for place in places if _any_begins(versions[place].tags, rule.tags)]
+    return places
 
 
-def _meets(rule: Condition, version: Stored, moment: datetime) -> bool:
-    """Whether a version meets a condition, its image's name aside."""
-    if rule.tagged is not None and rule.tagged is not bool(version.tags):
-        return False
-    if rule.older is not None and not version.uploaded < moment - rule.older:
-        return False
-    if rule.newer is not None and not version.uploaded > moment - rule.newer:
-        return False
-    if rule.versions and not version.digest.startswith(rule.versions):
-        return False
-    return not rule.tags or any(tag.startswith(rule.tags) for tag in version.tags)
+def _any_begins(tags: tuple[str, ...], prefixes: tuple[str, ...]) -> bool:
+    # A loop: for a hundred thousand tags it takes a quarter of the time of any().
+    for tag in tags:  # noqa: SIM110
+        if tag.startswith(prefixes):
+            return True
+    return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,9 +166,16 @@ def _url(resource: Resource) -> str:
             return f"{_IAM}/{resource.resource}"
 
 
+@functools.cache
+def _default(_source: str | None) -> Any:
+    """The default credentials, once for each source: a token lasts an hour, and one answer here takes many calls."""
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    return credentials
+
+
 def _call(method: str, url: str, credentials: Any = None, **arguments: Any) -> dict[str, Any]:
     if credentials is None:
-        credentials, _ = google.auth.default(scopes=[_SCOPE])
+        credentials = _default(os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"))
     with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
         answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
     if answer.status_code >= 400:

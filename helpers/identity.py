@@ -95,15 +95,26 @@ def token_state() -> TokenState:
     return TokenState(present=bool(credentials.token), expires=expiry.replace(tzinfo=UTC) if expiry else None)
 
 
-def sign_in(registry_host: str | None = None) -> None:
-    """Sign docker in with `docker login` and an access token, which is good for an hour.
+def sign_in(registry_host: str | None = None, *, service_account: str = "", folder: Path | None = None) -> None:
+    """Sign docker in with `docker login` and an access token, which is good for an hour at most.
 
-    The way for a machine without gcloud. Raises SignInFailed with docker's message.
+    The way for a machine without gcloud. `service_account` signs in as that account, by impersonation; `folder` is a
+    docker configuration of its own (what `docker --config` takes). Raises SignInFailed with docker's message, and
+    google.auth.exceptions.RefreshError without the right to impersonate.
     """
     host = registry_host or target.current().registry_host
+    credentials = as_service_account(service_account) if service_account else None
     ran = subprocess.run(
-        ["docker", "login", "--username", _TOKEN_USER, "--password-stdin", host],
-        input=str(_refreshed().token),
+        [
+            "docker",
+            *(["--config", str(folder)] if folder else []),
+            "login",
+            "--username",
+            _TOKEN_USER,
+            "--password-stdin",
+            host,
+        ],
+        input=str(_refreshed(credentials).token),
         capture_output=True,
         text=True,
         check=False,
@@ -113,10 +124,10 @@ def sign_in(registry_host: str | None = None) -> None:
         raise SignInFailed(f"docker login {host} was refused (exit status {ran.returncode}): {ran.stderr.strip()}")
 
 
-def docker_config() -> DockerConfig:
+def docker_config(folder: Path | None = None) -> DockerConfig:
     """Read docker's configuration. An absent file is an empty one. Raises ValueError when it isn't JSON."""
-    folder = os.environ.get("DOCKER_CONFIG")
-    path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    named = os.environ.get("DOCKER_CONFIG")
+    path = (folder or (Path(named) if named else Path.home() / ".docker")) / "config.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8") or "{}") if path.exists() else {}
     # With a store of the machine's own (keychain, pass) docker leaves an empty entry here and keeps the password there.
     stored = bool(content.get("credsStore"))
@@ -124,16 +135,17 @@ def docker_config() -> DockerConfig:
     return DockerConfig(path, dict(content.get("credHelpers", {})), tuple(sorted(logins)))
 
 
-def signed_in(registry_host: str | None = None) -> bool:
+def signed_in(registry_host: str | None = None, *, folder: Path | None = None) -> bool:
     """Whether docker has a helper or a password for the registry; not whether they are good."""
     host = registry_host or target.current().registry_host
-    found = docker_config()
+    found = docker_config(folder)
     return host in found.helpers or host in found.logins
 
 
-def _refreshed() -> Any:
-    credentials, _ = google.auth.default(scopes=list(_SCOPES))
-    credentials.refresh(Request())  # type: ignore[no-untyped-call]
+def _refreshed(credentials: Any = None) -> Any:
+    if credentials is None:
+        credentials, _ = google.auth.default(scopes=list(_SCOPES))
+    credentials.refresh(Request())
     return credentials
 
 

@@ -5,12 +5,13 @@ Each has the same data as text beside it, and colour is never the only sign.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from helpers import show
-from helpers.conventions import Tagged
-from helpers.retention import Preview
+from helpers import names, show
+from helpers.fates import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
 _KEEP: Final = "#0072B2"
 _DELETE: Final = "#D55E00"
 _INK: Final = "#333333"
+
+
+class Tagged(Protocol):
+    """Anything with a digest and tags, as `repositories.images` lists it."""
+
+    @property
+    def image(self) -> names.Digest: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+class Foreseen(Protocol):
+    """A run that `retention.preview` foresees."""
+
+    @property
+    def at(self) -> datetime: ...
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]: ...
 
 
 def numbered(versions: Sequence[Tagged]) -> dict[str, str]:
@@ -41,22 +62,25 @@ def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] 
     print(tags_text(versions))
     numbers = numbered(versions)
     pointers_now = pointers(versions)
-    names = sorted(pointers_now.keys() | (before or {}).keys())
-    figure, axes = _figure(max(1.5, 0.42 * max(len(names), len(versions)) + 0.6))
-    heights = {name: -float(place) for place, name in enumerate(names)}
-    middle = (len(names) - len(versions)) / 2
+    order = list(numbers)
+    tag_names = sorted(
+        pointers_now.keys() | (before or {}).keys(), key=lambda name: (_place(order, pointers_now.get(name)), name)
+    )
+    figure, axes = _figure(max(1.5, 0.42 * max(len(tag_names), len(versions)) + 0.6))
+    heights = {name: -float(place) for place, name in enumerate(tag_names)}
+    middle = (len(tag_names) - len(versions)) / 2
     places = {one.image.value: -(middle + place) for place, one in enumerate(versions)}
     for digest, y in places.items():
-        axes.text(1.02, y, f"{numbers[digest]}  {digest[7:15]}…", va="center", family="monospace", color=_INK)
-    for name in names:
+        axes.text(1.02, y, numbers[digest], va="center", family="monospace", color=_INK)
+    for name in tag_names:
         axes.text(-0.02, heights[name], name, va="center", ha="right", family="monospace", color=_INK)
         was, now = (before or {}).get(name), pointers_now.get(name)
         arrows: list[tuple[str | None, str]] = [(now, "-")] if was == now else [(was, ":"), (now, "-")]
-        for digest, style in arrows:
-            if digest is not None and digest in places:
+        for pointed, style in arrows:
+            if pointed is not None and pointed in places:
                 axes.annotate(
                     "",
-                    xy=(1.0, places[digest]),
+                    xy=(1.0, places[pointed]),
                     xytext=(0.0, heights[name]),
                     arrowprops={"arrowstyle": "->", "linestyle": style, "color": _KEEP if style == "-" else _DELETE},
                 )
@@ -67,35 +91,47 @@ def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] 
     return figure
 
 
+def _place(order: Sequence[str], digest: str | None) -> int:
+    return order.index(digest) if digest in order else len(order)
+
+
 def pointers(versions: Sequence[Tagged]) -> dict[str, str]:
     """Tag → digest."""
     return {tag: one.image.value for one in versions for tag in one.tags}
 
 
-def timeline(preview: Preview) -> Figure:
+def timeline(preview: Foreseen) -> Figure:
     """Draw each version at its age: a filled circle stays, a cross goes, and the policy that decided it beside it."""
     images = sorted({one.version.image for one in preview.verdicts})
     deciders = sorted({one.policy or one.reason for one in preview.verdicts})
     rows = {(image, decider): 0.0 for image in images for decider in deciders}
     used = [key for key in rows if any((v.version.image, v.policy or v.reason) == key for v in preview.verdicts)]
     heights = {key: -float(place) for place, key in enumerate(used)}
+    # Versions of one day in one row stand above each other, so that each can be counted.
+    spread: dict[tuple[str, str, int], int] = {}
+    heights_of: dict[str, float] = {}
+    for one in preview.verdicts:
+        row = (one.version.image, one.policy or one.reason)
+        day = (*row, (preview.at - one.version.uploaded).days)
+        spread[day] = spread.get(day, -1) + 1
+        heights_of[f"{one.version.image}@{one.version.digest}"] = heights[row] + min(spread[day], 8) * 0.09
     figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0))
     for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
         chosen = [one for one in preview.verdicts if one.delete is delete]
         axes.scatter(
             [-(preview.at - one.version.uploaded).total_seconds() / 86400 for one in chosen],
-            [heights[one.version.image, one.policy or one.reason] for one in chosen],
+            [heights_of[f"{one.version.image}@{one.version.digest}"] for one in chosen],
             marker=marker,
             color=colour,
             label=f"{label}: {len(chosen)}",
             zorder=3,
         )
     axes.set_yticks([heights[key] for key in used], [f"{image} · {decider}" for image, decider in used])
-    axes.set_ylim(min([*heights.values(), 0.0]) - 0.6, 0.6)
+    axes.set_ylim(min([*heights.values(), 0.0]) - 0.5, 0.9)
     axes.set_xlabel("days ago")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{-value:g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.grid(axis="x", color="#dddddd")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     axes.set_title("what stays, what goes, and which policy decides")
     return figure
 
@@ -104,5 +140,13 @@ def _figure(height: float) -> tuple[Figure, Any]:
     # Half a second to import, which a notebook without pictures needn't wait for.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, height), layout="constrained")
+    class Picture(Figure):
+        """A figure that a notebook shows without pyplot and its global state."""
+
+        def _repr_png_(self) -> bytes:
+            drawn = io.BytesIO()
+            self.savefig(drawn, format="png", dpi=100)
+            return drawn.getvalue()
+
+    figure = Picture(figsize=(8, height), layout="constrained")
     return figure, figure.subplots()

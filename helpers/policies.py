@@ -128,6 +128,29 @@ def from_google(policies: Mapping[str, Any]) -> tuple[Policy, ...]:
     return tuple(found)
 
 
+def to_google(wanted: Sequence[Policy]) -> dict[str, dict[str, Any]]:
+    """As the `cleanup_policies` of a repository, for Google's client; the inverse of `from_google`."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in wanted:
+        body: dict[str, Any] = {"id": one.name, "action": "KEEP" if one.keep else "DELETE"}
+        if isinstance(one.rule, Recent):
+            body["most_recent_versions"] = {
+                "keep_count": one.rule.count,
+                "package_name_prefixes": list(one.rule.packages),
+            }
+        else:
+            body["condition"] = {
+                "tag_state": {True: "TAGGED", False: "UNTAGGED", None: "ANY"}[one.rule.tagged],
+                "tag_prefixes": list(one.rule.tags),
+                "version_name_prefixes": list(one.rule.versions),
+                "package_name_prefixes": list(one.rule.packages),
+                **({} if one.rule.older is None else {"older_than": one.rule.older}),
+                **({} if one.rule.newer is None else {"newer_than": one.rule.newer}),
+            }
+        found[one.name] = body
+    return found
+
+
 def duration(text: str) -> timedelta:
     """`30d`, `12h`, `90m`, `2592000s`. Raises ValueError."""
     match = _DURATION.fullmatch(text)

@@ -62,5 +62,7 @@ def images_until_paid(first: int, each: int) -> int:
 
 
 def dollars(amount: float) -> str:
-    """`$1.23`; below a cent with more digits, as `$0.0042`."""
+    """`$1.23`; below a cent with more digits, as `$0.0042`, and below a hundredth of one in words."""
+    if 0 < amount < 0.0001:
+        return "less than $0.0001"
     return f"${amount:.2f}" if amount == 0 or amount >= 0.01 else f"${amount:.4f}"

@@ -114,6 +114,24 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
         return _put(opened, tag.image, tag.name, body, MANIFEST)
 
 
+def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) -> names.Digest:
+    """Push a version that differs from `source` in variables of its configuration only; gives its digest.
+
+    What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
+    Both tags are of one image. Raises RegistryRefused.
+    """
+    with session() as opened:
+        answer = _call(opened, "GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
+        body = answer.json()
+        config = _call(opened, "GET", source.image, f"blobs/{body['config']['digest']}").json()
+        settings = dict(line.partition("=")[::2] for line in config.setdefault("config", {}).get("Env") or [])
+        config["config"]["Env"] = [f"{name}={value}" for name, value in {**settings, **environment}.items()]
+        added = " ".join(f"{name}={value}" for name, value in environment.items())
+        config.setdefault("history", []).append({"created_by": f"ENV {added}", "empty_layer": True})
+        body["config"] = _blob(opened, tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
+        return _put(opened, tag.image, tag.name, body, answer.headers["Content-Type"])
+
+
 def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Digest:
     """Push an index that names one image for each platform (`linux/amd64` → digest); gives its digest.
 

@@ -6,18 +6,23 @@ repository. The daily job itself is Google's, or the sandbox's; that both agree 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import gc
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from helpers import names, prices, show, target
-from helpers.fates import Snapshot, Stored, Verdict, about, by_image, decide, kept
+from google.cloud import artifactregistry_v1
+from google.cloud.artifactregistry_v1 import types
+
+from helpers import names, policies, prices, registry, show, target
+from helpers.fates import Snapshot, Stored, Verdict, decide, matches, subject
 from helpers.policies import Condition, Policy, Recent
 from helpers.snapshots import now, read
 
-__all__ = ["Preview", "fast_forward", "forecast", "now", "preview", "read"]
+__all__ = ["Preview", "fast_forward", "forecast", "now", "preview", "put", "read", "reported"]
 
 # Tags that a cleanup must not take away without somebody looking.
 IN_USE: Final = frozenset({"production", "prod", "live", "staging"})
@@ -103,9 +108,60 @@ def preview(snapshot: Snapshot, wanted: Sequence[Policy] | None = None, *, at: d
     """What the next run would do with the policies `wanted` (None: those in force) at the moment `at` (None: now)."""
     rules = sorted(snapshot.in_force if wanted is None else wanted, key=attrgetter("name"))
     moment = at or snapshot.taken
-    verdicts = decide(rules, snapshot.versions, moment, immutable_tags=snapshot.immutable_tags)
-    warnings, notes = _remarks(rules, snapshot, verdicts, moment)
-    return Preview(snapshot, moment, tuple(verdicts), _freed(verdicts), tuple(warnings), tuple(notes))
+    with _no_collection():
+        groups = subject(snapshot.versions)
+        matched = matches(rules, snapshot.versions, moment, groups)
+        verdicts = decide(rules, snapshot.versions, moment, immutable_tags=snapshot.immutable_tags, matched=matched)
+        aged = [_ageless(rule) for rule in rules if _ageless(rule) != rule]
+        ever = {**matched, **matches(aged, snapshot.versions, moment, groups)}
+        freed = _freed(verdicts)
+    warnings, notes = _remarks(rules, snapshot, verdicts, ever, groups)
+    return Preview(snapshot, moment, tuple(verdicts), freed, tuple(warnings), tuple(notes))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hundreds of thousands of values without cycles make the collector look at all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def put(repository: names.Repository, wanted: Sequence[Policy], *, dry_run: bool) -> None:
+    """Replace a repository's policies; what `gcloud artifacts repositories set-cleanup-policies` does.
+
+    Raises google.api_core.exceptions.BadRequest, and Forbidden without artifactregistry.repositories.update.
+    """
+    about = types.Repository(
+        name=repository.resource, cleanup_policies=policies.to_google(wanted), cleanup_policy_dry_run=dry_run
+    )
+    artifactregistry_v1.ArtifactRegistryClient(transport="rest").update_repository(
+        repository=about, update_mask={"paths": ["cleanup_policies", "cleanup_policy_dry_run"]}
+    )
+
+
+def reported(repository: names.Repository) -> tuple[names.Digest, ...]:
+    """The versions that the last dry run would have deleted, from the audit log; none where there was no such run.
+
+    On Google, Data Access audit logs of Artifact Registry must be switched on for that. Raises requests.HTTPError.
+    """
+    query = (
+        'protoPayload.serviceName="artifactregistry.googleapis.com" AND '
+        f'protoPayload.request.parent="{repository.resource}/packages/-" AND protoPayload.request.validateOnly=true'
+    )
+    body = {"resourceNames": [repository.project.resource], "filter": query, "orderBy": "timestamp desc"}
+    with registry.session() as opened:
+        answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=60)
+    answer.raise_for_status()
+    entries = answer.json().get("entries", [])
+    last = [one for one in entries if one["timestamp"][:10] == entries[0]["timestamp"][:10]]
+    listed = [name for one in last for name in one["protoPayload"]["request"]["names"]]
+    found = [names.Image.parse(name) for name in listed]
+    return tuple(name for name in found if isinstance(name, names.Digest))
 
 
 def forecast(snapshot: Snapshot, days: int, wanted: Sequence[Policy] | None = None) -> list[tuple[datetime, Preview]]:
@@ -128,7 +184,7 @@ def fast_forward(days: int = 31, repository: names.Repository | None = None) -> 
     """
     answer = target.admin("clock:advance", {"seconds": days * 86400})
     if answer is not None:
-        print(f"{days} days later. The daily cleanup has run {days} times.")
+        print(f"{days} days later. The daily cleanup has run {days} times." if days != 1 else "One day later.")
         for run in answer["cleanups"]:
             if run["versions"]:
                 what = "would have deleted (dry run)" if run["dryRun"] else "deleted"
@@ -147,12 +203,17 @@ def fast_forward(days: int = 31, repository: names.Repository | None = None) -> 
         print("nothing" if snapshot.in_force else "nothing: the repository has no cleanup policies")
 
 
-def _freed(verdicts: Iterable[Verdict]) -> int:
+def _freed(verdicts: Sequence[Verdict]) -> int:
     """Bytes of the blobs that only versions that go need."""
-    listed = list(verdicts)
-    staying = {digest for one in listed if not one.delete for digest, _ in one.version.blobs}
-    going: Mapping[str, int] = {digest: size for one in listed if one.delete for digest, size in one.version.blobs}
-    return sum(size for digest, size in going.items() if digest not in staying)
+    seen = {digest for one in verdicts if not one.delete for digest, _ in one.version.blobs}
+    total = 0
+    for one in verdicts:
+        if one.delete:
+            for digest, size in one.version.blobs:
+                if digest not in seen:
+                    seen.add(digest)
+                    total += size
+    return total
 
 
 def _orphaned(versions: Iterable[Stored], gone: set[tuple[str, str]]) -> list[Stored]:
@@ -165,23 +226,17 @@ def _orphaned(versions: Iterable[Stored], gone: set[tuple[str, str]]) -> list[St
 
 
 def _remarks(
-    rules: Sequence[Policy], snapshot: Snapshot, verdicts: Sequence[Verdict], moment: datetime
+    rules: Sequence[Policy],
+    snapshot: Snapshot,
+    verdicts: Sequence[Verdict],
+    ever: Mapping[str, Collection[int]],
+    groups: Mapping[str, list[int]],
 ) -> tuple[list[str], list[str]]:
-    """Warnings, and notes. Ages are left out where the question is whether a policy can ever match."""
+    """Warnings, and notes. `ever` are the places that each policy matches when ages are left out."""
     warnings, notes = [], []
-    ageless = {rule.name: _ageless(rule) for rule in rules}
-    doomed: set[int] = set()
-    hit: dict[str, int] = {rule.name: 0 for rule in rules}
     versions = snapshot.versions
-    groups = by_image(versions)
-    for image, places in groups.items():
-        for rule in about([ageless[one.name] for one in rules], image, keep=False):
-            matched = kept(rule.rule, versions, places, moment)
-            hit[rule.name] += len(matched)
-            doomed |= matched
-    for image, places in groups.items():
-        for rule in about([ageless[one.name] for one in rules], image, keep=True):
-            hit[rule.name] += len(kept(rule.rule, versions, places, moment) & doomed)
+    doomed = {place for rule in rules if not rule.keep for place in ever[rule.name]}
+    hit = {rule.name: (doomed.intersection(ever[rule.name]) if rule.keep else ever[rule.name]) for rule in rules}
     if rules and all(rule.keep for rule in rules):
         warnings.append("No policy deletes anything. Keep policies alone delete nothing.")
     for rule in rules:
@@ -219,10 +274,11 @@ def _idle(rule: Policy, versions: Sequence[Stored], groups: Mapping[str, list[in
         return f"Policy {rule.name} never matches: no image's name begins with {' or '.join(prefixes)}."
     if rule.keep:
         return f"Policy {rule.name} keeps nothing that a delete policy would take."
-    untagged = isinstance(rule.rule, Condition) and rule.rule.tagged is False
-    if untagged and all(one.tags for one in versions if not one.attachment):
+    seen = [places for image, places in groups.items() if not prefixes or image.startswith(prefixes)]
+    looked_at = [versions[place] for places in seen for place in places]
+    if isinstance(rule.rule, Condition) and rule.rule.tagged is False and all(one.tags for one in looked_at):
         return (
-            f"Policy {rule.name} never matches: it looks for untagged versions, and all {len(versions)} have a tag. "
+            f"Policy {rule.name} never matches: it looks for untagged versions, and all {len(looked_at)} have a tag. "
             "A build that keeps its SHA tag never becomes untagged."
         )
     return f"Policy {rule.name} never matches: no version meets its condition, at any age."

@@ -131,11 +131,13 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
 def _swept(here: Target, echo: Callable[[str], None]) -> None:
     """Remove what the run created. A registry that no longer answers must not keep the engine from being cleaned."""
     repositories: tuple[sweep.Leftover, ...] = ()
+    accounts: tuple[sweep.Leftover, ...] = ()
     try:
         repositories = sweep.find_repositories(here)
+        accounts = sweep.find_accounts(here)
     except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
         echo(f"The registry couldn't be asked what is left in it: {error}")
-    sweep.remove((*sweep.find_local(here, repositories), *repositories))
+    sweep.remove((*sweep.find_local(here, repositories), *repositories, *accounts))
 
 
 def _stopped(home: Path, folder: Path) -> None:

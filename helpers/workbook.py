@@ -14,9 +14,10 @@ from helpers import documents, identity, names, projects, repositories, sweep, t
 from helpers.target import Target
 
 # Which notebooks need it, what it is, and which notebook makes it.
-_NEEDS_API: Final = frozenset({2, 3, 4})
-_NEEDS_REPOSITORY: Final = frozenset({3, 4})
-_NEEDS_SIGN_IN: Final = frozenset({4})
+_NEEDS_API: Final = frozenset({2, 3, 4, 5, 7, 8, 9})
+_NEEDS_REPOSITORY: Final = frozenset({3, 4, 5, 7, 8, 9})
+_NEEDS_SIGN_IN: Final = frozenset({4, 5, 7, 8, 9})
+_NEEDS_IMAGE: Final = frozenset({5, 8, 9})
 
 
 class NotReady(RuntimeError):
@@ -65,13 +66,13 @@ class Workbook:
         if not found:
             print("Nothing is left behind.")
             return
-        counts = {kind: sum(one.kind == kind for one in found) for kind in ("container", "image", "repository")}
-        for kind, count in counts.items():
-            if count:
-                print(f"{kind}: {count}")
-                for one in found:
-                    if one.kind == kind and kind == "repository":
-                        print(f"  {names.Repository.parse(one.name)}")
+        for kind in ("container", "image", "repository", "service account"):
+            here = [one for one in found if one.kind == kind]
+            if here:
+                print(f"{kind}: {len(here)}")
+            if kind == "repository":
+                for one in here:
+                    print(f"  {names.Repository.parse(one.name)}")
 
 
 def begin(number: int) -> Workbook:
@@ -117,6 +118,8 @@ def lacking(workbook: Workbook) -> list[str]:
         missing.append(f"- The repository {workbook.repository} isn't there. Run {_name(2)} first.")
     if number in _NEEDS_SIGN_IN and not identity.signed_in(workbook.target.registry_host):
         missing.append(f"- Docker has no sign-in for {workbook.target.registry_host}. Run {_name(3)} first.")
+    if number in _NEEDS_IMAGE and not missing and not repositories.images(workbook.repository):
+        missing.append(f"- The repository {workbook.repository} holds no image. Run {_name(4)} first.")
     return missing
 
 

@@ -213,12 +213,15 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
     command += ["--region", region]
     if clock:
         command += ["--clock", clock]
+    found = machine_engine.find()
+    # Builds and services run in containers: the sandbox's own process needs the engine too.
+    engine = machine_engine.environment(found) if found else {}
     with (home / "sandbox.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal stops the notebook first, and the sandbox only after that.
         child = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=target.process_environment(),
+            env=target.process_environment() | engine,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

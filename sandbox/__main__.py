@@ -20,9 +20,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox import blobs, edge, seed
+from sandbox import blobs, containers, edge, scanning, seed
 from sandbox.app import Sandbox
 from sandbox.authority import Authority
+from sandbox.builds import queue
 from sandbox.clock import Clock, timestamp
 from sandbox.world import World, WorldLocked, WorldTooNew
 
@@ -93,12 +94,15 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     }
     await server.startup(sockets=[listener])
     _write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
+    await asyncio.to_thread(queue.recover, sandbox.world)
     print(f"ready http://localhost:{about['port']}", flush=True)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await stopped.wait()
+    # Builds first: what they still ask of the sandbox is answered while it serves.
+    await asyncio.to_thread(queue.of(sandbox.world).stop)
     (home / "sandbox.json").unlink(missing_ok=True)
     door.close()
     for connection in list(server.server_state.connections):
@@ -132,9 +136,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CANNOT_START
     blobs.sweep(world)
     about = seed.prepare(world, home, asked.project, asked.region)
+    scanner = scanning.Scanner(world)
+    scanner.start()
+    containers.sweep(world)
     uvicorn_loop = asyncio.Runner(loop_factory=_loop)
     with uvicorn_loop as runner:
         runner.run(_serve(Sandbox(world, _admin_token(home)), listener, home, about))
+    scanner.stop()
+    containers.sweep(world)
     world.close()
     return 0
 

@@ -31,10 +31,10 @@ from sandbox.errors import (
 )
 from sandbox.google import APIS
 from sandbox.methods import Answer, Api, Call, Method
-from sandbox.requests import RequestLog
+from sandbox.requests import RequestLog, redact
+from sandbox.services import front
 from sandbox.world import World
 
-_BODY_LIMIT = 16 * 1024 * 1024  # bytes of an API request
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _REGISTRY_HOST = re.compile(
     r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev|docker\.(?P<regional>[a-z0-9-]+)\.rep\.pkg\.dev"
@@ -107,7 +107,7 @@ class Sandbox:
         except ClientDisconnect:
             return
         except Exception:
-            log.exception("%s %s%s failed", request.method, host, path)
+            log.exception("%s %s%s failed", request.method, host, redact(path))
             error = ApiError(
                 "INTERNAL",
                 "Internal error encountered. The sandbox's log has the reason: `workbook status` says where.",
@@ -119,7 +119,8 @@ class Sandbox:
                 door=door,
                 verb=request.method,
                 host=host,
-                path=path,
+                # Somebody may paste a token where a name belongs.
+                path=redact(path),
                 query=request.url.query,
                 status=response.status_code,
                 method=told.method,
@@ -146,6 +147,9 @@ class Sandbox:
         if (address := self._registry(request, host, path)) is not None:
             response: Response = await oci.serve(request, self.world, address)
             return response
+        if host.endswith(".run.app"):
+            by_port = not is_google(request.headers["host"].partition(":")[0].lower())
+            return await front.serve(self.world, request, host, path, by_port=by_port)
         api = next((api for api in APIS if api.serves(host)), None)
         if api is None:
             what = f"{request.method} {host}{path}" if host else f"{request.method} {path}"
@@ -176,12 +180,14 @@ class Sandbox:
         content = bytearray()
         async for chunk in request.stream():
             content += chunk
-            if len(content) > _BODY_LIMIT:
+            if len(content) > api.body_limit:
                 raise ApiError(
-                    "INVALID_ARGUMENT", "Request payload size exceeds the limit: 16777216 bytes.", http_status=413
+                    "INVALID_ARGUMENT",
+                    f"Request payload size exceeds the limit: {api.body_limit} bytes.",
+                    http_status=413,
                 )
         if not method.open_to_all:
-            told.body = bytes(content)
+            told.body = bytes(content[:65536])
         answer = await asyncio.to_thread(self._run, request, api, method, host, params, bytes(content), told)
         if isinstance(answer, Response):
             return answer
@@ -213,7 +219,10 @@ class Sandbox:
             decision = access.decide(self.world, principal.member, permission, method.resource.format(**params))
             if not decision.allowed:
                 raise _denied(api, method, permission, params)
-        return method.handle(Call(self.world, method, principal, host, params, request.query_params, content, project))
+        call = Call(
+            self.world, method, principal, host, params, request.query_params, content, project, request.headers
+        )
+        return method.handle(call)
 
     def _principal(self, request: Request, api: Api, told: _Told) -> tokens.Principal:
         header = request.headers.get("authorization")

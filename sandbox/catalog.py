@@ -184,6 +184,8 @@ def put_version(
     )
     rows.executemany("INSERT OR IGNORE INTO version_blobs VALUES (?, ?, ?, ?)", [(*key, blob) for blob in blobs])
     rows.executemany("INSERT OR IGNORE INTO children VALUES (?, ?, ?, ?)", [(*key, child) for child in children])
+    for watch in world.watchers:
+        watch(rows, version)
     return True
 
 

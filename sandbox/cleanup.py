@@ -105,7 +105,7 @@ def _apply(world: World, name: str, moment: dt.datetime) -> Run | None:
 
 
 def versions(rows: sqlite3.Connection, repository: str) -> list[retention.Version]:
-    """Every version of a repository as the policies see it."""
+    """Every version of a repository as the policies see it, by package, oldest first."""
     tags: dict[tuple[str, str], list[str]] = {}
     for row in rows.execute("SELECT package, digest, id FROM tags WHERE repository = ? ORDER BY id", (repository,)):
         tags.setdefault((row["package"], row["digest"]), []).append(row["id"])
@@ -113,7 +113,8 @@ def versions(rows: sqlite3.Connection, repository: str) -> list[retention.Versio
     for row in rows.execute("SELECT package, parent, child FROM children WHERE repository = ?", (repository,)):
         parents.setdefault((row["package"], row["child"]), []).append(row["parent"])
     found = rows.execute(
-        "SELECT package, digest, subject, create_time FROM versions WHERE repository = ? ORDER BY package, digest",
+        "SELECT package, digest, subject, create_time FROM versions WHERE repository = ?"
+        " ORDER BY package, create_time, digest",
         (repository,),
     )
     return [

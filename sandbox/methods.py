@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 
 from sandbox.errors import invalid
@@ -39,6 +39,7 @@ class Call:
     query: QueryParams
     content: bytes
     named_project: Project | None
+    headers: Headers = field(default_factory=Headers)
 
     @property
     def project(self) -> Project:
@@ -75,7 +76,7 @@ class Method:
     Attributes:
         id: Google's method id, for example `artifactregistry.projects.locations.repositories.create`.
         verb: GET, POST, PATCH, PUT or DELETE.
-        path: with variables in braces; `{name}` is one segment.
+        path: with variables in braces; `{name}` is one segment, `{name**}` is any number of them.
         handle: a plain function; runs in a thread.
         permissions: all of them are needed, on `resource`; empty means that any authenticated principal may call it.
         resource: the policy-bearing resource, with the path's variables in braces.
@@ -92,11 +93,13 @@ class Method:
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        pieces = re.split(r"\{(\w+)\}", self.path)
-        expression = "".join(
-            f"(?P<{piece}>[^/]+?)" if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)
-        )
+        pieces = re.split(r"\{(\w+(?:\*\*)?)\}", self.path)
+        expression = "".join(_variable(piece) if place % 2 else re.escape(piece) for place, piece in enumerate(pieces))
         object.__setattr__(self, "pattern", re.compile(expression))
+
+
+def _variable(name: str) -> str:
+    return f"(?P<{name.removesuffix('**')}>.+)" if name.endswith("**") else f"(?P<{name}>[^/]+?)"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Api:
         methods: those with a verb after a colon come first, since a variable would also match `name:verb`.
         regional: also answers at `SERVICE.REGION.rep.googleapis.com` and `REGION-SERVICE`.
         needs_enabling: False for the few APIs that work in every project.
+        body_limit: bytes of one request.
     """
 
     service: str
@@ -116,6 +120,7 @@ class Api:
     methods: tuple[Method, ...]
     regional: bool = False
     needs_enabling: bool = True
+    body_limit: int = 16 * 1024 * 1024
 
     def serves(self, host: str) -> bool:
         """Whether a host name belongs to this API."""

@@ -60,10 +60,10 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def mint(world: World, member: str, lifetime: int = LIFETIME) -> str:
-    """A new access token for a member, valid for `lifetime` seconds."""
+def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True) -> str:
+    """A new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s."""
     token = f"ya29.sandbox-{secrets.token_urlsafe(48)}"
-    with world.writing() as rows:
+    with world.writing(tick=tick) as rows:
         rows.execute("DELETE FROM tokens WHERE expires < ?", (time.time() - LIFETIME,))
         rows.execute(
             "INSERT INTO tokens (hash, member, expires) VALUES (?, ?, ?)",

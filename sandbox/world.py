@@ -12,8 +12,9 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sandbox.clock import Clock
 
@@ -125,6 +126,8 @@ class World:
         except BlockingIOError:
             self._lock_file.close()
             raise WorldLocked(f"another sandbox is using {folder}; stop it first, or choose another home") from None
+        # Called in the transaction that makes a version known: what must happen to every push, whichever way it came.
+        self.watchers: list[Callable[[sqlite3.Connection, Any], None]] = []
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._writer = threading.Lock()
@@ -173,15 +176,20 @@ class World:
             connection.execute("COMMIT")
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: on disk when the block ends, undone when it raises. Ticks a fixed clock."""
+    def writing(self, *, tick: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction: on disk when the block ends, undone when it raises. Ticks a fixed clock.
+
+        Args:
+            tick: False for a job in the background, whose number of transactions depends on how fast it runs.
+        """
         connection = self._connect()
         if connection.in_transaction:
             raise RuntimeError("a transaction is already open in this thread")
         with self._writer:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                self.clock.tick()
+                if tick:
+                    self.clock.tick()
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")

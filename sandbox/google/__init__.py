@@ -3,22 +3,32 @@
 from sandbox.google import (
     artifact_registry,
     billing,
+    cloud_build,
+    cloud_run,
+    container_analysis,
     iam,
     iamcredentials,
     logging,
     oauth2,
+    on_demand_scanning,
     resource_manager,
     service_usage,
+    storage,
 )
 
 APIS = (
     artifact_registry.API,
     billing.BILLING,
     billing.BUDGETS,
+    cloud_build.API,
+    cloud_run.API,
+    container_analysis.API,
     iam.API,
     iamcredentials.API,
     logging.API,
     oauth2.API,
+    on_demand_scanning.API,
     resource_manager.API,
     service_usage.API,
+    storage.API,
 )

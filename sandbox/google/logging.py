@@ -55,8 +55,10 @@ def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
         "<": lambda found: found < wanted,
         "<=": lambda found: found <= wanted,
     }
+    if path == "severity":
+        return _severity(op, wanted)
     if op in (">", ">=", "<", "<=") and path != "timestamp":
-        raise unimplemented(f"the operator {op} in a logging filter on {path}; it compares timestamps only")
+        raise unimplemented(f"the operator {op} in a logging filter on {path}; it compares timestamps and severities")
 
     def holds(entry: Entry) -> bool:
         found: Any = entry
@@ -70,6 +72,27 @@ def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
         )
 
     return holds
+
+
+# google/logging/type/log_severity.proto
+_SEVERITIES = ("default", "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+def _severity(op: str, wanted: str) -> Callable[[Entry], bool]:
+    if wanted not in _SEVERITIES:
+        raise invalid(f"Invalid severity {wanted!r} in a logging filter.")
+    level = _SEVERITIES.index(wanted)
+    tests: dict[str, Callable[[int], bool]] = {
+        "=": lambda found: found == level,
+        ":": lambda found: found == level,
+        "!=": lambda found: found != level,
+        ">": lambda found: found > level,
+        ">=": lambda found: found >= level,
+        "<": lambda found: found < level,
+        "<=": lambda found: found <= level,
+    }
+    # An entry without a severity has the severity DEFAULT.
+    return lambda entry: tests[op](_SEVERITIES.index(str(entry.get("severity", "default")).lower()))
 
 
 def _list(call: Call) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.responses import JSONResponse, Response
 
 from sandbox import tokens
+from sandbox.google_keys import id_token_signing_key
 from sandbox.methods import Api, Call, Method, ordered
 from sandbox.world import World
 
@@ -70,21 +69,7 @@ def _id_token(world: World, email: str, audience: str) -> str:
         "iss": "https://accounts.google.com",
         "sub": row["unique_id"],
     }
-    return jwt.encode(claims, _signing_key(world), algorithm="RS256", headers={"kid": "sandbox"})
-
-
-def _signing_key(world: World) -> str:
-    """The key that stands for Google's own; made when the first ID token is asked for."""
-    with world.writing() as rows:
-        row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
-        if row:
-            return str(row["value"])
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
-        rows.execute("INSERT INTO meta VALUES ('id_token_key', ?)", (pem,))
-        return pem
+    return jwt.encode(claims, id_token_signing_key(world), algorithm="RS256", headers={"kid": "sandbox"})
 
 
 def _tokeninfo(call: Call) -> dict[str, Any] | Response:

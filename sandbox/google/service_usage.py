@@ -13,6 +13,7 @@ from typing import Any
 from sandbox import access, listing, operations, projects
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, permission_denied
+from sandbox.members import RUN_AGENT
 from sandbox.methods import Api, Call, Method, ordered
 
 # The services that the workbook meets, with their titles; the flag says whether a billing account must be linked.
@@ -43,6 +44,9 @@ SERVICES: dict[str, tuple[str, bool]] = {
     "storage.googleapis.com": ("Cloud Storage API", False),
     "sts.googleapis.com": ("Security Token Service API", False),
 }
+
+# Google's own accounts that get a role in the project with an API: https://cloud.google.com/iam/docs/service-agents
+_AGENTS = {"run.googleapis.com": (RUN_AGENT, "roles/run.serviceAgent")}
 
 _BATCH_LIMIT = 20  # https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable
 
@@ -99,6 +103,11 @@ def _switch_on(rows: sqlite3.Connection, call: Call, services: list[str]) -> Non
         "INSERT OR IGNORE INTO services (project, service, enable_time) VALUES (?, ?, ?)",
         [(call.params["project"], service, now) for service in services],
     )
+    for service in services:
+        if service in _AGENTS:
+            agent, role = _AGENTS[service]
+            member = f"serviceAccount:{agent.format(number=call.project.number)}"
+            access.grant(rows, call.world, f"projects/{call.project.id}", role, member)
 
 
 def _operation(call: Call) -> str:

@@ -75,8 +75,7 @@ def test_the_bill_of_a_real_project_has_googles_own_number_of_bytes(in_world: ta
         registry.push(repository.image("web").tag(f"1.0.{number}"), [{"base": "x"}, {"app": str(number)}])
     project = in_world.location.project
     found = billing.bill(project, locations=[in_world.region])
-    here = [one for one in repositories.list_in(in_world.location)]
-    assert found.stored == sum(one.size_bytes for one in here) > 0
+    assert found.stored == sum(one.size_bytes for one in repositories.list_in(in_world.location)) > 0
     assert found.total == 0
     everywhere = billing.bill(project)
     assert everywhere.stored == found.stored

@@ -15,7 +15,7 @@ from typing import Any
 from google.cloud.artifactregistry_v1 import types
 from google.protobuf.descriptor import Descriptor
 
-from sandbox import access, catalog, listing, messages, operations, projects
+from sandbox import access, catalog, listing, messages, operations, permissions, projects
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, not_found, permission_denied, unimplemented
 from sandbox.google import policies
@@ -287,7 +287,10 @@ def _get_operation(call: Call) -> dict[str, Any]:
         ).fetchall()
     seen = "artifactregistry.repositories.get"
     resources = [f"projects/{call.params['project']}", *(row["name"] for row in found)]
-    if not any(access.decide(call.world, call.principal.member, seen, name).allowed for name in resources):
+    decisions = [access.decide(call.world, call.principal.member, seen, name) for name in resources]
+    # A public repository opens itself, not what goes on beside it.
+    everybody = (permissions.ALL_USERS, permissions.ALL_AUTHENTICATED_USERS)
+    if not any(grant.member not in everybody for decision in decisions for grant in decision.granted_by):
         raise permission_denied(seen, f"//artifactregistry.googleapis.com/{parent}")
     return operations.get(call.world, f"{parent}/operations/{call.params['operation']}")
 

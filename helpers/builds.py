@@ -1,0 +1,193 @@
+"""Cloud Build: submit a build, watch its steps, read its result. REST, with the default credentials."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import google.auth
+import yaml  # type: ignore[import-untyped]
+from google.api_core import exceptions
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.devtools import cloudbuild_v1
+from google.cloud.devtools.cloudbuild_v1 import types
+from google.protobuf import json_format
+
+from helpers import names
+
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_STORAGE: Final = "https://storage.googleapis.com"
+_RUNNING: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})
+_MARKS: Final = {
+    "SUCCESS": "✓",
+    "FAILURE": "✗",
+    "TIMEOUT": "✗",
+    "CANCELLED": "✗",
+    "INTERNAL_ERROR": "✗",
+    "WORKING": "…",
+}
+
+
+class BuildFailed(RuntimeError):
+    """A build that didn't end with SUCCESS; the message is Cloud Build's `statusDetail`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its id (or its place), its status, and how long it ran."""
+
+    id: str
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build as it stood when it was asked for.
+
+    `images` are the names that it pushed and their digests; empty until it has ended well.
+    """
+
+    id: str
+    status: str
+    detail: str
+    steps: tuple[Step, ...]
+    images: tuple[tuple[str, str], ...]
+    substitutions: Mapping[str, str]
+
+    @property
+    def running(self) -> bool:
+        """Whether it hasn't ended yet."""
+        return self.status in _RUNNING
+
+    def digest(self, tag: names.Tag) -> names.Digest:
+        """The digest that it pushed under a tag. Raises KeyError when it pushed none."""
+        return tag.image.digest(dict(self.images)[str(tag)])
+
+
+def read(config: Path, substitutions: Mapping[str, str] | None = None) -> types.Build:
+    """A build from its YAML file, with substitutions over the file's own; strictly by Google's message.
+
+    Raises OSError, yaml.YAMLError, and google.protobuf.json_format.ParseError for an unknown field.
+    """
+    message = types.Build.pb()()
+    json_format.ParseDict(yaml.safe_load(config.read_text(encoding="utf-8")), message)
+    build: types.Build = types.Build.wrap(message)
+    for key, value in (substitutions or {}).items():
+        build.substitutions[key] = value
+    return build
+
+
+def submit(location: names.Location, build: types.Build, source: Iterable[Path], root: Path) -> str:
+    """Upload the files (named relative to `root`), create the build, and give its id; it runs on without us.
+
+    Raises google.api_core.exceptions.GoogleAPICallError; InvalidArgument carries what Cloud Build finds wrong with it.
+    """
+    bucket = f"{location.project}_cloudbuild"
+    name = f"source/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
+    _upload(location, bucket, name, _archive(source, root))
+    build.source = types.Source(storage_source=types.StorageSource(bucket=bucket, object_=name))
+    operation = _client().create_build(
+        request={"parent": location.resource, "project_id": str(location.project), "build": build}
+    )
+    metadata: Any = operation.metadata
+    return str(metadata.build.id)
+
+
+def get(location: names.Location, build_id: str) -> Build:
+    """A build by its id. Raises google.api_core.exceptions.NotFound."""
+    return _build(_client().get_build(request={"name": f"{location.resource}/builds/{build_id}"}))
+
+
+def recent(location: names.Location) -> tuple[Build, ...]:
+    """The location's builds, newest first, at most one page of them."""
+    request = {"parent": location.resource, "project_id": str(location.project)}
+    return tuple(_build(found) for found in next(iter(_client().list_builds(request=request).pages)).builds)
+
+
+def follow(
+    location: names.Location, build_id: str, *, seconds: float = 900.0, write: Callable[[str], object] = print
+) -> Build:
+    """Write one line whenever a step ends, until the build has ended.
+
+    Raises BuildFailed when it ends otherwise than well, TimeoutError after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    told: set[str] = set()
+    while True:
+        build = get(location, build_id)
+        for step in build.steps:
+            if step.id not in told and step.status not in _RUNNING:
+                told.add(step.id)
+                write(line(step))
+        if not build.running:
+            if build.status != "SUCCESS":
+                raise BuildFailed(f"{build.status}: {build.detail or 'no reason was given'}")
+            return build
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"Build {build_id} still runs after {seconds:g} seconds. `gcloud builds log` shows where."
+            )
+        time.sleep(0.5)
+
+
+def line(step: Step) -> str:
+    """`✓ build  12 s`."""
+    return f"{_MARKS.get(step.status, '○')} {step.id}" + (f"  {step.seconds:.0f} s" if step.seconds >= 1 else "")
+
+
+def _client() -> cloudbuild_v1.CloudBuildClient:
+    return cloudbuild_v1.CloudBuildClient(transport="rest")
+
+
+def _build(found: types.Build) -> Build:
+    steps = []
+    for place, step in enumerate(found.steps):
+        timing: Any = step.timing
+        lasted = (timing.end_time - timing.start_time).total_seconds() if timing.end_time else 0.0
+        steps.append(Step(step.id or f"step {place}", types.Build.Status(step.status).name, lasted))
+    return Build(
+        found.id,
+        types.Build.Status(found.status).name,
+        found.status_detail,
+        tuple(steps),
+        tuple((image.name, image.digest) for image in found.results.images),
+        dict(found.substitutions),
+    )
+
+
+def _archive(source: Iterable[Path], root: Path) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for path in sorted(source):
+            archive.add(path, arcname=str(path.relative_to(root)))
+    return out.getvalue()
+
+
+def _upload(location: names.Location, bucket: str, name: str, content: bytes) -> None:
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+        found = session.get(f"{_STORAGE}/storage/v1/b/{bucket}", timeout=60)
+        if found.status_code == 404:
+            found = session.post(
+                f"{_STORAGE}/storage/v1/b",
+                params={"project": str(location.project)},
+                json={"name": bucket},
+                timeout=60,
+            )
+        if found.status_code < 400:
+            found = session.post(
+                f"{_STORAGE}/upload/storage/v1/b/{bucket}/o",
+                params={"uploadType": "media", "name": name},
+                data=content,
+                headers={"Content-Type": "application/gzip"},
+                timeout=300,
+            )
+    if found.status_code >= 400:
+        raise exceptions.from_http_response(found)  # type: ignore[no-untyped-call]

@@ -1,0 +1,226 @@
+"""Cloud Run: deploy an image by digest, send traffic, roll back. Knative's REST surface, which gcloud uses too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import google.auth
+import requests
+from google.api_core import exceptions
+from google.auth.transport.requests import AuthorizedSession
+
+from helpers import names
+from helpers.target import LABEL
+
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_INVOKER: Final = "roles/run.invoker"
+
+
+class NotDeployed(RuntimeError):
+    """A revision that doesn't serve; the message is Cloud Run's."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A deployed service. `traffic` is revision → percent; `revision` the newest that is ready."""
+
+    name: str
+    url: str
+    ready: bool
+    message: str
+    revision: str
+    traffic: Mapping[str, int]
+
+
+def deploy(
+    location: names.Location,
+    name: str,
+    image: names.Digest,
+    *,
+    account: str = "",
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+    run: str = "",
+    seconds: float = 300.0,
+) -> Service:
+    """Make a revision of an image and send all traffic to it, as `gcloud run deploy` does; waits until it serves.
+
+    `account` is the e-mail address it runs as, `run` the value of the run's label.
+    Raises NotDeployed when the revision doesn't serve, TimeoutError after `seconds`, and GoogleAPICallError.
+    """
+    container: dict[str, Any] = {
+        "image": str(image),
+        "env": [{"name": key, "value": value} for key, value in (environment or {}).items()],
+    }
+    if command:
+        container |= {"command": list(command)}
+    # A name that changes makes a new revision of the same image too.
+    template = {
+        "metadata": {"annotations": {"workbook/deployed": f"{time.time():.3f}"}},
+        "spec": {"containers": [container]} | ({"serviceAccountName": account} if account else {}),
+    }
+    labels = {LABEL: run} if run else {}
+    before = _get(location, name)
+    body: dict[str, Any] = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": str(location.project), "labels": labels},
+        "spec": {"template": template, "traffic": [{"latestRevision": True, "percent": 100}]},
+    }
+    if before is None:
+        _call("POST", _services(location), json=body)
+    else:
+        body["metadata"]["labels"] |= before["metadata"].get("labels", {})
+        body["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
+        _call("PUT", f"{_services(location)}/{name}", json=body)
+    return _settled(location, name, seconds)
+
+
+def describe(location: names.Location, name: str) -> Service | None:
+    """The service, or None when it isn't there."""
+    found = _get(location, name)
+    return None if found is None else _service(found)
+
+
+def services(location: names.Location, run: str) -> tuple[str, ...]:
+    """The names of the services with the run's label."""
+    found = _call("GET", _services(location), params={"labelSelector": f"{LABEL}={run}"})
+    return tuple(one["metadata"]["name"] for one in found.get("items", []))
+
+
+def revisions(location: names.Location, name: str) -> tuple[tuple[str, bool, str], ...]:
+    """(name, whether it is ready, its image's digest) of every revision, newest first."""
+    url = _services(location).replace("/services", "/revisions")
+    found = _call("GET", url, params={"labelSelector": f"serving.knative.dev/service={name}"})
+    return tuple(
+        (
+            one["metadata"]["name"],
+            _condition(one).get("status") == "True",
+            one["status"].get("imageDigest", "").rpartition("@")[2],
+        )
+        for one in found.get("items", [])
+    )
+
+
+def route(location: names.Location, name: str, traffic: Mapping[str, int], *, seconds: float = 120.0) -> Service:
+    """Send traffic to revisions by percent. Raises GoogleAPICallError, for example when they don't add up to 100."""
+    found = _get(location, name)
+    if found is None:
+        raise exceptions.NotFound(f"There is no service {name}.")  # type: ignore[no-untyped-call]
+    found["spec"]["traffic"] = [{"revisionName": revision, "percent": share} for revision, share in traffic.items()]
+    found.pop("status", None)
+    _call("PUT", f"{_services(location)}/{name}", json=found)
+    # The newest revision may be a broken one: then the service isn't "ready", and the traffic moves all the same.
+    deadline = time.monotonic() + seconds
+    while True:
+        service = describe(location, name)
+        if service is not None and dict(service.traffic) == dict(traffic):
+            return service
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"The traffic of {name} hasn't moved within {seconds:g} seconds.")
+        time.sleep(0.5)
+
+
+def rollback(location: names.Location, name: str) -> Service:
+    """Send all traffic to the newest ready revision before the one that was deployed last.
+
+    Raises NotDeployed when no such revision is there.
+    """
+    earlier = [revision for revision, ready, _ in revisions(location, name)[1:] if ready]
+    if not earlier:
+        raise NotDeployed(f"{name} has no earlier revision that is ready.")
+    return route(location, name, {earlier[0]: 100})
+
+
+def open_to_all(location: names.Location, name: str) -> None:
+    """Let everybody call the service: roles/run.invoker for allUsers."""
+    url = f"https://run.googleapis.com/v1/{location.resource}/services/{name}"
+    policy = _call("GET", f"{url}:getIamPolicy")
+    bindings = policy.setdefault("bindings", [])
+    if not any(entry["role"] == _INVOKER and "allUsers" in entry["members"] for entry in bindings):
+        bindings.append({"role": _INVOKER, "members": ["allUsers"]})
+        _call("POST", f"{url}:setIamPolicy", json={"policy": policy})
+
+
+def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0) -> int:
+    """Ask until the answer is none of 403, 404 and 503, which come while a service starts; gives the last status.
+
+    A new address and a new policy take a moment on Google.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        status = requests.get(f"{service.url}{path}", timeout=30).status_code
+        if status not in (403, 404, 503) or time.monotonic() > deadline:
+            return status
+        time.sleep(1.0)
+
+
+def delete(location: names.Location, name: str) -> None:
+    """Remove a service with its revisions; one that is gone already is no error."""
+    try:
+        _call("DELETE", f"{_services(location)}/{name}")
+    except exceptions.NotFound:
+        return
+
+
+def _services(location: names.Location) -> str:
+    return (
+        f"https://{location.id}-run.googleapis.com/apis/serving.knative.dev/v1/namespaces/{location.project}/services"
+    )
+
+
+def _get(location: names.Location, name: str) -> dict[str, Any] | None:
+    try:
+        return _call("GET", f"{_services(location)}/{name}")
+    except exceptions.NotFound:
+        return None
+
+
+def _condition(found: Mapping[str, Any]) -> dict[str, Any]:
+    conditions = found.get("status", {}).get("conditions", [])
+    return next((dict(entry) for entry in conditions if entry["type"] == "Ready"), {})
+
+
+def _service(found: Mapping[str, Any]) -> Service:
+    status, ready = found.get("status", {}), _condition(found)
+    traffic: dict[str, int] = {}
+    for entry in status.get("traffic", ()):
+        if entry.get("percent"):
+            traffic[entry["revisionName"]] = traffic.get(entry["revisionName"], 0) + int(entry["percent"])
+    return Service(
+        found["metadata"]["name"],
+        status.get("url", ""),
+        ready.get("status") == "True",
+        ready.get("message", ""),
+        status.get("latestReadyRevisionName", ""),
+        traffic,
+    )
+
+
+def _settled(location: names.Location, name: str, seconds: float) -> Service:
+    deadline = time.monotonic() + seconds
+    while True:
+        found = _get(location, name)
+        if found is not None:
+            condition = _condition(found)
+            same = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+            if same and condition.get("status") == "True":
+                return _service(found)
+            if same and condition.get("status") == "False":
+                raise NotDeployed(condition.get("message", "Cloud Run gave no reason."))
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{name} isn't ready after {seconds:g} seconds.")
+        time.sleep(0.5)
+
+
+def _call(method: str, url: str, **arguments: Any) -> dict[str, Any]:
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
+    if answer.status_code >= 400:
+        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+    content: dict[str, Any] = answer.json()
+    return content

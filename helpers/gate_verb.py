@@ -1,0 +1,80 @@
+"""What `workbook gate` does: find the scan of an image, ask the policy, print, and give an exit status.
+
+It goes where the environment says, like every other verb. Whatever keeps it from an answer is status 2, never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
+
+from helpers import gate as policies
+from helpers import names, registry, scans
+from helpers.scans import Scan
+
+_FORMATS: Final = {"text": policies.text, "json": policies.as_json, "sarif": policies.sarif}
+_EXPECTED: Final = (
+    exceptions.GoogleAPICallError,
+    auth_exceptions.GoogleAuthError,
+    registry.RegistryRefused,
+    requests.RequestException,
+    scans.ScanMissing,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of the command line; `scan` is the name of a scan on demand, or ""."""
+
+    image: str
+    block: str = "CRITICAL"
+    only_fixable: bool = False
+    allow: tuple[str, ...] = ()
+    allow_file: Path | None = None
+    scan: str = ""
+    seconds: float = 60.0
+    output: str = "text"
+
+
+def gate(asked: Asked, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
+    """Print the verdict and give its exit status: 0 passes, 1 blocks, 2 could not tell, and why."""
+    if asked.output not in _FORMATS:
+        complain(f"{asked.output!r} is no format: write {', '.join(_FORMATS)}.")
+        return policies.UNKNOWN
+    try:
+        exceptions_ = tuple(policies.Allowed.parse(one) for one in asked.allow)
+        if asked.allow_file is not None:
+            exceptions_ += policies.read_exceptions(asked.allow_file)
+        policy = policies.Policy(asked.block.upper(), asked.only_fixable, exceptions_)
+        image = names.Image.parse(asked.image)
+        if isinstance(image, names.Image):
+            complain(f"{asked.image} names no version: end it with a tag or a digest.")
+            return policies.UNKNOWN
+        found: Scan | None = scans.on_demand(asked.scan) if asked.scan else _pushed(image, asked.seconds)
+    except (policies.BadPolicy, names.BadName) as error:
+        complain(str(error))
+        return policies.UNKNOWN
+    except _EXPECTED as error:
+        complain(f"Could not tell: {_sentence(error)}")
+        return policies.UNKNOWN
+    verdict = policies.decide(found, policy, datetime.now(UTC).date())
+    say(_FORMATS[asked.output](verdict))
+    return verdict.code
+
+
+def _pushed(image: names.Tag | names.Digest, seconds: float) -> Scan:
+    if isinstance(image, names.Tag):
+        # The tag may move while we look: what is judged is one digest.
+        image = image.image.digest(registry.manifest(image).digest)
+    return scans.wait(image, seconds)
+
+
+def _sentence(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

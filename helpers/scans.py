@@ -1,0 +1,230 @@
+"""What scanners found in an image: read through Grafeas' client, as values that a notebook can count and print.
+
+Scanning itself is switched on and started with gcloud or Google's clients; this file only reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import google.auth
+import google.auth.transport.requests
+import requests
+from google.protobuf import json_format
+from grafeas.grafeas_v1 import GrafeasClient, types
+from grafeas.grafeas_v1.services.grafeas.transports import GrafeasRestTransport
+
+from helpers import names
+
+# Worst first; a severity that nobody has given stands before all others, because it may be any of them.
+SEVERITIES: Final = ("SEVERITY_UNSPECIFIED", "CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")
+FINISHED: Final = "FINISHED_SUCCESS"
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_HOST: Final = "containeranalysis.googleapis.com"
+_ON_DEMAND: Final = "https://ondemandscanning.googleapis.com/v1"
+_ENDED: Final = (FINISHED, "FINISHED_FAILED", "FINISHED_UNSUPPORTED")
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """One package with a vulnerability: `fixed` is "" when there is no fixed version.
+
+    `path` is the file that names the package, `layer` its layer's number (the lowest is 0), `line` the Dockerfile's
+    line that made that layer; "", None and "" where the scanner doesn't say.
+    """
+
+    package: str
+    version: str
+    fixed: str
+    kind: str
+    severity: str
+    path: str = ""
+    layer: int | None = None
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One vulnerability in an image; `score` is the CVSS base score, None without one."""
+
+    id: str
+    severity: str
+    score: float | None
+    affected: tuple[Affected, ...]
+
+    @property
+    def fixable(self) -> bool:
+        """Whether a fixed version of at least one affected package is out (Grafeas' `fixAvailable`)."""
+        return any(one.fixed for one in self.affected)
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst severity."""
+        return SEVERITIES.index(self.severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The newest scan of an image, or one on demand. Findings are sorted, the worst first.
+
+    `status` is Google's (`FINISHED_SUCCESS`), or "" when the image was never scanned; `reason` says why it failed.
+    `advisories` is the day of the advisories that it used, None where the scanner doesn't say.
+    """
+
+    resource: str
+    status: str
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    finished: datetime | None = None
+    advisories: datetime | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the findings are all there."""
+        return self.status == FINISHED
+
+    @property
+    def provenance(self) -> str:
+        """One sentence about the data behind the findings; the same on every run."""
+        if self.advisories is None:
+            return "The scanner doesn't say how old its advisories are."
+        return f"The advisories are of {self.advisories:%Y-%m-%d}: what was published later isn't in here."
+
+
+class ScanMissing(RuntimeError):
+    """There is no result: no scan, or none that ended in time. The message says what to do."""
+
+
+def client() -> GrafeasClient:
+    """Grafeas' client over REST: `get_grafeas_client()` would give one over gRPC.
+
+    Raises google.auth.exceptions.DefaultCredentialsError.
+    """
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    return GrafeasClient(transport=GrafeasRestTransport(host=_HOST, credentials=credentials))
+
+
+def read(image: names.Digest) -> Scan:
+    """The automatic scan of a pushed image as it stands. Raises google.api_core.exceptions.GoogleAPICallError."""
+    resource = f"https://{image}"
+    wanted = f'resourceUrl="{resource}" AND (kind="DISCOVERY" OR kind="VULNERABILITY")'
+    found = list(client().list_occurrences(parent=image.image.repository.project.resource, filter=wanted))
+    discoveries = [one.discovery for one in found if one.kind == types.NoteKind.DISCOVERY]
+    if not discoveries:
+        return Scan(resource, "")
+    newest = discoveries[-1]
+    return Scan(
+        resource,
+        newest.analysis_status.name,
+        order(_finding(one) for one in found if one.kind == types.NoteKind.VULNERABILITY),
+        newest.analysis_status_error.message,
+        _moment(newest.last_scan_time),
+        _moment(newest.last_vulnerability_update_time),
+    )
+
+
+def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
+    """The automatic scan once it has ended, well or not.
+
+    Raises ScanMissing when none has begun or ended after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.1
+    while True:
+        found = read(image)
+        if found.status in _ENDED:
+            return found
+        if time.monotonic() + pause > deadline:
+            state = f"is {found.status}" if found.status else "hasn't begun: scanning may be off for this repository"
+            raise ScanMissing(f"After {seconds:g} seconds the scan of {image} {state}.")
+        time.sleep(pause)
+        pause = min(pause * 2, 5.0)
+
+
+def on_demand(scan: str) -> Scan:
+    """The result of `gcloud artifacts docker images scan`, by its name `projects/P/locations/us/scans/ID`.
+
+    Raises ScanMissing when there is no such scan, requests.HTTPError for another refusal.
+    """
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    found: list[types.Occurrence] = []
+    token = ""
+    with google.auth.transport.requests.AuthorizedSession(credentials) as opened:  # type: ignore[no-untyped-call]
+        while True:
+            query = {"pageSize": "1000", **({"pageToken": token} if token else {})}
+            answer = opened.get(f"{_ON_DEMAND}/{scan}/vulnerabilities", params=query, timeout=60)
+            if answer.status_code == requests.codes.not_found:
+                raise ScanMissing(f"There is no scan {scan}. Google keeps one for 48 hours: scan again.")
+            answer.raise_for_status()
+            body = answer.json()
+            for one in body.get("occurrences", []):
+                message = types.Occurrence()
+                json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
+                found.append(message)
+            token = body.get("nextPageToken", "")
+            if not token:
+                break
+    resource = found[0].resource_uri if found else scan
+    return Scan(resource, FINISHED, order(_finding(one) for one in found))
+
+
+def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Worst first: by severity, then by score, then by identifier."""
+    return tuple(sorted(findings, key=lambda one: (one.rank, -(one.score or 0.0), one.id)))
+
+
+def counts(findings: Iterable[Finding]) -> dict[str, tuple[int, int]]:
+    """Severity → (fixable, all), worst first, only those that occur."""
+    everything: Counter[str] = Counter()
+    fixable: Counter[str] = Counter()
+    for one in findings:
+        everything[one.severity] += 1
+        fixable[one.severity] += one.fixable
+    return {name: (fixable[name], everything[name]) for name in SEVERITIES if everything[name]}
+
+
+def find(findings: Sequence[Finding], identifier: str) -> Finding | None:
+    """A finding by its CVE."""
+    return next((one for one in findings if one.id == identifier), None)
+
+
+def _finding(occurrence: types.Occurrence) -> Finding:
+    body = occurrence.vulnerability
+    return Finding(
+        id=body.short_description or occurrence.note_name.rpartition("/")[2],
+        severity=body.effective_severity.name,
+        score=round(float(body.cvss_score), 1) if body.cvss_version.value or body.cvss_score else None,
+        affected=tuple(_affected(issue) for issue in body.package_issue),
+    )
+
+
+def _affected(issue: types.VulnerabilityOccurrence.PackageIssue) -> Affected:
+    place = issue.file_location[0] if issue.file_location else types.FileLocation()
+    details = place.layer_details
+    known = bool(details.diff_id)
+    return Affected(
+        package=issue.affected_package,
+        version=_version(issue.affected_version),
+        fixed="" if issue.fixed_version.kind == types.Version.VersionKind.MAXIMUM else _version(issue.fixed_version),
+        kind=issue.package_type,
+        severity=issue.effective_severity.name,
+        path=place.file_path,
+        layer=int(details.index) if known else None,
+        line=details.command if known else "",
+    )
+
+
+def _version(version: types.Version) -> str:
+    if version.full_name:
+        return str(version.full_name)
+    epoch = f"{version.epoch}:" if version.epoch else ""
+    return f"{epoch}{version.name}" + (f"-{version.revision}" if version.revision else "")
+
+
+def _moment(value: datetime | None) -> datetime | None:
+    return value if value is not None and value.timestamp() > 0 else None

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""`docker` inside a build step: the real command, after Google's registry names got the sandbox's address.
+
+On Google a build has a machine and an engine of its own. Here builds share one engine, so names of containers get the
+build's id behind them and everything carries the build's label. It stands alone: it runs in the step's container.
+"""
+
+import os
+import re
+import sys
+
+REAL = "/usr/local/lib/docker-cli/docker"
+REGISTRY = os.environ.get("SANDBOX_REGISTRY", "")
+BUILD = os.environ.get("SANDBOX_BUILD", "")
+LABELS = os.environ.get("SANDBOX_LABELS", "").split()
+NETWORK = os.environ.get("SANDBOX_BUILD_NETWORK", "")
+STEPS = os.environ.get("SANDBOX_STEP_NETWORK", "cloudbuild")
+NAMES = "/builder/home/.container-names"
+NAMING = ("exec", "logs", "rm", "stop", "kill", "inspect", "wait", "port", "start", "cp", "top", "stats", "attach")
+HOST = re.compile(r"(?<![\w./:-])((?:[a-z0-9-]+-docker\.pkg\.dev|docker\.[a-z0-9-]+\.rep\.pkg\.dev)(?:/|$))")
+
+
+def known() -> set[str]:
+    try:
+        with open(NAMES) as file:
+            return set(file.read().split())
+    except OSError:
+        return set()
+
+
+def remember(name: str) -> None:
+    with open(NAMES, "a") as file:
+        file.write(name + "\n")
+
+
+def rewrite(arguments: list[str]) -> list[str]:
+    """The arguments as the real command gets them."""
+    result = [HOST.sub(rf"{REGISTRY}/\1", argument) for argument in arguments]
+    verbs = [argument for argument in arguments if not argument.startswith("-")]
+    verb = verbs[0] if verbs else ""
+    if verb in ("container", "image", "builder") and len(verbs) > 1:
+        verb = verbs[1]
+    if verb not in arguments:
+        return result
+    place = result.index(verb) + 1
+    head, rest = result[:place], result[place:]
+    if verb in ("run", "create"):
+        rest = named(rest)
+        head += [part for label in LABELS for part in ("--label", label)]
+    elif verb in NAMING:
+        names = known()
+        rest = [own(argument, names) for argument in rest]
+    elif verb == "build":
+        rest = networked(rest) if NETWORK else [STEPS if argument == "cloudbuild" else argument for argument in rest]
+    return head + rest
+
+
+def own(argument: str, names: set[str]) -> str:
+    name, colon, path = argument.partition(":")
+    return f"{name}-{BUILD}{colon}{path}" if name in names else argument
+
+
+def named(rest: list[str]) -> list[str]:
+    result: list[str] = []
+    name, led = "", False
+    for place, argument in enumerate(rest):
+        before = rest[place - 1] if place else ""
+        if before == "--name" or argument.startswith("--name="):
+            name = argument.removeprefix("--name=")
+            argument = f"{argument}-{BUILD}"
+        elif before in ("--network", "--net") and argument == "cloudbuild":
+            argument, led = STEPS, True
+        elif argument in ("--network=cloudbuild", "--net=cloudbuild"):
+            argument, led = f"--network={STEPS}", True
+        result.append(argument)
+    if name:
+        remember(name)
+        # On the build's network the container is still found under the name that it was given.
+        return [*(("--network-alias", name) if led and STEPS != "host" else ()), *result]
+    return result
+
+
+def networked(rest: list[str]) -> list[str]:
+    result, skip = [], False
+    for argument in rest:
+        if skip:
+            skip = False
+        elif argument == "--network":
+            skip = True
+        elif not argument.startswith("--network="):
+            result.append(argument)
+    return ["--network", NETWORK, *result]
+
+
+if __name__ == "__main__":
+    final = rewrite(sys.argv[1:])
+    os.execv(REAL, [REAL, *final])

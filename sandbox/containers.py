@@ -1,0 +1,202 @@
+"""Containers for build steps and services: the `docker` command as a process, with nothing of the user's around it.
+
+The engine is the one of the sandbox's own environment (`DOCKER_HOST`). Whatever is made here carries the world's label,
+so that a stop, and the next start after a crash, find all of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.world import World
+
+LABEL = "workbook-world"
+STAND_IN = "workbook/python-stand-in"
+PUBLIC_BASE = "python:3.12-slim"
+_CALL_SECONDS = 120
+
+
+class EngineFailed(Exception):
+    """The engine does not answer, or refused; the text says what it said."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where this world listens: the plain port and the edge, on loopback."""
+
+    port: int
+    edge: int
+
+    @property
+    def registry(self) -> str:
+        """What stands in front of Google's registry names for docker."""
+        return f"localhost:{self.port}"
+
+
+def address(world: World) -> Address:
+    """Read from `sandbox.json`, which is there whenever the sandbox serves.
+
+    Raises:
+        EngineFailed: when the world is not served; jobs cannot run then.
+    """
+    try:
+        about = json.loads((world.folder.parent / "sandbox.json").read_text())
+        return Address(int(about["port"]), int(about["edge_port"]))
+    except (OSError, ValueError, KeyError):
+        raise EngineFailed("the sandbox is not serving, so no container could reach it") from None
+
+
+def label(world: World) -> str:
+    """`workbook-world=…`, the same for every start of this world. Remembers that something was made."""
+    (world.folder / "uses-engine").touch()
+    return f"{LABEL}={hashlib.sha256(str(world.folder).encode()).hexdigest()[:12]}"
+
+
+def host_environment(config: Path | None = None) -> dict[str, str]:
+    """The environment of a docker command: the engine's address and nothing of the user's."""
+    kept = {name: os.environ[name] for name in ("DOCKER_HOST", "PATH") if os.environ.get(name)}
+    folder = str(config) if config else "/nonexistent"
+    return {"HOME": folder, "DOCKER_CONFIG": folder, "DOCKER_BUILDKIT": "0", "LC_ALL": "C.UTF-8", **kept}
+
+
+def call(
+    *arguments: str, config: Path | None = None, stdin: bytes | None = None, seconds: float = _CALL_SECONDS
+) -> str:
+    """Run a docker command to its end; what it printed.
+
+    Raises:
+        EngineFailed: when it is missing, fails, or takes too long.
+    """
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=host_environment(config),
+            timeout=seconds,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise EngineFailed("the docker command is not on the sandbox's PATH") from None
+    except subprocess.TimeoutExpired:
+        raise EngineFailed(f"docker {arguments[0]} took longer than {seconds:g} seconds") from None
+    if done.returncode != 0:
+        raise EngineFailed(done.stderr.decode("utf-8", "replace").strip() or f"docker {arguments[0]} failed")
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def start(arguments: Sequence[str], config: Path | None = None) -> subprocess.Popen[bytes]:
+    """A docker command whose output is read while it runs; errors and output come together."""
+    return subprocess.Popen(
+        ["docker", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=host_environment(config),
+        start_new_session=True,
+    )
+
+
+def write_config(folder: Path, registry: str, token: str) -> None:
+    """A docker configuration that knows one registry and one token."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    entry = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
+    handle = os.open(folder / "config.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump({"auths": {registry: {"auth": entry}}}, file)
+
+
+def has_image(name: str) -> bool:
+    """Whether the engine has an image under that name."""
+    try:
+        call("image", "inspect", "--format", "{{.Id}}", name)
+    except EngineFailed:
+        return False
+    return True
+
+
+def base_image() -> str:
+    """An image with a shell and Python, for the builders that cannot be pulled; empty when there is none."""
+    found = call("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", STAND_IN).splitlines()
+    if found:
+        return sorted(found)[-1]
+    return PUBLIC_BASE if has_image(PUBLIC_BASE) else ""
+
+
+def has_bridge() -> bool:
+    """Whether containers have a network that leads outside; on an engine without one they share the machine's.
+
+    Whoever starts the sandbox says so, as for every `docker build` of the workbook, in BUILD_NETWORK.
+    """
+    return os.environ.get("BUILD_NETWORK") != "host"
+
+
+def make_network(name: str, *labels: str) -> str:
+    """A network with these labels; `host` where networks cannot be made."""
+    chosen = [part for text in labels for part in ("--label", text)]
+    try:
+        call("network", "create", *chosen, name)
+    except EngineFailed:
+        return "host"
+    return name
+
+
+def socket() -> str:
+    """The engine's socket on this machine.
+
+    Raises:
+        EngineFailed: when the engine is reached in another way; the builders need the socket.
+    """
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        raise EngineFailed(f"builds need an engine on this machine, behind a socket; DOCKER_HOST is {host}")
+    return host.removeprefix("unix://")
+
+
+def program(name: str) -> Path | None:
+    """A program on the sandbox's PATH, links resolved."""
+    found = shutil.which(name)
+    return Path(found).resolve() if found else None
+
+
+def remove_all(filters: Sequence[str]) -> None:
+    """Remove the containers, volumes and networks that carry all these labels. What is gone already is no error."""
+    chosen = [part for text in filters for part in ("--filter", f"label={text}")]
+    found = call("ps", "--all", "--quiet", *chosen).split()
+    if found:
+        _forgiving("rm", "--force", "--volumes", *found)
+    volumes = call("volume", "ls", "--quiet", *chosen).split()
+    if volumes:
+        _forgiving("volume", "rm", "--force", *volumes)
+    networks = call("network", "ls", "--quiet", *chosen).split()
+    if networks:
+        _forgiving("network", "rm", *networks)
+
+
+def _forgiving(*arguments: str) -> None:
+    try:
+        call(*arguments)
+    except EngineFailed as error:
+        # Two removals of one container may meet; the second finds nothing, which is what it wanted.
+        if "No such" not in str(error) and "already in progress" not in str(error):
+            raise
+
+
+def sweep(world: World) -> None:
+    """Remove every container, volume and network of this world; one that made none asks no engine."""
+    if not (world.folder / "uses-engine").exists():
+        return
+    try:
+        remove_all([label(world)])
+    except EngineFailed:
+        return

@@ -1,0 +1,148 @@
+"""Services v2, as the Python client reads them: the same services, written in Google's own message.
+
+Reading, deleting and the policies are there; services are deployed through Knative's surface, as gcloud does it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from google.cloud.run_v2 import types
+
+from sandbox import access, listing, messages, operations
+from sandbox.errors import not_found, permission_denied, unimplemented
+from sandbox.google.cloud_run import services
+from sandbox.methods import Call, Method
+from sandbox.services import store
+
+Json = dict[str, Any]
+_TYPE = "type.googleapis.com/google.cloud.run.v2.Service"
+_BASE = "/v2/projects/{project}/locations/{location}"
+_STATES = {"True": "CONDITION_SUCCEEDED", "False": "CONDITION_FAILED", "Unknown": "CONDITION_RECONCILING"}
+_ID = "run.projects.locations.services"
+
+
+def _may(call: Call, permission: str, resource: str) -> None:
+    if not access.decide(call.world, call.principal.member, permission, resource).allowed:
+        raise permission_denied(permission, f"//run.googleapis.com/{resource}")
+
+
+def _name(call: Call) -> str:
+    return store.resource(call.params["project"], call.params["location"], call.params["service"])
+
+
+def _condition(found: Json) -> Json:
+    answer = {
+        "type": found["type"],
+        "state": _STATES[found["status"]],
+        "message": found.get("message", ""),
+        "lastTransitionTime": found["lastTransitionTime"],
+    }
+    return {key: value for key, value in answer.items() if value}
+
+
+def _template(template: Json) -> Json:
+    spec, meta = template["spec"], template.get("metadata", {})
+    container = spec["containers"][0]
+    answer: Json = {
+        "containers": [
+            {
+                "image": container["image"],
+                "env": [{"name": entry["name"], "value": entry.get("value", "")} for entry in container.get("env", ())],
+                "ports": container.get("ports", []),
+                "command": container.get("command", []),
+                "args": container.get("args", []),
+            }
+        ],
+        "serviceAccount": spec.get("serviceAccountName", ""),
+        "revision": meta.get("name", ""),
+    }
+    return {key: value for key, value in answer.items() if value}
+
+
+def _traffic(entry: Json, *, resolved: bool) -> Json:
+    latest = bool(entry.get("latestRevision"))
+    answer = {
+        "type": f"TRAFFIC_TARGET_ALLOCATION_TYPE_{'LATEST' if latest else 'REVISION'}",
+        "revision": entry.get("revisionName", "") if resolved or not latest else "",
+        "percent": int(entry.get("percent", 0)),
+        "tag": entry.get("tag", ""),
+    }
+    return {key: value for key, value in answer.items() if value}
+
+
+def render(name: str, service: Json) -> Json:
+    """A service as v2 has it, checked against Google's message."""
+    status, meta = service["status"], service["metadata"]
+    conditions = [_condition(found) for found in status["conditions"]]
+    revisions = f"{name}/revisions/"
+    answer: Json = {
+        "name": name,
+        "uid": meta["uid"],
+        "generation": str(meta["generation"]),
+        "observedGeneration": str(status.get("observedGeneration", 0)),
+        "createTime": meta["creationTimestamp"],
+        "creator": meta["annotations"]["serving.knative.dev/creator"],
+        "lastModifier": meta["annotations"]["serving.knative.dev/lastModifier"],
+        "labels": {key: value for key, value in meta["labels"].items() if not key.startswith("cloud.googleapis.com/")},
+        "ingress": "INGRESS_TRAFFIC_ALL",
+        "template": _template(service["spec"]["template"]),
+        "traffic": [_traffic(entry, resolved=False) for entry in service["spec"].get("traffic", ())],
+        "trafficStatuses": [_traffic(entry, resolved=True) for entry in status.get("traffic", ())],
+        "terminalCondition": next(entry for entry in conditions if entry["type"] == "Ready"),
+        "conditions": [entry for entry in conditions if entry["type"] != "Ready"],
+        "uri": status["url"],
+        "urls": [status["url"]],
+        "reconciling": conditions[0]["state"] == "CONDITION_RECONCILING",
+        "etag": f'"{meta["resourceVersion"]}"',
+    }
+    for field in ("latestReadyRevision", "latestCreatedRevision"):
+        if found := status.get(f"{field}Name"):
+            answer[field] = revisions + found
+    return messages.render(messages.parse(types.Service.pb(), answer))
+
+
+def _get(call: Call) -> Json:
+    name = _name(call)
+    _may(call, "run.services.get", name)
+    service = store.find(call.world, name)
+    if service is None:
+        raise not_found(f"Resource '{call.params['service']}' of kind 'SERVICE' does not exist.")
+    return render(name, service)
+
+
+def _list(call: Call) -> Json:
+    project, place = call.params["project"], call.params["location"]
+    _may(call, "run.services.list", f"projects/{project}/locations/{place}")
+    found = store.of_project(call.world, project, place)
+    chosen, token = listing.page(found, call.query, lambda pair: pair[0])
+    answer: Json = {"services": [render(*pair) for pair in chosen]} if chosen else {}
+    return answer | ({"nextPageToken": token} if token else {})
+
+
+def _delete(call: Call) -> Json:
+    name = _name(call)
+    _may(call, "run.services.delete", name)
+    service = store.find(call.world, name)
+    if service is None:
+        raise not_found(f"Resource '{call.params['service']}' of kind 'SERVICE' does not exist.")
+    last = render(name, service)
+    services.forget(call, name)
+    number = uuid.uuid4()
+    operation = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{number}"
+    with call.world.writing() as rows:
+        return operations.finish(rows, call.world, operation, {"@type": _TYPE, **last}, {"@type": _TYPE, **last})
+
+
+def _not_here(call: Call) -> Json:
+    raise unimplemented("deploying through services v2; `gcloud run deploy` and Knative's surface do it")
+
+
+METHODS = (
+    Method(f"{_ID}.list", "GET", f"{_BASE}/services", _list),
+    Method(f"{_ID}.get", "GET", f"{_BASE}/services/{{service}}", _get),
+    Method(f"{_ID}.delete", "DELETE", f"{_BASE}/services/{{service}}", _delete),
+    Method(f"{_ID}.create", "POST", f"{_BASE}/services", _not_here),
+    Method(f"{_ID}.patch", "PATCH", f"{_BASE}/services/{{service}}", _not_here),
+)

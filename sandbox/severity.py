@@ -1,0 +1,59 @@
+"""Severities as Grafeas names them, from CVSS vectors and from what a distribution says. Pure.
+
+Bands: https://www.first.org/cvss/v4.0/specification-document "Qualitative Severity Rating Scale"; a score of 0 is
+MINIMAL, as Google's scanner shows it. # unverified: MINIMAL for 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from cvss.cvss2 import CVSS2
+from cvss.cvss3 import CVSS3
+from cvss.cvss4 import CVSS4
+from cvss.exceptions import CVSSError
+
+UNSPECIFIED: Final = "SEVERITY_UNSPECIFIED"
+ORDER: Final = (UNSPECIFIED, "MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
+
+# https://security-team.debian.org/security_tracker.html "Severity levels", and GitHub's names.
+_WORDS: Final = {
+    "unimportant": "MINIMAL",
+    "negligible": "MINIMAL",
+    "low": "LOW",
+    "medium": "MEDIUM",
+    "moderate": "MEDIUM",
+    "high": "HIGH",
+    "critical": "CRITICAL",
+}
+_READERS: Final = (("CVSS:4.0/", CVSS4), ("CVSS:3.", CVSS3), ("", CVSS2))
+
+
+def from_word(word: str) -> str:
+    """`unimportant` → MINIMAL, `MODERATE` → MEDIUM; SEVERITY_UNSPECIFIED for a word that says nothing."""
+    return _WORDS.get(word.strip().lower(), UNSPECIFIED)
+
+
+def score(vector: str) -> float | None:
+    """The base score of a CVSS 2, 3.x or 4.0 vector; None for a text that is none."""
+    for start, reader in _READERS:
+        if vector.startswith(start):
+            try:
+                return float(str(reader(vector).base_score))
+            except CVSSError:
+                return None
+    return None
+
+
+def from_score(value: float) -> str:
+    """The band of a base score, 0 to 10."""
+    for floor, name in ((9.0, "CRITICAL"), (7.0, "HIGH"), (4.0, "MEDIUM"), (0.1, "LOW")):
+        if value >= floor:
+            return name
+    return "MINIMAL"
+
+
+def highest(severities: Iterable[str]) -> str:
+    """The worst of several; SEVERITY_UNSPECIFIED of none."""
+    return max(severities, key=ORDER.index, default=UNSPECIFIED)

@@ -1,0 +1,58 @@
+"""The version order of each ecosystem: PEP 440, Debian's, semantic versions. Pure.
+
+Sources: https://peps.python.org/pep-0440/ (packaging), deb-version(7) and https://semver.org (univers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from packaging.version import InvalidVersion, Version
+from univers.versions import DebianVersion, SemverVersion
+
+
+class NoOrder(ValueError):
+    """The text is no version of that ecosystem, or the ecosystem isn't known."""
+
+
+def _pep_440(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise NoOrder(str(error)) from None
+
+
+def _univers(kind: Any) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise NoOrder(f"{text!r} is no {kind.__name__}: {error}") from None
+
+    return read
+
+
+_ORDERS: Final[dict[str, Callable[[str], Any]]] = {
+    "PyPI": _pep_440,
+    "Debian": _univers(DebianVersion),
+    "Ubuntu": _univers(DebianVersion),
+    "npm": _univers(SemverVersion),
+    "Go": _univers(SemverVersion),
+    "crates.io": _univers(SemverVersion),
+}
+
+
+def key(ecosystem: str, version: str) -> Any:
+    """A value that compares as the version does.
+
+    Args:
+        ecosystem: as in OSV: `PyPI`, `Debian:12`, `npm`; what follows a colon is a release, and orders nothing.
+
+    Raises:
+        NoOrder: for an unknown ecosystem, or a text that is no version there.
+    """
+    order = _ORDERS.get(ecosystem.partition(":")[0])
+    if order is None:
+        raise NoOrder(f"no version order is known for {ecosystem}")
+    return order(version.strip())
