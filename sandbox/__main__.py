@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime as dt
 import functools
 import json
@@ -20,7 +21,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox import blobs, containers, edge, scanning, seed
+from sandbox import blobs, cleanup, containers, edge, scanning, seed
 from sandbox.app import Sandbox
 from sandbox.authority import Authority
 from sandbox.builds import queue
@@ -28,6 +29,7 @@ from sandbox.clock import Clock, timestamp
 from sandbox.world import World, WorldLocked, WorldTooNew
 
 CANNOT_START = 3
+_HOUR = 3600.0  # seconds
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -69,6 +71,11 @@ def _admin_token(home: Path) -> str:
     return path.read_text().strip()
 
 
+async def _daily(world: World) -> None:
+    """Google's daily jobs run by themselves; a world that is open past midnight, or was closed then, has them too."""
+    await asyncio.to_thread(cleanup.travel, world, dt.timedelta())
+
+
 async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any]) -> None:
     config = uvicorn.Config(
         sandbox,
@@ -93,6 +100,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
         "started": timestamp(dt.datetime.now(dt.UTC)),
     }
     await server.startup(sockets=[listener])
+    await _daily(sandbox.world)
     _write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
     await asyncio.to_thread(queue.recover, sandbox.world)
     print(f"ready http://localhost:{about['port']}", flush=True)
@@ -100,7 +108,11 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
+    while not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), _HOUR)
+            break
+        await _daily(sandbox.world)
     # Builds first: what they still ask of the sandbox is answered while it serves.
     await asyncio.to_thread(queue.of(sandbox.world).stop)
     (home / "sandbox.json").unlink(missing_ok=True)
