@@ -28,7 +28,7 @@ app = typer.Typer(
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
-Home = Annotated[Path, typer.Option("--home", envvar="WORKBOOK_WORLD", help="Folder of the world.", show_default=False)]
+Home = Annotated[Path, typer.Option("--home", envvar="WORKBOOK_HOME", help="Folder of the world.", show_default=False)]
 _LAB_RUN = "lab"
 
 

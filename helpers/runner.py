@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from helpers import documents, execution, google_world, report, stale, sweep, target, world
 from helpers.execution import Interrupted, Result
+from helpers.fast_forward import fast_forward
 from helpers.plans import BadRequest, Plan, require_parameters
 from helpers.target import ROOT, Target
 from machine import base_image
@@ -49,10 +50,17 @@ def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
     results: list[Result] = []
     facts = _Facts()
     failure = ""
+
+    def keep(result: Result) -> None:
+        results.append(result)
+        # Asked after every notebook: the last one leaves an empty registry.
+        if facts.here:
+            facts.digests = report.stored_digests(facts.here) or facts.digests
+
     with execution.signals():
         try:
             with _opened(plan, folder, run_id, console, facts):
-                results += _executed(plan, shares, folder, console, results.append)
+                results += _executed(plan, shares, folder, console, keep)
         except Interrupted as stopped:
             verdict = f"INTERRUPTED by signal {stopped.number}; what was created is cleaned up. Log: {folder}"
             console.print(verdict, markup=False, soft_wrap=True)
@@ -121,11 +129,17 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
             stale.note(folder, facts.here)
             try:
                 yield
-                facts.digests = report.stored_digests(facts.here)
                 facts.versions = report.versions()
             finally:
                 if not plan.keep:
                     _swept(facts.here, echo)
+
+
+def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:
+    """Make what a notebook of the workbook builds on, where those before it are left out of the run."""
+    before = [one for one in documents.notebooks() if one < path]
+    if path.parent == documents.NOTEBOOKS and not set(before) <= set(done):
+        fast_forward(int(path.name[:2]), lambda line: console.print(line, markup=False, highlight=False))
 
 
 def _swept(here: Target, echo: Callable[[str], None]) -> None:
@@ -202,6 +216,7 @@ def _executed(
                 progress.advance(whole)
 
             os.environ["WORKBOOK_NOTEBOOK"] = path.stem
+            _stand_alone(path, plan.notebooks[: position - 1], console)
             result = execution.execute(path, folder / path.name, shares[path], advance)
             progress.remove_task(one)
             keep(result)

@@ -14,10 +14,10 @@ from helpers import documents, identity, names, projects, repositories, sweep, t
 from helpers.target import Target
 
 # Which notebooks need it, what it is, and which notebook makes it.
-_NEEDS_API: Final = frozenset({2, 3, 4, 5, 7, 8, 9})
-_NEEDS_REPOSITORY: Final = frozenset({3, 4, 5, 7, 8, 9})
+_NEEDS_API: Final = frozenset({2, 3, 4, 5, 7, 8, 9, 10})
+_NEEDS_REPOSITORY: Final = frozenset({3, 4, 5, 7, 8, 9, 10})
 _NEEDS_SIGN_IN: Final = frozenset({4, 5, 7, 8, 9})
-_NEEDS_IMAGE: Final = frozenset({5, 8, 9})
+_NEEDS_IMAGE: Final = frozenset({5, 8, 9, 10})
 
 
 class NotReady(RuntimeError):
@@ -91,7 +91,8 @@ def begin(number: int) -> Workbook:
     print(card(workbook))
     missing = lacking(workbook)
     if missing:
-        raise NotReady("\n".join(["This notebook builds on what isn't there yet:", *missing]))
+        shortcut = f"Or let the workbook do it: from helpers.fast_forward import fast_forward; fast_forward({number})"
+        raise NotReady("\n".join(["This notebook builds on what isn't there yet:", *missing, shortcut]))
     return workbook
 
 

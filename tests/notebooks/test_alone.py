@@ -1,0 +1,35 @@
+"""A notebook runs alone in a fresh world: the runner makes what it builds on. Every notebook does in `make soak`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_ALL = sorted(path.name[:2] for path in (ROOT / "notebooks").glob("*.ipynb"))
+_SOME = [number for number in ("05", "08") if number in _ALL]
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", _ALL if os.environ.get("WORKBOOK_SOAK") else _SOME)
+def test_a_notebook_runs_alone(number: str, python_image: str) -> None:
+    strict = ["--strict"] if shutil.which("gcloud") else []
+    ran = subprocess.run(
+        [sys.executable, "-m", "helpers.cli", "run", "--only", number, *strict],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(rf"^\[1/1\] {number}_\w+: ok", ran.stdout, re.MULTILINE)
+    assert ("Fast forward over notebook 1" in ran.stdout) is (int(number) > 1)
