@@ -7,6 +7,7 @@ package of the ecosystems below is left out, and so are descriptions: the sandbo
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
 import requests
+
+from helpers import target
 
 ARCHIVES: Final = "https://storage.googleapis.com/osv-vulnerabilities"
 # File of the snapshot → ecosystem whose archive it comes from, and the ecosystem's name in the records that count.
@@ -54,14 +57,24 @@ def refresh(home: Path, url: str, say: Callable[[str], Any], complain: Callable[
 
 
 def _fetch(source: str, file: IO[bytes]) -> None:
+    upstream = target.upstream_proxy()
+    with requests.Session() as opened:
+        # A loaded world's proxy answers for Google's hosts itself; what is wanted here is the real one.
+        opened.trust_env = False
+        opened.proxies = {"https": upstream} if upstream else {}
+        opened.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+        with opened.get(source, stream=True, timeout=60) as answer:
+            _copy(answer, file)
+
+
+def _copy(answer: requests.Response, file: IO[bytes]) -> None:
+    answer.raise_for_status()
     total = 0
-    with requests.get(source, stream=True, timeout=60) as answer:
-        answer.raise_for_status()
-        for chunk in answer.iter_content(1 << 20):
-            total += len(chunk)
-            if total > _ARCHIVE_LIMIT:
-                raise ArchiveBroken(f"it has more than {_ARCHIVE_LIMIT} bytes")
-            file.write(chunk)
+    for chunk in answer.iter_content(1 << 20):
+        total += len(chunk)
+        if total > _ARCHIVE_LIMIT:
+            raise ArchiveBroken(f"it has more than {_ARCHIVE_LIMIT} bytes")
+        file.write(chunk)
     file.seek(0)
 
 

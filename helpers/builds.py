@@ -84,15 +84,19 @@ def read(config: Path, substitutions: Mapping[str, str] | None = None) -> types.
     return build
 
 
-def submit(location: names.Location, build: types.Build, source: Iterable[Path], root: Path) -> str:
+def submit(location: names.Location, build: types.Build, source: Iterable[Path] = (), root: Path = Path()) -> str:
     """Upload the files (named relative to `root`), create the build, and give its id; it runs on without us.
 
-    Raises google.api_core.exceptions.GoogleAPICallError; InvalidArgument carries what Cloud Build finds wrong with it.
+    Without files the build has no source.
+
+    Raises google.api_core.exceptions.GoogleAPICallError; BadRequest carries what Cloud Build finds wrong with it.
     """
-    bucket = f"{location.project}_cloudbuild"
-    name = f"source/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
-    _upload(location, bucket, name, _archive(source, root))
-    build.source = types.Source(storage_source=types.StorageSource(bucket=bucket, object_=name))
+    files = tuple(source)
+    if files:
+        bucket = f"{location.project}_cloudbuild"
+        name = f"source/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
+        _upload(location, bucket, name, _archive(files, root))
+        build.source = types.Source(storage_source=types.StorageSource(bucket=bucket, object_=name))
     operation = _client().create_build(
         request={"parent": location.resource, "project_id": str(location.project), "build": build}
     )

@@ -24,18 +24,28 @@ _KERNEL: Final = {"display_name": "Python 3 (ipykernel)", "language": "python", 
 _KEPT_METADATA: Final = frozenset({"tags", "jupyter", "slideshow", "editable", "deletable"})
 
 
-def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
-    """Run all and, only when every cell of every one ran, write them back to where they came from."""
+def rehearse(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
+    """Run the notebooks in the world of a recording, in which project, clock and run are fixed. Writes no notebook."""
     port = world.USUAL_PORT if world.is_free(world.USUAL_PORT) else 0
     plan = Plan(tuple(notebooks), project=PROJECT, clock=CLOCK, run=RUN, strict=True, port=port)
-    outcome = runner.run(plan, console, runs)
+    return runner.run(plan, console, runs)
+
+
+def texts(outcome: Outcome, notebooks: Sequence[Path]) -> dict[Path, str]:
+    """The canonical form of what a whole rehearsal executed, for each notebook that it came from."""
+    replaced = replacements(outcome)
+    stand_ins = StandIns()
+    return {path: canonical(documents.read(outcome.folder / path.name), replaced, stand_ins) for path in notebooks}
+
+
+def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
+    """Run all and, only when every cell of every one ran, write them back to where they came from."""
+    outcome = rehearse(notebooks, console, runs)
     if outcome.code == 0:
-        replaced = replacements(outcome)
-        stand_ins = StandIns()
-        texts = {path: canonical(documents.read(outcome.folder / path.name), replaced, stand_ins) for path in notebooks}
-        for path, text in texts.items():
+        written = texts(outcome, notebooks)
+        for path, text in written.items():
             write(path, text)
-        console.print(f"Wrote {len(texts)} notebooks.", markup=False)
+        console.print(f"Wrote {len(written)} notebooks.", markup=False)
     else:
         console.print("No notebook was changed.", markup=False)
     return outcome

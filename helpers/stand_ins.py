@@ -10,7 +10,12 @@ import re
 from typing import Final
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+# As tables shorten it: `sha256:2ccb628c…` and `ml-predictor@2ccb628c`.
+_SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.-])")
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+# gcloud's name for a source that it uploads, and the dots that it writes while it waits.
+_UPLOAD: Final = re.compile(r"\b\d{10}\.\d{1,6}-[0-9a-f]{32}\b")
+_DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
 _TRANSFER: Final = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<state>[A-Z].*)")
 # What docker shows of a layer only when it happens to be slow.
 _PASSING: Final = ("Waiting", "Downloading", "Download complete", "Verifying Checksum", "Extracting", "Pushing")
@@ -21,16 +26,35 @@ class StandIns:
     """One numbering for a whole recording; the same original gets the same stand-in in every notebook."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, dict[str, int]] = {"digest": {}, "uuid": {}, "layer": {}}
+        self._numbers: dict[str, dict[str, int]] = {"uuid": {}, "layer": {}}
+        self._digests: dict[str, int] = {}
+        self._beginnings: dict[str, int] = {}
 
     def apply(self, text: str) -> str:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
         text = "".join(self._transfers(text.splitlines(keepends=True)))
-        text = _DIGEST.sub(lambda found: f"sha256:{self._number('digest', found[0]):02x}" + self._rest(found[0]), text)
+        text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", text))
+        text = _DIGEST.sub(lambda found: "sha256:" + f"{self._digest(found[0][7:]):02x}" * 32, text)
+        text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)
         return _UUID.sub(lambda found: f"00000000-0000-0000-0000-{self._number('uuid', found[0]):012d}", text)
 
-    def _rest(self, digest: str) -> str:
-        return f"{self._number('digest', digest):02x}" * 31
+    def _digest(self, digits: str) -> int:
+        """The number of a digest. Its beginning may have been seen before it, and then it is the same thing."""
+        if digits not in self._digests:
+            number = self._beginnings.get(digits[:8])
+            if number is None or number in self._digests.values():
+                number = self._next()
+            self._digests[digits] = number
+            self._beginnings.setdefault(digits[:8], number)
+        return self._digests[digits]
+
+    def _beginning(self, digits: str) -> int:
+        if digits not in self._beginnings:
+            self._beginnings[digits] = self._next()
+        return self._beginnings[digits]
+
+    def _next(self) -> int:
+        return len({*self._digests.values(), *self._beginnings.values()}) + 1
 
     def _number(self, kind: str, original: str) -> int:
         known = self._numbers[kind]

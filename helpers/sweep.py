@@ -1,5 +1,5 @@
-"""Removing what a run created, and nothing else: repositories and containers by label, images by reference, service
-accounts by their description, which carries the label's text.
+"""Removing what a run created, and nothing else: repositories, services and containers by label, images by reference,
+service accounts by their description, which carries the label's text.
 
 `find` is the dry run. `remove` takes what `find` gave.
 """
@@ -21,6 +21,7 @@ from google.cloud import artifactregistry_v1
 from helpers import names
 from helpers.target import LABEL, Target
 
+_RUN: Final = "apis/serving.knative.dev/v1/namespaces"
 _IAM: Final = "https://iam.googleapis.com/v1"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -28,9 +29,9 @@ _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 @dataclass(frozen=True, order=True)
 class Leftover:
     """One thing that a run created: a container (by id), an image (by reference), a repository or a service account
-    (by resource name)."""
+    (by resource name), a Cloud Run service (by its address in the API)."""
 
-    kind: Literal["container", "image", "repository", "service account"]
+    kind: Literal["container", "image", "repository", "service", "service account"]
     name: str
     detail: str = ""
 
@@ -41,7 +42,7 @@ def find(here: Target) -> tuple[Leftover, ...]:
     Raises google.api_core.exceptions.GoogleAPICallError, and docker.errors.DockerException when no engine answers.
     """
     repositories = find_repositories(here)
-    return (*find_local(here, repositories), *repositories, *find_accounts(here))
+    return (*find_local(here, repositories), *repositories, *find_services(here), *find_accounts(here))
 
 
 def find_repositories(here: Target) -> tuple[Leftover, ...]:
@@ -54,6 +55,19 @@ def find_repositories(here: Target) -> tuple[Leftover, ...]:
     except (exceptions.Forbidden, exceptions.NotFound):
         return ()
     return tuple(Leftover("repository", one.name, f"{one.size_bytes} bytes") for one in listed)
+
+
+def find_services(here: Target) -> tuple[Leftover, ...]:
+    """The Cloud Run services with the run's label; none where the API isn't enabled."""
+    url = f"https://{here.location}-run.googleapis.com/{_RUN}/{here.location.project}/services"
+    try:
+        found = _call("GET", url, params={"labelSelector": f"{LABEL}={here.run}"})
+    except exceptions.Forbidden:
+        return ()
+    return tuple(
+        Leftover("service", f"{url}/{one['metadata']['name']}", one.get("status", {}).get("url", ""))
+        for one in found.get("items", [])
+    )
 
 
 def find_accounts(here: Target) -> tuple[Leftover, ...]:
@@ -108,6 +122,8 @@ def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
                         client.images.remove(one.name, noprune=True)
                     case "repository":
                         _delete(one.name)
+                    case "service":
+                        _call("DELETE", one.name)
                     case "service account":
                         _call("DELETE", f"{_IAM}/{one.name}")
                 removed.append(one)

@@ -14,10 +14,10 @@ from helpers import documents, identity, names, projects, repositories, sweep, t
 from helpers.target import Target
 
 # Which notebooks need it, what it is, and which notebook makes it.
-_NEEDS_API: Final = frozenset({2, 3, 4, 5, 7, 8, 9, 10})
-_NEEDS_REPOSITORY: Final = frozenset({3, 4, 5, 7, 8, 9, 10})
+_NEEDS_API: Final = frozenset({2, 3, 4, 5, 6, 7, 8, 9, 10})
+_NEEDS_REPOSITORY: Final = frozenset({3, 4, 5, 6, 7, 8, 9, 10})
 _NEEDS_SIGN_IN: Final = frozenset({4, 5, 7, 8, 9})
-_NEEDS_IMAGE: Final = frozenset({5, 8, 9, 10})
+_NEEDS_IMAGE: Final = frozenset({5, 6, 8, 9, 10})
 
 
 class NotReady(RuntimeError):

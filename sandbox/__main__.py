@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox import blobs, cleanup, containers, edge, scanning, seed
 from sandbox.app import Sandbox
 from sandbox.authority import Authority
 from sandbox.builds import queue
 from sandbox.clock import Clock, timestamp
+from sandbox.connection import Connection
 from sandbox.world import World, WorldLocked, WorldTooNew
 
 CANNOT_START = 3
@@ -38,6 +38,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=5001, help="the plain port on loopback; 0 takes any free one")
     parser.add_argument("--project", default="ml-workbook-lab", help="project id of a new world")
     parser.add_argument("--region", default="us-central1", help="region that the learner starts with")
+    parser.add_argument("--patience", type=float, default=60, help="seconds that a request may stand still")
     parser.add_argument("--clock", type=_moment, help="fix the clock, for example at 2026-11-02T09:00:00Z")
     return parser.parse_args(argv)
 
@@ -79,7 +80,7 @@ async def _daily(world: World) -> None:
 async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any]) -> None:
     config = uvicorn.Config(
         sandbox,
-        http=HttpToolsProtocol,
+        http=Connection,
         ws="none",
         lifespan="off",
         server_header=False,
@@ -91,7 +92,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    http = functools.partial(HttpToolsProtocol, config, server.server_state, {})
+    http = functools.partial(Connection, config, server.server_state, {})
     door = await edge.listen(Authority(home / "ca"), http, 0)
     about |= {
         "pid": os.getpid(),
@@ -119,7 +120,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     door.close()
     for connection in list(server.server_state.connections):
         # An idle TLS connection would wait for its peer's goodbye, and the peer is idle as well.
-        if isinstance(connection, HttpToolsProtocol) and (not connection.cycle or connection.cycle.response_complete):
+        if isinstance(connection, Connection) and (not connection.cycle or connection.cycle.response_complete):
             connection.transport.abort()
     await server.shutdown(sockets=[listener])
 
@@ -146,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return CANNOT_START
+    Connection.patience = asked.patience
     blobs.sweep(world)
     about = seed.prepare(world, home, asked.project, asked.region)
     scanner = scanning.Scanner(world)

@@ -6,6 +6,7 @@ It has a token of its own (`admin-token` in the home folder), so no web page and
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 import hmac
 import json
@@ -46,7 +47,20 @@ async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
             return JSONResponse({"expired": await asyncio.to_thread(tokens.expire_all, sandbox.world)})
         case "POST", "clock:advance":
             return JSONResponse(await _advance(sandbox, request))
+        case "POST", "faults":
+            return JSONResponse({"fault": dataclasses.asdict(sandbox.faults.add(await _json(request)))})
+        case "GET", "faults":
+            return JSONResponse({"faults": sandbox.faults.told()})
+        case "DELETE", "faults":
+            return JSONResponse({"cleared": sandbox.faults.clear()})
     raise unimplemented(f"{request.method} {path}")
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await request.body())
+    except ValueError as error:
+        raise invalid(f"The body is not JSON: {error}") from None
 
 
 async def _advance(sandbox: Sandbox, request: Request) -> dict[str, Any]:

@@ -9,6 +9,7 @@ port   Host: localhost:5001    /_sandbox/...                                 the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -17,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import access, admin, oci, projects, tokens
+from sandbox import access, admin, faults, oci, projects, tokens
 from sandbox.authority import is_google
 from sandbox.clock import timestamp
 from sandbox.errors import (
@@ -83,6 +84,7 @@ class Sandbox:
         self.world = world
         self.admin_token = admin_token
         self.requests = RequestLog()
+        self.faults = faults.Faults()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,10 +103,11 @@ class Sandbox:
                     status_code=421,
                 )
             else:
-                response = await self._answer(request, host, path, told)
+                receive, send = await self._fault(request, host, path, send)
+                response = await self._answer(Request(scope, receive), host, path, told)
         except Refusal as refusal:
             response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
-        except ClientDisconnect:
+        except (ClientDisconnect, faults.Cut):
             return
         except Exception:
             log.exception("%s %s%s failed", request.method, host, redact(path))
@@ -131,7 +134,20 @@ class Sandbox:
             log.info(
                 "%s %s %s%s %s %s", kept.status, kept.verb, kept.host, kept.path, kept.principal, kept.milliseconds
             )
-        await response(scope, receive, send)
+        with contextlib.suppress(faults.Cut):
+            await response(scope, receive, send)
+
+    async def _fault(self, request: Request, host: str, path: str, send: Send) -> tuple[Receive, Send]:
+        """What the call goes on with, after the fault that waits for it, if one does."""
+        if not self.faults.waiting or path.startswith("/_sandbox/"):
+            return request.receive, send
+        address = self._registry(request, host, path)
+        host, path = (address.host, address.path) if address else (host, path)
+        found = next((api.find(request.method, path) for api in APIS if api.serves(host)), None)
+        fault = self.faults.take(host, path, request.method, found[0].id if found else "")
+        if fault is None:
+            return request.receive, send
+        return await fault.strike(request.scope, request.receive, send, registry=address is not None)
 
     @staticmethod
     def _split(path: str) -> tuple[str, str]:

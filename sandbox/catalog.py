@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.clock import timestamp
@@ -74,6 +74,7 @@ class Version:
         size: bytes of the image: config and layers as stored, those of an index's children not counted.
         build_time: RFC 3339 from the image's config, or empty.
         tags: sorted.
+        client_annotations: those that the API's callers gave; `annotations` are the manifest's own.
     """
 
     repository: str
@@ -89,6 +90,7 @@ class Version:
     create_time: str
     update_time: str
     tags: tuple[str, ...] = ()
+    client_annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_repository(rows: sqlite3.Connection, name: str) -> Repository | None:
@@ -97,17 +99,26 @@ def find_repository(rows: sqlite3.Connection, name: str) -> Repository | None:
     return Repository.of(row) if row else None
 
 
-def _tags_of(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> tuple[str, ...]:
-    found = rows.execute(
-        "SELECT id FROM tags WHERE repository = ? AND package = ? AND digest = ? ORDER BY id",
-        (repository, package, digest),
-    )
-    return tuple(row["id"] for row in found)
+def with_tags(rows: sqlite3.Connection, found: Sequence[sqlite3.Row]) -> list[Version]:
+    """Versions of rows of the table `versions` that are of one repository; their tags are read at once."""
+    if not found:
+        return []
+    keys = json.dumps([[row["package"], row["digest"]] for row in found])
+    tags: dict[tuple[str, str], list[str]] = {}
+    # CROSS JOIN: the few keys first, and for each a look into the index of tags.
+    for row in rows.execute(
+        "SELECT tags.package, tags.digest, tags.id FROM json_each(?) AS wanted CROSS JOIN tags"
+        " ON tags.repository = ? AND tags.package = json_extract(wanted.value, '$[0]')"
+        " AND tags.digest = json_extract(wanted.value, '$[1]') ORDER BY tags.id",
+        (keys, found[0]["repository"]),
+    ):
+        tags.setdefault((row["package"], row["digest"]), []).append(row["id"])
+    return [_version(row, tuple(tags.get((row["package"], row["digest"]), ()))) for row in found]
 
 
-def _version(rows: sqlite3.Connection, row: sqlite3.Row) -> Version:
-    tags = _tags_of(rows, row["repository"], row["package"], row["digest"])
-    return Version(**{**dict(row), "annotations": json.loads(row["annotations"]), "tags": tags})
+def _version(row: sqlite3.Row, tags: tuple[str, ...]) -> Version:
+    texts = {name: json.loads(row[name]) for name in ("annotations", "client_annotations")}
+    return Version(**{**dict(row), **texts, "tags": tags})
 
 
 def find_version(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> Version | None:
@@ -115,7 +126,7 @@ def find_version(rows: sqlite3.Connection, repository: str, package: str, digest
     row = rows.execute(
         "SELECT * FROM versions WHERE repository = ? AND package = ? AND digest = ?", (repository, package, digest)
     ).fetchone()
-    return _version(rows, row) if row else None
+    return with_tags(rows, [row])[0] if row else None
 
 
 def versions(rows: sqlite3.Connection, repository: str, package: str | None = None) -> list[Version]:
@@ -126,7 +137,7 @@ def versions(rows: sqlite3.Connection, repository: str, package: str | None = No
         found = rows.execute(
             "SELECT * FROM versions WHERE repository = ? AND package = ? ORDER BY digest", (repository, package)
         )
-    return [_version(rows, row) for row in found.fetchall()]
+    return with_tags(rows, found.fetchall())
 
 
 def find_tag(rows: sqlite3.Connection, repository: str, package: str, tag: str) -> str | None:

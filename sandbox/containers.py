@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -80,8 +81,7 @@ def call(
             ["docker", *arguments],
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env=host_environment(config),
             timeout=seconds,
             check=False,
@@ -167,6 +167,13 @@ def program(name: str) -> Path | None:
     """A program on the sandbox's PATH, links resolved."""
     found = shutil.which(name)
     return Path(found).resolve() if found else None
+
+
+def written(container: str) -> int:
+    """Bytes that a running container has written outside its volumes."""
+    text = call("ps", "--size", "--filter", f"name=^{container}$", "--format", "{{.Size}}").split(" ")[0]
+    match = re.fullmatch(r"([\d.]+)([kMGT]?)B", text)
+    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " ")) if match else 0
 
 
 def remove_all(filters: Sequence[str]) -> None:

@@ -23,7 +23,10 @@ def id_token_signing_key(world: World) -> str:
 
 
 def id_token_public_key(world: World) -> rsa.RSAPublicKey:
-    """The public half."""
-    key = serialization.load_pem_private_key(id_token_signing_key(world).encode(), None)
+    """The public half. Looking is no change: a fixed clock does not tick."""
+    with world.reading() as rows:
+        row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
+    pem = str(row["value"]) if row else id_token_signing_key(world)
+    key = serialization.load_pem_private_key(pem.encode(), None)
     assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - it is made above
     return key.public_key()

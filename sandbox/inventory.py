@@ -11,7 +11,7 @@ from typing import IO
 from sandbox import package_lists
 from sandbox.layers import File, Tree, stack
 from sandbox.package_lists import OperatingSystem
-from sandbox.tar_reader import Budget, Limits
+from sandbox.scan_limits import Budget, Limits
 
 
 class Unsupported(ValueError):

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Final
 
-from sandbox.tar_reader import Budget, entries
+from sandbox.scan_limits import PLACE, Budget
+from sandbox.tar_reader import entries
 
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
@@ -69,7 +70,7 @@ def stack(
         wanted: whether a path may be a package list.
 
     Raises:
-        LayerUnreadable, LimitExceeded: as in `sandbox.tar_reader`.
+        LayerUnreadable, LimitExceeded: as in `sandbox.tar_reader.entries`.
     """
     tree = Tree()
     for number, opened in enumerate(layers):
@@ -98,11 +99,10 @@ def _apply(tree: Tree, number: int, blob: IO[bytes], budget: Budget, wanted: Cal
             links.pop(entry.path, None)
             if entry.content is not None:
                 files[entry.path] = File(entry.path, entry.content, number)
-            elif entry.kind == "symlink" and wanted(entry.path):
-                links[entry.path] = entry.link
-            elif entry.kind == "hardlink" and wanted(entry.path):
+            elif entry.kind in ("symlink", "hardlink") and wanted(entry.path):
+                budget.spend(kept=PLACE)
                 # The archive writes a hard link's target from the root.
-                links[entry.path] = f"/{entry.link}"
+                links[entry.path] = entry.link if entry.kind == "symlink" else f"/{entry.link}"
     tree.files |= files
     tree.links |= links
 

@@ -30,7 +30,8 @@ def matcher(text: str, fields: Mapping[str, Callable[[T], Any]]) -> Callable[[T]
 
     Args:
         text: the filter; empty matches everything.
-        fields: what may be asked, and how an item answers: a string, or a mapping for `annotations.key`.
+        fields: what may be asked, and how an item answers: a string, a tuple of which one must match, or a mapping for
+            `annotations.key`.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a field that may not be asked or a form that is not understood.
@@ -71,7 +72,8 @@ def _term(match: re.Match[str], fields: Mapping[str, Callable[[T], Any]], text: 
         answer = read(item)
         if isinstance(answer, Mapping):
             answer = answer.get(key, "") if key else " ".join(answer)
-        return bool(pattern.fullmatch(str(answer))) is (match["op"] != "!=")
+        several = answer if isinstance(answer, tuple) else (answer,)
+        return any(pattern.fullmatch(str(one)) for one in several) is (match["op"] != "!=")
 
     return holds
 
@@ -95,6 +97,18 @@ def order(items: Sequence[T], text: str, fields: Mapping[str, Callable[[T], Any]
     return result
 
 
+def page_size(query: Mapping[str, str]) -> int:
+    """How many items a page has; sizes above 1000 are cut to 1000, 0 means the default of 100.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a negative size, or no number.
+    """
+    text = query.get("pageSize") or query.get("page_size") or "0"
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise invalid(f"Invalid page size {text[:40]!r}: it is a number from 0 to {MAX_PAGE}.")
+    return min(int(text) or DEFAULT_PAGE, MAX_PAGE)
+
+
 def page(items: Sequence[T], query: Mapping[str, str], name: Callable[[T], str]) -> tuple[list[T], str]:
     """One page, and the token of the next (empty on the last).
 
@@ -103,15 +117,12 @@ def page(items: Sequence[T], query: Mapping[str, str], name: Callable[[T], str])
 
     Args:
         items: in their order.
-        query: with `pageSize` and `pageToken`; sizes above 1000 are cut to 1000, 0 means the default of 100.
+        query: with `pageSize` and `pageToken`.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a negative size or a token that this list did not give.
     """
-    text = query.get("pageSize") or query.get("page_size") or "0"
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise invalid(f"Invalid page size {text!r}: it is a number from 0 to {MAX_PAGE}.")
-    size = min(int(text) or DEFAULT_PAGE, MAX_PAGE)
+    size = page_size(query)
     start = 0
     if token := query.get("pageToken") or query.get("page_token") or "":
         last, place = _read_token(token)

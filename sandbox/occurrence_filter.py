@@ -7,6 +7,7 @@ field of an occurrence by its path, `vulnerability.effectiveSeverity = "CRITICAL
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -22,6 +23,17 @@ _TOKEN: Final = re.compile(
 # Google's filters call it resourceUrl, the message resourceUri.
 _FIELDS: Final = {"resourceUrl": "resourceUri", "resource_url": "resourceUri", "resource_uri": "resourceUri"}
 _DEPTH: Final = 50  # brackets inside brackets
+_SIGNS: Final[dict[str, Callable[[str, str], bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ":": operator.contains,
+}
+_ORDERS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 def matcher(text: str) -> Predicate:
@@ -143,21 +155,17 @@ def _comparison(path: tuple[str, ...], sign: str, value: str) -> Predicate:
         found = _at(one, path)
         return str(found).lower() if isinstance(found, bool) else str(found)
 
-    match sign:
-        case "=":
-            return lambda one: text(one) == value
-        case "!=":
-            return lambda one: text(one) != value
-        case ":":
-            return lambda one: value in text(one)
-        case "<":
-            return lambda one: _order(text(one)) < _order(value)
-        case "<=":
-            return lambda one: _order(text(one)) <= _order(value)
-        case ">":
-            return lambda one: _order(text(one)) > _order(value)
-        case _:
-            return lambda one: _order(text(one)) >= _order(value)
+    compare = _SIGNS.get(sign)
+    if compare is not None:
+        return lambda one: compare(text(one), value)
+    wanted = _order(value)
+
+    def ordered(one: Occurrence) -> bool:
+        found = _order(text(one))
+        # What is not set is neither more nor less than anything, and a number is not compared with a text.
+        return bool(text(one)) and found[0] == wanted[0] and _ORDERS[sign](found, wanted)
+
+    return ordered
 
 
 def _order(text: str) -> tuple[int, float, str]:

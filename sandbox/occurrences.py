@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from grafeas.grafeas_v1 import types
 
 from sandbox import messages, severity
-from sandbox.advisories import Match
+from sandbox.advisories import Advisory, Match
 from sandbox.clock import timestamp
 from sandbox.inventory import Package
 from sandbox.package_lists import OperatingSystem
@@ -165,28 +165,38 @@ def _vulnerability(
     )
 
 
-def note(occurrence: Mapping[str, Any]) -> dict[str, Any]:
-    """The note that a vulnerability occurrence points at, as far as the occurrence knows it."""
-    body = occurrence["vulnerability"]
+def note(identifier: str, known: Iterable[Advisory]) -> dict[str, Any]:
+    """The note of a vulnerability: what the advisories about it say, whatever image has it.
+
+    Args:
+        known: those advisories, at least one.
+    """
+    told = list(known)
+    match = max((severity.score(one.vector) or 0.0, one.vector) for one in told)
+    word = severity.highest(severity.from_word(one.word) for one in told)
+    details = [
+        {
+            "affectedPackage": affected.name,
+            "packageType": "PYPI" if affected.ecosystem == "PyPI" else "OS",
+            "description": affected.ecosystem,
+            "affectedVersionStart": {"kind": "MINIMUM"},
+            "fixedVersion": _version("", fixed) if fixed else {"kind": "MAXIMUM"},
+            "severityName": severity.from_word(affected.urgency),
+        }
+        for one in told
+        for affected in one.affected
+        for fixed in [text for events in affected.ranges for kind, text in events if kind == "fixed"] or [""]
+    ]
+    urls = dict.fromkeys(url for one in told for url in one.urls)
     entry = {
-        "name": occurrence["noteName"],
-        "shortDescription": body["shortDescription"],
-        "longDescription": body.get("longDescription", ""),
+        "name": f"{VULNERABILITY_NOTES}/{identifier}",
+        "shortDescription": identifier,
         "kind": "VULNERABILITY",
-        "relatedUrl": body.get("relatedUrls", []),
+        "relatedUrl": [{"url": url, "label": "More Info"} for url in urls],
         "vulnerability": {
-            "cvssScore": body.get("cvssScore", 0.0),
-            "severity": body.get("severity", severity.UNSPECIFIED),
-            "details": [
-                {
-                    "affectedPackage": issue["affectedPackage"],
-                    "affectedCpeUri": issue.get("affectedCpeUri", ""),
-                    "packageType": issue.get("packageType", ""),
-                    "fixedVersion": issue["fixedVersion"],
-                    "severityName": issue.get("effectiveSeverity", severity.UNSPECIFIED),
-                }
-                for issue in body["packageIssue"]
-            ],
+            "cvssScore": match[0],
+            "severity": severity.from_score(match[0]) if match[1] else word,
+            "details": details,
         },
     }
     return messages.render(messages.parse(types.Note.pb(), entry))

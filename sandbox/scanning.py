@@ -23,8 +23,9 @@ from sandbox.clock import timestamp
 from sandbox.image_parts import NoImage, Parts
 from sandbox.inventory import Inventory, Unsupported
 from sandbox.occurrences import Finding
+from sandbox.scan_limits import LimitExceeded
 from sandbox.snapshot import Snapshot
-from sandbox.tar_reader import LayerUnreadable, LimitExceeded
+from sandbox.tar_reader import LayerUnreadable
 from sandbox.world import World
 
 SERVICE: Final = "containerscanning.googleapis.com"
@@ -36,6 +37,7 @@ TABLES: Final = (
     " WITHOUT ROWID",
 )
 _UNFINISHED: Final = ("PENDING", "SCANNING")
+_PATIENCE: Final = 3.0  # seconds that a stop waits for the scan at hand
 
 log = logging.getLogger("sandbox")
 
@@ -87,6 +89,7 @@ class Scanner:
     def __init__(self, world: World) -> None:
         self._world = world
         self._waiting: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="scanner", daemon=True)
 
     def start(self) -> None:
@@ -102,9 +105,10 @@ class Scanner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the scan at hand, and leave the others for the next start."""
+        """Finish the scan at hand if that is quick, and leave the others for the next start."""
+        self._stopping.set()
         self._waiting.put(None)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=_PATIENCE)
 
     def noticed(self, rows: sqlite3.Connection, version: catalog.Version) -> None:
         """A version is new: note that it is to be scanned, in the transaction that makes it known."""
@@ -124,10 +128,12 @@ class Scanner:
         self._waiting.put((version.repository, version.package, version.digest))
 
     def _work(self) -> None:
-        while (key := self._waiting.get()) is not None:
+        while (key := self._waiting.get()) is not None and not self._stopping.is_set():
             try:
                 self._scan(*key)
             except Exception:
+                if self._stopping.is_set():
+                    return  # The world was closed under a scan that took too long; the next start takes it up.
                 log.exception("the scan of %s/%s@%s failed", *key)
 
     def _scan(self, name: str, package: str, digest: str) -> None:

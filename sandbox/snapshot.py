@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,15 @@ class Snapshot:
         ]
         return sorted({match.id: match for match in reversed(found)}.values(), key=lambda match: match.id)
 
+    def about(self, identifier: str) -> list[advisories.Advisory]:
+        """Every advisory with that identifier or alias that is not withdrawn."""
+        return [
+            one
+            for database in self.databases
+            for one in database.advisories
+            if identifier in one.names and not one.withdrawn
+        ]
+
 
 def ecosystem(kind: str, system: OperatingSystem | None) -> str:
     """OSV's name: `PyPI`, `Debian:12`; empty for what no advisory names."""
@@ -65,10 +75,12 @@ def load(folder: Path | None = None) -> Snapshot:
     files = {path.name: path for path in sorted(SHIPPED.glob("*.json"))}
     if folder is not None and folder.is_dir():
         files |= {path.name: path for path in sorted(folder.glob("*.json"))}
-    return Snapshot(tuple(_read(path) for _, path in sorted(files.items())))
+    return Snapshot(tuple(_read(path, path.stat().st_mtime_ns) for _, path in sorted(files.items())))
 
 
-def _read(path: Path) -> Database:
+@functools.lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> Database:
+    """A file's advisories; read again when the file has changed (`changed` is its time, for the cache)."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Database(

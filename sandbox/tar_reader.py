@@ -9,15 +9,17 @@ Format: POSIX.1-2017 pax interchange format, and GNU's long names
 
 from __future__ import annotations
 
-import gzip
-import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Final, Literal
+
+from sandbox.scan_limits import PLACE, Budget, LimitExceeded
 
 _BLOCK: Final = 512
 _CHUNK: Final = 1 << 20
+_PART: Final = 1 << 16  # bytes of a compressed layer that are held
+_GZIP: Final = 31  # zlib's word for a gzip stream with the largest window
 _HEADER_LIMIT: Final = 1 << 20  # bytes of a pax header or a long name
 _PATH_LIMIT: Final = 4096  # PATH_MAX of Linux
 
@@ -34,59 +36,6 @@ _KINDS: Final[dict[bytes, Kind]] = {
 
 class LayerUnreadable(ValueError):
     """The layer is no archive that this reader knows, or it is damaged. The message says which."""
-
-
-class LimitExceeded(ValueError):
-    """The image is larger, or takes longer, than a scan allows. The message names the limit."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one scan may use, all layers together.
-
-    Attributes:
-        unpacked: bytes after decompression.
-        entries: members of all archives.
-        file: bytes of one file that is read.
-        kept: bytes of all files that are read.
-        seconds: of wall time.
-    """
-
-    unpacked: int = 16 << 30
-    entries: int = 2_000_000
-    file: int = 32 << 20
-    kept: int = 128 << 20
-    seconds: float = 120.0
-
-
-@dataclass
-class Budget:
-    """What is left of the limits; one for each scan."""
-
-    limits: Limits = field(default_factory=Limits)
-    unpacked: int = 0
-    entries: int = 0
-    kept: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def spend(self, *, unpacked: int = 0, entries: int = 0, kept: int = 0) -> None:
-        """Count what was used.
-
-        Raises:
-            LimitExceeded: when it is more than a limit allows.
-        """
-        self.unpacked += unpacked
-        self.entries += entries
-        self.kept += kept
-        limits = self.limits
-        if self.unpacked > limits.unpacked:
-            raise LimitExceeded(f"the layers unpack to more than {limits.unpacked} bytes")
-        if self.entries > limits.entries:
-            raise LimitExceeded(f"the layers have more than {limits.entries} entries")
-        if self.kept > limits.kept:
-            raise LimitExceeded(f"the package lists have more than {limits.kept} bytes")
-        if time.monotonic() - self.started > limits.seconds:
-            raise LimitExceeded(f"the scan took more than {limits.seconds:g} seconds")
 
 
 @dataclass(frozen=True)
@@ -116,11 +65,13 @@ def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> I
         LayerUnreadable: for another format, or a damaged archive.
         LimitExceeded: when the budget is spent.
     """
-    stream = _Stream(_unpacked(blob), budget)
+    stream = _Stream(_unpacked(blob, budget), budget)
     longer: dict[str, str] = {}
     while True:
         header = stream.exactly(_BLOCK)
         if header is None or not header.strip(b"\0"):
+            # An engine reads to the end as well, and refuses what is damaged behind the last member.
+            stream.drain()
             return
         budget.spend(entries=1)
         size, kind = _checked(header), header[156:157]
@@ -144,7 +95,7 @@ def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> I
         if known == "file" and path and wanted(path):
             if size > budget.limits.file:
                 raise LimitExceeded(f"{path[:200]} has more than {budget.limits.file} bytes")
-            budget.spend(kept=size)
+            budget.spend(kept=size + PLACE)
             content = stream.body(size)
         else:
             stream.skip(size)
@@ -193,6 +144,12 @@ class _Stream:
         self.skip(-size % _BLOCK, padded=False)
         return b"".join(parts)
 
+    def drain(self) -> None:
+        """Read what is left, and keep nothing."""
+        self._held, self._at = b"", 0
+        while self._more():
+            self._held = b""
+
     def spend_entry(self) -> None:
         """Count a block that is no member, so that a chain of them has an end."""
         self._budget.spend(entries=1)
@@ -210,17 +167,12 @@ class _Stream:
                 raise LayerUnreadable("the archive ends in the middle of an entry")
 
 
-def _unpacked(blob: IO[bytes]) -> Iterator[bytes]:
+def _unpacked(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
     """The archive's bytes in chunks of at most 1 MiB, whatever a compressed chunk would grow to."""
     start = blob.read(6)
     blob.seek(0)
     if start[:2] == b"\x1f\x8b":
-        try:
-            with gzip.GzipFile(fileobj=blob) as file:
-                while chunk := file.read(_CHUNK):
-                    yield chunk
-        except (zlib.error, EOFError, OSError) as error:
-            raise LayerUnreadable(f"the layer's gzip stream is damaged: {error}") from None
+        yield from _gunzipped(blob, budget)
     elif start[:4] == b"\x28\xb5\x2f\xfd":
         raise LayerUnreadable("the layer is compressed with zstd, which this scanner does not read")
     elif start[:6] == b"\xfd7zXZ\0" or start[:3] == b"BZh":
@@ -228,6 +180,32 @@ def _unpacked(blob: IO[bytes]) -> Iterator[bytes]:
     else:
         while chunk := blob.read(_CHUNK):
             yield chunk
+
+
+def _gunzipped(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
+    """Every member of a gzip stream (RFC 1952). Members count as entries: millions of empty ones take time as well."""
+    decoder = zlib.decompressobj(_GZIP)
+    held = b""
+    try:
+        while held or (held := blob.read(_PART)):
+            if decoder.eof:
+                # Zeros may fill the end up.
+                held = held.lstrip(b"\0")
+                if not held:
+                    continue
+                budget.spend(entries=1)
+                decoder = zlib.decompressobj(_GZIP)
+            chunk = decoder.decompress(held, _CHUNK)
+            held = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+            if chunk:
+                yield chunk
+        rest = decoder.flush()
+    except zlib.error as error:
+        raise LayerUnreadable(f"the layer's gzip stream is damaged: {error}") from None
+    if rest:
+        yield rest
+    if not decoder.eof:
+        raise LayerUnreadable("the layer's gzip stream is damaged: it ends too early")
 
 
 def _checked(header: bytes) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from sandbox.clock import Clock
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -93,6 +93,17 @@ CREATE TABLE uploads (
     package TEXT NOT NULL, start_time TEXT NOT NULL) WITHOUT ROWID;
 """
 
+# What each version of the schema changed; a new folder goes through all of them as well.
+CHANGES = {
+    2: """
+ALTER TABLE packages ADD COLUMN annotations TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE versions ADD COLUMN client_annotations TEXT NOT NULL DEFAULT '{}';
+CREATE INDEX versions_by_digest ON versions (repository, digest);
+CREATE INDEX versions_by_upload ON versions (repository, create_time, package, digest);
+CREATE TABLE project_settings (project TEXT PRIMARY KEY REFERENCES projects(id), settings TEXT NOT NULL) WITHOUT ROWID;
+""",
+}
+
 
 class WorldLocked(Exception):
     """Another process owns this state folder."""
@@ -156,11 +167,12 @@ class World:
                     f"{self.folder} was written by a newer sandbox (schema {found}, this one knows {SCHEMA_VERSION}); "
                     "update the workbook, or start over with `workbook reset`"
                 )
-            if found == 0:
-                for statement in SCHEMA.split(";\n"):
+            steps = {1: SCHEMA, **CHANGES}
+            for version in range(found + 1, SCHEMA_VERSION + 1):
+                for statement in steps[version].split(";\n"):
                     if statement.strip():
                         rows.execute(statement)
-                rows.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            rows.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -69,7 +69,8 @@ def resolve(image: str, address: Address, config: Path) -> Builder:
         if not base:
             raise EngineFailed("no base image is there for Google's builders; `workbook setup` makes one")
         if containers.program(tool) is None:
-            raise EngineFailed(f"{image} needs the {tool} command, and it is not on this machine's PATH")
+            # A step may still do without it, in its shell.
+            return Builder(base, tool, True, (f"{image}: {tool} is not on this machine, so this step has none",))
         return Builder(base, tool, True, (f"{image}: this machine's {tool} stands in for it, in a container",))
     local = _REGISTRY.sub(rf"{address.registry}/\1/", image) if _REGISTRY.match(image) else image
     if local == image and containers.has_image(image):

@@ -8,6 +8,7 @@ build's id behind them and everything carries the build's label. It stands alone
 import os
 import re
 import sys
+from pathlib import Path
 
 REAL = "/usr/local/lib/docker-cli/docker"
 REGISTRY = os.environ.get("SANDBOX_REGISTRY", "")
@@ -15,28 +16,32 @@ BUILD = os.environ.get("SANDBOX_BUILD", "")
 LABELS = os.environ.get("SANDBOX_LABELS", "").split()
 NETWORK = os.environ.get("SANDBOX_BUILD_NETWORK", "")
 STEPS = os.environ.get("SANDBOX_STEP_NETWORK", "cloudbuild")
-NAMES = "/builder/home/.container-names"
+NAMES = Path("/builder/home/.container-names")
+GLOBAL = ("--config", "-H", "--host", "-c", "--context", "-l", "--log-level")
 NAMING = ("exec", "logs", "rm", "stop", "kill", "inspect", "wait", "port", "start", "cp", "top", "stats", "attach")
 HOST = re.compile(r"(?<![\w./:-])((?:[a-z0-9-]+-docker\.pkg\.dev|docker\.[a-z0-9-]+\.rep\.pkg\.dev)(?:/|$))")
 
 
 def known() -> set[str]:
     try:
-        with open(NAMES) as file:
-            return set(file.read().split())
+        return set(NAMES.read_text().split())
     except OSError:
         return set()
 
 
 def remember(name: str) -> None:
-    with open(NAMES, "a") as file:
+    with NAMES.open("a") as file:
         file.write(name + "\n")
 
 
 def rewrite(arguments: list[str]) -> list[str]:
     """The arguments as the real command gets them."""
     result = [HOST.sub(rf"{REGISTRY}/\1", argument) for argument in arguments]
-    verbs = [argument for argument in arguments if not argument.startswith("-")]
+    verbs = [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if not argument.startswith("-") and before not in GLOBAL
+    ]
     verb = verbs[0] if verbs else ""
     if verb in ("container", "image", "builder") and len(verbs) > 1:
         verb = verbs[1]
@@ -47,12 +52,27 @@ def rewrite(arguments: list[str]) -> list[str]:
     if verb in ("run", "create"):
         rest = named(rest)
         head += [part for label in LABELS for part in ("--label", label)]
+    elif verb == "login":
+        rest = [REGISTRY if HOST.fullmatch(argument) else argument for argument in arguments[place:]]
     elif verb in NAMING:
         names = known()
-        rest = [own(argument, names) for argument in rest]
+        # What comes after the container's name is a program's own.
+        last = next((number for number, one in enumerate(rest) if one in names), 0) + 1 if verb == "exec" else len(rest)
+        rest = [own(argument, names) for argument in rest[:last]] + rest[last:]
     elif verb == "build":
+        # Under Google's own name too: tools that look into the engine, as a scan does, ask for that one.
+        head += google_tags(arguments)
         rest = networked(rest) if NETWORK else [STEPS if argument == "cloudbuild" else argument for argument in rest]
     return head + rest
+
+
+def google_tags(arguments: list[str]) -> list[str]:
+    found: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name = argument.removeprefix("--tag=") if argument.startswith("--tag=") else argument
+        if HOST.match(name) and (before in ("-t", "--tag") or name != argument):
+            found += ["--tag", name]
+    return found
 
 
 def own(argument: str, names: set[str]) -> str:
@@ -94,4 +114,4 @@ def networked(rest: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     final = rewrite(sys.argv[1:])
-    os.execv(REAL, [REAL, *final])
+    os.execv(REAL, [REAL, *final])  # noqa: S606 - this program is then the real command

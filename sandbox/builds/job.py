@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import re
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -25,6 +26,8 @@ from sandbox.world import World
 
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 _KILLED = 137
+DISK_BYTES = 4 * 1024**3  # a step's container and its workspace together; Google's machines have 100 GB
+_LOOK_SECONDS = 2.0
 
 log = logging.getLogger("sandbox")
 
@@ -52,7 +55,6 @@ class Job:
         self.world = world
         self.build = build
         self._cancelled = threading.Event()
-        self._ended = threading.Event()
         self._lock = threading.Lock()
         self._labels = (containers.label(world), f"workbook-build={build['id']}")
         self._place: builders.Place | None = None
@@ -98,11 +100,9 @@ class Job:
         except Exception as error:
             log.exception("build %s failed", self.build["id"])
             end, failure = "INTERNAL_ERROR", BuildFailed("INTERNAL_ERROR", "", f"internal error: {error}")
-        try:
-            self._finish(told, end, failure)
-        finally:
-            self._ended.set()
-            self._clear()
+        # Whoever sees that the build has ended finds nothing of it on the engine.
+        self._clear()
+        self._finish(told, end, failure)
 
     def _hidden(self) -> str:
         with contextlib.suppress(EngineFailed):
@@ -140,9 +140,7 @@ class Job:
     def _clear(self) -> None:
         with contextlib.suppress(EngineFailed):
             containers.remove_all([self._labels[1]])
-        with contextlib.suppress(OSError):
-            (self._config / "config.json").unlink()
-            self._config.rmdir()
+        shutil.rmtree(self._config, ignore_errors=True)
 
     def _run(self, told: BuildLog) -> None:
         deadline = time.monotonic() + validation.seconds(self.build.get("timeout"), validation.DEFAULT_TIMEOUT)
@@ -327,6 +325,9 @@ class Job:
 
         timer = threading.Timer(max(until - time.monotonic(), 0), stop)
         timer.start()
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch_disk, args=(number, over, say), daemon=True)
+        watch.start()
         try:
             assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
             with process.stdout:
@@ -335,6 +336,20 @@ class Job:
             return self._exit(process), late.is_set()
         finally:
             timer.cancel()
+            over.set()
+
+    def _watch_disk(self, number: int, over: threading.Event, say: Callable[[str], None]) -> None:
+        """End a step whose container or workspace grows too large; there is no such limit in the engine itself."""
+        assert self._place is not None  # noqa: S101 - set by _run
+        name = self._place.container(number)
+        while not over.wait(_LOOK_SECONDS):
+            with contextlib.suppress(EngineFailed, ValueError, IndexError):
+                used = 1024 * int(containers.call("exec", name, "du", "-sk", "/workspace").split()[0])
+                used += containers.written(name)
+                if used > DISK_BYTES:
+                    say(f"The step is ended: it has written {used} bytes, and the sandbox has room for {DISK_BYTES}.")
+                    self._kill((number,))
+                    return
 
     @staticmethod
     def _exit(process: subprocess.Popen[bytes]) -> int:

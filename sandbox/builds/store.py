@@ -23,7 +23,7 @@ def _has_table(rows: sqlite3.Connection) -> bool:
 
 
 def new_id(rows: sqlite3.Connection, project: str) -> str:
-    """A UUID for the next build; the same for the n-th build of a project of that name, so that records stay the same."""
+    """A UUID for the next build: the n-th build of a project of that name has always the same."""
     rows.execute(_TABLE)
     number = rows.execute("SELECT COUNT(*) AS count FROM builds").fetchone()["count"]
     return str(uuid.UUID(bytes=hashlib.sha256(f"{project}/{number}".encode()).digest()[:16], version=4))

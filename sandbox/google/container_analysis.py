@@ -13,8 +13,9 @@ from typing import Any
 
 from google.cloud.devtools.containeranalysis_v1 import types
 
-from sandbox import listing, messages, occurrence_filter, occurrences, severity
+from sandbox import listing, messages, occurrence_filter, occurrences, scanning, severity
 from sandbox.errors import not_found, unimplemented
+from sandbox.google import sbom_export
 from sandbox.methods import Api, Call, Method, ordered
 
 
@@ -57,19 +58,19 @@ def _note_of(call: Call) -> dict[str, Any]:
     found = _one(call)
     if found["kind"] != "VULNERABILITY":
         raise unimplemented(f"notes of {found['kind']} occurrences")
-    return occurrences.note(found)
+    return _note(call, found["noteName"].rpartition("/")[2])
 
 
 def _get_note(call: Call) -> dict[str, Any]:
-    """A note of Google's vulnerability project, as the newest occurrence of it tells it."""
-    name = f"{occurrences.VULNERABILITY_NOTES}/{call.params['note']}"
-    with call.world.reading() as rows:
-        found = rows.execute("SELECT occurrence FROM occurrences WHERE kind = 'VULNERABILITY'").fetchall()
-    for row in found:
-        occurrence = json.loads(row["occurrence"])
-        if occurrence["noteName"] == name:
-            return occurrences.note(occurrence)
-    raise not_found()
+    """A note of Google's vulnerability project: from the advisories, so that it tells nothing of anybody's images."""
+    return _note(call, call.params["note"])
+
+
+def _note(call: Call, identifier: str) -> dict[str, Any]:
+    known = scanning.advisories(call.world).about(identifier)
+    if not known:
+        raise not_found()
+    return occurrences.note(identifier, known)
 
 
 def _summary(call: Call) -> dict[str, Any]:
@@ -123,6 +124,6 @@ def _methods() -> list[Method]:
 API = Api(
     "containeranalysis.googleapis.com",
     "Container Analysis API",
-    ordered(_methods()),
+    ordered((*_methods(), *sbom_export.METHODS)),
     regional=True,
 )

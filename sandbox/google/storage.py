@@ -1,7 +1,7 @@
 """storage.googleapis.com, as far as `gcloud builds submit` and the reading of build logs go.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1 and the requests of gcloud, facts/gcloud.md "builds":
-a multipart upload has boundaries in single quotes and bare line feeds, a resumable one is answered with 308 until whole.
+a multipart upload has boundaries in single quotes and bare line feeds, a resumable one gets 308 until it is whole.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def resolve_image(world: World, image: str, number: str, project_id: str) -> str
     """The image by digest, as it stands now.
 
     Raises:
-        ImageRefused: when it is in no registry that the sandbox has, is not there, or the service agent may not pull it.
+        ImageRefused: when it is in no registry of the sandbox, is not there, or the service agent may not pull it.
     """
     match = _IMAGE.fullmatch(image)
     if match is None:
@@ -177,15 +177,16 @@ def _revision(world: World, name: str, service: Json) -> tuple[Json, int]:
         container["name"] = f"{service['metadata']['name']}-1"
     created = meta.get("name") or generated
     place = name.split("/")[3]
+    namespace = service["metadata"]["namespace"]
     revision = {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Revision",
         "metadata": {
             "name": created,
-            "namespace": service["metadata"]["namespace"],
+            "namespace": namespace,
             "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{created}")),
             "generation": 1,
-            "selfLink": f"/apis/serving.knative.dev/v1/namespaces/{service['metadata']['namespace']}/revisions/{created}",
+            "selfLink": f"/apis/serving.knative.dev/v1/namespaces/{namespace}/revisions/{created}",
             "resourceVersion": f"AAX{number}",
             "creationTimestamp": timestamp(world.now()),
             "labels": {

@@ -10,6 +10,8 @@ import contextlib
 import logging
 import os
 import re
+import secrets
+import shutil
 import socket
 import subprocess
 import threading
@@ -125,11 +127,15 @@ class Instances:
         copy = _copy(self._world, name)
         if containers.has_image(copy):
             return
-        folder = self._world.folder / "builders" / f"agent-{number}"
+        # One for each pull: two revisions may be fetched at once.
+        folder = self._world.folder / "builders" / f"agent-{secrets.token_hex(8)}"
         token = tokens.mint(self._world, f"serviceAccount:{RUN_AGENT.format(number=number)}", 600, tick=False)
         containers.write_config(folder, address.registry, token)
         local = _REGISTRY.sub(rf"{address.registry}/\1/", image)
-        containers.call("pull", "--quiet", local, config=folder, seconds=300)
+        try:
+            containers.call("pull", "--quiet", local, config=folder, seconds=300)
+        finally:
+            shutil.rmtree(folder)
         containers.call("tag", local, copy)
 
     def forget(self, name: str) -> None:
@@ -148,7 +154,8 @@ class Instances:
         bridge = containers.has_bridge()
         told = port if bridge else _free_port()
         run = ["run", "--detach", "--init", "--label", containers.label(self._world)]
-        run += ["--label", f"workbook-service={service}", "--pids-limit", "512"]
+        mark = f"workbook-revision={revision['metadata']['name']}"
+        run += ["--label", f"workbook-service={service}", "--label", mark, "--pids-limit", "512"]
         run += ["--memory", _memory(container.get("resources", {}).get("limits", {}).get("memory", "512Mi"))]
         if not bridge:
             run += ["--network", "host"]
@@ -163,6 +170,8 @@ class Instances:
         try:
             started = containers.call(*run)
         except EngineFailed as error:
+            # The engine keeps a container that it made and could not start.
+            containers.remove_all([containers.label(self._world), mark])
             raise NotStarted(f"Failed to start: {error}") from None
         threading.Thread(
             target=self._follow, args=(started, project_id, name.split("/")[3], service, revision), daemon=True

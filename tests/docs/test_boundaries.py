@@ -25,9 +25,19 @@ _TOPICS = (
     "conventions",
     "pictures",
     "access",
+    "builds",
+    "deploys",
 )
 # Files that decide from their arguments alone.
-_PURE = ("sandbox/permissions.py", "sandbox/clock.py", "sandbox/errors.py", "sandbox/retention.py")
+_PURE = (
+    "sandbox/permissions.py",
+    "sandbox/clock.py",
+    "sandbox/errors.py",
+    "sandbox/retention.py",
+    "sandbox/builds/substitutions.py",
+    "sandbox/builds/validation.py",
+    "sandbox/builds/plan.py",
+)
 _PURE_MAY = {"sandbox/permissions.py": {"sandbox.roles"}}
 
 

@@ -16,7 +16,7 @@ _ALWAYS = {"PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION"}
 
 def test_google_s_schema_reads_it() -> None:
     build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
-    assert [step.id for step in build.steps] == ["build", "test"]
+    assert [step.id for step in build.steps] == ["build", "test", "push", "deploy"]
     assert len(build.images) == 1
 
 
@@ -26,3 +26,17 @@ def test_every_substitution_is_declared_and_used() -> None:
     declared = set(content.pop("substitutions"))
     used = set(re.findall(r"(?<!\$)\$\{?([A-Z_][A-Z0-9_]*)\}?", yaml.safe_dump(content)))
     assert used - _ALWAYS == declared
+
+
+def test_the_image_is_deployed_by_digest_after_it_was_tested_and_pushed() -> None:
+    build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
+    deploy = build.steps[3].args[1]
+    assert "@$$digest" in deploy
+    assert build.images[0].endswith(":${_TAG}")
+    assert not any("--all-tags" in argument for step in build.steps for argument in step.args)
+
+
+def test_an_own_account_comes_with_a_choice_for_the_log() -> None:
+    build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
+    assert build.service_account.endswith("/${_BUILDER}")
+    assert types.BuildOptions.LoggingMode(build.options.logging).name == "CLOUD_LOGGING_ONLY"

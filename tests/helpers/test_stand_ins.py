@@ -55,3 +55,18 @@ def test_a_push_reads_the_same_in_whatever_order_its_layers_arrive(layers: list[
 def test_text_without_such_names_stays_as_it_is() -> None:
     text = "one\n\ntwo: sha256:short 12:30:45\nno newline at the end"
     assert StandIns().apply(text) == text
+
+
+def test_a_digest_and_its_beginning_are_one_thing_whichever_comes_first() -> None:
+    digest = f"{'2ccb628c':0<64}"
+    full, short, at = f"sha256:{digest}", "sha256:2ccb628c…", "ml-predictor@2ccb628c  1.0.0"
+    assert (
+        StandIns().apply(f"{full}\n{short}\n{at}")
+        == f"sha256:{'01' * 32}\nsha256:01010101…\nml-predictor@01010101  1.0.0"
+    )
+    assert StandIns().apply(f"{at}\n{full}") == f"ml-predictor@01010101  1.0.0\nsha256:{'01' * 32}"
+
+
+def test_an_address_is_no_digest() -> None:
+    text = "me@deadbeef.example me@deadbeef-1 sha256:2ccb628 20261102"
+    assert StandIns().apply(text) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import shutil
@@ -340,3 +341,20 @@ def _plain(item: dict[str, Any], version: str) -> bool:
         if state:
             return True
     return False
+
+
+def test_matching_is_pure() -> None:
+    """What decides from its arguments alone imports nothing that could make it do otherwise."""
+    allowed = {"advisories": {"severity", "version_order"}, "severity": set(), "version_order": set()}
+    for name, own in allowed.items():
+        tree = ast.parse((Path(advisories.__file__).parent / f"{name}.py").read_text())
+        imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        ours = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "sandbox"
+            for alias in node.names
+        } | {module.split(".")[1] for module in imported if module.startswith("sandbox.")}
+        assert ours <= own, name
+        assert not imported & {"os", "pathlib", "datetime", "time", "random", "requests", "sqlite3"}, name

@@ -98,6 +98,7 @@ class Target:
             "version": DIGEST,
             "tag": "v1",
             "image": f"app@{DIGEST}",
+            "file": DIGEST,
             "operation": f"cp.{self.number}" if "cloudresourcemanager" in method.id else f"acf.p2-{self.number}-x",
             "account": seed.BILLING_ACCOUNT.partition("/")[2]
             if method.id.startswith(("cloudbilling", "billingbudgets"))

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from sandbox import package_lists
 from sandbox.layers import Tree, stack
-from sandbox.tar_reader import Budget, LayerUnreadable, LimitExceeded, Limits, entries
+from sandbox.scan_limits import Budget, LimitExceeded, Limits
+from sandbox.tar_reader import LayerUnreadable, entries
 
 ROOT = Path(__file__).parents[2]
 META = "opt/venv/lib/python3.11/site-packages/{}.dist-info/METADATA"
@@ -151,7 +152,16 @@ def test_bombs_end_at_the_limits() -> None:
     with pytest.raises(LimitExceeded, match="more than 1000 bytes"):
         tree(tar(member("a/one", bytes(1001))), limits=Limits(file=1000))
     with pytest.raises(LimitExceeded, match="package lists"):
-        tree(tar(*(member(f"a/{number}", bytes(900)) for number in range(5))), limits=Limits(kept=4000))
+        tree(tar(*(member(f"a/{number}", bytes(900)) for number in range(5))), limits=Limits(kept=8000))
+    # Names alone take room as well.
+    for kind in (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
+        many = tar(
+            *(member(f"a/{number}", kind=kind, link="x" if kind != tarfile.REGTYPE else "") for number in range(20))
+        )
+        with pytest.raises(LimitExceeded, match="package lists"):
+            tree(many, limits=Limits(kept=10_000))
+    with pytest.raises(LimitExceeded, match="entries"):
+        tree(gzip.compress(b"") * 5000 + tar(member("a/one", b"1")), limits=Limits(entries=1000))
     with pytest.raises(LimitExceeded, match="seconds"):
         tree(tar(member("a/one", b"1")), limits=Limits(seconds=0))
 
@@ -183,6 +193,14 @@ def test_a_size_beyond_the_archive_is_its_end() -> None:
         tree(entry.tobuf(tarfile.GNU_FORMAT) + bytes(8192))
 
 
+def test_a_gzip_stream_of_several_members_is_one_archive() -> None:
+    plain = tar(member("a/one", b"1" * 3000), packed=False)
+    several = b"".join(gzip.compress(plain[start : start + 700]) for start in range(0, len(plain), 700))
+    assert files(tree(several)) == files(tree(several + bytes(512))) == {"a/one": b"1" * 3000}
+    with pytest.raises(LayerUnreadable, match="damaged"):
+        tree(several + b"garbage")
+
+
 def test_an_archive_in_the_archive_stays_closed() -> None:
     inner = tar(member("etc/os-release", b"ID=evil"))
     found = tree(tar(member("a/layer.tar.gz", inner)))
@@ -203,7 +221,7 @@ def test_a_bomb_of_ten_gigabytes_takes_little_memory_and_ends_in_time(tmp_path: 
         """
         import sys
         from sandbox.layers import stack
-        from sandbox.tar_reader import Budget, LimitExceeded, Limits
+        from sandbox.scan_limits import Budget, LimitExceeded, Limits
         try:
             stack([lambda: open(sys.argv[1], "rb")], Budget(Limits(unpacked=512 << 20, seconds=30)), lambda path: False)
         except LimitExceeded as reason:

@@ -114,6 +114,7 @@ ON_PROJECT: dict[str, str] = {
     "get": "locations.get",
     "repositories.create": "repositories.create",
     "repositories.list": "repositories.list",
+    "artifactregistry.projects.getProjectSettings": "projectsettings.get",
 }
 ON_REPOSITORY: dict[str, str] = {
     "repositories.get": "repositories.get",
@@ -123,6 +124,8 @@ ON_REPOSITORY: dict[str, str] = {
     "repositories.setIamPolicy": "repositories.setIamPolicy",
     "repositories.dockerImages.get": "dockerimages.get",
     "repositories.dockerImages.list": "dockerimages.list",
+    "repositories.files.get": "files.get",
+    "repositories.files.list": "files.list",
     "repositories.packages.delete": "packages.delete",
     "repositories.packages.get": "packages.get",
     "repositories.packages.list": "packages.list",
@@ -136,8 +139,17 @@ ON_REPOSITORY: dict[str, str] = {
     "repositories.packages.versions.get": "versions.get",
     "repositories.packages.versions.list": "versions.list",
 }
-# Google's tables have no permission for it: whoever sees the repository sees its operations.
-INFERRED: dict[str, str] = {"operations.get": "repositories.get"}
+# Google's tables have no permission for these, or none that fits.
+INFERRED_ON_PROJECT: dict[str, str] = {"artifactregistry.projects.updateProjectSettings": "projectsettings.update"}
+INFERRED: dict[str, str] = {
+    # Appendix C says files.get; but the attachment roles of appendix B download without it.
+    "repositories.files.download": "files.download",
+    "repositories.packages.patch": "packages.update",
+    "repositories.packages.versions.patch": "versions.update",
+}
+# Whoever sees the repository sees its operations; to cancel one that is done changes nothing.
+OPERATIONS: dict[str, str] = {"operations.get": "repositories.get", "operations.cancel": "repositories.get"}
+NEEDED = {**ON_PROJECT, **INFERRED_ON_PROJECT, **ON_REPOSITORY, **INFERRED, **OPERATIONS}
 # "test" needs none by definition: it says which of the asked permissions the caller has.
 WITHOUT = {"repositories.testIamPermissions"}
 
@@ -204,7 +216,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 def judge(name: str, needed: frozenset[str], role: str, level: str, answer: requests.Response) -> str:
     """What is wrong with one cell; nothing when it is as the appendices say."""
-    missing = needed - (ROLES[role] if level == "project" or name not in ON_PROJECT else _NOTHING)
+    on_project = name in {**ON_PROJECT, **INFERRED_ON_PROJECT}
+    missing = needed - (ROLES[role] if level == "project" or not on_project else _NOTHING)
     refused = answer.status_code in (401, 403)
     if refused is not bool(missing):
         return f"{name} × {role} on the {level}: {answer.status_code}, missing {sorted(missing)}: {answer.text[:200]}"
@@ -219,7 +232,7 @@ def test_no_role_is_left_out(registry: Registry) -> None:
 
 
 def test_no_method_is_left_out() -> None:
-    known = {**ON_PROJECT, **ON_REPOSITORY, **INFERRED}.keys() | WITHOUT
+    known = NEEDED.keys() | WITHOUT
     assert {method.id.removeprefix("artifactregistry.projects.locations.") for method in API.methods} == known
 
 
@@ -227,7 +240,7 @@ def test_no_method_is_left_out() -> None:
 @pytest.mark.parametrize("method", API.methods, ids=lambda method: f"{method.id}-{method.path.split('/')[1]}")
 def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any, level: str) -> None:
     name = method.id.removeprefix("artifactregistry.projects.locations.")
-    needed = held(({**ON_PROJECT, **ON_REPOSITORY, **INFERRED}).get(name, "")) if name not in WITHOUT else _NOTHING
+    needed = held(NEEDED.get(name, ""))
     # A repository that is not there: who may goes on to a 404 or 400, and nothing changes.
     path = method.path.format(
         project=registry.project,
@@ -237,6 +250,7 @@ def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any,
         version="sha256:0",
         tag="v1",
         image="app@sha256:0",
+        file="sha256:0",
         operation="none",
     )
     body = None if method.verb in ("GET", "DELETE") else {}
@@ -245,7 +259,7 @@ def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any,
         answer = registry.call(registry.tokens[level, role], method.verb, f"/{SERVICE}{path}", json=body)
         assert answer.status_code in (200, 400, 403, 404), answer.text
         # An operation's project is looked at too, and repositories that are not there have no operations.
-        if name in INFERRED and level == "repository":
+        if name in OPERATIONS and level == "repository":
             continue
         wrong.append(judge(name, needed, role, level, answer))
     assert not list(filter(None, wrong))
@@ -253,8 +267,11 @@ def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any,
 
 def test_an_operation_is_seen_by_who_sees_a_repository(registry: Registry) -> None:
     path = f"/{SERVICE}/v1/projects/{registry.project}/locations/us-central1/operations/none"
-    answers = {role: registry.call(registry.tokens["repository", role], "GET", path).status_code for role in ROLES}
-    assert answers == {role: 404 if "repositories.get" in ROLES[role] else 403 for role in ROLES}
+    for verb, rest in (("GET", ""), ("POST", ":cancel")):
+        answers = {
+            role: registry.call(registry.tokens["repository", role], verb, path + rest).status_code for role in ROLES
+        }
+        assert answers == {role: 404 if "repositories.get" in ROLES[role] else 403 for role in ROLES}
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------

@@ -1,11 +1,22 @@
 """artifactregistry.googleapis.com v1, as far as Docker repositories go."""
 
-from sandbox.google.artifact_registry import locations, repositories, versions
+from sandbox.google.artifact_registry import (
+    docker_images,
+    files,
+    locations,
+    operations,
+    packages,
+    project_settings,
+    repositories,
+    tags,
+    versions,
+)
 from sandbox.methods import Api, ordered
 
+_NOUNS = (locations, operations, project_settings, repositories, packages, versions, tags, docker_images, files)
 API = Api(
     "artifactregistry.googleapis.com",
     "Artifact Registry API",
-    ordered((*locations.METHODS, *repositories.METHODS, *versions.METHODS)),
+    ordered(method for noun in _NOUNS for method in noun.METHODS),
     regional=True,
 )

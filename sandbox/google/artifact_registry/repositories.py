@@ -8,24 +8,19 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from google.cloud.artifactregistry_v1 import types
-from google.protobuf.descriptor import Descriptor
 
-from sandbox import access, catalog, listing, messages, operations, permissions, projects
+from sandbox import access, catalog, listing, messages, projects
 from sandbox.clock import timestamp
-from sandbox.errors import ApiError, invalid, not_found, permission_denied, unimplemented
+from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.google import policies
-from sandbox.google.artifact_registry import locations
+from sandbox.google.artifact_registry import locations, masks, operations
+from sandbox.google.artifact_registry.names import ID_PREFIX, REPOSITORIES, REPOSITORY_PATH, RESOURCE, TYPE
 from sandbox.methods import Call, Method
 from sandbox.world import World
-
-PATH = "/v1/projects/{project}/locations/{location}/repositories"
-RESOURCE = "projects/{project}/locations/{location}/repositories/{repository}"
-_TYPE = "type.googleapis.com/google.devtools.artifactregistry.v1"
 
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
@@ -156,17 +151,13 @@ def _create(call: Call) -> dict[str, Any]:
         repository = catalog.Repository(
             name, call.params["project"], call.params["location"], repository_id, message, now, now
         )
-        answer = {"@type": f"{_TYPE}.Repository", "name": name, **message, "satisfiesPzi": True}
+        answer = {"@type": f"{TYPE}.Repository", "name": name, **message, "satisfiesPzi": True}
         answer["vulnerabilityScanningConfig"] = _scanning(call.world, repository)
-        return operations.finish(rows, call.world, _operation(call), answer, {"@type": f"{_TYPE}.OperationMetadata"})
+        return operations.finish(rows, call, answer)
 
 
 def _dump(message: Mapping[str, Any]) -> str:
     return json.dumps(dict(message), sort_keys=True)
-
-
-def _operation(call: Call) -> str:
-    return f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{uuid.uuid4()}"
 
 
 def _get(call: Call) -> dict[str, Any]:
@@ -200,9 +191,7 @@ def _list(call: Call) -> dict[str, Any]:
 def _patch(call: Call) -> dict[str, Any]:
     repository = find(call)
     body = _parse(call)
-    message = _masked(
-        dict(repository.message), body, call.query.get("updateMask") or call.query.get("update_mask") or ""
-    )
+    message = _masked(dict(repository.message), body, masks.of(call))
     _check(message)
     with call.world.writing() as rows:
         rows.execute(
@@ -216,48 +205,19 @@ def _patch(call: Call) -> dict[str, Any]:
 
 
 def _masked(current: dict[str, Any], body: dict[str, Any], mask: str) -> dict[str, Any]:
-    """The stored message after a patch.
-
-    Args:
-        mask: comma-separated paths in either spelling; empty or `*` replaces every field that may change.
+    """The stored message after a patch; what cannot change may be sent as it is, as clients do that send it whole.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a path that does not exist or that cannot change.
     """
     if mask in ("", "*"):
-        kept = {key: current[key] for key in _IMMUTABLE if key in current}
         for key in _IMMUTABLE:
             if key in body and key != "name" and body[key] not in (current.get(key), "MODE_UNSPECIFIED"):
                 raise invalid(f"The field {key} cannot change after the repository is created.")
-        return {key: value for key, value in body.items() if key not in (*_OUTPUT_ONLY, *_IMMUTABLE)} | kept
-    for path in mask.split(","):
-        keys = _path(types.Repository.pb().DESCRIPTOR, path.strip())
-        if keys[0] in (*_OUTPUT_ONLY, *_IMMUTABLE):
-            raise invalid(f"The field {keys[0]} cannot change after the repository is created.")
-        _copy(current, body, keys)
-    return current
-
-
-def _path(kind: Descriptor, path: str) -> list[str]:
-    keys: list[str] = []
-    here: Descriptor | None = kind
-    for part in path.split("."):
-        field = next((f for f in here.fields if part in (f.name, f.json_name)), None) if here else None
-        if field is None:
-            raise invalid(f"Invalid update mask: {path!r} is not a field of a repository.")
-        keys.append(field.json_name)
-        here = field.message_type
-    return keys
-
-
-def _copy(target: dict[str, Any], source: Mapping[str, Any], keys: list[str]) -> None:
-    for key in keys[:-1]:
-        target[key] = dict(target.get(key, {}))
-        target, source = target[key], source.get(key, {})
-    if keys[-1] in source:
-        target[keys[-1]] = source[keys[-1]]
-    else:
-        target.pop(keys[-1], None)
+    kind = types.Repository.pb().DESCRIPTOR
+    may = {field.json_name for field in kind.fields} - {*_OUTPUT_ONLY, *_IMMUTABLE}
+    changed = masks.apply(kind, current, body, mask, may=may)
+    return changed | {key: current[key] for key in _IMMUTABLE if key in current}
 
 
 def _delete(call: Call) -> dict[str, Any]:
@@ -265,65 +225,28 @@ def _delete(call: Call) -> dict[str, Any]:
     with call.world.writing() as rows:
         catalog.remove_repository(rows, repository.name)
         access.forget(rows, repository.name)
-        return operations.finish(
-            rows,
-            call.world,
-            _operation(call),
-            {"@type": "type.googleapis.com/google.protobuf.Empty"},
-            {"@type": f"{_TYPE}.OperationMetadata"},
-        )
+        return operations.finish(rows, call)
 
-
-def _get_operation(call: Call) -> dict[str, Any]:
-    """An operation, for whoever may see the project's repositories, or one of them in that location.
-
-    unverified: what Google asks for; the permission is in none of its tables
-    """
-    parent = f"projects/{call.params['project']}/locations/{call.params['location']}"
-    with call.world.reading() as rows:
-        found = rows.execute(
-            "SELECT name FROM repositories WHERE project = ? AND location = ?",
-            (call.params["project"], call.params["location"]),
-        ).fetchall()
-    seen = "artifactregistry.repositories.get"
-    resources = [f"projects/{call.params['project']}", *(row["name"] for row in found)]
-    decisions = [access.decide(call.world, call.principal.member, seen, name) for name in resources]
-    # A public repository opens itself, not what goes on beside it.
-    everybody = (permissions.ALL_USERS, permissions.ALL_AUTHENTICATED_USERS)
-    if not any(grant.member not in everybody for decision in decisions for grant in decision.granted_by):
-        raise permission_denied(seen, f"//artifactregistry.googleapis.com/{parent}")
-    return operations.get(call.world, f"{parent}/operations/{call.params['operation']}")
-
-
-_ID_PREFIX = "artifactregistry.projects.locations.repositories"
 
 METHODS = (
-    Method(f"{_ID_PREFIX}.create", "POST", PATH, _create, ("artifactregistry.repositories.create",)),
-    Method(f"{_ID_PREFIX}.list", "GET", PATH, _list, ("artifactregistry.repositories.list",)),
-    Method(f"{_ID_PREFIX}.get", "GET", PATH + "/{repository}", _get, ("artifactregistry.repositories.get",), RESOURCE),
+    Method(f"{ID_PREFIX}.create", "POST", REPOSITORIES, _create, ("artifactregistry.repositories.create",)),
+    Method(f"{ID_PREFIX}.list", "GET", REPOSITORIES, _list, ("artifactregistry.repositories.list",)),
+    Method(f"{ID_PREFIX}.get", "GET", REPOSITORY_PATH, _get, ("artifactregistry.repositories.get",), RESOURCE),
     Method(
-        f"{_ID_PREFIX}.patch",
+        f"{ID_PREFIX}.patch",
         "PATCH",
-        PATH + "/{repository}",
+        REPOSITORY_PATH,
         _patch,
         ("artifactregistry.repositories.get", "artifactregistry.repositories.update"),
         RESOURCE,
     ),
     Method(
-        f"{_ID_PREFIX}.delete",
+        f"{ID_PREFIX}.delete",
         "DELETE",
-        PATH + "/{repository}",
+        REPOSITORY_PATH,
         _delete,
         ("artifactregistry.repositories.delete",),
         RESOURCE,
     ),
-    *policies.policy_methods(
-        _ID_PREFIX, PATH + "/{repository}", RESOURCE, "artifactregistry.repositories", exists=find
-    ),
-    Method(
-        "artifactregistry.projects.locations.operations.get",
-        "GET",
-        "/v1/projects/{project}/locations/{location}/operations/{operation}",
-        _get_operation,
-    ),
+    *policies.policy_methods(ID_PREFIX, REPOSITORY_PATH, RESOURCE, "artifactregistry.repositories", exists=find),
 )

@@ -32,8 +32,12 @@ _UNSUPPORTED = {
 
 
 def location(call: Call) -> str:
-    """The location of a path; the older paths without one mean `global`."""
-    return call.params.get("location", "global")
+    """The location of a path; the older paths without one mean `global`, unless `parent` says otherwise.
+
+    The Python client calls the older path and puts the parent into the query.
+    """
+    parent = re.fullmatch(r"projects/[^/]+/locations/([^/]+)", call.query.get("parent", ""))
+    return call.params.get("location") or (parent[1] if parent else "global")
 
 
 def create(call: Call) -> dict[str, Any]:
@@ -282,7 +286,7 @@ _FIELDS = {
 
 def list_builds(call: Call) -> dict[str, Any]:
     """Newest first; the filter is applied here, never by gcloud."""
-    found = store.of_project(call.world, call.params["project"], call.params.get("location", "-"))
+    found = store.of_project(call.world, call.params["project"], location(call))
     text = call.query.get("filter", "")
     tags = re.findall(r'tags\s*[=:]\s*"?([\w.-]+)"?', text)
     rest = re.sub(r'(\s+AND\s+)?tags\s*[=:]\s*"?[\w.-]+"?', "", text).strip()
@@ -305,7 +309,23 @@ def cancel(call: Call) -> dict[str, Any]:
     return store.find(call.world, build["id"]) or build
 
 
-_FROM_ANSWER = ["id", "name", "projectId", "status", "statusDetail", "createTime", "startTime", "finishTime", "results", "logUrl", "sourceProvenance", "timing", "failureInfo", "warnings", "artifacts"]
+_FROM_ANSWER = [
+    "id",
+    "name",
+    "projectId",
+    "status",
+    "statusDetail",
+    "createTime",
+    "startTime",
+    "finishTime",
+    "results",
+    "logUrl",
+    "sourceProvenance",
+    "timing",
+    "failureInfo",
+    "warnings",
+    "artifacts",
+]
 
 
 def retry(call: Call) -> dict[str, Any]:

@@ -62,15 +62,16 @@ def _parsed(call: Call) -> dict[str, Any]:
     return trigger
 
 
-def _refuse_unconnected(trigger: dict[str, Any]) -> None:
+def _refuse_unconnected(call: Call, trigger: dict[str, Any]) -> None:
+    place, number = builds.location(call), call.project.number
     github = trigger.get("github")
     if github:
         # The sentence is Google's, as public issues quote it.
         raise ApiError(
             "FAILED_PRECONDITION",
             "Repository mapping does not exist. Please visit "
-            "https://console.cloud.google.com/cloud-build/triggers;region=global/connect to connect a repository to your "
-            "project",
+            f"https://console.cloud.google.com/cloud-build/triggers;region={place}/connect?project={number} to connect "
+            "a repository to your project",
         )
     if trigger.get("repositoryEventConfig") or trigger.get("triggerTemplate"):
         raise unimplemented("triggers on connected or mirrored repositories")
@@ -79,7 +80,7 @@ def _refuse_unconnected(trigger: dict[str, Any]) -> None:
 def create(call: Call) -> dict[str, Any]:
     """Keep a trigger."""
     trigger = _parsed(call)
-    _refuse_unconnected(trigger)
+    _refuse_unconnected(call, trigger)
     if not trigger.get("build") and not trigger.get("filename"):
         raise invalid("trigger must specify a build config: one of 'build', 'filename' or 'autodetect'")
     with call.world.writing() as rows:
@@ -121,7 +122,7 @@ def patch(call: Call) -> dict[str, Any]:
     """Replace what the request says; the id, the time and the location stay."""
     before = find(call)
     asked = _parsed(call)
-    _refuse_unconnected(asked)
+    _refuse_unconnected(call, asked)
     kept = {field: before[field] for field in ("id", "createTime", "resourceName")}
     after = {**before, **asked, **kept}
     with call.world.writing() as rows:

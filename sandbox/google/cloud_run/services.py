@@ -75,6 +75,19 @@ def _container(template: Json) -> Json:
     return container
 
 
+def check_name(service_id: Any) -> None:
+    """A new service's name.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT.
+    """
+    if not isinstance(service_id, str) or not _NAME.fullmatch(service_id):
+        raise invalid(
+            "metadata.name: Service name must use only lowercase alphanumeric characters and dashes, cannot begin or "
+            "end with a dash, and cannot be longer than 49 characters."  # unverified: the sentence
+        )
+
+
 def check(call: Call, service: Json) -> None:
     """What can be said of a specification at once.
 
@@ -133,11 +146,7 @@ def create(call: Call) -> Json:
     service_id = meta.get("name", "")
     project, place = call.params["project"], region(call)
     may(call, "run.services.create", f"projects/{project}/locations/{place}", f"namespaces/{project}/services")
-    if not isinstance(service_id, str) or not _NAME.fullmatch(service_id):
-        raise invalid(
-            "metadata.name: Service name must use only lowercase alphanumeric characters and dashes, cannot begin or "
-            "end with a dash, and cannot be longer than 49 characters."  # unverified: the sentence
-        )
+    check_name(service_id)
     check(call, body)
     return begin(call, service_id, body)
 
@@ -291,7 +300,7 @@ def _selected(labels: dict[str, str], call: Call) -> bool:
 
 
 def list_revisions(call: Call) -> Json:
-    """The revisions of a region, newest first; `labelSelector` chooses a service. `metadata` must be there for gcloud."""
+    """The revisions of a region, newest first; `labelSelector` chooses a service. gcloud needs `metadata`."""
     project = call.params["project"]
     may(call, "run.revisions.list", f"projects/{project}", f"namespaces/{project}/revisions")
     found = [

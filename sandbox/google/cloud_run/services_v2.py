@@ -1,6 +1,6 @@
 """Services v2, as the Python client reads them: the same services, written in Google's own message.
 
-Reading, deleting and the policies are there; services are deployed through Knative's surface, as gcloud does it.
+A request is turned into Knative's specification, and its operation is done when the service is ready or has failed.
 """
 
 from __future__ import annotations
@@ -135,14 +135,116 @@ def _delete(call: Call) -> Json:
         return operations.finish(rows, call.world, operation, {"@type": _TYPE, **last}, {"@type": _TYPE, **last})
 
 
-def _not_here(call: Call) -> Json:
-    raise unimplemented("deploying through services v2; `gcloud run deploy` and Knative's surface do it")
+def _specification(asked: Json) -> Json:
+    """Knative's specification of a v2 service. What it cannot say is refused, not dropped."""
+    template = asked.get("template", {})
+    known = {"revision", "labels", "annotations", "containers", "serviceAccount", "timeout", "scaling"}
+    if unknown := set(template) - known - {"maxInstanceRequestConcurrency"}:
+        raise unimplemented(f"{min(unknown)} in a service's template")
+    containers = []
+    for container in template.get("containers", ()):
+        fields = {"name", "image", "env", "ports", "command", "args", "resources"}
+        if unknown := set(container) - fields:
+            raise unimplemented(f"{min(unknown)} in a service's container")
+        kept = {key: container[key] for key in fields & set(container)}
+        kept["resources"] = {"limits": container.get("resources", {}).get("limits", {})}
+        containers.append(kept)
+    spec: Json = {"containers": containers}
+    if template.get("serviceAccount"):
+        spec["serviceAccountName"] = template["serviceAccount"].rpartition("/")[2]
+    if template.get("maxInstanceRequestConcurrency"):
+        spec["containerConcurrency"] = int(template["maxInstanceRequestConcurrency"])
+    if template.get("timeout"):
+        spec["timeoutSeconds"] = int(float(template["timeout"].removesuffix("s")))
+    meta = {"labels": template.get("labels", {}), "annotations": template.get("annotations", {})}
+    if template.get("revision"):
+        meta["name"] = template["revision"].rpartition("/")[2]
+    traffic = [
+        {"percent": int(entry.get("percent", 0)), **({"tag": entry["tag"]} if entry.get("tag") else {})}
+        | (
+            {"revisionName": entry["revision"].rpartition("/")[2]}
+            if entry.get("revision")
+            else {"latestRevision": True}
+        )
+        for entry in asked.get("traffic", ())
+    ]
+    return {
+        "template": {"metadata": meta, "spec": spec},
+        "traffic": traffic or [{"latestRevision": True, "percent": 100}],
+    }
+
+
+def _asked(call: Call) -> Json:
+    return messages.render(messages.parse(types.Service.pb(), call.json(), "service"))
+
+
+def _create(call: Call) -> Json:
+    place = f"projects/{call.params['project']}/locations/{call.params['location']}"
+    _may(call, "run.services.create", place)
+    asked = _asked(call)
+    body = {"metadata": {"labels": asked.get("labels", {})}, "spec": _specification(asked)}
+    service_id = call.query.get("serviceId", "")
+    services.check_name(service_id)
+    services.check(call, body)
+    services.begin(call, service_id, body)
+    return _operation(call, f"{place}/services/{service_id}")
+
+
+def _patch(call: Call) -> Json:
+    name = _name(call)
+    _may(call, "run.services.update", name)
+    asked = _asked(call)
+    before = store.find(call.world, name)
+    if before is None:
+        raise not_found(f"Resource '{call.params['service']}' of kind 'SERVICE' does not exist.")
+    specification = _specification(asked)
+    mask = [field for field in call.query.get("updateMask", "").split(",") if field]
+    kept = {
+        field: before["spec"][field]
+        for field in ("template", "traffic")
+        if mask and not any(path.startswith(field) for path in mask)
+    }
+    body: Json = {"metadata": {}, "spec": {**specification, **kept}}
+    services.check(call, body)
+    services.update(call, name, body)
+    return _operation(call, name)
+
+
+def _operation(call: Call, name: str) -> Json:
+    """A new operation on a service; how far it is, is asked of the service."""
+    operation = "/".join((*name.split("/")[:4], "operations", str(uuid.uuid4())))
+    with call.world.writing(tick=False) as rows:
+        operations.finish(rows, call.world, operation, {"service": name})
+    return _progress(call, operation, name)
+
+
+def _progress(call: Call, operation: str, name: str) -> Json:
+    service = store.find(call.world, name)
+    if service is None:
+        return {"name": operation, "done": True, "error": {"code": 5, "message": "The service was deleted."}}
+    rendered = {"@type": _TYPE, **render(name, service)}
+    answer: Json = {"name": operation, "metadata": rendered}
+    ready = next(entry for entry in service["status"]["conditions"] if entry["type"] == "Ready")
+    if ready["status"] == "True":
+        return answer | {"done": True, "response": rendered}
+    if ready["status"] == "False":
+        return answer | {"done": True, "error": {"code": 9, "message": ready.get("message", "")}}
+    return answer
+
+
+def _get_operation(call: Call) -> Json:
+    place = f"projects/{call.params['project']}/locations/{call.params['location']}"
+    _may(call, "run.operations.get", place)
+    found = operations.get(call.world, f"{place}/operations/{call.params['operation']}")
+    service = found.get("response", {}).get("service")
+    return _progress(call, found["name"], service) if service else found
 
 
 METHODS = (
     Method(f"{_ID}.list", "GET", f"{_BASE}/services", _list),
     Method(f"{_ID}.get", "GET", f"{_BASE}/services/{{service}}", _get),
     Method(f"{_ID}.delete", "DELETE", f"{_BASE}/services/{{service}}", _delete),
-    Method(f"{_ID}.create", "POST", f"{_BASE}/services", _not_here),
-    Method(f"{_ID}.patch", "PATCH", f"{_BASE}/services/{{service}}", _not_here),
+    Method(f"{_ID}.create", "POST", f"{_BASE}/services", _create),
+    Method(f"{_ID}.patch", "PATCH", f"{_BASE}/services/{{service}}", _patch),
+    Method("run.projects.locations.operations.get", "GET", f"{_BASE}/operations/{{operation}}", _get_operation),
 )

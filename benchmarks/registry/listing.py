@@ -1,0 +1,125 @@
+"""Whether a page of a list costs what is on it: 100 of 200 versions beside 100 of 50,000, each with two tags.
+
+    .venv/bin/python benchmarks/registry/listing.py [--json FILE]
+
+Medians of interleaved pairs, in one process, without HTTP. The aim is 1.5 times at most for the pages; a repository's
+size (`get`) is a sum over everything in it, and is shown for comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from starlette.datastructures import QueryParams
+
+from sandbox import projects
+from sandbox.clock import Clock
+from sandbox.google.artifact_registry import API
+from sandbox.methods import Call
+from sandbox.tokens import ANONYMOUS
+from sandbox.world import World
+
+SIZES = (200, 50_000)
+PAIRS = 15
+PARENT = "/v1/projects/bench/locations/us-central1/repositories"
+PAGES = {
+    "versions, newest first, with tags": "/packages/app/versions?orderBy=CREATE_TIME desc&view=FULL",
+    "versions by name": "/packages/app/versions",
+    "the page after": "/packages/app/versions?orderBy=CREATE_TIME desc&next",
+    "images": "/dockerImages",
+    "images, newest first": "/dockerImages?orderBy=UPLOAD_TIME desc",
+    "tags": "/packages/app/tags",
+    "files": "/files",
+    "the repository (its size is a sum)": "",
+}
+
+
+def fill(world: World, count: int) -> None:
+    """A repository called `r-COUNT` with one image; rows only, since a list reads no blob of an image."""
+    name = f"projects/bench/locations/us-central1/repositories/r-{count}"
+    digests = [f"sha256:{hashlib.sha256(f'{count} {number}'.encode()).hexdigest()}" for number in range(count)]
+    times = [f"2026-01-01T00:00:{number // 1000 % 60:02}.{number:06}Z" for number in range(count)]
+    manifest = "application/vnd.oci.image.manifest.v1+json"
+    with world.writing() as rows:
+        rows.execute(
+            "INSERT INTO repositories VALUES (?, 'bench', 'us-central1', ?, ?, 'x', 'x')",
+            (name, f"r-{count}", json.dumps({"format": "DOCKER"})),
+        )
+        rows.execute(
+            "INSERT INTO packages (repository, id, create_time, update_time) VALUES (?, 'app', 'x', 'x')", (name,)
+        )
+        rows.executemany(
+            "INSERT INTO versions (repository, package, digest, media_type, size, manifest_size, create_time,"
+            " update_time) VALUES (?, 'app', ?, ?, 1000, 500, ?, ?)",
+            [(name, digest, manifest, at, at) for digest, at in zip(digests, times, strict=True)],
+        )
+        rows.executemany("INSERT INTO blobs VALUES (?, 500, 'x')", [(digest,) for digest in digests])
+        rows.executemany("INSERT INTO repository_blobs VALUES (?, ?, 'x')", [(name, digest) for digest in digests])
+        rows.executemany(
+            "INSERT INTO tags VALUES (?, 'app', ?, ?, 'x', 'x')",
+            [(name, f"{kind}-{number}", digest) for number, digest in enumerate(digests) for kind in ("v", "sha")],
+        )
+
+
+def ask(world: World, count: int, page: str, token: str = "") -> tuple[float, str]:
+    """Seconds of one page, and the token of the next."""
+    path, _, query = f"{PARENT}/r-{count}{page}".partition("?")
+    found = API.find("GET", path)
+    if found is None:
+        raise LookupError(path)
+    method, params = found
+    asked = {key: value for key, value in QueryParams(query).items() if key != "next"} | {"pageSize": "100"}
+    if token:
+        asked["pageToken"] = token
+    call = Call(world, method, ANONYMOUS, API.service, params, QueryParams(asked), b"", None)
+    started = time.perf_counter()
+    answer = method.handle(call)
+    seconds = time.perf_counter() - started
+    return seconds, dict(answer).get("nextPageToken", "") if isinstance(answer, dict) else ""
+
+
+def measure(world: World) -> Iterator[dict[str, object]]:
+    """One line for each kind of page."""
+    for title, page in PAGES.items():
+        tokens = {count: ask(world, count, page)[1] if "next" in page else "" for count in SIZES}
+        times: dict[int, list[float]] = {count: [] for count in SIZES}
+        for _ in range(PAIRS):
+            for count in SIZES:
+                times[count].append(ask(world, count, page, tokens[count])[0])
+        small, large = (statistics.median(times[count]) for count in SIZES)
+        yield {"page": title, "small": small, "large": large, "ratio": large / small}
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder), Clock())
+        with world.writing() as rows:
+            projects.create(rows, world, "bench", "Bench", {})
+        for count in SIZES:
+            fill(world, count)
+        results = list(measure(world))
+        world.close()
+    print(f"{'100 of':36} {SIZES[0]:>10,} {SIZES[1]:>10,}   ratio")
+    for one in results:
+        print(f"{one['page']:36} {one['small'] * 1e3:>7.2f} ms {one['large'] * 1e3:>7.2f} ms   {one['ratio']:.2f}")
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The generated parts of docs/fidelity.md: what each operation rests on, and which client's test accepts it.
+
+    .venv/bin/python -m tests.docs.fidelity        writes them
+
+One row for each operation of `sandbox.google.APIS` and of the registry; what a row says is kept in docs/fidelity.toml.
+The rest of the page is written by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sandbox.google import APIS
+from sandbox.oci import registry as router
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "fidelity.md"
+DATA = ROOT / "docs" / "fidelity.toml"
+
+_PATHS = {
+    "begin": "/v2/NAME/blobs/uploads/",
+    "upload": "/v2/NAME/blobs/uploads/ID",
+    "blobs": "/v2/NAME/blobs/DIGEST",
+    "manifests": "/v2/NAME/manifests/REFERENCE",
+    "referrers": "/v2/NAME/referrers/DIGEST",
+    "tags": "/v2/NAME/tags/list",
+}
+REGISTRY = "The registry, /v2"
+_FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
+
+
+def operations() -> dict[str, list[str]]:
+    """Section of the page to the operations in it, from the dispatch table."""
+    found = {f"{api.title} ({api.service})": sorted({method.id for method in api.methods}) for api in APIS}
+    calls = [f"{verb} {_PATHS[kind]}" for kind, verbs in router._VERBS.items() for verb in verbs]
+    return {REGISTRY: [*_FIXED, *calls], **found}
+
+
+@functools.cache
+def data() -> dict[str, Any]:
+    """docs/fidelity.toml."""
+    return tomllib.loads(DATA.read_text())
+
+
+@functools.cache
+def _tests(file: str) -> frozenset[str]:
+    path = ROOT / "tests" / file
+    if not path.is_file():
+        return frozenset()
+    tree = ast.parse(path.read_text())
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+
+
+def faults() -> Iterator[str]:
+    """What is wrong with the data, one sentence each."""
+    known = {name for names in operations().values() for name in names}
+    rows = data()["operations"]
+    yield from (f"{name} has no row in docs/fidelity.toml" for name in sorted(known - rows.keys()))
+    yield from (f"{name} has a row, and is no operation of the sandbox" for name in sorted(rows.keys() - known))
+    for name, row in rows.items():
+        if not row.keys() <= {"evidence", "note", "accepted_by"}:
+            yield f"{name}: a row has evidence, note and accepted_by, not {', '.join(sorted(row))}"
+        if unknown := set(row.get("evidence", [])) - set(data()["kinds"]):
+            yield f"{name}: {', '.join(sorted(unknown))} is no kind of evidence"
+        if not row.get("evidence"):
+            yield f"{name} says nothing of what it rests on"
+        for test in row.get("accepted_by", []):
+            file, _, function = test.partition("::")
+            if function not in _tests(file):
+                yield f"{name}: there is no test {test}"
+
+
+def unverified() -> dict[str, int]:
+    """Room of the sandbox to the number of its remarks that something is unverified."""
+    counts: dict[str, int] = {}
+    for path in sorted((ROOT / "sandbox").rglob("*.py")):
+        parts = path.relative_to(ROOT).parts
+        room = "/".join(parts[:3]) if parts[1] == "google" and len(parts) > 3 else "/".join(parts[:2])
+        number = len(re.findall(r"\bunverified\b(?! header)", path.read_text()))
+        if number:
+            counts[room] = counts.get(room, 0) + number
+    return counts
+
+
+def _row(name: str, row: dict[str, Any]) -> str:
+    tests = [f"`{test}`" for test in row.get("accepted_by", [])]
+    # The service is the section's; a project's own verbs keep the word they stand behind.
+    short = name if " " in name else re.sub(r"^[a-z]+\.(projects\.(?=\w+\.))?", "", name)
+    return f"| {short} | {', '.join(row['evidence'])} | {row.get('note', '')} | {'<br>'.join(tests) or '–'} |"
+
+
+def _operations() -> Iterator[str]:
+    rows = data()["operations"]
+    for section, names in operations().items():
+        yield from (f"### {section}", "", "| operation | evidence | note | accepted by |", "|---|---|---|---|")
+        yield from (_row(name, rows[name]) for name in names)
+        yield ""
+
+
+def _unverified() -> Iterator[str]:
+    counts = unverified()
+    yield from ("| where | remarks |", "|---|---|")
+    yield from (f"| {room} | {number} |" for room, number in counts.items())
+    yield f"| **together** | {sum(counts.values())} |"
+
+
+def page() -> str:
+    """The page, with the generated parts as they must be.
+
+    Raises:
+        ValueError: when a part's marks are not in it.
+    """
+    text = PAGE.read_text()
+    for name, lines in (("operations", _operations()), ("unverified", _unverified())):
+        opening, closing = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
+        if text.count(opening) != 1 or text.count(closing) != 1:
+            raise ValueError(f"{PAGE.name} needs {opening} and {closing}, once each")
+        before, rest = text.split(opening)
+        body = "\n".join(lines).strip()
+        text = f"{before}{opening}\n\n{body}\n\n{closing}{rest.split(closing)[1]}"
+    return text
+
+
+def main() -> int:
+    """Write the generated parts; 1 when the data does not fit the sandbox."""
+    wrong = list(faults())
+    if wrong:
+        print(*wrong, sep="\n", file=sys.stderr)
+        return 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""The main job: every notebook in sequence, as `make record` runs them, and what is stored in them is still true.
+
+One pass serves both. The notebooks run in the world of a recording (its project, its clock), through the runner that a
+learner starts, and where a single command that was not run is a failure. Then what they printed is brought into the
+canonical form of a recording, and compared with the committed notebooks byte by byte.
+
+nbval does the same comparison cell by cell, and stays away from this one on purpose: it passes a cell that was never
+run, an unknown magic that swallows what stands after it, and a `!` line that fails; a value behind a trailing `;`
+confuses it; and it would be a second pass over the same cells. The runner stops at the first cell that fails, and
+comparing whole texts leaves no cell out. What neither can see is a check that can't fail. The exercises show that: each
+check is stored once before its solution, where it says "not yet", and once after it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import nbformat
+import pytest
+from rich.console import Console
+
+from helpers import documents, record
+from helpers.stand_ins import StandIns
+
+PATHS = documents.notebooks()
+NOTEBOOKS = [path.stem for path in PATHS]
+
+slow = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def marked(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that needs the run."""
+    for mark in slow:
+        test = mark(test)
+    return test
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of all notebooks; `fresh` are their canonical texts by path, none of a run that failed."""
+
+    status: int
+    output: str
+    folder: Path
+    summary: dict[str, Any]
+    fresh: dict[Path, str]
+
+    def outputs(self, notebook: str) -> dict[str, str]:
+        """What each code cell of an executed notebook printed, by cell id."""
+        content = json.loads((self.folder / f"{notebook}.ipynb").read_text())
+        return {
+            cell["id"]: "".join("".join(part.get("text", "")) for part in cell["outputs"])
+            for cell in content["cells"]
+            if cell["cell_type"] == "code"
+        }
+
+
+@pytest.fixture(scope="module")
+def recorded(python_image: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Every notebook, run as a recording and written nowhere; only where gcloud is."""
+    if not shutil.which("gcloud"):
+        pytest.skip("gcloud isn't on the PATH; the run in test_sequence.py is what this machine can do")
+    said = io.StringIO()
+    outcome = record.rehearse(PATHS, Console(file=said, width=200), tmp_path_factory.mktemp("runs"))
+    fresh = record.texts(outcome, PATHS) if outcome.code == 0 else {}
+    summary = json.loads((outcome.folder / "summary.json").read_text())
+    return Run(outcome.code, said.getvalue(), outcome.folder, summary, fresh)
+
+
+def differences(stored: str, fresh: str) -> Iterator[str]:
+    """`cell: what differs` for two notebooks; none when they are the same bytes."""
+    before, after = (json.loads(text) for text in (stored, fresh))
+    ids = [[cell["id"] for cell in book["cells"]] for book in (before, after)]
+    if ids[0] != ids[1]:
+        yield f"{sorted({*ids[0]} ^ {*ids[1]})}: there are other cells, or they stand in another order"
+        return
+    for old, new in zip(before["cells"], after["cells"], strict=True):
+        for part in sorted(old.keys() | new.keys()):
+            if old.get(part) != new.get(part):
+                yield f"{old['id']}: its {part} differ\n{_sides(old.get(part), new.get(part))}"
+    if stored != fresh and before["cells"] == after["cells"]:
+        yield f"{ids[0][0]}: the notebook's metadata or its layout differ"
+
+
+def _sides(old: Any, new: Any) -> str:
+    """The first lines that aren't the same."""
+    before, after = (json.dumps(value, indent=1, ensure_ascii=False).splitlines() for value in (old, new))
+    at = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), 0)
+    return "\n".join(
+        [
+            *(f"  stored: {line.strip()}" for line in before[at : at + 3]),
+            *(f"  now:    {line.strip()}" for line in after[at : at + 3]),
+        ]
+    )
+
+
+@marked
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_stored_outputs_are_still_true(recorded: Run, path: Path) -> None:
+    """If this fails and the change is meant: `make record`, and look at the difference before you commit it."""
+    assert recorded.status == 0, recorded.output
+    found = [f"{path.name}#{one}" for one in differences(path.read_text(encoding="utf-8"), recorded.fresh[path])]
+    assert not found, "\n".join(found)
+
+
+def _tags(run: Run) -> dict[str, str]:
+    return {tag: image["digest"] for image in run.summary["images"] for tag in image["tags"]}
+
+
+@marked
+def test_every_notebook_ends_well(recorded: Run) -> None:
+    assert recorded.status == 0, recorded.output
+    assert recorded.summary["verdict"] == "OK"
+    assert [one["notebook"] for one in recorded.summary["notebooks"]] == NOTEBOOKS
+    assert all(one["status"] == "ok" and one["cells"] == one["of"] for one in recorded.summary["notebooks"])
+    assert recorded.output.rstrip().endswith("OK")
+
+
+@marked
+def test_the_digest_that_was_pushed_is_the_digest_that_was_pulled(recorded: Run) -> None:
+    images = recorded.summary["images"]
+    assert {"1.0.0", "1.0.1"} <= _tags(recorded).keys()
+    pulled = [image for image in images if image["engine"]]
+    assert pulled
+    assert all(image["agree"] and image["digest"] == image["engine"] for image in pulled)
+    printed = recorded.outputs("04_build_and_push")["pull"]
+    assert _tags(recorded)["1.0.0"] in printed
+    assert _tags(recorded)["1.0.0"] in recorded.output
+
+
+@marked
+def test_a_changed_line_pushes_one_small_layer(recorded: Run) -> None:
+    outputs = recorded.outputs("04_build_and_push")
+    assert outputs["change-size"] == "layers that are new: 1\nless than 100 kB: True\n"
+    assert outputs["change"].count("Layer already exists") == 4
+
+
+@marked
+def test_where_the_sandbox_s_address_is_shown_google_s_command_is_too(recorded: Run) -> None:
+    for notebook in NOTEBOOKS:
+        content = json.loads((recorded.folder / f"{notebook}.ipynb").read_text())
+        for cell in content["cells"]:
+            if cell["cell_type"] == "code" and "".join(cell["source"]).startswith("%%terminal"):
+                text = "".join("".join(part.get("text", "")) for part in cell["outputs"])
+                shown = re.search(r"localhost:\d+", text)
+                assert ("On Google: " in text) is bool(shown), f"{notebook}#{cell['id']}: {text}"
+
+
+@marked
+def test_no_output_holds_a_secret(recorded: Run) -> None:
+    for file in recorded.folder.iterdir():
+        if file.suffix in (".ipynb", ".json", ".jsonl", ".xml", ".log", ".html"):
+            text = file.read_text(errors="replace")
+            assert not re.search(r"ya29\.\w|eyJ[\w-]{8,}\.[\w-]{8,}|BEGIN [A-Z ]*PRIVATE KEY", text), file.name
+
+
+@marked
+def test_nothing_is_left_behind(recorded: Run, engine: docker.DockerClient) -> None:
+    assert not (recorded.folder / "world").exists()
+    label = f"workbook-run={recorded.summary['run']}"
+    assert engine.containers.list(all=True, filters={"label": label}) == []
+    references = [reference for image in engine.images.list() for reference in image.tags]
+    assert not [reference for reference in references if recorded.summary["project"] in reference]
+
+
+@marked
+def test_the_reports_are_there(recorded: Run) -> None:
+    suite = ET.parse(recorded.folder / "junit.xml").getroot()  # noqa: S314 - written by the run itself
+    cases = list(suite.iter("testcase"))
+    assert len(cases) == len(NOTEBOOKS)
+    assert not list(suite.iter("failure"))
+    for notebook in NOTEBOOKS:
+        assert "<h1" in (recorded.folder / f"{notebook}.html").read_text()
+
+
+def notebook() -> nbformat.NotebookNode:
+    """A recorded notebook of two cells."""
+    output = nbformat.v4.new_output("stream", name="stdout", text="one image\n")
+    cells = [
+        nbformat.v4.new_markdown_cell("# T", id="title"),
+        nbformat.v4.new_code_cell("print(found)", id="list", execution_count=1, outputs=[output]),
+    ]
+    return nbformat.reads(record.canonical(nbformat.v4.new_notebook(cells=cells)), as_version=4)
+
+
+def stored(change: Callable[[nbformat.NotebookNode], object] = lambda book: None) -> str:
+    book = notebook()
+    change(book)
+    return documents.text(book)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (lambda book: book.cells[1].outputs[0].update(text="two images\n"), "list: its outputs differ"),
+        (lambda book: book.cells[1].outputs.clear(), "list: its outputs differ"),
+        (lambda book: book.cells[1].update(execution_count=None), "list: its execution_count differ"),
+        (lambda book: book.cells[1].update(source="print(1)"), "list: its source differ"),
+        (lambda book: book.cells[1].metadata.update(tags=["check"]), "list: its metadata differ"),
+        (lambda book: book.cells.pop(), "['list']: there are other cells"),
+        (lambda book: book.metadata.update(papermill={}), "title: the notebook's metadata"),
+    ],
+)
+def test_what_differs_is_named_by_its_cell(fault: Callable[[nbformat.NotebookNode], object], says: str) -> None:
+    found = list(differences(stored(fault), stored()))
+    assert len(found) == 1
+    assert says in found[0]
+
+
+def test_the_same_bytes_do_not_differ() -> None:
+    assert list(differences(stored(), stored())) == []
+
+
+def test_other_digests_are_no_difference_and_another_number_of_them_is() -> None:
+    """What the stand-ins are for: the same pattern of names reads the same, another one doesn't."""
+
+    def text(*digests: str) -> str:
+        return StandIns().apply("\n".join(f"sha256:{digest * 64}" for digest in digests))
+
+    assert text("a", "b", "a") == text("c", "d", "c")
+    assert text("a", "b", "a") != text("c", "d", "d")

@@ -1,0 +1,66 @@
+"""oras, the library for artifacts: files pushed, listed and pulled.
+
+It pushes with Basic credentials. With its token backend it asks for a token to pull, to see whether a blob is there,
+and shows the same token again when the upload answers 401 insufficient_scope, which skopeo and containerd answer by
+asking for more. So the token backend is for pulls.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import oras.client
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from tests.sandbox.oci.conftest import Registry
+
+KIND = "application/vnd.workbook.report+json"
+
+
+def client(registry: Registry, who: str, backend: str) -> oras.client.OrasClient:
+    opened = oras.client.OrasClient(hostname=f"localhost:{registry.port}", insecure=True, auth_backend=backend)
+    opened.session.trust_env = False
+    opened.auth.set_basic_auth("oauth2accesstoken", registry.tokens[who])
+    return opened
+
+
+@pytest.mark.parametrize("backend", ["basic", "token"])
+def test_files_are_pushed_and_pulled_back(
+    registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    (tmp_path / "from").mkdir()
+    monkeypatch.chdir(tmp_path / "from")
+    content = secrets.token_bytes(100_000)
+    Path("report.json").write_bytes(content)
+    target = f"localhost:{registry.port}/{fresh}:v1"
+    answer = client(registry, "writer", "basic").push(target, files=[f"report.json:{KIND}"])
+    assert answer.status_code == 201, answer.text
+    reader = client(registry, "reader", backend)
+    assert reader.get_tags(target) == ["v1"]
+    assert reader.get_manifest(target)["layers"][0]["mediaType"] == KIND
+    [pulled] = reader.pull(target, outdir=str(tmp_path / "to"))
+    assert Path(pulled).read_bytes() == content
+
+
+def test_a_reader_cannot_push(registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("a")
+    with pytest.raises((ValueError, requests.HTTPError)):
+        client(registry, "reader", "basic").push(f"localhost:{registry.port}/{fresh}:v1", files=["a.txt"])
+    assert registry.call("GET", f"{fresh}/tags/list").status_code == 404
+
+
+def test_the_api_knows_what_oras_pushed(
+    registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("a")
+    assert client(registry, "writer", "basic").push(f"localhost:{registry.port}/{fresh}:v1", files=["a.txt"]).ok
+    parent = f"projects/{registry.project}/locations/us-central1/repositories/ml-images"
+    package = fresh.rpartition("/")[2]
+    listed = registry.api("GET", f"artifactregistry.googleapis.com/v1/{parent}/packages/{package}/versions?view=FULL")
+    assert [tag["name"].rpartition("/")[2] for tag in listed["versions"][0]["relatedTags"]] == ["v1"]

@@ -1,0 +1,326 @@
+"""Services that really run: deployed through the API that gcloud uses, called through the front end."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import google.auth
+import pytest
+import requests
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.transport.requests import AuthorizedSession, Request
+from google.cloud import run_v2
+from google.oauth2 import service_account
+
+from helpers import deploys, names, target
+
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+# Tells what it was asked; MODE=deaf sleeps without listening, MODE=gone ends at once.
+SERVER = b"""
+import http.server, json, os, sys, time
+if os.environ.get("MODE") == "gone": sys.exit("no server here")
+if os.environ.get("MODE") == "deaf": time.sleep(600)
+class Told(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        size = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(size).decode()
+        if self.path.startswith("/away"):
+            self.send_response(302); self.send_header("Location", "/there"); self.end_headers(); return
+        told = {"path": self.path, "method": self.command, "body": body, "headers": dict(self.headers),
+                "env": {name: os.environ.get(name) for name in ("K_SERVICE", "K_REVISION", "COLOUR", "PORT")}}
+        content = json.dumps(told).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(content))); self.end_headers()
+        self.wfile.write(content)
+    do_POST = do_GET
+    def log_message(self, *args): print("asked", self.path, flush=True)
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Told).serve_forever()
+"""
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("found_engine")]
+
+
+@pytest.fixture
+def learner(in_world: object) -> Iterator[AuthorizedSession]:
+    """The learner's session, with every API that services need."""
+    credentials, _ = google.auth.default(scopes=SCOPES)
+    with AuthorizedSession(credentials) as session:
+        services = ["run", "artifactregistry", "iam"]
+        answer = session.post(
+            f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable",
+            json={"serviceIds": [f"{name}.googleapis.com" for name in services]},
+        )
+        assert answer.status_code == 200, answer.text
+        yield session
+
+
+def project() -> str:
+    return os.environ["PROJECT_ID"]
+
+
+@pytest.fixture
+def image(
+    learner: AuthorizedSession, in_world: target.Target, engine: docker.DockerClient, python_image: str
+) -> names.Digest:
+    """A small server in the registry, with the tag v1."""
+    repository = names.Repository(in_world.location, f"served-{secrets.token_hex(4)}")
+    url = "https://artifactregistry.googleapis.com/v1/" + in_world.location.resource
+    made = learner.post(f"{url}/repositories?repositoryId={repository.id}", json={"format": "DOCKER"})
+    assert made.status_code == 200, made.text
+    dockerfile = f'FROM {python_image}\nCOPY server.py /server.py\nCMD ["python3", "/server.py"]\n'.encode()
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        for name, content in (("Dockerfile", dockerfile), ("server.py", SERVER)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    context.seek(0)
+    tag = repository.image("server").tag("v1")
+    engine.images.build(fileobj=context, custom_context=True, tag=in_world.docker_name(tag))
+    credentials, _ = google.auth.default(scopes=SCOPES)
+    credentials.refresh(Request())
+    events = list(
+        engine.api.push(
+            in_world.docker_name(tag),
+            stream=True,
+            decode=True,
+            auth_config={"username": "oauth2accesstoken", "password": credentials.token},
+        )
+    )
+    digest = next(event["aux"]["Digest"] for event in events if "aux" in event)
+    return tag.image.digest(digest)
+
+
+@pytest.fixture
+def name(in_world: target.Target) -> Iterator[str]:
+    """The name of a service that is removed afterwards."""
+    service = f"s-{secrets.token_hex(4)}"
+    yield service
+    deploys.delete(in_world.location, service)
+
+
+def ask(url: str, **more: Any) -> requests.Response:
+    return requests.request(more.pop("method", "GET"), url, timeout=60, **more)
+
+
+def told(url: str, **more: Any) -> dict[str, Any]:
+    answer = ask(url, **more)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_service_answers_with_google_s_headers(in_world: target.Target, image: names.Digest, name: str) -> None:
+    service = deploys.deploy(in_world.location, name, image, environment={"COLOUR": "green"})
+    deploys.open_to_all(in_world.location, name)
+    host = f"{name}-{os.environ['PROJECT_NUMBER']}.us-central1.run.app"
+    assert service.url == f"{os.environ['SANDBOX_URL']}/{host}"
+    found = told(f"{service.url}/a/b%20c?x=1", method="POST", data="body")
+    assert (found["path"], found["method"], found["body"]) == ("/a/b%20c?x=1", "POST", "body")
+    assert found["headers"]["Host"] == host
+    assert found["headers"]["X-Forwarded-Proto"] == "https"
+    assert found["headers"]["X-Forwarded-Prefix"] == f"/{host}"
+    assert found["env"]["K_SERVICE"] == name
+    assert found["env"]["K_REVISION"] == service.revision
+    assert found["env"]["COLOUR"] == "green"
+    away = ask(f"{service.url}/away", allow_redirects=False)
+    assert away.headers["Location"] == f"/{host}/there"
+    # Through the edge it is Google's own address.
+    assert told(f"https://{host}/plain")["path"] == "/plain"
+
+
+def test_paths_that_google_s_front_end_keeps(in_world: target.Target, image: names.Digest, name: str) -> None:
+    service = deploys.deploy(in_world.location, name, image)
+    deploys.open_to_all(in_world.location, name)
+    assert ask(f"{service.url}/healthz").status_code == 404
+    assert ask(f"{service.url}/health").status_code == 200
+
+
+def test_a_private_service_wants_an_identity_token(in_world: target.Target, image: names.Digest, name: str) -> None:
+    service = deploys.deploy(in_world.location, name, image)
+    assert ask(service.url).status_code == 403
+    key = os.environ["GOOGLE_APPLICATION_CREDENTIALS"]
+
+    def token(audience: str) -> str:
+        credentials = service_account.IDTokenCredentials.from_service_account_file(key, target_audience=audience)
+        credentials.refresh(Request())
+        return str(credentials.token)
+
+    good = {"Authorization": f"Bearer {token(service.url)}"}
+    found = told(service.url, headers=good)
+    assert found["headers"]["authorization"].endswith(".SIGNATURE_REMOVED_BY_GOOGLE")
+    assert ask(service.url, headers={"Authorization": f"Bearer {token('https://example.com')}"}).status_code == 401
+    access, _ = google.auth.default(scopes=SCOPES)
+    access.refresh(Request())
+    assert ask(service.url, headers={"Authorization": f"Bearer {access.token}"}).status_code == 401
+
+
+def test_broken_revisions_leave_the_traffic_where_it_was(
+    in_world: target.Target, image: names.Digest, name: str, learner: AuthorizedSession
+) -> None:
+    where = in_world.location
+    first = deploys.deploy(where, name, image, environment={"COLOUR": "blue"})
+    deploys.open_to_all(where, name)
+    with pytest.raises(
+        deploys.NotDeployed, match="failed to start and listen on the port defined provided by the PORT"
+    ):
+        deploys.deploy(where, name, image, environment={"MODE": "gone"})
+    gone = image.image.digest(f"sha256:{'0' * 64}")
+    with pytest.raises(deploys.NotDeployed, match=r"Image '.*' not found"):
+        deploys.deploy(where, name, gone)
+    now = deploys.describe(where, name)
+    assert now is not None
+    assert not now.ready
+    assert now.traffic == {first.revision: 100}
+    assert told(now.url)["env"]["COLOUR"] == "blue"
+    assert [ready for _, ready, _ in deploys.revisions(where, name)] == [False, False, True]
+    second = deploys.deploy(where, name, image, environment={"COLOUR": "red"})
+    assert told(second.url)["env"]["COLOUR"] == "red"
+    rolled = deploys.rollback(where, name)
+    assert rolled.traffic == {first.revision: 100}
+    assert told(rolled.url)["env"]["COLOUR"] == "blue"
+    split = deploys.route(where, name, {first.revision: 50, second.revision: 50})
+    seen = {told(split.url)["env"]["COLOUR"] for _ in range(60)}
+    assert seen == {"blue", "red"}
+    entries = learner.post(
+        "https://logging.googleapis.com/v2/entries:list",
+        json={
+            "resourceNames": [f"projects/{project()}"],
+            "filter": f'resource.type=cloud_run_revision AND resource.labels.service_name="{name}" '
+            "AND severity>=DEFAULT",
+        },
+    ).json()["entries"]
+    assert any("asked /" in entry["textPayload"] for entry in entries)
+    assert any("no server here" in entry["textPayload"] for entry in entries)
+
+
+def test_an_image_that_the_agent_may_not_pull(
+    in_world: target.Target, image: names.Digest, name: str, learner: AuthorizedSession
+) -> None:
+    url = f"https://cloudresourcemanager.googleapis.com/v1/projects/{project()}"
+    policy = learner.post(f"{url}:getIamPolicy").json()
+    kept = [entry for entry in policy["bindings"] if entry["role"] != "roles/run.serviceAgent"]
+    assert len(kept) < len(policy["bindings"])
+    changed = learner.post(f"{url}:setIamPolicy", json={"policy": {"bindings": kept, "etag": policy["etag"]}})
+    assert changed.status_code == 200, changed.text
+    try:
+        with pytest.raises(deploys.NotDeployed, match="must have permission to read the image"):
+            deploys.deploy(in_world.location, name, image)
+    finally:
+        learner.post(f"{url}:setIamPolicy", json={"policy": {"bindings": policy["bindings"]}})
+
+
+def test_a_moved_tag_changes_nothing(in_world: target.Target, image: names.Digest, name: str) -> None:
+    """The digest is the tag's at deployment, and the service outlives the image in the registry."""
+    where = in_world.location
+    service = deploys.deploy(where, name, image)
+    deploys.open_to_all(where, name)
+    assert deploys.revisions(where, name)[0][2] == image.value
+    credentials, _ = google.auth.default(scopes=SCOPES)
+    with AuthorizedSession(credentials) as session:
+        base = f"https://artifactregistry.googleapis.com/v1/{image.image.repository.resource}"
+        assert session.delete(base).status_code == 200
+    assert told(service.url)["env"]["K_SERVICE"] == name
+
+
+def test_scaled_to_zero_and_started_again(
+    in_world: target.Target, image: names.Digest, name: str, engine: docker.DockerClient
+) -> None:
+    service = deploys.deploy(in_world.location, name, image)
+    deploys.open_to_all(in_world.location, name)
+    running = engine.containers.list(filters={"label": f"workbook-service={name}"})
+    assert len(running) == 1
+    running[0].remove(force=True)
+    assert told(service.url)["env"]["K_SERVICE"] == name
+    deploys.delete(in_world.location, name)
+    assert not engine.containers.list(all=True, filters={"label": f"workbook-service={name}"})
+    assert ask(service.url).status_code == 404
+
+
+def test_the_python_client_reads_and_deletes(in_world: target.Target, image: names.Digest, name: str) -> None:
+    service = deploys.deploy(in_world.location, name, image)
+    client = run_v2.ServicesClient(transport="rest")
+    full = f"{in_world.location.resource}/services/{name}"
+    found = client.get_service(name=full)
+    assert found.uri == service.url
+    assert found.latest_ready_revision == f"{full}/revisions/{service.revision}"
+    assert found.template.containers[0].image == str(image)
+    assert full in [one.name for one in client.list_services(parent=in_world.location.resource)]
+    client.delete_service(name=full).result(timeout=30)
+    assert deploys.describe(in_world.location, name) is None
+
+
+def test_the_python_client_deploys(in_world: target.Target, image: names.Digest, name: str) -> None:
+    client = run_v2.ServicesClient(transport="rest")
+    container = run_v2.Container(image=str(image), env=[run_v2.EnvVar(name="COLOUR", value="blue")])
+    service = run_v2.Service(template=run_v2.RevisionTemplate(containers=[container]))
+    request = {"parent": in_world.location.resource, "service": service, "service_id": name}
+    made = client.create_service(request=request).result(timeout=60)
+    deploys.open_to_all(in_world.location, name)
+    assert told(made.uri)["env"]["COLOUR"] == "blue"
+    made.template.containers[0].env[0].value = "red"
+    changed = client.update_service(service=made).result(timeout=60)
+    assert told(changed.uri)["env"]["COLOUR"] == "red"
+    made.template.containers[0].image = f"{image.image}:nothing"
+    with pytest.raises(GoogleAPICallError, match="not found"):
+        client.update_service(service=made).result(timeout=60)
+
+
+def test_gcloud_from_deployment_to_deletion(
+    in_world: target.Target, image: names.Digest, name: str, gcloud: Path, environment: dict[str, str]
+) -> None:
+    def run(*arguments: str, status: int = 0) -> str:
+        ran = subprocess.run(
+            [str(gcloud), "run", *arguments, "--region=us-central1", "--quiet"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == status, ran.stdout
+        return ran.stdout
+
+    tagged = f"{image.image}:v1"
+    assert "has been deployed and is serving" in run("deploy", name, f"--image={tagged}", "--allow-unauthenticated")
+    first = run("services", "describe", name, "--format=value(status.latestReadyRevisionName)").strip()
+    url = run("services", "describe", name, "--format=value(status.url)").strip()
+    assert told(f"{url}/predict", method="POST", data="{}")["path"] == "/predict"
+    run("deploy", name, f"--image={tagged}", "--set-env-vars=COLOUR=red", "--memory=256Mi", "--concurrency=4")
+    assert told(url)["env"]["COLOUR"] == "red"
+    assert "100%" in run("services", "update-traffic", name, f"--to-revisions={first}=100")
+    assert told(url)["env"]["COLOUR"] is None
+    listed = json.loads(run("revisions", "list", f"--service={name}", "--format=json"))
+    assert {one["status"]["imageDigest"].rpartition("@")[2] for one in listed} == {image.value}
+    assert name in run("services", "list")
+    run("services", "remove-iam-policy-binding", name, "--member=allUsers", "--role=roles/run.invoker")
+    assert ask(url).status_code == 403
+    assert "not found" in run("deploy", name, f"--image={image.image}:nothing", status=1)
+    run("services", "delete", name)
+    assert "Cannot find service" in run("services", "describe", name, status=1)
+
+
+def test_a_service_answers_while_others_wait(in_world: target.Target, image: names.Digest, name: str) -> None:
+    service = deploys.deploy(in_world.location, name, image)
+    deploys.open_to_all(in_world.location, name)
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(f"{service.url}/many").status_code)) for _ in range(20)
+    ]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 20
+    assert time.monotonic() - begun < 20
