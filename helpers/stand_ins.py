@@ -16,6 +16,8 @@ _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # gcloud's name for a source that it uploads, and the dots that it writes while it waits.
 _UPLOAD: Final = re.compile(r"\b\d{10}\.\d{1,6}-[0-9a-f]{32}\b")
 _DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
+# Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
+_ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/]{11}=")
 _TRANSFER: Final = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<state>[A-Z].*)")
 # What docker shows of a layer only when it happens to be slow.
 _PASSING: Final = ("Waiting", "Downloading", "Download complete", "Verifying Checksum", "Extracting", "Pushing")
@@ -26,7 +28,7 @@ class StandIns:
     """One numbering for a whole recording; the same original gets the same stand-in in every notebook."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, dict[str, int]] = {"uuid": {}, "layer": {}}
+        self._numbers: dict[str, dict[str, int]] = {"uuid": {}, "layer": {}, "etag": {}}
         self._digests: dict[str, int] = {}
         self._beginnings: dict[str, int] = {}
 
@@ -36,6 +38,7 @@ class StandIns:
         text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", text))
         text = _DIGEST.sub(lambda found: "sha256:" + f"{self._digest(found[0][7:]):02x}" * 32, text)
         text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)
+        text = _ETAG.sub(lambda found: f"{self._number('etag', found[0]):011d}=", text)
         return _UUID.sub(lambda found: f"00000000-0000-0000-0000-{self._number('uuid', found[0]):012d}", text)
 
     def _digest(self, digits: str) -> int:

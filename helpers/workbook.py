@@ -68,6 +68,8 @@ class Workbook:
             return
         for kind in ("container", "image", "repository", "service account"):
             here = [one for one in found if one.kind == kind]
+            # A reference by digest comes and goes with the engine's cache; those by tag are what somebody made.
+            here = [one for one in here if "@" not in one.name or kind != "image"] or here
             if here:
                 print(f"{kind}: {len(here)}")
             if kind == "repository":

@@ -59,7 +59,7 @@ async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
 async def _json(request: Request) -> Any:
     try:
         return json.loads(await request.body())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise invalid(f"The body is not JSON: {error}") from None
 
 

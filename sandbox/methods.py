@@ -62,7 +62,7 @@ class Call:
             return {}
         try:
             body = json.loads(self.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise invalid(f"Invalid JSON payload received. {error}") from None
         if not isinstance(body, dict):
             raise invalid("Invalid JSON payload received. Expected an object.")

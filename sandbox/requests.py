@@ -84,6 +84,6 @@ def _told(request: Request) -> dict[str, Any]:
     told = dataclasses.asdict(request)
     try:
         told["body"] = json.loads(request.body) if request.body else None
-    except ValueError:
+    except (ValueError, RecursionError):
         told["body"] = request.body
     return told

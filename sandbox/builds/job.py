@@ -28,6 +28,7 @@ _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 _KILLED = 137
 DISK_BYTES = 4 * 1024**3  # a step's container and its workspace together; Google's machines have 100 GB
 _LOOK_SECONDS = 2.0
+_CANCEL_SECONDS = 1.5
 
 log = logging.getLogger("sandbox")
 
@@ -55,6 +56,9 @@ class Job:
         self.world = world
         self.build = build
         self._cancelled = threading.Event()
+        # Set when no step may go on: after a cancellation, and after a failure.
+        self._stopping = threading.Event()
+        self._cleared = threading.Event()
         self._lock = threading.Lock()
         self._labels = (containers.label(world), f"workbook-build={build['id']}")
         self._place: builders.Place | None = None
@@ -65,14 +69,19 @@ class Job:
         with self._lock:
             if self.build["status"] not in store.RUNNING:
                 return
+            working = self.build["status"] == "WORKING"
             self.build["status"] = status
             self.build["finishTime"] = self._now()
             if status == "INTERNAL_ERROR":
                 self.build["statusDetail"] = "the sandbox was stopped while this build ran"
             self._save()
         self._cancelled.set()
+        self._stopping.set()
         with contextlib.suppress(EngineFailed):
             containers.remove_all([self._labels[1]])
+        if working:
+            # A container that was just being made is ended by its step.
+            self._cleared.wait(_CANCEL_SECONDS)
 
     def run(self) -> None:
         """Run to the end; never raises."""
@@ -102,6 +111,7 @@ class Job:
             end, failure = "INTERNAL_ERROR", BuildFailed("INTERNAL_ERROR", "", f"internal error: {error}")
         # Whoever sees that the build has ended finds nothing of it on the engine.
         self._clear()
+        self._cleared.set()
         self._finish(told, end, failure)
 
     def _hidden(self) -> str:
@@ -264,8 +274,8 @@ class Job:
                     threads.append(threading.Thread(target=work, args=(number,), daemon=True))
                     threads[-1].start()
                 changed.wait(0.2)
-        if failures and len(ended) < len(started):
-            self._kill(number for number in started - ended)
+        if failures:
+            self._stopping.set()
         for thread in threads:
             thread.join()
         if self._cancelled.is_set():
@@ -273,11 +283,10 @@ class Job:
         if failures:
             raise failures[0]
 
-    def _kill(self, numbers: Any) -> None:
+    def _kill(self, number: int) -> None:
         assert self._place is not None  # noqa: S101 - set by _run
-        for number in numbers:
-            with contextlib.suppress(EngineFailed):
-                containers.call("kill", self._place.container(number))
+        with contextlib.suppress(EngineFailed):
+            containers.call("kill", self._place.container(number))
 
     def _step(self, told: BuildLog, number: int, deadline: float) -> None:
         assert self._place is not None  # noqa: S101 - set by _run
@@ -312,22 +321,17 @@ class Job:
     ) -> tuple[int, bool]:
         """The step's exit code, and whether its time was over."""
         assert self._place is not None  # noqa: S101 - set by _run
-        if self._cancelled.is_set():
+        if self._stopping.is_set():
             return _KILLED, False
         process = containers.start(
             builders.arguments(self._place, number, step, self.build["options"], builder), self._config
         )
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            self._kill((number,))
-
-        timer = threading.Timer(max(until - time.monotonic(), 0), stop)
-        timer.start()
-        over = threading.Event()
-        watch = threading.Thread(target=self._watch_disk, args=(number, over, say), daemon=True)
-        watch.start()
+        late, over = threading.Event(), threading.Event()
+        for target, arguments in (
+            (self._watch_disk, (number, over, say)),
+            (self._watch_time, (number, over, late, until)),
+        ):
+            threading.Thread(target=target, args=arguments, daemon=True).start()
         try:
             assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
             with process.stdout:
@@ -335,8 +339,16 @@ class Job:
                     say(line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2])
             return self._exit(process), late.is_set()
         finally:
-            timer.cancel()
             over.set()
+
+    def _watch_time(self, number: int, over: threading.Event, late: threading.Event, until: float) -> None:
+        """End a step when its time is up or the build stops; again and again, for it may only be starting."""
+        while not over.is_set():
+            if self._stopping.wait(min(max(until - time.monotonic(), 0.05), 0.25)) or time.monotonic() >= until:
+                if not self._stopping.is_set():
+                    late.set()
+                self._kill(number)
+                over.wait(0.05)
 
     def _watch_disk(self, number: int, over: threading.Event, say: Callable[[str], None]) -> None:
         """End a step whose container or workspace grows too large; there is no such limit in the engine itself."""
@@ -348,7 +360,7 @@ class Job:
                 used += containers.written(name)
                 if used > DISK_BYTES:
                     say(f"The step is ended: it has written {used} bytes, and the sandbox has room for {DISK_BYTES}.")
-                    self._kill((number,))
+                    self._kill(number)
                     return
 
     @staticmethod
@@ -361,6 +373,9 @@ class Job:
         if self._cancelled.is_set():
             self._mark(step, "CANCELLED")
             raise BuildFailed("CANCELLED", "", "context canceled")
+        if self._stopping.is_set():
+            self._mark(step, "CANCELLED")
+            raise BuildFailed("FAILURE", "USER_BUILD_STEP", f"{where}: another step failed")
         if late:
             self._mark(step, "TIMEOUT")
             raise BuildFailed("TIMEOUT", "", f"{where}: context deadline exceeded")

@@ -70,3 +70,10 @@ def test_a_digest_and_its_beginning_are_one_thing_whichever_comes_first() -> Non
 def test_an_address_is_no_digest() -> None:
     text = "me@deadbeef.example me@deadbeef-1 sha256:2ccb628 20261102"
     assert StandIns().apply(text) == text
+
+
+def test_an_etag_is_named_by_first_appearance() -> None:
+    text = "etag: BwZh30XOGUA=\nversion: 1\netag: BwZh30bCPUA=\netag: BwZh30XOGUA="
+    once = StandIns().apply(text)
+    assert once == "etag: 00000000001=\nversion: 1\netag: 00000000002=\netag: 00000000001="
+    assert StandIns().apply(once) == once
