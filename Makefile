@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test record bench site lock
+.PHONY: help setup run lab test soak record bench site lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -11,6 +11,8 @@ help:
 	@echo 'make run      run every notebook in a world of its own; ARGS="--only 02,03" runs some of them'
 	@echo 'make lab      open the notebooks in JupyterLab, with a sandbox of your own'
 	@echo 'make test     run the tests'
+	@echo 'make soak     run the long tests of which make test runs a slice: half an hour'
+	@echo 'make bench    measure the sandbox, beside the docker-registry of Debian'
 	@echo 'make record   run the notebooks and store their outputs'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
 	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
@@ -36,8 +38,15 @@ test: setup
 record: setup
 	@$(WORKBOOK) record $(ARGS)
 
-bench:
-	@echo "make bench isn't built yet: there is no benchmark to run." >&2; exit 2
+# The long runs of which make test runs a slice.
+soak: setup
+	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest tests/soak --timeout=0 $(ARGS)
+
+# The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
+bench: setup
+	@$(VENV)/bin/python benchmarks/registry/listing.py
+	@$(VENV)/bin/python benchmarks/cleanup/preview.py
+	@$(VENV)/bin/python benchmarks/registry/against_distribution.py $(ARGS)
 
 site:
 	@echo "make site isn't built yet: read the notebooks in JupyterLab (make lab)." >&2; exit 2
