@@ -19,7 +19,6 @@ from sandbox.world import World
 
 VERSION = {"docker-distribution-api-version": "registry/2.0"}
 _FORM_LIMIT = 64 << 10  # bytes of a token request
-_READ_OUT = 64 << 20  # bytes; a body over its limit, but under this one, is read to its end
 
 # The last match wins: an image may be called `manifests` itself.
 _PATH = re.compile(
@@ -94,20 +93,16 @@ def route(method: str, path: str) -> Route:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """A body of at most `limit` bytes; what is somewhat longer is read to its end, so that the sender hears why not."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > _READ_OUT:
+    if declared.isdigit() and int(declared) > limit:
         raise uploads.too_large(limit)
     parts: list[bytes] = []
     total = 0
     async for chunk in request.stream():
         total += len(chunk)
-        if total > _READ_OUT:
+        if total > limit:
             raise uploads.too_large(limit)
-        if total <= limit:
-            parts.append(chunk)
-    if total > limit:
-        raise uploads.too_large(limit)
+        parts.append(chunk)
     return b"".join(parts)
 
 

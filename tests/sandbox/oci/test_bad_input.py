@@ -290,7 +290,6 @@ def manifests(server: Server) -> Iterator[Case]:
     for body in MANIFESTS:
         yield "PUT", f"{server.image}/app/manifests/v1", body, {"Content_Type": OCI}
     yield "PUT", f"{server.image}/app/manifests/v1", MANIFESTS[-1], {"Content_Type": "\xff"}
-    yield "PUT", f"{server.image}/app/manifests/v1", b"x" * (5 * MEBIBYTE), {"Content_Type": OCI}
 
 
 def bodies(server: Server) -> Iterator[Case]:
