@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import google.auth
 import requests
 from google.api_core import exceptions
-from google.auth.transport.requests import AuthorizedSession
 
-from helpers import names
+from helpers import names, rest
 from helpers.target import LABEL
 
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _INVOKER: Final = "roles/run.invoker"
 
 
@@ -71,11 +68,11 @@ def deploy(
         "spec": {"template": template, "traffic": [{"latestRevision": True, "percent": 100}]},
     }
     if before is None:
-        _call("POST", _services(location), json=body)
+        rest.call("POST", _services(location), json=body)
     else:
         body["metadata"]["labels"] |= before["metadata"].get("labels", {})
         body["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
-        _call("PUT", f"{_services(location)}/{name}", json=body)
+        rest.call("PUT", f"{_services(location)}/{name}", json=body)
     return _settled(location, name, seconds)
 
 
@@ -87,14 +84,14 @@ def describe(location: names.Location, name: str) -> Service | None:
 
 def services(location: names.Location, run: str) -> tuple[str, ...]:
     """The names of the services with the run's label."""
-    found = _call("GET", _services(location), params={"labelSelector": f"{LABEL}={run}"})
+    found = rest.call("GET", _services(location), params={"labelSelector": f"{LABEL}={run}"})
     return tuple(one["metadata"]["name"] for one in found.get("items", []))
 
 
 def revisions(location: names.Location, name: str) -> tuple[tuple[str, bool, str], ...]:
     """(name, whether it is ready, its image's digest) of every revision, newest first."""
     url = _services(location).replace("/services", "/revisions")
-    found = _call("GET", url, params={"labelSelector": f"serving.knative.dev/service={name}"})
+    found = rest.call("GET", url, params={"labelSelector": f"serving.knative.dev/service={name}"})
     return tuple(
         (
             one["metadata"]["name"],
@@ -112,7 +109,7 @@ def route(location: names.Location, name: str, traffic: Mapping[str, int], *, se
         raise exceptions.NotFound(f"There is no service {name}.")  # type: ignore[no-untyped-call]
     found["spec"]["traffic"] = [{"revisionName": revision, "percent": share} for revision, share in traffic.items()]
     found.pop("status", None)
-    _call("PUT", f"{_services(location)}/{name}", json=found)
+    rest.call("PUT", f"{_services(location)}/{name}", json=found)
     # The newest revision may be a broken one: then the service isn't "ready", and the traffic moves all the same.
     deadline = time.monotonic() + seconds
     while True:
@@ -138,11 +135,11 @@ def rollback(location: names.Location, name: str) -> Service:
 def open_to_all(location: names.Location, name: str) -> None:
     """Let everybody call the service: roles/run.invoker for allUsers."""
     url = f"https://run.googleapis.com/v1/{location.resource}/services/{name}"
-    policy = _call("GET", f"{url}:getIamPolicy")
+    policy = rest.call("GET", f"{url}:getIamPolicy")
     bindings = policy.setdefault("bindings", [])
     if not any(entry["role"] == _INVOKER and "allUsers" in entry["members"] for entry in bindings):
         bindings.append({"role": _INVOKER, "members": ["allUsers"]})
-        _call("POST", f"{url}:setIamPolicy", json={"policy": policy})
+        rest.call("POST", f"{url}:setIamPolicy", json={"policy": policy})
 
 
 def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0) -> int:
@@ -161,7 +158,7 @@ def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0
 def delete(location: names.Location, name: str) -> None:
     """Remove a service with its revisions; one that is gone already is no error."""
     try:
-        _call("DELETE", f"{_services(location)}/{name}")
+        rest.call("DELETE", f"{_services(location)}/{name}")
     except exceptions.NotFound:
         return
 
@@ -174,7 +171,7 @@ def _services(location: names.Location) -> str:
 
 def _get(location: names.Location, name: str) -> dict[str, Any] | None:
     try:
-        return _call("GET", f"{_services(location)}/{name}")
+        return rest.call("GET", f"{_services(location)}/{name}")
     except exceptions.NotFound:
         return None
 
@@ -214,13 +211,3 @@ def _settled(location: names.Location, name: str, seconds: float) -> Service:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{name} isn't ready after {seconds:g} seconds.")
         time.sleep(0.5)
-
-
-def _call(method: str, url: str, **arguments: Any) -> dict[str, Any]:
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
-        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
-    if answer.status_code >= 400:
-        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
-    content: dict[str, Any] = answer.json()
-    return content

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import google.auth
 from google.api_core import exceptions
-from google.auth.transport.requests import AuthorizedSession
 
+from helpers import rest
 from helpers.names import Project
 
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _SERVICES: Final = "https://serviceusage.googleapis.com/v1"
 _PROJECTS: Final = "https://cloudresourcemanager.googleapis.com/v1"
 ARTIFACT_REGISTRY: Final = "artifactregistry.googleapis.com"
@@ -31,7 +29,7 @@ class ProjectFacts:
 
 def describe(project: Project) -> ProjectFacts:
     """Ask Resource Manager. Raises google.api_core.exceptions.Forbidden when the project isn't yours or isn't there."""
-    found = _call("GET", f"{_PROJECTS}/{project.resource}")
+    found = rest.call("GET", f"{_PROJECTS}/{project.resource}")
     return ProjectFacts(
         project=Project(found["projectId"]),
         number=str(found["projectNumber"]),
@@ -46,7 +44,7 @@ def enabled(project: Project) -> tuple[str, ...]:
     page = ""
     while True:
         query = {"filter": "state:ENABLED", "pageSize": "200"} | ({"pageToken": page} if page else {})
-        found = _call("GET", f"{_SERVICES}/{project.resource}/services", params=query)
+        found = rest.call("GET", f"{_SERVICES}/{project.resource}/services", params=query)
         names += [service["config"]["name"] for service in found.get("services", [])]
         page = found.get("nextPageToken", "")
         if not page:
@@ -55,7 +53,7 @@ def enabled(project: Project) -> tuple[str, ...]:
 
 def is_enabled(project: Project, service: str = ARTIFACT_REGISTRY) -> bool:
     """Whether one service is enabled. Raises google.api_core.exceptions.GoogleAPICallError."""
-    return bool(_call("GET", f"{_SERVICES}/{project.resource}/services/{service}").get("state") == "ENABLED")
+    return bool(rest.call("GET", f"{_SERVICES}/{project.resource}/services/{service}").get("state") == "ENABLED")
 
 
 def enable(project: Project, *services: str, seconds: float = 180.0) -> tuple[str, ...]:
@@ -68,7 +66,7 @@ def enable(project: Project, *services: str, seconds: float = 180.0) -> tuple[st
     deadline = time.monotonic() + seconds
     for first in range(0, len(wanted), _BATCH):
         body = {"serviceIds": list(wanted[first : first + _BATCH])}
-        operation = _call("POST", f"{_SERVICES}/{project.resource}/services:batchEnable", json=body)
+        operation = rest.call("POST", f"{_SERVICES}/{project.resource}/services:batchEnable", json=body)
         pause = 0.5
         while not operation.get("done"):
             if time.monotonic() > deadline:
@@ -77,20 +75,10 @@ def enable(project: Project, *services: str, seconds: float = 180.0) -> tuple[st
                 )
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
-            operation = _call("GET", f"{_SERVICES}/{operation['name']}")
+            operation = rest.call("GET", f"{_SERVICES}/{operation['name']}")
         if "error" in operation:
             error = operation["error"]
             raise exceptions.from_grpc_status(  # type: ignore[no-untyped-call]
                 error.get("code", 2), error.get("message", "unknown error")
             )
     return wanted
-
-
-def _call(method: str, url: str, **arguments: Any) -> dict[str, Any]:
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
-        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
-    if answer.status_code >= 400:
-        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
-    content: dict[str, Any] = answer.json()
-    return content

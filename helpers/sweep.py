@@ -9,21 +9,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import docker
 import docker.errors
-import google.auth
 from google.api_core import exceptions
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1
 
-from helpers import names
+from helpers import names, rest
 from helpers.target import LABEL, Target
 
 _RUN: Final = "apis/serving.knative.dev/v1/namespaces"
 _IAM: Final = "https://iam.googleapis.com/v1"
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 
 
 @dataclass(frozen=True, order=True)
@@ -61,7 +58,7 @@ def find_services(here: Target) -> tuple[Leftover, ...]:
     """The Cloud Run services with the run's label; none where the API isn't enabled."""
     url = f"https://{here.location}-run.googleapis.com/{_RUN}/{here.location.project}/services"
     try:
-        found = _call("GET", url, params={"labelSelector": f"{LABEL}={here.run}"})
+        found = rest.call("GET", url, params={"labelSelector": f"{LABEL}={here.run}"})
     except exceptions.Forbidden:
         return ()
     return tuple(
@@ -77,7 +74,7 @@ def find_accounts(here: Target) -> tuple[Leftover, ...]:
     page = ""
     try:
         while True:
-            answer = _call("GET", url, params={"pageSize": "100"} | ({"pageToken": page} if page else {}))
+            answer = rest.call("GET", url, params={"pageSize": "100"} | ({"pageToken": page} if page else {}))
             found += [
                 Leftover("service account", one["name"], one.get("displayName", ""))
                 for one in answer.get("accounts", [])
@@ -123,9 +120,9 @@ def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
                     case "repository":
                         _delete(one.name)
                     case "service":
-                        _call("DELETE", one.name)
+                        rest.call("DELETE", one.name)
                     case "service account":
-                        _call("DELETE", f"{_IAM}/{one.name}")
+                        rest.call("DELETE", f"{_IAM}/{one.name}")
                 removed.append(one)
     return tuple(removed)
 
@@ -133,13 +130,3 @@ def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
 def _delete(resource: str) -> None:
     operation = artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_repository(name=resource)
     operation.result(timeout=120)  # type: ignore[no-untyped-call]
-
-
-def _call(method: str, url: str, **arguments: Any) -> dict[str, Any]:
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
-        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
-    if answer.status_code >= 400:
-        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
-    content: dict[str, Any] = answer.json()
-    return content

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # What a topic of `helpers` may import of `helpers`: names, the target, and vocabulary that belongs to no single topic.
-_SHARED = {"names", "target", "show", "progress", "prices", "fates", "registry", "snapshots", "policies", "iam"}
+_SHARED = {"names", "target", "show", "progress", "prices", "fates", "registry", "snapshots", "policies", "iam", "rest"}
 _TOPICS = (
     "projects",
     "repositories",
