@@ -1,6 +1,6 @@
 """Fixtures that every test may use: a throw-away sandbox, its environment, the Docker Engine and the base image.
 
-Each worker of pytest-xdist gets a world of its own, because a session fixture lives once per worker.
+Each test file gets a world of its own, so that the order of files, and which worker runs them, changes nothing.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def python_image(engine: docker.DockerClient) -> str:
     return base_image.ensure(engine, print)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A running sandbox in a folder of its own, with a project that no other worker has."""
+    """A running sandbox in a folder of its own: each test file has one, so that no file sees what another left."""
     home = tmp_path_factory.mktemp("world")
     opened = starter.start(home, project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
     try:
@@ -64,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         starter.stop(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment(world: World, run_id: str) -> dict[str, str]:
     """The environment of a learner's shell in that world, for processes that a test starts."""
     found = machine_engine.find()

@@ -233,3 +233,10 @@ def test_other_digests_are_no_difference_and_another_number_of_them_is() -> None
 
     assert text("a", "b", "a") == text("c", "d", "c")
     assert text("a", "b", "a") != text("c", "d", "d")
+
+
+@marked
+def test_the_deployed_service_predicts_what_the_container_predicted(recorded: Run) -> None:
+    local = recorded.outputs("04_build_and_push")["run"].split()[0]
+    assert local == "setosa"
+    assert recorded.outputs("06_build_in_the_cloud")["call-python"].split()[0] == local
