@@ -25,6 +25,7 @@ from grafeas.grafeas_v1 import types
 from helpers import names, projects, registry, repositories, scans, target
 from helpers.checks import eventually
 from helpers.names import Project
+from machine import engine as machine_engine
 from sandbox import access, catalog, inventory, occurrences, sbom, scanning
 from sandbox import projects as sandbox_projects
 from sandbox.clock import Clock
@@ -411,7 +412,9 @@ def test_the_inventory_is_dpkg_s_and_python_s(
 @pytest.mark.docker
 @pytest.mark.gcloud
 @pytest.mark.slow
-def test_the_inventory_is_the_one_of_gcloud_s_extractor(built: str, layers: list[Path], gcloud: Path) -> None:
+def test_the_inventory_is_the_one_of_gcloud_s_extractor(
+    built: str, layers: list[Path], gcloud: Path, found_engine: machine_engine.Engine
+) -> None:
     extractor = gcloud.resolve().parent / "local-extract"
     if not extractor.exists():
         pytest.skip("gcloud's component local-extract isn't installed")
@@ -424,6 +427,8 @@ def test_the_inventory_is_the_one_of_gcloud_s_extractor(built: str, layers: list
             "--undefok=additional_package_types,skip_package_types,verbose_errors,use_scalibr",
             "--use_scalibr",
         ],
+        # The extractor asks the engine by itself, and the private one is where DOCKER_HOST says.
+        env={**os.environ, **machine_engine.environment(found_engine)},
         capture_output=True,
         text=True,
         check=True,
