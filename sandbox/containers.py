@@ -125,6 +125,16 @@ def has_image(name: str) -> bool:
     return True
 
 
+def is_running(container: str) -> bool:
+    """Whether the engine says that a container runs.
+
+    Raises:
+        EngineFailed: when the engine does not answer.
+    """
+    found = call("ps", "--all", "--no-trunc", "--filter", f"id={container}", "--format", "{{.State}}")
+    return found == "running"
+
+
 def base_image() -> str:
     """An image with a shell and Python, for the builders that cannot be pulled; empty when there is none."""
     found = call("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", STAND_IN).splitlines()

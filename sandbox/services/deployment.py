@@ -125,8 +125,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
         assert project is not None  # noqa: S101 - the dispatch table found it
         image = revision["spec"]["containers"][0]["image"]
         revision["status"]["imageDigest"] = resolve_image(world, image, project.number, project.id)
-        with instances.of(world).use(full, revision):
-            pass
+        instances.of(world).ensure(full, revision)
     except ImageRefused as refused:
         problem, reason = str(refused), refused.reason
     except NotStarted as stopped:

@@ -11,6 +11,7 @@ import http.client
 import random
 import re
 import secrets
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -89,8 +90,8 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
     prefix = f"/{host}" if by_port else ""
     try:
         with instances.of(world).use(full, found) as instance:
-            return _forward(instance.address, request, host, path, content, prefix, found["spec"])
-    except (instances.NotStarted, EngineFailed):
+            return _forward(instance.connection, request, host, path, content, prefix, found["spec"])
+    except (instances.NotStarted, EngineFailed, OSError):
         return PlainTextResponse("Service Unavailable", 503)
 
 
@@ -146,7 +147,7 @@ def _choose(service: dict[str, Any], tag: str) -> str:
 
 
 def _forward(
-    address: tuple[str, int],
+    opened: socket.socket,
     request: Request,
     host: str,
     path: str,
@@ -173,7 +174,9 @@ def _forward(
     if prefix:
         headers.append(("X-Forwarded-Prefix", prefix))
     limit = float(spec.get("timeoutSeconds", 300))
-    connection = http.client.HTTPConnection(*address, timeout=limit)
+    opened.settimeout(limit)
+    connection = http.client.HTTPConnection("instance")
+    connection.sock = opened
     started = time.monotonic()
     try:
         connection.putrequest(request.method, target or "/", skip_host=True, skip_accept_encoding=True)

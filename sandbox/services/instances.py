@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from sandbox.requests import redact
 from sandbox.world import World
 
 PORT = 8080
+CONNECT_SECONDS = 10.0
 STARTUP_SECONDS = 30.0  # Google's startup probe waits 240
 # Google keeps an idle instance up to 15 minutes; https://cloud.google.com/run/docs/about-instance-autoscaling
 IDLE_SECONDS = float(os.environ.get("WORKBOOK_IDLE_SECONDS", "300"))
@@ -48,6 +50,14 @@ class Instance:
     busy: int = 0
 
 
+@dataclass(frozen=True)
+class Connected:
+    """One request's connection to a container; closed with the request."""
+
+    container: str
+    connection: socket.socket
+
+
 class Instances:
     """The instances of one world."""
 
@@ -59,32 +69,50 @@ class Instances:
         self._reaper: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def use(self, name: str, revision: dict[str, Any]) -> Any:
-        """The instance of a revision for one request, started when there is none.
+    def use(self, name: str, revision: dict[str, Any]) -> Iterator[Connected]:
+        """A connection to the instance of a revision for one request; the instance is started when there is none.
 
         Raises:
             NotStarted: when its container does not start.
             EngineFailed: when the engine does not answer.
+            OSError: when a running container does not take the connection.
         """
-        instance = self._ensure(name, revision)
+        instance, connection = self._connect(name, revision)
         with self._lock:
             instance.busy += 1
         try:
-            yield instance
+            with connection:
+                yield Connected(instance.container, connection)
         finally:
             with self._lock:
                 instance.busy -= 1
                 instance.used = time.monotonic()
 
-    def _ensure(self, name: str, revision: dict[str, Any]) -> Instance:
+    def _connect(self, name: str, revision: dict[str, Any]) -> tuple[Instance, socket.socket]:
+        instance = self.ensure(name, revision)
+        try:
+            return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
+        except OSError:
+            # A full backlog is no death: others may be talking to this instance, so only the engine's word ends it.
+            if containers.is_running(instance.container):
+                raise
+        self._drop(name, instance)
+        instance = self.ensure(name, revision)
+        return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
+
+    def ensure(self, name: str, revision: dict[str, Any]) -> Instance:
+        """The instance of a revision, started when there is none.
+
+        Raises:
+            NotStarted: when its container does not start.
+            EngineFailed: when the engine does not answer.
+        """
         with self._lock:
             gate = self._starting.setdefault(name, threading.Lock())
         with gate:
             found = self._running.get(name)
-            if found is not None and _listens(found.address):
-                return found
             if found is not None:
-                self.drop(name)
+                return found
             started = self._start(name, revision)
             with self._lock:
                 self._running[name] = started
@@ -95,11 +123,17 @@ class Instances:
 
     def drop(self, name: str) -> None:
         """Stop a revision's instance, if it has one."""
-        with self._lock:
-            found = self._running.pop(name, None)
+        found = self._running.get(name)
         if found is not None:
-            with contextlib.suppress(EngineFailed):
-                containers.call("rm", "--force", "--volumes", found.container)
+            self._drop(name, found)
+
+    def _drop(self, name: str, instance: Instance) -> None:
+        with self._lock:
+            # Another call may have replaced it meanwhile: that one stays.
+            if self._running.get(name) is instance:
+                del self._running[name]
+        with contextlib.suppress(EngineFailed):
+            containers.call("rm", "--force", "--volumes", instance.container)
 
     def drop_service(self, service_resource: str) -> None:
         """Stop all instances of a service."""

@@ -133,7 +133,10 @@ def _type(address: str, token: str, command: str, expected: str, seconds: float 
 
 
 def _execute(address: str, token: str, kernel: str, code: str) -> str:
-    """Run code in a kernel through Jupyter's own API; gives what it printed."""
+    """Run code in a kernel through Jupyter's own API; gives what it printed.
+
+    The reply and the output come through two channels, in either order; `idle` is the last word of the second.
+    """
     url = f"{address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels?token={token}"
     identifier = uuid.uuid4().hex
     request = {
@@ -160,5 +163,5 @@ def _execute(address: str, token: str, kernel: str, code: str) -> str:
                 printed += message["content"]["text"]
             if message["msg_type"] == "error":
                 return "\n".join(message["content"]["traceback"])
-            if message["msg_type"] == "execute_reply":
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 return printed
