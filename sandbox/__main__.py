@@ -26,6 +26,7 @@ from sandbox.authority import Authority
 from sandbox.builds import queue
 from sandbox.clock import Clock, timestamp
 from sandbox.connection import Connection
+from sandbox.rpc.door import Door
 from sandbox.world import World, WorldLocked, WorldTooNew
 
 CANNOT_START = 3
@@ -93,7 +94,8 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     http = functools.partial(Connection, config, server.server_state, {})
-    door = await edge.listen(Authority(home / "ca"), http, 0)
+    rpc = Door(sandbox)
+    door = await edge.listen(Authority(home / "ca"), http, rpc.connect, 0)
     about |= {
         "pid": os.getpid(),
         "port": listener.getsockname()[1],
@@ -118,6 +120,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
     await asyncio.to_thread(queue.of(sandbox.world).stop)
     (home / "sandbox.json").unlink(missing_ok=True)
     door.close()
+    await asyncio.to_thread(rpc.close)
     for connection in list(server.server_state.connections):
         # An idle TLS connection would wait for its peer's goodbye, and the peer is idle as well.
         if isinstance(connection, Connection) and (not connection.cycle or connection.cycle.response_complete):

@@ -122,7 +122,8 @@ class Authority:
             certificate.write_bytes(self._leaf(host).public_bytes(serialization.Encoding.PEM))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, self._folder / "leaf.key")
-            context.set_alpn_protocols(["http/1.1"])
+            # The first that the client offers as well: HTTP/2 is left to those that speak nothing else, gRPC's.
+            context.set_alpn_protocols(["http/1.1", "h2"])
             self._contexts[host] = context
         return self._contexts[host]
 

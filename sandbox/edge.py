@@ -2,9 +2,10 @@
 
 A client with `HTTPS_PROXY` pointing here says `CONNECT artifactregistry.googleapis.com:443`; the edge ends TLS with a
 certificate of the sandbox's own CA and hands the connection to uvicorn's HTTP protocol, in the same process and the
-same app as the plain port. A listener of its own is needed because uvicorn answers CONNECT with 400.
+same app as the plain port. A listener of its own is needed because uvicorn answers CONNECT with 400. A client that
+speaks HTTP/2 alone is gRPC's, and is led to `sandbox.rpc`.
 
-Source of the forms: RFC 9110 section 9.3.6 (CONNECT) and RFC 9112 section 3.2.2 (absolute-form).
+Source of the forms: RFC 9110 section 9.3.6 (CONNECT), RFC 9112 section 3.2.2 (absolute-form), RFC 7301 (ALPN).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import base64
 import contextlib
 import os
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +26,7 @@ _HEAD_LIMIT = 64 * 1024  # bytes of a request head
 _CONNECT_SECONDS = 15.0
 
 HttpProtocol = asyncio.Protocol
+Rpc = Callable[[str], Awaitable[socket.socket]]
 
 
 class _Handover(asyncio.Protocol):
@@ -77,11 +80,13 @@ class EdgeProtocol(asyncio.Protocol):
     Args:
         authority: makes certificates for Google's hosts.
         http: makes an HTTP protocol bound to the sandbox's app.
+        rpc: connects to the gRPC door for one of Google's hosts.
     """
 
-    def __init__(self, authority: Authority, http: Callable[[], HttpProtocol]) -> None:
+    def __init__(self, authority: Authority, http: Callable[[], HttpProtocol], rpc: Rpc) -> None:
         self._authority = authority
         self._http = http
+        self._rpc = rpc
         self._head = bytearray()
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
@@ -153,7 +158,28 @@ class EdgeProtocol(asyncio.Protocol):
             return
         if tls is None or handover.lost:
             return
-        self._hand_over(tls, bytes(handover.early))
+        if tls.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
+            await self._lead_to_rpc(host, tls, handover)
+        else:
+            self._hand_over(tls, bytes(handover.early))
+
+    async def _lead_to_rpc(self, host: str, tls: asyncio.Transport, handover: _Handover) -> None:
+        tls.pause_reading()
+        there = _Pipe(tls)
+        try:
+            opened = await self._rpc(host)
+        except OSError:
+            tls.close()
+            raise
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: there, sock=opened)
+        if handover.lost:
+            transport.close()
+            return
+        transport.write(bytes(handover.early))
+        here = _Pipe(transport)
+        tls.set_protocol(here)
+        here.connection_made(tls)
+        tls.resume_reading()
 
     def _hand_over(self, transport: asyncio.Transport, early: bytes) -> None:
         http = self._http()
@@ -223,7 +249,7 @@ async def _through(proxy: str, host: str, port: int, protocol: _Pipe) -> asyncio
     return transport
 
 
-async def listen(authority: Authority, http: Callable[[], HttpProtocol], port: int) -> asyncio.Server:
+async def listen(authority: Authority, http: Callable[[], HttpProtocol], rpc: Rpc, port: int) -> asyncio.Server:
     """Open the edge on 127.0.0.1; port 0 takes any free one."""
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: EdgeProtocol(authority, http), "127.0.0.1", port)
+    return await loop.create_server(lambda: EdgeProtocol(authority, http, rpc), "127.0.0.1", port)
