@@ -42,10 +42,14 @@ LOOKS_SECRET = re.compile(
 
 
 class CommandLines:
-    """The command lines of all processes, read again and again while it runs."""
+    """The command lines of the processes under some, read again and again while it runs.
 
-    def __init__(self) -> None:
+    Whatever else runs on the machine is not looked at: another world's shell may well have a token in its line.
+    """
+
+    def __init__(self, *roots: int) -> None:
         self.seen: set[str] = set()
+        self._ours = set(roots)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -53,7 +57,19 @@ class CommandLines:
         while not self._stop.wait(0.002):
             for folder in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
+                    if not self._is_ours(folder):
+                        continue
                     self.seen.add((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    def _is_ours(self, folder: Path) -> bool:
+        """Whether its parent is ours; whoever leaves its parent behind has been seen before."""
+        if int(folder.name) not in self._ours:
+            # The name in brackets may hold anything; the state and the parent follow it. Source: proc(5).
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent not in self._ours:
+                return False
+            self._ours.add(int(folder.name))
+        return True
 
     def __enter__(self) -> CommandLines:
         self._thread.start()
@@ -120,7 +136,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
     ):
         assert search(text, set()), text
         assert search(f"{text} known-secret", {"known-secret"})
-    with CommandLines() as watched:
+    with CommandLines(os.getpid()) as watched:
         subprocess.run(["sleep", "0.05", "--"], check=False, capture_output=True)
         mark = f"mark-{secrets.token_hex(8)}"
         subprocess.run(["bash", "-c", f": {mark}; read -t 0.2 < <(sleep 1)"], check=False, capture_output=True)
@@ -128,7 +144,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
 
 
 def test_python_s_flows_leave_no_secret(world: World, image: names.Image, ci: access.ServiceAccount) -> None:
-    with CommandLines() as watched:
+    with CommandLines(os.getpid(), world.info.pid) as watched:
         registry.push(image.tag("1"), [{"hello.txt": "hello"}])
         assert repositories.images(image.repository)
         credentials = identity.as_service_account(str(ci))
@@ -175,7 +191,7 @@ def test_gcloud_s_and_docker_s_flows_leave_no_secret(
     gcloud artifacts docker images list {image.repository} --impersonate-service-account="$CI"
     docker image rm {name}
     """
-    with CommandLines() as watched:
+    with CommandLines(os.getpid(), world.info.pid) as watched:
         terminal.run(script, write=shown.append)
     key = json.loads((tmp_path / "key.json").read_text())
     auth = json.loads((tmp_path / "config.json").read_text())["auths"][in_world.registry_host]["auth"]
