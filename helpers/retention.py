@@ -110,10 +110,10 @@ def preview(snapshot: Snapshot, wanted: Sequence[Policy] | None = None, *, at: d
     moment = at or snapshot.taken
     with _no_collection():
         groups = subject(snapshot.versions)
-        matched = matches(rules, snapshot.versions, moment, groups)
+        matched = matches(rules, snapshot.versions, moment)
         verdicts = decide(rules, snapshot.versions, moment, immutable_tags=snapshot.immutable_tags, matched=matched)
         aged = [_ageless(rule) for rule in rules if _ageless(rule) != rule]
-        ever = {**matched, **matches(aged, snapshot.versions, moment, groups)}
+        ever = {**matched, **matches(aged, snapshot.versions, moment)}
         freed = _freed(verdicts)
     warnings, notes = _remarks(rules, snapshot, verdicts, ever, groups)
     return Preview(snapshot, moment, tuple(verdicts), freed, tuple(warnings), tuple(notes))
