@@ -1,8 +1,8 @@
 """Google's client packages, of which the sandbox needs the messages alone.
 
-Importing `google.cloud.run_v2` also makes its clients, gRPC and requests: for six such packages half of the sandbox's start
-and a quarter of its memory. So they run their own `__init__` only when somebody asks for what no message module has, as
-a test does that uses a client in the same process. (Later versions of Python have lazy imports: PEP 810.)
+Importing `google.cloud.run_v2` also makes its clients, gRPC and requests. For six such packages that is half of
+the sandbox's start and a quarter of its memory. So they run their own `__init__` only when somebody asks for what no
+message module has, as a test does that uses a client in the same process.
 """
 
 import importlib

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox import blobs
 from sandbox.blobs import check_digest
+from sandbox.connection import SEND_FILE
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
 from sandbox.oci.address import Ask
@@ -22,7 +23,10 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class FileSlice(Response):
-    """Part of a file, read ahead by one batch in a thread; the file is closed at the end."""
+    """Part of a file from where it stands, sent by the kernel; through TLS read ahead by one batch in a thread.
+
+    The file is closed at the end.
+    """
 
     def __init__(self, file: BinaryIO, length: int, status_code: int, headers: Mapping[str, str]) -> None:
         super().__init__(None, status_code, dict(headers))
@@ -30,8 +34,16 @@ class FileSlice(Response):
         self._length = length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        left = self._length
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if SEND_FILE not in scope:
+            await self._copy(send)
+            return
+        with self._file:
+            await scope[SEND_FILE](self._file.fileno(), self._file.tell(), self._length)
+        await send({"type": "http.response.body"})
+
+    async def _copy(self, send: Send) -> None:
+        left = self._length
         ahead = asyncio.ensure_future(asyncio.to_thread(self._file.read, min(left, uploads.BATCH)))
         try:
             while left:
