@@ -82,14 +82,21 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
+def _unknown(digest: str) -> RegistryError:
+    return RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
+
+
 def read(ask: Ask, caller: Caller) -> Response:
     """GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists"."""
     enter(ask.world, caller.principal, ask.image, DOWNLOAD)
     digest = check_digest(ask.reference)
+    if ask.method == "HEAD":
+        # So a push asks before it leaves a layer out.
+        blobs.needed(ask.world, digest)
     with ask.world.reading() as rows:
         blob = blobs.find(rows, ask.image.repository, digest)
     if blob is None:
-        raise RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
+        raise _unknown(digest)
     etag = f'"{digest}"'
     headers = {
         "Content-Type": "application/octet-stream",
@@ -112,7 +119,11 @@ def read(ask: Ask, caller: Caller) -> Response:
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{stop}/{blob.size}"
     status = 206 if wanted else 200
-    file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
+    try:
+        file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
+    except FileNotFoundError:
+        # Deleted and collected since the row was read.
+        raise _unknown(digest) from None
     file.seek(start)
     if length > uploads.BATCH:
         return FileSlice(file, length, status, headers)
@@ -130,7 +141,7 @@ def remove(ask: Ask, caller: Caller) -> Response:
     digest = check_digest(ask.reference)
     with ask.world.writing() as rows:
         if blobs.find(rows, repository.name, digest) is None:
-            raise RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
+            raise _unknown(digest)
         if blobs.in_use(rows, repository.name, digest):
             raise RegistryError("UNSUPPORTED", "Blob is still referenced by one or more manifests: delete those")
         blobs.forget(rows, repository.name, digest)
