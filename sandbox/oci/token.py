@@ -142,20 +142,21 @@ def identify(world: World, address: Address, service: str, authorization: str, s
 
 
 def _grant(world: World, principal: Principal, image: Image, actions: set[str]) -> frozenset[str]:
-    """What of the asked actions the caller gets.
+    """What the caller gets: the asked actions, and whatever else IAM lets it do with the image.
+
+    Some clients (oras for Python) ask for a token to see whether a blob is here, and push with the same token.
+    unverified: whether Google's tokens reach as far
 
     Raises:
         RegistryError: DENIED in Google's words for the first that it does not.
     """
-    if "*" in actions:
-        allowed = frozenset(action for action in ACTIONS if may(world, principal, ACTIONS[action], image))
-        if not allowed:
-            raise denied(principal, DOWNLOAD, image.repository)
-        return allowed
     for action in ("push", "pull", "delete"):
         if action in actions:
             require(world, principal, ACTIONS[action], image)
-    return frozenset(actions & set(ACTIONS))
+    allowed = frozenset(action for action in ACTIONS if may(world, principal, ACTIONS[action], image))
+    if "*" in actions and not allowed:
+        raise denied(principal, DOWNLOAD, image.repository)
+    return allowed
 
 
 def _granted(world: World, address: Address, principal: Principal, asked: Iterable[str]) -> dict[str, frozenset[str]]:
