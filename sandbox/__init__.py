@@ -11,4 +11,8 @@ What it does, it does as Google does: names, messages and status codes. Where Go
 says `# unverified`. What it does not do, it refuses with 501 and a sentence; it never pretends.
 """
 
+from sandbox import message_packages
+
+message_packages.install()
+
 __version__ = "0.1.0"

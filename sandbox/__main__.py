@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from sandbox.world import World, WorldLocked, WorldTooNew
 
 CANNOT_START = 3
 _HOUR = 3600.0  # seconds
+_CALLS = 16  # that are worked on at once
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -79,6 +81,8 @@ async def _daily(world: World) -> None:
 
 
 async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any]) -> None:
+    # A commit waits for the disk: as many as may wait so must not keep a lookup waiting for a thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CALLS, thread_name_prefix="call"))
     config = uvicorn.Config(
         sandbox,
         http=Connection,
@@ -116,6 +120,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
             await asyncio.wait_for(stopped.wait(), _HOUR)
             break
         await _daily(sandbox.world)
+        await asyncio.to_thread(blobs.collect, sandbox.world)
     # Builds first: what they still ask of the sandbox is answered while it serves.
     await asyncio.to_thread(queue.of(sandbox.world).stop)
     (home / "sandbox.json").unlink(missing_ok=True)

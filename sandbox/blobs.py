@@ -2,6 +2,7 @@
 
 A blob's file is complete, synced and renamed into place before the row that names it is committed, so a blob that
 has a row is on disk, whole, even after a power cut. Files without a row are leftovers of a crash; `sweep` removes them.
+Blobs that no version needs are collected at the start and every hour.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import os
 import re
 import secrets
 import sqlite3
+import threading
+import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +27,11 @@ from sandbox.world import World, sync_folder
 DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
 GRACE = dt.timedelta(days=1)  # how long a blob that no version needs is kept for a push that may still name it
+IDLE = 3600.0  # seconds for which a blob is kept that a push found here, however old it is
+
+# Digests that pushes rely on: when each was asked for last, in monotonic seconds.
+_asked: weakref.WeakKeyDictionary[World, dict[str, float]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()  # taken before a transaction, never inside one
 
 
 def check_digest(digest: str) -> str:
@@ -49,7 +58,8 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 
 
 def place(world: World, part: Path, digest: str) -> None:
-    """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread."""
+    """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread, in no transaction."""
+    needed(world, digest)
     target = blob_path(world, digest)
     if target.exists():
         # The same bytes, synced before they were renamed; only the renaming may not be on disk yet.
@@ -74,11 +84,16 @@ def store(world: World, content: bytes, digest: str) -> None:
 
 
 def record(rows: sqlite3.Connection, world: World, repository: str, digest: str, size: int) -> None:
-    """Make a placed blob known, and visible in a repository. Idempotent."""
+    """Make a placed blob known, and visible in a repository. Idempotent; one that nothing uses is as if it came now."""
     now = timestamp(world.now())
     rows.execute("INSERT OR IGNORE INTO blobs (digest, size, create_time) VALUES (?, ?, ?)", (digest, size, now))
     rows.execute(
-        "INSERT OR IGNORE INTO repository_blobs (repository, digest, create_time) VALUES (?, ?, ?)",
+        "INSERT INTO repository_blobs (repository, digest, create_time) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET create_time = excluded.create_time"
+        " WHERE NOT EXISTS (SELECT 1 FROM version_blobs WHERE blob = excluded.digest"
+        " AND version_blobs.repository = excluded.repository)"
+        " AND NOT EXISTS (SELECT 1 FROM versions WHERE versions.repository = excluded.repository"
+        " AND versions.digest = excluded.digest)",
         (repository, digest, now),
     )
 
@@ -94,7 +109,7 @@ def in_use(rows: sqlite3.Connection, repository: str, digest: str) -> bool:
 
 
 def forget(rows: sqlite3.Connection, repository: str, digest: str) -> None:
-    """Take a blob out of a repository; its file goes at the next start, when no repository has it."""
+    """Take a blob out of a repository; its file goes with the next collection, when no repository has it."""
     rows.execute("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", (repository, digest))
 
 
@@ -120,25 +135,51 @@ def read(world: World, digest: str) -> bytes:
     return blob_path(world, digest).read_bytes()
 
 
-def collect(rows: sqlite3.Connection, before: str) -> None:
-    """Forget blobs that no version needs and that came before a moment (RFC 3339).
+def needed(world: World, digest: str) -> None:
+    """Say that a push is about to rely on a blob, if it is here: for an hour it is not collected.
 
-    Only for a time when nothing is being pushed: a push relies on the blobs that it found.
+    Comes before the look at whether it is here, so that a collection has either ended or leaves the blob.
     """
-    rows.execute(
-        "DELETE FROM repository_blobs AS kept WHERE create_time < ?"
-        " AND NOT EXISTS (SELECT 1 FROM version_blobs WHERE blob = kept.digest AND repository = kept.repository)"
-        " AND digest NOT IN (SELECT digest FROM versions WHERE repository = kept.repository)",
-        (before,),
-    )
-    rows.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM repository_blobs)")
+    with _lock:
+        _asked.setdefault(world, {})[digest] = time.monotonic()
+
+
+def collect(world: World, idle: float = IDLE) -> int:
+    """Remove blobs that no version needs: those that came a day ago or earlier, and that no push asked for lately.
+
+    Returns how many files are gone. Blocking.
+
+    Args:
+        idle: seconds after which a push that asked for a blob does not need it any more.
+    """
+    with _lock:
+        asked = _asked.setdefault(world, {})
+        for digest in [digest for digest, at in asked.items() if at <= time.monotonic() - idle]:
+            del asked[digest]
+        # The commit comes before the files go: a row without its file would be a lie, a file without a row is none.
+        with world.writing(tick=False) as rows:
+            unused = rows.execute(
+                "SELECT repository, digest FROM repository_blobs AS kept WHERE create_time < ?"
+                " AND NOT EXISTS"
+                " (SELECT 1 FROM version_blobs WHERE blob = kept.digest AND repository = kept.repository)"
+                " AND digest NOT IN (SELECT digest FROM versions WHERE repository = kept.repository)",
+                (timestamp(world.now() - GRACE),),
+            ).fetchall()
+            for row in unused:
+                if row["digest"] not in asked:
+                    forget(rows, row["repository"], row["digest"])
+            gone = rows.execute("SELECT digest FROM blobs WHERE digest NOT IN (SELECT digest FROM repository_blobs)")
+            digests = [row["digest"] for row in gone if row["digest"] not in asked]
+            rows.executemany("DELETE FROM blobs WHERE digest = ?", [(digest,) for digest in digests])
+        for digest in digests:
+            blob_path(world, digest).unlink(missing_ok=True)
+    return len(digests)
 
 
 def sweep(world: World) -> None:
-    """At start: forget uploads that a crash cut short, blobs unused for a day, and blob files that no row names."""
-    with world.writing() as rows:
-        rows.execute("DELETE FROM uploads")
-        collect(rows, timestamp(world.now() - GRACE))
+    """At start: remove uploads that a crash cut short, blobs unused for a day, and blob files that no row names."""
+    collect(world, idle=0)
+    with world.reading() as rows:
         known = {row["digest"] for row in rows.execute("SELECT digest FROM blobs")}
     for part in (world.folder / "uploads").iterdir():
         part.unlink()

@@ -1,18 +1,29 @@
-"""One HTTP connection: uvicorn's protocol, with an end to a sender's silence.
+"""One HTTP connection: uvicorn's protocol, with an end to a sender's silence, and files sent by the kernel.
 
 uvicorn waits for the rest of a request for ever. Here a request whose next byte does not come is answered with 408
 (RFC 9110 section 15.5.9), and the connection is closed. Silence while the sandbox itself reads no further
 is not counted.
+
+uvicorn has no `http.response.pathsend`. Here a body that is part of a file goes from the page cache to the socket
+without passing through Python: a fifth of the processor time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import select
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HANG_UP = "sandbox.hang_up"  # key of the scope: a function that ends the connection after what was written
+SEND_FILE = "sandbox.send_file"  # key of the scope of a plain connection: see `_send_file`
+
+_AT_ONCE = 8 << 20  # bytes that a thread sends before another download has its turn
+_SENDERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="download")
 
 
 class Connection(HttpToolsProtocol):
@@ -49,6 +60,11 @@ class Connection(HttpToolsProtocol):
         self._incomplete = True
         cast(dict[str, Any], self.scope)[HANG_UP] = self.transport.close
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.scheme == "http":
+            cast(dict[str, Any], self.scope)[SEND_FILE] = functools.partial(_send_file, self.cycle)
+
     def on_message_complete(self) -> None:
         self._incomplete = False
         super().on_message_complete()
@@ -72,10 +88,61 @@ class Connection(HttpToolsProtocol):
             # Not the sender's silence; whoever is answered may be slow to read.
             self._wait(self.patience)
             return
-        if self._incomplete:
+        if self._incomplete and not (cycle is not None and cycle.response_complete):
             body = b"The request did not go on, and the sandbox stopped waiting for it.\n"
             self.transport.write(
                 b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
                 b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
             )
         self.transport.close()
+
+
+async def _send_file(cycle: RequestResponseCycle, file: int, start: int, length: int) -> None:
+    """Send part of a file as a body of known length, after the head and before the message that ends the body.
+
+    Args:
+        file: descriptor.
+    """
+    # What is past the transport must come after what is in it.
+    cycle.transport.set_write_buffer_limits(0)
+    await cycle.flow.drain()
+    cycle.transport.set_write_buffer_limits()
+    loop = asyncio.get_running_loop()
+    cycle.expected_content_length -= length
+    # A number of its own: the loop minds that the transport's is waited for by somebody else.
+    line = os.dup(cycle.transport.get_extra_info("socket").fileno())
+    try:
+        while length and not cycle.disconnected:
+            sent = await loop.run_in_executor(_SENDERS, _push, line, file, start, min(length, _AT_ONCE))
+            start, length = start + sent, length - sent
+            if not sent:
+                await _writable(loop, line)
+    except ConnectionError:
+        cycle.transport.abort()
+    finally:
+        os.close(line)
+
+
+def _push(line: int, file: int, start: int, length: int) -> int:
+    """Send as much as the other side takes without a pause of 20 ms; the bytes sent. Blocking."""
+    sent = 0
+    ready = select.poll()
+    ready.register(line, select.POLLOUT)
+    while sent < length and ready.poll(20):
+        try:
+            passed = os.sendfile(line, file, start + sent, length - sent)
+        except BlockingIOError:
+            continue
+        if not passed:
+            raise OSError("a blob's file is shorter than its row says")
+        sent += passed
+    return sent
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, line: int) -> None:
+    ready = asyncio.Event()
+    loop.add_writer(line, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(line)

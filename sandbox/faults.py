@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from sandbox.connection import HANG_UP
+from sandbox.connection import HANG_UP, SEND_FILE
 from sandbox.errors import HTTP_STATUS, REGISTRY_STATUS, ApiError, Refusal, RegistryError, invalid
 
 _TIMES = 1000
@@ -81,6 +81,7 @@ class Fault:
 
 def _cut(scope: Scope, receive: Receive, send: Send, allowed: int) -> tuple[Receive, Send]:
     left = allowed
+    scope.pop(SEND_FILE, None)  # bytes that pass by here can be counted
 
     def spend(body: bytes) -> bytes:
         nonlocal left

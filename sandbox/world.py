@@ -18,7 +18,7 @@ from typing import Any
 
 from sandbox.clock import Clock
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -102,6 +102,8 @@ CREATE INDEX versions_by_digest ON versions (repository, digest);
 CREATE INDEX versions_by_upload ON versions (repository, create_time, package, digest);
 CREATE TABLE project_settings (project TEXT PRIMARY KEY REFERENCES projects(id), settings TEXT NOT NULL) WITHOUT ROWID;
 """,
+    # Uploads are in memory: a restart ends them.
+    3: "DROP TABLE uploads;\n",
 }
 
 

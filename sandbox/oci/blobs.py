@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox import blobs
 from sandbox.blobs import check_digest
+from sandbox.connection import SEND_FILE
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
 from sandbox.oci.address import Ask
@@ -22,7 +23,10 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class FileSlice(Response):
-    """Part of a file, read ahead by one batch in a thread; the file is closed at the end."""
+    """Part of a file from where it stands, sent by the kernel; through TLS read ahead by one batch in a thread.
+
+    The file is closed at the end.
+    """
 
     def __init__(self, file: BinaryIO, length: int, status_code: int, headers: Mapping[str, str]) -> None:
         super().__init__(None, status_code, dict(headers))
@@ -30,8 +34,16 @@ class FileSlice(Response):
         self._length = length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        left = self._length
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if SEND_FILE not in scope:
+            await self._copy(send)
+            return
+        with self._file:
+            await scope[SEND_FILE](self._file.fileno(), self._file.tell(), self._length)
+        await send({"type": "http.response.body"})
+
+    async def _copy(self, send: Send) -> None:
+        left = self._length
         ahead = asyncio.ensure_future(asyncio.to_thread(self._file.read, min(left, uploads.BATCH)))
         try:
             while left:
@@ -70,14 +82,21 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
+def _unknown(digest: str) -> RegistryError:
+    return RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
+
+
 def read(ask: Ask, caller: Caller) -> Response:
     """GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists"."""
     enter(ask.world, caller.principal, ask.image, DOWNLOAD)
     digest = check_digest(ask.reference)
+    if ask.method == "HEAD":
+        # So a push asks before it leaves a layer out.
+        blobs.needed(ask.world, digest)
     with ask.world.reading() as rows:
         blob = blobs.find(rows, ask.image.repository, digest)
     if blob is None:
-        raise RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
+        raise _unknown(digest)
     etag = f'"{digest}"'
     headers = {
         "Content-Type": "application/octet-stream",
@@ -100,7 +119,11 @@ def read(ask: Ask, caller: Caller) -> Response:
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{stop}/{blob.size}"
     status = 206 if wanted else 200
-    file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
+    try:
+        file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
+    except FileNotFoundError:
+        # Deleted and collected since the row was read.
+        raise _unknown(digest) from None
     file.seek(start)
     if length > uploads.BATCH:
         return FileSlice(file, length, status, headers)
@@ -118,7 +141,7 @@ def remove(ask: Ask, caller: Caller) -> Response:
     digest = check_digest(ask.reference)
     with ask.world.writing() as rows:
         if blobs.find(rows, repository.name, digest) is None:
-            raise RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
+            raise _unknown(digest)
         if blobs.in_use(rows, repository.name, digest):
             raise RegistryError("UNSUPPORTED", "Blob is still referenced by one or more manifests: delete those")
         blobs.forget(rows, repository.name, digest)

@@ -60,7 +60,12 @@ def read(ask: Ask, caller: Caller) -> Response:
         return Response(status_code=304, headers=headers)
     # The header is set as it was pushed: a media type here has no charset.
     headers["Content-Type"] = version.media_type
-    return Response(blobs.read(ask.world, version.digest), headers=headers)
+    try:
+        content = blobs.read(ask.world, version.digest)
+    except FileNotFoundError:
+        # Deleted and collected since the row was read.
+        raise unknown(ask.reference) from None
+    return Response(content, headers=headers)
 
 
 def put(ask: Ask, caller: Caller) -> Response:

@@ -51,6 +51,7 @@ def _mount(ask: Ask, caller: Caller, digest: str) -> bool:
             return False
         if not may(ask.world, caller.principal, DOWNLOAD, source):
             return False
+    blobs.needed(ask.world, digest)
     with ask.world.reading() as rows:
         blob = blobs.find(rows, source.repository, digest)
     if blob is None:

@@ -107,7 +107,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 async def _identify(world: World, address: Address, service: str, authorization: str, scope: str = "") -> Caller:
-    if not authorization or token.is_sealed(authorization):
+    if not authorization or token.is_quick(authorization):
         return token.identify(world, address, service, authorization, scope)
     return await asyncio.to_thread(token.identify, world, address, service, authorization, scope)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import os
 import secrets
@@ -18,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 
-from sandbox import access, blobs, catalog, projects
+from sandbox import access, blobs, catalog, cleanup, projects
 from sandbox.clock import Clock
 from sandbox.errors import ApiError, RegistryError
 from sandbox.google.artifact_registry import API
@@ -213,6 +214,34 @@ class Sequences(RuleBasedStateMachine):
                 stack.enter_context(pytest.raises(RegistryError))
             blob_calls.remove(self.ask("DELETE", package, digest), CALLER)
 
+    @rule(kind=st.sampled_from(["TAGGED", "UNTAGGED", "ANY"]))
+    def a_cleanup_policy_runs(self, kind: str) -> None:
+        policy = {"id": "p", "action": "DELETE", "condition": {"tagState": kind}}
+        self.api("PATCH", f"/{self.id}", {"cleanupPolicies": {"p": policy}}, updateMask="cleanupPolicies")
+        cleanup.run(self.world)
+        self.api("PATCH", f"/{self.id}", {}, updateMask="cleanupPolicies")
+        # No parent holds what goes, nor an immutable tag; children whose parent goes now have to wait for the next run.
+        tagged = {(package, digest) for (package, _), digest in self.tags.items()}
+        held = {(package, child) for (package, _), (_, children) in self.versions.items() for child in children}
+        wanted = {key for key in self.versions if kind == "ANY" or (kind == "TAGGED") is (key in tagged)}
+        going = wanted - held - (tagged if self.immutable else set())
+        self.versions = {key: value for key, value in self.versions.items() if key not in going}
+        self.tags = {key: digest for key, digest in self.tags.items() if (key[0], digest) not in going}
+
+    @rule()
+    def unused_blobs_are_collected_two_days_later(self) -> None:
+        self.world.clock.advance(dt.timedelta(days=2))
+        blobs.collect(self.world, idle=0)
+        with self.world.reading() as rows:
+            found = rows.execute("SELECT digest FROM repository_blobs WHERE repository = ?", (self.name,))
+            kept = {row["digest"] for row in found}
+        assert kept == self.needed()
+        assert all(blobs.blob_path(self.world, digest).exists() for digest in kept)
+
+    def needed(self) -> set[str]:
+        """Digests of all that the versions are and consist of."""
+        return set().union(*(of for of, _ in self.versions.values())) | {digest for _, digest in self.versions}
+
     def listed(self, path: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         token = ""
@@ -243,7 +272,7 @@ class Sequences(RuleBasedStateMachine):
             assert told == mine
             answer = tags.list_tags(self.ask("GET", package, ""), CALLER)
             assert json.loads(bytes(answer.body))["tags"] == sorted(mine)
-        needed = set().union(*(of for of, _ in self.versions.values())) | {digest for _, digest in self.versions}
+        needed = self.needed()
         assert {one["name"].rpartition("/")[2] for one in self.listed(f"/{self.id}/files", "files")} == needed
         with self.world.reading() as rows:
             sizes = [blobs.find(rows, self.name, digest) for digest in needed]

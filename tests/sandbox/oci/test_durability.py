@@ -78,6 +78,7 @@ def test_a_kill_during_a_push(
     kept = own.push_manifest(name, "v1", own.image(name, b"kept"))
     content = secrets.token_bytes(8 << 20)
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    begun = own.call("POST", f"{name}/blobs/uploads/").headers["Location"]
     with socket.create_connection(("127.0.0.1", own.port)) as line:
         head = f"POST /v2/{name}/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Authorization: Bearer {own.tokens['owner']}\r\nContent-Length: {len(content)}\r\n\r\n"
@@ -88,6 +89,8 @@ def test_a_kill_during_a_push(
         processes[0].kill()
         processes[0].wait()
     again = start()
+    gone = again.call("PATCH", begun.replace(str(own.port), str(again.port)), data=b"the rest")
+    assert (gone.status_code, gone.json()["errors"][0]["code"]) == (404, "BLOB_UPLOAD_UNKNOWN")
     assert list((own.home / "state" / "uploads").iterdir()) == []
     assert again.call("HEAD", f"{name}/blobs/{digest}").status_code == 404
     assert again.call("HEAD", f"{name}/manifests/v1").headers["Docker-Content-Digest"] == kept
@@ -158,3 +161,36 @@ def test_the_sweep_at_start(state: World) -> None:
         assert repository is not None
         catalog.remove_version(rows, repository, "app", manifest, force=True)
         assert catalog.stored_bytes(rows, REPOSITORY) == 0
+
+
+def test_what_a_push_asked_for_is_not_collected(state: World) -> None:
+    old = "2020-01-01T00:00:00.000000Z"
+    digests = found, again, _ = [keep(state, name, old) for name in (b"found", b"again", b"left")]
+    assert blobs.collect(state) == 0  # all three have just been pushed
+    state.close()
+    world = World(state.folder, Clock())
+
+    def here() -> list[str]:
+        with world.reading() as rows:
+            known = [digest for digest in digests if blobs.find(rows, REPOSITORY, digest)]
+        assert known == [digest for digest in digests if blobs.blob_path(world, digest).exists()]
+        return known
+
+    try:
+        blobs.needed(world, found)
+        with world.writing() as rows:
+            blobs.record(rows, world, REPOSITORY, again, len(b"again"))  # pushed once more: as if it came now
+        assert blobs.collect(world) == 1
+        assert here() == [found, again]
+        assert blobs.collect(world, idle=0) == 1
+        assert here() == [again]
+    finally:
+        world.close()
+
+
+def test_a_blob_that_goes_between_row_and_file_is_unknown(registry: Registry, fresh: str) -> None:
+    digest = registry.push_blob(fresh, secrets.token_bytes(64))
+    algorithm, value = digest.split(":")
+    (registry.home / "state" / "blobs" / algorithm / value[:2] / value).unlink()
+    answer = registry.call("GET", f"{fresh}/blobs/{digest}")
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (404, "BLOB_UNKNOWN")
