@@ -21,8 +21,8 @@ from google.auth.transport.requests import AuthorizedSession
 
 from helpers import builds, names, target
 from helpers import world as starter
+from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
 
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 RUNNING = ("PENDING", "QUEUED", "WORKING")
 DOCKER = "gcr.io/cloud-builders/docker"
 TREE = Path(__file__).parents[2]
@@ -33,39 +33,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtu
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
     """The learner's session, with every API that builds need."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as session:
-        services = ["cloudbuild", "artifactregistry", "iam"]
-        ask(
-            session,
-            "POST",
-            f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable",
-            {"serviceIds": [f"{name}.googleapis.com" for name in services]},
-        )
+    with learner_with("cloudbuild", "artifactregistry", "iam") as session:
         yield session
-
-
-def project() -> str:
-    return os.environ["PROJECT_ID"]
-
-
-def ask(session: AuthorizedSession, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
-    answer = session.request(verb, url, json=body)
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def account(session: AuthorizedSession, *roles: str) -> str:
-    """A new service account with roles on the project."""
-    name = f"build-{secrets.token_hex(4)}"
-    url = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts"
-    email: str = ask(session, "POST", url, {"accountId": name})["email"]
-    base = f"https://cloudresourcemanager.googleapis.com/v1/projects/{project()}"
-    policy = ask(session, "POST", f"{base}:getIamPolicy")
-    policy["bindings"] += [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
-    ask(session, "POST", f"{base}:setIamPolicy", {"policy": policy})
-    return email
 
 
 @pytest.fixture
@@ -122,7 +91,9 @@ def log(session: AuthorizedSession, build: str) -> str:
 
 
 def of_build(engine: docker.DockerClient, build: str) -> list[Any]:
-    found: list[Any] = engine.containers.list(all=True, filters={"label": f"workbook-build={build}"})
+    found: list[Any] = engine.containers.list(
+        all=True, ignore_removed=True, filters={"label": f"workbook-build={build}"}
+    )
     return found
 
 
@@ -427,15 +398,7 @@ def test_after_a_crash_no_build_is_working_for_ever(
     try:
         for name, value in target.apply(opened.environment({}, run="crash"), os.environ).items():
             monkeypatch.setenv(name, value)
-        credentials, _ = google.auth.default(scopes=SCOPES)
-        with AuthorizedSession(credentials) as session:
-            for service in ("cloudbuild", "iam"):
-                ask(
-                    session,
-                    "POST",
-                    f"https://serviceusage.googleapis.com/v1/projects/{project()}/services/{service}.googleapis.com:enable",
-                    {},
-                )
+        with learner_with("cloudbuild", "iam") as session:
             email = account(session, "roles/cloudbuild.builds.builder")
             build = start(session, config(email, bash("sleep 300")))
             until(session, build, lambda found: of_build(engine, build) and found["status"] == "WORKING")

@@ -24,8 +24,8 @@ from google.cloud import run_v2
 from google.oauth2 import service_account
 
 from helpers import deploys, names, target
+from tests.sandbox.conftest import SCOPES, learner_with, project
 
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 # Tells what it was asked; MODE=deaf sleeps without listening, MODE=gone ends at once.
 SERVER = b"""
 import http.server, json, os, sys, time
@@ -53,19 +53,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtu
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
     """The learner's session, with every API that services need."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as session:
-        services = ["run", "artifactregistry", "iam"]
-        answer = session.post(
-            f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable",
-            json={"serviceIds": [f"{name}.googleapis.com" for name in services]},
-        )
-        assert answer.status_code == 200, answer.text
+    with learner_with("run", "artifactregistry", "iam") as session:
         yield session
-
-
-def project() -> str:
-    return os.environ["PROJECT_ID"]
 
 
 @pytest.fixture
