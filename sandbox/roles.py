@@ -184,6 +184,21 @@ _DESCRIBED = (
         "Service Account Token Creator",
         _SEE_PROJECTS | _IMPERSONATION | held("iam: serviceAccounts.get,list"),
     ),
+    # https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
+    Role(
+        "roles/iam.workloadIdentityUser",
+        "Workload Identity User",
+        held("iam: serviceAccounts.get,getAccessToken,getOpenIdToken,list"),
+    ),
+    Role(
+        "roles/iam.workloadIdentityPoolAdmin",
+        "IAM Workload Identity Pool Admin",
+        _SEE_PROJECTS
+        | held("""
+            iam: workloadIdentityPoolProviders.create,delete,get,list,undelete,update
+            iam: workloadIdentityPools.create,delete,get,list,undelete,update
+        """),
+    ),
     Role(
         "roles/iam.serviceAccountCreator",
         "Create Service Accounts",
@@ -294,7 +309,8 @@ def _is_owners_alone(permission: str) -> bool:
     return (
         permission == _PRIVATE_LOGS
         or verb in ("setIamPolicy", "createTagBinding", "deleteTagBinding")
-        or (resource == "roles" and verb not in ("get", "list"))
+        # Who may be trusted is an owner's affair as well.
+        or (resource.startswith(("roles", "workloadIdentityPool")) and verb not in ("get", "list"))
         or (permission.startswith("resourcemanager.") and not verb.startswith(("get", "list")))
     )
 

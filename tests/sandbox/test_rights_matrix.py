@@ -91,6 +91,8 @@ ROLES: dict[str, frozenset[str]] = {
             "iam.serviceAccountKeyAdmin",
             "iam.serviceAccountTokenCreator",
             "iam.serviceAccountUser",
+            "iam.workloadIdentityPoolAdmin",
+            "iam.workloadIdentityUser",
             "logging.logWriter",
             "logging.privateLogViewer",
             "logging.viewer",
