@@ -236,6 +236,21 @@ _DESCRIBED = (
         "Service Usage Consumer",
         held("serviceusage: operations.get quotas.get services.get,list,use"),
     ),
+    # https://cloud.google.com/secret-manager/docs/access-control
+    Role(
+        "roles/secretmanager.secretAccessor",
+        "Secret Manager Secret Accessor",
+        _SEE_PROJECTS | held("secretmanager: versions.access"),
+    ),
+    Role(
+        "roles/secretmanager.admin",
+        "Secret Manager Admin",
+        _SEE_PROJECTS
+        | held("""
+            secretmanager: secrets.create,delete,get,getIamPolicy,list,setIamPolicy,update
+            secretmanager: versions.access,add,destroy,disable,enable,get,list
+        """),
+    ),
     Role("roles/logging.logWriter", "Logs Writer", held("logging: logEntries.create,route")),
     # As far as reading goes: https://cloud.google.com/logging/docs/access-control
     Role("roles/logging.viewer", "Logs Viewer", held("logging: logEntries.list logs.list views.get,list")),
@@ -302,12 +317,14 @@ _OWNER = frozenset(
 
 # Data Access entries: only owners and Private Logs Viewers read them.
 _PRIVATE_LOGS = "logging.privateLogEntries.list"
+# An editor may make secrets and not read them.
+_READ_SECRETS = "secretmanager.versions.access"
 
 
 def _is_owners_alone(permission: str) -> bool:
     _, resource, verb = permission.split(".")
     return (
-        permission == _PRIVATE_LOGS
+        permission in (_PRIVATE_LOGS, _READ_SECRETS)
         or verb in ("setIamPolicy", "createTagBinding", "deleteTagBinding")
         # Who may be trusted is an owner's affair as well.
         or (resource.startswith(("roles", "workloadIdentityPool")) and verb not in ("get", "list"))

@@ -102,6 +102,8 @@ ROLES: dict[str, frozenset[str]] = {
             "run.admin",
             "run.developer",
             "run.invoker",
+            "secretmanager.admin",
+            "secretmanager.secretAccessor",
             "serviceusage.serviceUsageAdmin",
             "serviceusage.serviceUsageConsumer",
             "storage.objectViewer",
