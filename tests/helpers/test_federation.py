@@ -1,4 +1,4 @@
-"""Trusting one repository on GitHub from Python: made once, brought back when it was deleted, and never for everybody."""
+"""Trusting one repository on GitHub from Python: made once, brought back after a deletion, and never for everybody."""
 
 from __future__ import annotations
 
