@@ -15,6 +15,10 @@ _SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # gcloud's name for a source that it uploads, and the dots that it writes while it waits.
 _UPLOAD: Final = re.compile(r"\b\d{10}\.\d{1,6}-[0-9a-f]{32}\b")
+# How large that source is, changes with every word in it.
+_ARCHIVE: Final = re.compile(
+    r"(?<=file\(s\) totalling )[\d.]+ [KMG]?i?B(?:ytes)?(?= before compression)", re.IGNORECASE
+)
 _DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
 # Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
 _ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/]{11}=")
@@ -35,7 +39,7 @@ class StandIns:
     def apply(self, text: str) -> str:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
         text = "".join(self._transfers(text.splitlines(keepends=True)))
-        text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", text))
+        text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", _ARCHIVE.sub("SIZE", text)))
         text = _DIGEST.sub(lambda found: "sha256:" + f"{self._digest(found[0][7:]):02x}" * 32, text)
         text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)
         text = _ETAG.sub(lambda found: f"{self._number('etag', found[0]):011d}=", text)

@@ -30,7 +30,7 @@ from sandbox.errors import (
     unauthenticated,
     unimplemented,
 )
-from sandbox.google import APIS
+from sandbox.google import APIS, secret_manager
 from sandbox.methods import Answer, Api, Call, Method
 from sandbox.requests import RequestLog, redact
 from sandbox.services import front
@@ -283,6 +283,11 @@ class Sandbox:
 
 def _denied(api: Api, method: Method, permission: str, params: dict[str, str]) -> ApiError:
     """403 in the words of the API that refuses."""
+    if api.service == secret_manager.SERVICE:
+        resource = method.resource.format(**params)
+        return ApiError(
+            "PERMISSION_DENIED", f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
+        )
     error = permission_denied(permission, f"//{api.service}/{method.resource.format(**params)}")
     if api.service in _NAMES_NO_RESOURCE:
         error.message = f"Permission '{permission}' denied on resource (or it may not exist)."

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sandbox import identity_pools
 from sandbox.errors import invalid
 
 TYPES = "https://cloud.google.com/iam/help/members/types"
@@ -87,14 +88,18 @@ def service_account_exists(rows: sqlite3.Connection, email: str) -> bool:
 
 
 def check(rows: sqlite3.Connection, member: str) -> str:
-    """A member of a policy as Google stores it: addresses in lower case.
+    """A member of a policy as Google stores it: addresses in lower case, identities of a pool as they are.
 
     Raises:
         ApiError: INVALID_ARGUMENT for an unknown kind, a malformed address, or somebody who does not exist. The
-            sentences about people, groups and service accounts are Google's, seen in public issue threads; the one
-            about domains is `# unverified`.
+            sentences about people, groups, pools and service accounts are Google's, seen in public issue threads; the
+            one about domains is `# unverified`.
     """
     if member in ("allUsers", "allAuthenticatedUsers"):
+        return member
+    if (pool := identity_pools.pool_of(member)) is not None:
+        # Upper and lower case count in them: they are the issuer's claims.
+        _check_pool(rows, pool)
         return member
     kind, _, name = member.partition(":")
     if kind not in ("user", "serviceAccount", "group", "domain"):
@@ -120,6 +125,16 @@ def check(rows: sqlite3.Connection, member: str) -> str:
     else:
         raise invalid(f"{kind.capitalize()} {name} does not exist.")
     return f"{kind}:{name}"
+
+
+def _check_pool(rows: sqlite3.Connection, pool: str) -> None:
+    number = pool.split("/")[1]
+    known = rows.execute("SELECT 1 FROM projects WHERE number = ?", (number,)).fetchone()
+    if not known or (identity_pools.find(rows, pool) or {}).get("state") != "ACTIVE":
+        raise invalid(
+            f"Identity Pool does not exist ({pool}). Please check that you specified a valid resource name as returned "
+            "in the `name` attribute in the configuration API."
+        )
 
 
 def _has_kind(right: str, given: str, name: str) -> None:

@@ -17,6 +17,8 @@ _KEEP = 5000
 _BODY = 4000  # characters of a JSON body
 _SECRET = re.compile(
     r"ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*|\"privateKeyData\": ?\"[^\"]*"
+    # a new version of a secret
+    r"|\"payload\": ?\{[^}]*"
 )
 
 

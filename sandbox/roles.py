@@ -184,6 +184,21 @@ _DESCRIBED = (
         "Service Account Token Creator",
         _SEE_PROJECTS | _IMPERSONATION | held("iam: serviceAccounts.get,list"),
     ),
+    # https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines
+    Role(
+        "roles/iam.workloadIdentityUser",
+        "Workload Identity User",
+        held("iam: serviceAccounts.get,getAccessToken,getOpenIdToken,list"),
+    ),
+    Role(
+        "roles/iam.workloadIdentityPoolAdmin",
+        "IAM Workload Identity Pool Admin",
+        _SEE_PROJECTS
+        | held("""
+            iam: workloadIdentityPoolProviders.create,delete,get,list,undelete,update
+            iam: workloadIdentityPools.create,delete,get,list,undelete,update
+        """),
+    ),
     Role(
         "roles/iam.serviceAccountCreator",
         "Create Service Accounts",
@@ -220,6 +235,21 @@ _DESCRIBED = (
         "roles/serviceusage.serviceUsageConsumer",
         "Service Usage Consumer",
         held("serviceusage: operations.get quotas.get services.get,list,use"),
+    ),
+    # https://cloud.google.com/secret-manager/docs/access-control
+    Role(
+        "roles/secretmanager.secretAccessor",
+        "Secret Manager Secret Accessor",
+        _SEE_PROJECTS | held("secretmanager: versions.access"),
+    ),
+    Role(
+        "roles/secretmanager.admin",
+        "Secret Manager Admin",
+        _SEE_PROJECTS
+        | held("""
+            secretmanager: secrets.create,delete,get,getIamPolicy,list,setIamPolicy,update
+            secretmanager: versions.access,add,destroy,disable,enable,get,list
+        """),
     ),
     Role("roles/logging.logWriter", "Logs Writer", held("logging: logEntries.create,route")),
     # As far as reading goes: https://cloud.google.com/logging/docs/access-control
@@ -287,14 +317,17 @@ _OWNER = frozenset(
 
 # Data Access entries: only owners and Private Logs Viewers read them.
 _PRIVATE_LOGS = "logging.privateLogEntries.list"
+# An editor may make secrets and not read them.
+_READ_SECRETS = "secretmanager.versions.access"
 
 
 def _is_owners_alone(permission: str) -> bool:
     _, resource, verb = permission.split(".")
     return (
-        permission == _PRIVATE_LOGS
+        permission in (_PRIVATE_LOGS, _READ_SECRETS)
         or verb in ("setIamPolicy", "createTagBinding", "deleteTagBinding")
-        or (resource == "roles" and verb not in ("get", "list"))
+        # Who may be trusted is an owner's affair as well.
+        or (resource.startswith(("roles", "workloadIdentityPool")) and verb not in ("get", "list"))
         or (permission.startswith("resourcemanager.") and not verb.startswith(("get", "list")))
     )
 

@@ -12,6 +12,7 @@ from sandbox.google import (
     oauth2,
     on_demand_scanning,
     resource_manager,
+    secret_manager,
     service_usage,
     storage,
 )
@@ -29,6 +30,7 @@ APIS = (
     oauth2.API,
     on_demand_scanning.API,
     resource_manager.API,
+    secret_manager.API,
     service_usage.API,
     storage.API,
 )

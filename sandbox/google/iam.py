@@ -1,4 +1,5 @@
-"""iam.googleapis.com v1: service accounts, their keys and policies. Roles are next door, in `iam_roles`.
+"""iam.googleapis.com v1: service accounts, their keys and policies. Roles are next door, in `iam_roles`,
+workload identity federation in `iam_pools`.
 
 Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts and facts/gcloud-requests.md 8a-8e.
 A path may name a service account by e-mail or by unique id, and its project by id, by number or as `-`.
@@ -15,7 +16,7 @@ from typing import Any
 
 from sandbox import access, keys, listing, projects
 from sandbox.errors import ApiError, invalid, not_found, service_disabled, unimplemented
-from sandbox.google import iam_roles
+from sandbox.google import iam_pools, iam_roles
 from sandbox.google.policies import policy_methods
 from sandbox.methods import Api, Call, Method, ordered
 
@@ -249,6 +250,7 @@ API = Api(
             _method("keys.get", "GET", f"{_ACCOUNT}/keys/{{key}}", _get_key, "iam.serviceAccountKeys.get"),
             _method("keys.delete", "DELETE", f"{_ACCOUNT}/keys/{{key}}", _delete_key, "iam.serviceAccountKeys.delete"),
             *iam_roles.METHODS,
+            *iam_pools.METHODS,
         )
     ),
 )

@@ -18,8 +18,9 @@ from sandbox import access, catalog, projects
 from sandbox.clock import timestamp
 from sandbox.containers import EngineFailed
 from sandbox.members import COMPUTE_ACCOUNT, RUN_AGENT
-from sandbox.services import instances, store
+from sandbox.services import instances, probes, store
 from sandbox.services.instances import NotStarted
+from sandbox.services.secret_env import SecretRefused
 from sandbox.world import World
 
 Json = dict[str, Any]
@@ -130,6 +131,8 @@ def _deploy(world: World, name: str, service: Json) -> None:
         problem, reason = str(refused), refused.reason
     except NotStarted as stopped:
         problem, reason = str(stopped), "HealthCheckContainerError"
+    except SecretRefused as refused:
+        problem, reason = str(refused), "SecretsAccessCheckFailed"
     except EngineFailed as error:
         problem, reason = f"The sandbox's engine could not run it: {error}", "Internal"
     _conclude(world, revision, problem, reason)
@@ -139,7 +142,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
         if not problem:
             now["status"]["latestReadyRevisionName"] = created
         shown = problem
-        if problem and reason == "HealthCheckContainerError":
+        if problem and reason in ("HealthCheckContainerError", "SecretsAccessCheckFailed"):
             shown = f"Revision '{created}' is not ready and cannot serve traffic. {problem}"
         _settle(world, now, shown, reason)
 
@@ -168,7 +171,8 @@ def _revision(world: World, name: str, service: Json) -> tuple[Json, int]:
     spec.setdefault("timeoutSeconds", 300)
     spec.setdefault("serviceAccountName", account)
     container = spec["containers"][0]
-    container.setdefault("ports", [{"name": "http1", "containerPort": instances.PORT}])
+    container["ports"] = container.get("ports") or [{"name": "http1", "containerPort": instances.PORT}]
+    container.setdefault("startupProbe", probes.default(instances.port_of(container)))
     limits = container.setdefault("resources", {}).setdefault("limits", {})
     limits.setdefault("cpu", "1000m")
     limits.setdefault("memory", "512Mi")

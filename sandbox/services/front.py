@@ -24,6 +24,7 @@ from sandbox import access, projects
 from sandbox.containers import EngineFailed
 from sandbox.google_keys import id_token_public_key
 from sandbox.services import instances, store
+from sandbox.services.secret_env import SecretRefused
 from sandbox.world import World
 
 _HOST = re.compile(
@@ -91,7 +92,7 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
     try:
         with instances.of(world).use(full, found) as instance:
             return _forward(instance.connection, request, host, path, content, prefix, found["spec"])
-    except (instances.NotStarted, EngineFailed, OSError):
+    except (instances.NotStarted, SecretRefused, EngineFailed, OSError):
         return PlainTextResponse("Service Unavailable", 503)
 
 

@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,11 @@ from sandbox import containers, log_entries, projects, tokens
 from sandbox.containers import EngineFailed
 from sandbox.members import RUN_AGENT
 from sandbox.requests import redact
+from sandbox.services import probes, secret_env
 from sandbox.world import World
 
 PORT = 8080
 CONNECT_SECONDS = 10.0
-STARTUP_SECONDS = 30.0  # Google's startup probe waits 240
 # Google keeps an idle instance up to 15 minutes; https://cloud.google.com/run/docs/about-instance-autoscaling
 IDLE_SECONDS = float(os.environ.get("WORKBOOK_IDLE_SECONDS", "300"))
 _REGISTRY = re.compile(r"([a-z0-9-]+-docker\.pkg\.dev)/")
@@ -74,6 +74,7 @@ class Instances:
 
         Raises:
             NotStarted: when its container does not start.
+            SecretRefused: when a secret of its environment cannot be read.
             EngineFailed: when the engine does not answer.
             OSError: when a running container does not take the connection.
         """
@@ -105,6 +106,7 @@ class Instances:
 
         Raises:
             NotStarted: when its container does not start.
+            SecretRefused: when a secret of its environment cannot be read.
             EngineFailed: when the engine does not answer.
         """
         with self._lock:
@@ -184,7 +186,7 @@ class Instances:
         self.fetch(name, revision["status"]["imageDigest"], project.number if project else "")
         spec = revision["spec"]
         container = spec["containers"][0]
-        port = next((int(entry["containerPort"]) for entry in container.get("ports", ())), PORT)
+        port = port_of(container)
         bridge = containers.has_bridge()
         told = port if bridge else _free_port()
         run = ["run", "--detach", "--init", "--label", containers.label(self._world)]
@@ -193,7 +195,7 @@ class Instances:
         run += ["--memory", _memory(container.get("resources", {}).get("limits", {}).get("memory", "512Mi"))]
         if not bridge:
             run += ["--network", "host"]
-        given = {entry["name"]: entry.get("value", "") for entry in container.get("env", ())}
+        given = secret_env.values(self._world, project_id, spec)
         own = {"PORT": str(told), "K_SERVICE": service, "K_CONFIGURATION": service}
         for key, value in {**given, **own, "K_REVISION": revision["metadata"]["name"]}.items():
             run += ["--env", f"{key}={value}"]
@@ -211,24 +213,40 @@ class Instances:
             target=self._follow, args=(started, project_id, name.split("/")[3], service, revision), daemon=True
         ).start()
         try:
-            return Instance(started, self._wait(started, told, bridge=bridge), time.monotonic())
+            probe = probes.read(container, port)
+            return Instance(started, self._wait(started, told, probe, bridge=bridge), time.monotonic())
         except NotStarted:
             containers.call("rm", "--force", "--volumes", started)
             raise
 
-    def _wait(self, container: str, port: int, *, bridge: bool) -> tuple[str, int]:
+    def _wait(self, container: str, port: int, probe: probes.Probe, *, bridge: bool) -> tuple[str, int]:
+        """Where the container listens, as soon as its startup probe is answered; it is given up when it has ended.
+
+        Args:
+            port: what the container was told to listen on.
+        """
         template = "{{.State.Running}} {{.NetworkSettings.IPAddress}}"
-        deadline = time.monotonic() + STARTUP_SECONDS
+        begun = time.monotonic()
         pause = 0.05
-        while time.monotonic() < deadline:
+        while (gone := time.monotonic() - begun) < probe.delay + probe.window:
             running, _, ip = containers.call("inspect", "--format", template, container).partition(" ")
             if running != "true":
                 break
-            address = (ip if bridge else "127.0.0.1", port)
-            if address[0] and _listens(address):
-                return address
+            host = ip if bridge else "127.0.0.1"
+            left = probe.delay + probe.window - gone
+            if (
+                host
+                and gone >= probe.delay
+                and probes.answers(probe, (host, probe.port or port), timeout=min(probe.timeout, left))
+            ):
+                return host, port
             time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
+        if probe.configured:
+            raise NotStarted(
+                "The user-provided container failed the configured startup probe checks. Logs for this revision might "
+                "contain more information."
+            )
         raise NotStarted(
             "The user-provided container failed to start and listen on the port defined provided by the "
             f"PORT={port if bridge else PORT} environment variable within the allocated timeout. This can happen when "
@@ -263,19 +281,16 @@ class Instances:
             process.wait(5)
 
 
+def port_of(container: Mapping[str, Any]) -> int:
+    """The port that a container of a specification listens on."""
+    return next((int(entry["containerPort"]) for entry in container.get("ports", ())), PORT)
+
+
 def _copy(world: World, name: str) -> str:
     """A revision's own name for its image; in the project's part of the registry's names, where a clean-up finds it."""
     _, project, _, location, _, service, _, revision = name.split("/")
     registry = containers.address(world).registry
     return f"{registry}/{location}-docker.pkg.dev/{project}/cloud-run-copies/{service}:{revision}"
-
-
-def _listens(address: tuple[str, int]) -> bool:
-    try:
-        with socket.create_connection(address, timeout=1):
-            return True
-    except OSError:
-        return False
 
 
 def _free_port() -> int:

@@ -27,6 +27,7 @@ _TOPICS = (
     "access",
     "builds",
     "deploys",
+    "federation",
 )
 # Files that decide from their arguments alone.
 _PURE = (

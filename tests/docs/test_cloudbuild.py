@@ -16,7 +16,7 @@ _ALWAYS = {"PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION"}
 
 def test_google_s_schema_reads_it() -> None:
     build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
-    assert [step.id for step in build.steps] == ["build", "test", "push", "deploy"]
+    assert [step.id for step in build.steps] == ["build", "test", "gate", "push", "deploy"]
     assert len(build.images) == 1
 
 
@@ -30,7 +30,7 @@ def test_every_substitution_is_declared_and_used() -> None:
 
 def test_the_image_is_deployed_by_digest_after_it_was_tested_and_pushed() -> None:
     build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
-    deploy = build.steps[3].args[1]
+    deploy = build.steps[4].args[1]
     assert "@$$digest" in deploy
     assert build.images[0].endswith(":${_TAG}")
     assert not any("--all-tags" in argument for step in build.steps for argument in step.args)

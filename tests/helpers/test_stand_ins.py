@@ -35,6 +35,12 @@ def test_a_canonical_record_gives_itself(digests: list[str]) -> None:
     assert StandIns().apply(once) == once
 
 
+def test_the_size_of_a_source_that_is_uploaded_is_none_of_the_record_s() -> None:
+    said = "Creating temporary archive of 21 file(s) totalling {} before compression."
+    for size in ("65.4 KiB", "1.0 MiB", "812 bytes"):
+        assert StandIns().apply(said.format(size)) == said.format("SIZE")
+
+
 @given(
     st.lists(st.text("0123456789abcdef", min_size=12, max_size=12), unique=True, min_size=1, max_size=9), st.randoms()
 )

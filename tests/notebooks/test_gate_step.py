@@ -1,4 +1,4 @@
-"""The step that notebook 7 prints does what it says: Google's schema reads it, and bash runs it against real scans."""
+"""The gate that notebook 7 prints, and the one in cloudbuild.yaml, do what they say: bash runs both on real scans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from helpers import names, projects, target
 from helpers.names import Project
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "07_scan_for_vulnerabilities.ipynb"
+CONFIG = Path(__file__).parents[2] / "cloudbuild.yaml"
 METADATA = "opt/venv/lib/python3.11/site-packages/Django-{0}.dist-info/METADATA"
+
+
+def _steps() -> dict[str, dict[str, Any]]:
+    """The two steps, by where they stand."""
+    built = yaml.safe_load(CONFIG.read_text())["steps"]
+    return {"notebook": _step(), "file": next(step for step in built if step["id"] == "gate")}
 
 
 def _step() -> dict[str, Any]:
@@ -75,10 +82,26 @@ def images(engine: docker.DockerClient, python_image: str, environment: dict[str
 @pytest.mark.slow
 @pytest.mark.usefixtures("gcloud")
 @pytest.mark.parametrize(
-    ("tag", "status", "says"), [("old", 1, "CVE-2025-64459"), ("mended", 0, "Passed"), ("no", 1, "")]
+    ("where", "tag", "gate", "status", "says"),
+    [
+        ("notebook", "old", "", 1, "CVE-2025-64459"),
+        ("notebook", "mended", "", 0, "Passed"),
+        ("notebook", "no", "", 1, ""),
+        ("file", "old", "CRITICAL", 1, "CVE-2025-64459"),
+        ("file", "mended", "CRITICAL", 0, "Passed"),
+        ("file", "no", "CRITICAL", 1, ""),
+        ("file", "mended", "critical", 2, "Could not tell"),
+    ],
 )
 def test_the_step_blocks_passes_and_stops_without_a_scan(
-    tag: str, status: int, says: str, images: names.Image, environment: dict[str, str], in_world: target.Target
+    where: str,
+    tag: str,
+    gate: str,
+    status: int,
+    says: str,
+    images: names.Image,
+    environment: dict[str, str],
+    in_world: target.Target,
 ) -> None:
     projects.enable(Project(in_world.project_id), "ondemandscanning.googleapis.com")
     key = f"--key-file={environment['GOOGLE_APPLICATION_CREDENTIALS']}"
@@ -90,8 +113,9 @@ def test_the_step_blocks_passes_and_stops_without_a_scan(
         "_REPOSITORY": images.repository.id,
         "_IMAGE": images.path,
         "_TAG": tag,
+        "_GATE": gate,
     }
-    step = _step()
+    step = _steps()[where]
     ran = subprocess.run(
         [step["entrypoint"], *(_substituted(one, values) for one in step["args"])],
         env=environment,

@@ -17,12 +17,13 @@ from typing import Any
 import docker
 import google.auth
 import pytest
+import yaml
 from google.auth.transport.requests import AuthorizedSession
 
 from helpers import builds, names, target
 from helpers import world as starter
+from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
 
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 RUNNING = ("PENDING", "QUEUED", "WORKING")
 DOCKER = "gcr.io/cloud-builders/docker"
 TREE = Path(__file__).parents[2]
@@ -33,39 +34,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtu
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
     """The learner's session, with every API that builds need."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as session:
-        services = ["cloudbuild", "artifactregistry", "iam"]
-        ask(
-            session,
-            "POST",
-            f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable",
-            {"serviceIds": [f"{name}.googleapis.com" for name in services]},
-        )
+    with learner_with("cloudbuild", "artifactregistry", "iam") as session:
         yield session
-
-
-def project() -> str:
-    return os.environ["PROJECT_ID"]
-
-
-def ask(session: AuthorizedSession, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
-    answer = session.request(verb, url, json=body)
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def account(session: AuthorizedSession, *roles: str) -> str:
-    """A new service account with roles on the project."""
-    name = f"build-{secrets.token_hex(4)}"
-    url = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts"
-    email: str = ask(session, "POST", url, {"accountId": name})["email"]
-    base = f"https://cloudresourcemanager.googleapis.com/v1/projects/{project()}"
-    policy = ask(session, "POST", f"{base}:getIamPolicy")
-    policy["bindings"] += [{"role": role, "members": [f"serviceAccount:{email}"]} for role in roles]
-    ask(session, "POST", f"{base}:setIamPolicy", {"policy": policy})
-    return email
 
 
 @pytest.fixture
@@ -122,7 +92,9 @@ def log(session: AuthorizedSession, build: str) -> str:
 
 
 def of_build(engine: docker.DockerClient, build: str) -> list[Any]:
-    found: list[Any] = engine.containers.list(all=True, filters={"label": f"workbook-build={build}"})
+    found: list[Any] = engine.containers.list(
+        all=True, ignore_removed=True, filters={"label": f"workbook-build={build}"}
+    )
     return found
 
 
@@ -283,6 +255,54 @@ def test_an_account_that_may_not_push_pushes_nothing(learner: AuthorizedSession)
     assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
 
 
+@pytest.mark.gcloud
+@pytest.mark.slow
+def test_the_gate_of_cloudbuild_yaml_stops_the_build_before_the_push(
+    learner: AuthorizedSession, gcloud: Path, python_image: str
+) -> None:
+    """The step as it stands in the file, in its own builder, reading the image that the step before it made."""
+    email = account(learner, "roles/cloudbuild.builds.builder", "roles/ondemandscanning.admin")
+    url = f"https://serviceusage.googleapis.com/v1/projects/{project()}/services/ondemandscanning.googleapis.com:enable"
+    ask(learner, "POST", url, {})
+    name = repository(learner)
+    image = f"us-central1-docker.pkg.dev/{project()}/{name}/app:v1"
+    old = "/opt/venv/lib/python3.11/site-packages/Django-5.2.7.dist-info/METADATA"
+    source = (
+        f"printf 'Name: Django\\nVersion: 5.2.7\\n' > M; printf 'FROM {python_image}\\nCOPY M {old}\\n' > Dockerfile"
+    )
+    gate = next(
+        step for step in yaml.safe_load((TREE / "cloudbuild.yaml").read_text())["steps"] if step["id"] == "gate"
+    )
+    steps = [bash(source), {"name": DOCKER, "args": ["build", "-t", image, "."]}, gate]
+    values = {"_REGION": "us-central1", "_REPOSITORY": name, "_IMAGE": "app", "_TAG": "v1", "_GATE": "CRITICAL"}
+    build = finish(learner, config(email, *steps, images=[image], substitutions=values))
+    told = log(learner, build["id"])
+    assert [step["status"] for step in build["steps"]] == ["SUCCESS", "SUCCESS", "FAILURE"], told
+    assert build["steps"][2]["exitCode"] == 1
+    assert "CVE-2025-64459" in told
+    listed = f"projects/{project()}/locations/us-central1/repositories/{name}/packages"
+    assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
+
+
+def test_a_build_is_run_once_more(learner: AuthorizedSession, builder: str) -> None:
+    """retry: the same steps with the same source and substitutions, under an id of its own."""
+    step = {**bash("test -e flag || { touch flag; exit 3; }"), "env": ["SAID=${_SAID}"]}
+    body = config(builder, step, substitutions={"_SAID": "hello"}, tags=["again"])
+    first = finish(learner, body)
+    assert first["status"] == "FAILURE"
+    asked = ask(learner, "POST", f"{base()}/builds/{first['id']}:retry", {})["metadata"]["build"]
+    assert asked["id"] != first["id"]
+    second = until(learner, asked["id"], lambda found: found["status"] not in RUNNING)
+    # It begins with an empty workspace, so it fails in the same way, and nothing of the first one's end is in it.
+    assert (second["status"], second["steps"][0]["exitCode"]) == ("FAILURE", 3)
+    assert second["steps"][0]["env"] == first["steps"][0]["env"] == ["SAID=hello"]
+    assert (second["tags"], second["substitutions"]) == (["again"], {"_SAID": "hello"})
+    assert second["createTime"] > first["finishTime"]
+    running = start(learner, config(builder, bash("sleep 60")))
+    ask(learner, "POST", f"{base()}/builds/{running}:retry", {}, status=400)
+    ask(learner, "POST", f"{base()}/builds/{running}:cancel", {})
+
+
 def test_an_image_that_no_step_made(learner: AuthorizedSession, builder: str) -> None:
     image = f"us-central1-docker.pkg.dev/{project()}/r/nothing:v1"
     build = finish(learner, config(builder, bash("true"), images=[image]))
@@ -427,15 +447,7 @@ def test_after_a_crash_no_build_is_working_for_ever(
     try:
         for name, value in target.apply(opened.environment({}, run="crash"), os.environ).items():
             monkeypatch.setenv(name, value)
-        credentials, _ = google.auth.default(scopes=SCOPES)
-        with AuthorizedSession(credentials) as session:
-            for service in ("cloudbuild", "iam"):
-                ask(
-                    session,
-                    "POST",
-                    f"https://serviceusage.googleapis.com/v1/projects/{project()}/services/{service}.googleapis.com:enable",
-                    {},
-                )
+        with learner_with("cloudbuild", "iam") as session:
             email = account(session, "roles/cloudbuild.builds.builder")
             build = start(session, config(email, bash("sleep 300")))
             until(session, build, lambda found: of_build(engine, build) and found["status"] == "WORKING")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -24,8 +25,9 @@ from google.cloud import run_v2
 from google.oauth2 import service_account
 
 from helpers import deploys, names, target
+from tests.sandbox.conftest import SCOPES, learner_with, project
 
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+COMPUTE = "{number}-compute@developer.gserviceaccount.com"
 # Tells what it was asked; MODE=deaf sleeps without listening, MODE=gone ends at once.
 SERVER = b"""
 import http.server, json, os, sys, time
@@ -38,7 +40,7 @@ class Told(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/away"):
             self.send_response(302); self.send_header("Location", "/there"); self.end_headers(); return
         told = {"path": self.path, "method": self.command, "body": body, "headers": dict(self.headers),
-                "env": {name: os.environ.get(name) for name in ("K_SERVICE", "K_REVISION", "COLOUR", "PORT")}}
+                "env": {name: os.environ.get(name) for name in ("K_SERVICE", "K_REVISION", "COLOUR", "PORT", "TOKEN")}}
         content = json.dumps(told).encode()
         self.send_response(200); self.send_header("Content-Length", str(len(content))); self.end_headers()
         self.wfile.write(content)
@@ -53,19 +55,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtu
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
     """The learner's session, with every API that services need."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as session:
-        services = ["run", "artifactregistry", "iam"]
-        answer = session.post(
-            f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable",
-            json={"serviceIds": [f"{name}.googleapis.com" for name in services]},
-        )
-        assert answer.status_code == 200, answer.text
+    with learner_with("run", "artifactregistry", "iam", "secretmanager") as session:
         yield session
-
-
-def project() -> str:
-    return os.environ["PROJECT_ID"]
 
 
 @pytest.fixture
@@ -107,6 +98,24 @@ def name(in_world: target.Target) -> Iterator[str]:
     service = f"s-{secrets.token_hex(4)}"
     yield service
     deploys.delete(in_world.location, service)
+
+
+def make_secret(session: AuthorizedSession, *values: bytes) -> str:
+    """A new secret with these versions."""
+    name = f"secret-{secrets.token_hex(4)}"
+    url = f"https://secretmanager.googleapis.com/v1/projects/{project()}/secrets"
+    made = session.post(f"{url}?secretId={name}", json={"replication": {"automatic": {}}})
+    assert made.status_code == 200, made.text
+    for value in values:
+        body = {"payload": {"data": base64.b64encode(value).decode()}}
+        assert session.post(f"{url}/{name}:addVersion", json=body).status_code == 200
+    return name
+
+
+def grant_reading(session: AuthorizedSession, secret: str, email: str) -> None:
+    url = f"https://secretmanager.googleapis.com/v1/projects/{project()}/secrets/{secret}:setIamPolicy"
+    binding = {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{email}"]}
+    assert session.post(url, json={"policy": {"bindings": [binding]}}).status_code == 200
 
 
 def ask(url: str, **more: Any) -> requests.Response:
@@ -204,6 +213,67 @@ def test_broken_revisions_leave_the_traffic_where_it_was(
     assert any("no server here" in entry["textPayload"] for entry in entries)
 
 
+def knative(in_world: target.Target, name: str, image: names.Digest, **container: Any) -> tuple[str, dict[str, Any]]:
+    """Where services are made, and the body of a new one."""
+    url = f"https://us-central1-run.googleapis.com/apis/serving.knative.dev/v1/namespaces/{project()}/services"
+    template = {"spec": {"containers": [{"image": str(image), **container}]}}
+    meta = {"name": name, "namespace": in_world.project_id}
+    return url, {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"template": template},
+    }
+
+
+def settled(session: AuthorizedSession, url: str) -> dict[str, Any]:
+    """The Ready condition of a service, as soon as it is one."""
+    deadline = time.monotonic() + 120
+    pause = threading.Event()
+    while True:
+        found = session.get(url).json()["status"]["conditions"]
+        ready: dict[str, Any] = next(entry for entry in found if entry["type"] == "Ready")
+        if ready["status"] != "Unknown":
+            return ready
+        assert time.monotonic() < deadline
+        pause.wait(0.2)
+
+
+def test_a_deaf_container_meets_its_startup_probe(
+    in_world: target.Target, image: names.Digest, name: str, learner: AuthorizedSession
+) -> None:
+    probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+    url, body = knative(in_world, name, image, env=[{"name": "MODE", "value": "deaf"}], startupProbe=probe)
+    assert learner.post(url, json=body).status_code == 200
+    assert "failed the configured startup probe checks" in settled(learner, f"{url}/{name}")["message"]
+    revisions = learner.get(url.replace("/services", "/revisions")).json()["items"]
+    mine = next(one for one in revisions if one["metadata"]["labels"]["serving.knative.dev/service"] == name)
+    assert mine["spec"]["containers"][0]["startupProbe"] == probe
+
+
+@pytest.mark.parametrize(
+    ("container", "status", "words"),
+    [
+        ({"startupProbe": {"periodSeconds": 241, "tcpSocket": {}}}, 400, "periodSeconds"),
+        ({"startupProbe": {"periodSeconds": 1, "timeoutSeconds": 2, "tcpSocket": {}}}, 400, "timeoutSeconds"),
+        ({"startupProbe": {"periodSeconds": 240, "failureThreshold": 3, "tcpSocket": {}}}, 400, "600"),
+        ({"startupProbe": {"periodSeconds": 5}}, 400, "exactly one"),
+        ({"startupProbe": {"grpc": {"port": 1}}}, 501, "gRPC"),
+        ({"livenessProbe": {"httpGet": {"path": "/"}}}, 501, "livenessProbe"),
+        ({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {}}}]}, 400, "secret_key_ref"),
+        ({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "p:s", "key": "1"}}}]}, 501, "another project"),
+    ],
+)
+def test_a_specification_that_is_refused(
+    in_world: target.Target, name: str, learner: AuthorizedSession, container: dict[str, Any], status: int, words: str
+) -> None:
+    image = names.Repository(in_world.location, "none").image("server").digest(f"sha256:{'0' * 64}")
+    url, body = knative(in_world, name, image, **container)
+    answer = learner.post(url, json=body)
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["error"]["message"]
+
+
 def test_an_image_that_the_agent_may_not_pull(
     in_world: target.Target, image: names.Digest, name: str, learner: AuthorizedSession
 ) -> None:
@@ -277,7 +347,12 @@ def test_the_python_client_deploys(in_world: target.Target, image: names.Digest,
 
 
 def test_gcloud_from_deployment_to_deletion(
-    in_world: target.Target, image: names.Digest, name: str, gcloud: Path, environment: dict[str, str]
+    learner: AuthorizedSession,
+    in_world: target.Target,
+    image: names.Digest,
+    name: str,
+    gcloud: Path,
+    environment: dict[str, str],
 ) -> None:
     def run(*arguments: str, status: int = 0) -> str:
         ran = subprocess.run(
@@ -296,8 +371,15 @@ def test_gcloud_from_deployment_to_deletion(
     first = run("services", "describe", name, "--format=value(status.latestReadyRevisionName)").strip()
     url = run("services", "describe", name, "--format=value(status.url)").strip()
     assert told(f"{url}/predict", method="POST", data="{}")["path"] == "/predict"
-    run("deploy", name, f"--image={tagged}", "--set-env-vars=COLOUR=red", "--memory=256Mi", "--concurrency=4")
+    secret = make_secret(learner, b"first")
+    more = [f"--set-secrets=TOKEN={secret}:latest", "--set-env-vars=COLOUR=red", "--memory=256Mi", "--concurrency=4"]
+    more += ["--startup-probe=httpGet.path=/ready,periodSeconds=2,failureThreshold=30"]
+    assert "Permission denied on secret" in run("deploy", name, f"--image={tagged}", *more, status=1)
+    grant_reading(learner, secret, COMPUTE.format(number=os.environ["PROJECT_NUMBER"]))
+    # The same again: what was refused is made anew.
+    run("deploy", name, f"--image={tagged}", *more, "--labels=again=1")
     assert told(url)["env"]["COLOUR"] == "red"
+    assert told(url)["env"]["TOKEN"] == "first"
     assert "100%" in run("services", "update-traffic", name, f"--to-revisions={first}=100")
     assert told(url)["env"]["COLOUR"] is None
     listed = json.loads(run("revisions", "list", f"--service={name}", "--format=json"))

@@ -105,6 +105,7 @@ class Target:
             "service": "artifactregistry.googleapis.com",
             "bucket": f"{self.project}-bucket",
             "object": "thing.txt",
+            "secret": "kept",
         }
         return re.sub(r"\{(\w+)\**\}", lambda match: names.get(match[1], "none"), method.path)
 
@@ -233,6 +234,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             assert put.status_code == 201, put.text
         role = {"roleId": "mover", "role": {"includedPermissions": ["artifactregistry.tags.get"]}}
         assert found.call("POST", f"/iam.googleapis.com/v1/projects/{project}/roles", owner, json=role).ok
+        kept = f"/secretmanager.googleapis.com/v1/projects/{project}/secrets?secretId=kept"
+        assert found.call("POST", kept, owner, json={"replication": {"automatic": {}}}).ok
         storage = "/storage.googleapis.com"
         bucket = found.call(
             "POST", f"{storage}/storage/v1/b?project={project}", owner, json={"name": f"{project}-bucket"}

@@ -20,31 +20,16 @@ from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
 from helpers.world import World
+from tests.sandbox.conftest import SCOPES, ask, grant, learner_with, project, projects_url
 
 IAM = "https://iam.googleapis.com/v1"
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-APIS = ["iam.googleapis.com", "iamcredentials.googleapis.com", "artifactregistry.googleapis.com"]
 
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
     """The learner's session, in a project that has the APIs."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as session:
-        url = f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable"
-        assert session.post(url, json={"serviceIds": APIS}).status_code == 200
+    with learner_with("iam", "iamcredentials", "artifactregistry") as session:
         yield session
-
-
-def project() -> str:
-    return os.environ["PROJECT_ID"]
-
-
-def ask(session: AuthorizedSession, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
-    answer = session.request(verb, url, json=body)
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
 
 
 def make(session: AuthorizedSession) -> dict[str, Any]:
@@ -55,16 +40,6 @@ def make(session: AuthorizedSession) -> dict[str, Any]:
 def make_key(session: AuthorizedSession, account: dict[str, Any]) -> dict[str, Any]:
     key = ask(session, "POST", f"{IAM}/{account['name']}/keys", {})
     return {"name": key["name"], "file": json.loads(base64.b64decode(key["privateKeyData"]))}
-
-
-def grant(session: AuthorizedSession, url: str, role: str, member: str) -> None:
-    policy = ask(session, "POST", f"{url}:getIamPolicy", {})
-    policy.setdefault("bindings", []).append({"role": role, "members": [member]})
-    ask(session, "POST", f"{url}:setIamPolicy", {"policy": policy})
-
-
-def projects_url() -> str:
-    return f"https://cloudresourcemanager.googleapis.com/v1/projects/{project()}"
 
 
 def test_a_service_account_from_its_making_to_its_end(learner: AuthorizedSession) -> None:

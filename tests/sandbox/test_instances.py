@@ -54,8 +54,10 @@ def world(
     opened.close()
 
 
-def revision(*command: str) -> dict[str, Any]:
-    container = {"command": list(command), "resources": {"limits": {"memory": "256Mi"}}}
+def revision(*command: str, **probe: Any) -> dict[str, Any]:
+    container: dict[str, Any] = {"command": list(command), "resources": {"limits": {"memory": "256Mi"}}}
+    if probe:
+        container["startupProbe"] = probe
     return {
         "metadata": {"name": "app-00001-abc"},
         "spec": {"containers": [container]},
@@ -100,14 +102,35 @@ def test_one_that_died_is_replaced(world: World, engine: docker.DockerClient) ->
         assert second.container != first.container
 
 
-@pytest.mark.parametrize("command", [("false",), ("sleep", "600"), ("no-such-program",)])
-def test_what_does_not_listen_does_not_start(
-    world: World, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr(instances, "STARTUP_SECONDS", 2.0)
-    with pytest.raises(instances.NotStarted), instances.of(world).use(NAME, revision(*command)):
+DEAF = revision("sleep", "600", periodSeconds=1, failureThreshold=2, tcpSocket={"port": 8080})
+# It listens, and the path that it is asked for is not there.
+UNHEALTHY = revision(
+    "sh", "-c", 'exec python3 -m http.server "$PORT"', periodSeconds=1, failureThreshold=2, httpGet={"path": "/none"}
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        # These have all of Google's 240 seconds and do not take them.
+        (revision("false"), "failed to start and listen on the port"),
+        (revision("no-such-program"), "failed to start and listen on the port"),
+        (DEAF, "failed the configured startup probe checks"),
+        (UNHEALTHY, "failed the configured startup probe checks"),
+    ],
+    ids=["ends", "is none", "deaf", "unhealthy"],
+)
+def test_what_does_not_start(world: World, engine: docker.DockerClient, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(instances.NotStarted, match=words), instances.of(world).use(NAME, asked):
         pass
     assert engine.containers.list(all=True, filters={"label": containers.label(world)}) == []
+
+
+def test_a_healthy_path_is_enough(world: World) -> None:
+    command = ("sh", "-c", 'exec python3 -m http.server "$PORT"')
+    asked = revision(*command, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/"})
+    with instances.of(world).use(NAME, asked) as one:
+        assert one.container
 
 
 def test_two_first_calls_start_one_instance(world: World, engine: docker.DockerClient) -> None:

@@ -14,8 +14,9 @@ from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import resourcemanager_v3
 
+from tests.sandbox.conftest import SCOPES, ask
+
 V1 = "https://cloudresourcemanager.googleapis.com/v1"
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
 @pytest.fixture
@@ -31,13 +32,6 @@ def client(in_world: object) -> Iterator[resourcemanager_v3.ProjectsClient]:
     """Google's client, with nothing set but the environment."""
     with resourcemanager_v3.ProjectsClient(transport="rest") as found:
         yield found
-
-
-def ask(session: requests.Session, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
-    answer = session.request(verb, url, json=body)
-    assert answer.status_code == status, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
 
 
 def make(session: AuthorizedSession, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.members import service_account_exists
 from sandbox.methods import Call
-from sandbox.services import deployment, instances, store
+from sandbox.services import deployment, instances, probes, secret_env, store
 
 Json = dict[str, Any]
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?")
@@ -102,7 +102,7 @@ def check(call: Call, service: Json) -> None:
         if not 1 <= int(port.get("containerPort", 0)) <= 65535:
             raise invalid("spec.template.spec.containers[0].ports[0].container_port: must be between 1 and 65535.")
     seen = set()
-    for entry in container.get("env", ()):
+    for place, entry in enumerate(container.get("env", ())):
         name = entry.get("name", "")
         if name in _RESERVED:
             raise invalid(
@@ -112,10 +112,11 @@ def check(call: Call, service: Json) -> None:
         if not _ENV.fullmatch(name) or name in seen:
             raise invalid(f"spec.template.spec.containers[0].env: invalid or duplicate name {name!r}")
         if "valueFrom" in entry:
-            raise unimplemented("environment variables from Secret Manager")
+            secret_env.check(entry, place)
         seen.add(name)
     if template["spec"].get("volumes") or container.get("volumeMounts"):
         raise unimplemented("volumes in a revision")
+    probes.check(container)
     _check_traffic(service)
     if account := template["spec"].get("serviceAccountName"):
         _check_account(call, account)

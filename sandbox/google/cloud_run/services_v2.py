@@ -42,6 +42,22 @@ def _condition(found: Json) -> Json:
     return {key: value for key, value in answer.items() if value}
 
 
+def _shown_variable(entry: Json) -> Json:
+    if "valueFrom" not in entry:
+        return {"name": entry["name"], "value": entry.get("value", "")}
+    key = entry["valueFrom"]["secretKeyRef"]
+    return {"name": entry["name"], "valueSource": {"secretKeyRef": {"secret": key["name"], "version": key["key"]}}}
+
+
+def _asked_variable(entry: Json) -> Json:
+    key = entry.get("valueSource", {}).get("secretKeyRef")
+    if key is None:
+        return entry
+    # "projects/P/secrets/S" is refused further on, and the same in both versions.
+    reference = {"name": key.get("secret", ""), "key": key.get("version", "latest")}
+    return {"name": entry.get("name", ""), "valueFrom": {"secretKeyRef": reference}}
+
+
 def _template(template: Json) -> Json:
     spec, meta = template["spec"], template.get("metadata", {})
     container = spec["containers"][0]
@@ -49,10 +65,11 @@ def _template(template: Json) -> Json:
         "containers": [
             {
                 "image": container["image"],
-                "env": [{"name": entry["name"], "value": entry.get("value", "")} for entry in container.get("env", ())],
+                "env": [_shown_variable(entry) for entry in container.get("env", ())],
                 "ports": container.get("ports", []),
                 "command": container.get("command", []),
                 "args": container.get("args", []),
+                **({"startupProbe": container["startupProbe"]} if "startupProbe" in container else {}),
             }
         ],
         "serviceAccount": spec.get("serviceAccountName", ""),
@@ -143,10 +160,11 @@ def _specification(asked: Json) -> Json:
         raise unimplemented(f"{min(unknown)} in a service's template")
     containers = []
     for container in template.get("containers", ()):
-        fields = {"name", "image", "env", "ports", "command", "args", "resources"}
+        fields = {"name", "image", "env", "ports", "command", "args", "resources", "startupProbe"}
         if unknown := set(container) - fields:
             raise unimplemented(f"{min(unknown)} in a service's container")
         kept = {key: container[key] for key in fields & set(container)}
+        kept["env"] = [_asked_variable(entry) for entry in container.get("env", ())]
         kept["resources"] = {"limits": container.get("resources", {}).get("limits", {})}
         containers.append(kept)
     spec: Json = {"containers": containers}

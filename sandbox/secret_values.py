@@ -1,0 +1,119 @@
+"""Secrets and their versions as rows. The values lie in the world's folder as they are: nothing is encrypted here.
+
+Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL)"
+    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS secret_versions (secret TEXT NOT NULL REFERENCES secrets(name) ON DELETE CASCADE,"
+    " number INTEGER NOT NULL, create_time TEXT NOT NULL, state TEXT NOT NULL, value BLOB NOT NULL,"
+    " PRIMARY KEY (secret, number)) WITHOUT ROWID",
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version.
+
+    Attributes:
+        secret: `projects/P/secrets/S`, with the project's id.
+        state: ENABLED, DISABLED or DESTROYED; a destroyed one has no value any more.
+    """
+
+    secret: str
+    number: int
+    create_time: str
+    state: str
+    value: bytes
+
+
+def resource(project: str, secret: str) -> str:
+    """`projects/P/secrets/S`, under which policies are kept too."""
+    return f"projects/{project}/secrets/{secret}"
+
+
+def _has_tables(rows: sqlite3.Connection) -> bool:
+    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'secret_versions'").fetchone() is not None
+
+
+def find(rows: sqlite3.Connection, name: str) -> Json | None:
+    """A secret by `resource`, as Google's JSON."""
+    if not _has_tables(rows):
+        return None
+    row = rows.execute("SELECT body FROM secrets WHERE name = ?", (name,)).fetchone()
+    return json.loads(row["body"]) if row else None
+
+
+def of_project(rows: sqlite3.Connection, project: str) -> list[Json]:
+    """A project's secrets, by name."""
+    if not _has_tables(rows):
+        return []
+    found = rows.execute("SELECT body FROM secrets WHERE project = ? ORDER BY name", (project,)).fetchall()
+    return [json.loads(row["body"]) for row in found]
+
+
+def add(rows: sqlite3.Connection, name: str, body: Json) -> None:
+    """Add a secret.
+
+    Raises:
+        sqlite3.IntegrityError: when it exists.
+    """
+    for table in _TABLES:
+        rows.execute(table)
+    rows.execute(
+        "INSERT INTO secrets (name, project, body) VALUES (?, ?, ?)", (name, name.split("/")[1], json.dumps(body))
+    )
+
+
+def remove(rows: sqlite3.Connection, name: str) -> None:
+    """Remove a secret with its versions."""
+    rows.execute("DELETE FROM secrets WHERE name = ?", (name,))
+
+
+def add_version(rows: sqlite3.Connection, name: str, create_time: str, value: bytes) -> Version:
+    """Add a version to a secret that is there; numbers count up from 1."""
+    row = rows.execute(
+        "SELECT COALESCE(MAX(number), 0) + 1 AS next FROM secret_versions WHERE secret = ?", (name,)
+    ).fetchone()
+    version = Version(name, int(row["next"]), create_time, "ENABLED", value)
+    rows.execute(
+        "INSERT INTO secret_versions (secret, number, create_time, state, value) VALUES (?, ?, ?, ?, ?)",
+        (name, version.number, create_time, version.state, value),
+    )
+    return version
+
+
+def versions(rows: sqlite3.Connection, name: str) -> list[Version]:
+    """A secret's versions, newest first."""
+    if not _has_tables(rows):
+        return []
+    found = rows.execute(
+        "SELECT secret, number, create_time, state, value FROM secret_versions WHERE secret = ? ORDER BY number DESC",
+        (name,),
+    ).fetchall()
+    return [Version(*row) for row in found]
+
+
+def find_version(rows: sqlite3.Connection, name: str, version: str) -> Version | None:
+    """A version by its number, or the newest by `latest`, whatever state it is in."""
+    found = versions(rows, name)
+    return next((one for one in found if version in ("latest", str(one.number))), None)
+
+
+def set_state(rows: sqlite3.Connection, version: Version, state: str) -> None:
+    """Change a version's state; a destroyed one loses its value."""
+    rows.execute(
+        "UPDATE secret_versions SET state = ?, value = CASE WHEN ? = 'DESTROYED' THEN x'' ELSE value END"
+        " WHERE secret = ? AND number = ?",
+        (state, state, version.secret, version.number),
+    )

@@ -1,0 +1,121 @@
+"""Startup probes: when a revision's container has started, and how long it may take.
+
+Source: https://cloud.google.com/run/docs/configuring/healthchecks. Google asks once in each period; here the
+container is asked all the time, as long as the periods together last: a lesson goes on as soon as it answers.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.errors import invalid, unimplemented
+
+Json = dict[str, Any]
+# "A TCP startup probe is automatically configured for a new Cloud Run service": the same page
+DEFAULT_SECONDS = 240
+_LIMITS = {
+    "initialDelaySeconds": (0, 240),
+    "timeoutSeconds": (1, 240),
+    "periodSeconds": (1, 240),
+    "failureThreshold": (1, None),
+}
+_WINDOW_SECONDS = 600  # failureThreshold × periodSeconds
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a container is asked whether it has started.
+
+    Attributes:
+        port: where it is asked; 0 for the port that it is told to listen on.
+        path: of an HTTP probe; empty for TCP.
+        delay: seconds before the first question.
+        window: seconds from then until it is given up.
+        timeout: seconds of one question.
+        configured: whether somebody configured it; the sentence of a failure depends on it.
+    """
+
+    port: int = 0
+    path: str = ""
+    delay: float = 0.0
+    window: float = DEFAULT_SECONDS
+    timeout: float = 1.0
+    configured: bool = False
+
+
+def default(port: int) -> Json:
+    """The probe of a container that has none, as Google writes it into the revision."""
+    return {
+        "timeoutSeconds": DEFAULT_SECONDS,
+        "periodSeconds": DEFAULT_SECONDS,
+        "failureThreshold": 1,
+        "tcpSocket": {"port": port},
+    }
+
+
+def read(container: Mapping[str, Any], port: int) -> Probe:
+    """The probe of a container of a revision that listens on `port`."""
+    found = container.get("startupProbe")
+    if not found or found == default(port):
+        return Probe()
+    named = found.get("httpGet") or found.get("tcpSocket") or {}
+    asked = int(named.get("port") or 0)
+    window = int(found.get("failureThreshold", 3)) * int(found.get("periodSeconds", 10))
+    return Probe(
+        port=0 if asked == port else asked,
+        path=(named.get("path") or "/") if "httpGet" in found else "",
+        delay=float(found.get("initialDelaySeconds", 0)),
+        window=float(window),
+        timeout=float(found.get("timeoutSeconds", 1)),
+        configured=True,
+    )
+
+
+def check(container: Mapping[str, Any]) -> None:
+    """What can be said of a container's probes at once.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for the kinds that are not here.
+    """
+    for kind in ("livenessProbe", "readinessProbe"):
+        if container.get(kind):
+            raise unimplemented(f"a {kind}; a startupProbe is here")
+    probe = container.get("startupProbe") or {}
+    if "grpc" in probe:
+        raise unimplemented("a startup probe over gRPC")
+    where = "spec.template.spec.containers[0].startup_probe"
+    numbers = {}
+    for field, (least, most) in _LIMITS.items():
+        value = probe.get(field, least)
+        if not isinstance(value, int) or value < least or (most is not None and value > most):
+            # unverified: the sentence
+            raise invalid(f"{where}.{field}: must be {f'between {least} and {most}' if most else f'at least {least}'}.")
+        numbers[field] = value
+    if not probe:
+        return
+    if numbers["timeoutSeconds"] > probe.get("periodSeconds", 10):
+        raise invalid(f"{where}: timeoutSeconds must not be greater than periodSeconds.")  # unverified: the sentence
+    if probe.get("failureThreshold", 3) * probe.get("periodSeconds", 10) > _WINDOW_SECONDS:
+        raise invalid(f"{where}: failureThreshold × periodSeconds must not exceed {_WINDOW_SECONDS}.")  # unverified
+    if len({"httpGet", "tcpSocket"} & set(probe)) != 1:
+        raise invalid(f"{where}: exactly one of httpGet and tcpSocket is needed.")  # unverified: the sentence
+
+
+def answers(probe: Probe, address: tuple[str, int], *, timeout: float) -> bool:
+    """Ask once."""
+    try:
+        if not probe.path:
+            with socket.create_connection(address, timeout):
+                return True
+        connection = http.client.HTTPConnection(*address, timeout=timeout)
+        try:
+            connection.request("GET", probe.path, headers={"User-Agent": "GoogleHC/1.0"})
+            return 200 <= connection.getresponse().status < 400
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException):
+        return False

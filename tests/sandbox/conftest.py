@@ -1,0 +1,59 @@
+"""What tests of the sandbox's APIs share: the learner's session, one call, an account with roles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import google.auth
+import requests
+from google.auth.transport.requests import AuthorizedSession
+
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+def project() -> str:
+    """The id of the world's project."""
+    return os.environ["PROJECT_ID"]
+
+
+def ask(session: requests.Session, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
+    """The JSON of one call, which must be answered with `status`."""
+    answer = session.request(verb, url, json=body)
+    assert answer.status_code == status, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@contextlib.contextmanager
+def learner_with(*services: str) -> Iterator[AuthorizedSession]:
+    """The learner's session, in a project that has these APIs: `run`, `iam`."""
+    credentials, _ = google.auth.default(scopes=SCOPES)
+    with AuthorizedSession(credentials) as session:
+        url = f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable"
+        ask(session, "POST", url, {"serviceIds": [f"{name}.googleapis.com" for name in services]})
+        yield session
+
+
+def projects_url() -> str:
+    """The project in Resource Manager."""
+    return f"https://cloudresourcemanager.googleapis.com/v1/projects/{project()}"
+
+
+def grant(session: AuthorizedSession, url: str, role: str, *members: str) -> None:
+    """Add a binding to the policy of what stands at `url`, where the policy is read with POST."""
+    policy = ask(session, "POST", f"{url}:getIamPolicy", {})
+    policy.setdefault("bindings", []).append({"role": role, "members": list(members)})
+    ask(session, "POST", f"{url}:setIamPolicy", {"policy": policy})
+
+
+def account(session: AuthorizedSession, *roles: str) -> str:
+    """The address of a new service account with roles on the project."""
+    url = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts"
+    email: str = ask(session, "POST", url, {"accountId": f"holder-{secrets.token_hex(4)}"})["email"]
+    for role in roles:
+        grant(session, projects_url(), role, f"serviceAccount:{email}")
+    return email
