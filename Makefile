@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test soak record bench site lock
+.PHONY: help setup run lab test soak record bench site workshop lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -14,6 +14,7 @@ help:
 	@echo 'make soak     run the long tests of which make test runs a slice: half an hour'
 	@echo 'make bench    measure the sandbox, beside the docker-registry of Debian'
 	@echo 'make site     the notebooks and the docs as static pages, to read and to search without a network'
+	@echo 'make workshop the day before: fetch everything, run everything once, and print a report to hand in'
 	@echo 'make record   run the notebooks and store their outputs'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
 	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
@@ -49,9 +50,13 @@ bench: setup
 	@$(VENV)/bin/python benchmarks/cleanup/preview.py
 	@$(VENV)/bin/python benchmarks/registry/against_distribution.py $(ARGS)
 
+# The day before: all that a learner's machine fetches, fetched; then a report to hand in.
+workshop: setup site
+	@$(WORKBOOK) workshop $(ARGS)
+
 # Needs neither engine nor sandbox: the pages are the notebooks as they were recorded.
 site:
-	@WORKBOOK_VENV=.venv-site WORKBOOK_LOCK=site/requirements.txt machine/install.sh
+	@WORKBOOK_VENV="$(CURDIR)/.venv-site" WORKBOOK_LOCK=site/requirements.txt machine/install.sh
 	@.venv-site/bin/python site/build.py
 
 lock:
