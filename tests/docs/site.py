@@ -1,4 +1,4 @@
-"""site/sources.py as a module: the folder `site` is no package, since Python has a module of that name."""
+"""site/sources.py and offline.py as modules: the folder is no package, since Python has a module `site`."""
 
 from __future__ import annotations
 
@@ -20,4 +20,5 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+offline = _load("offline")
 sources = _load("sources")
