@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test soak record bench site lock
+.PHONY: help setup run lab test soak record bench site workshop lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -13,6 +13,8 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make soak     run the long tests of which make test runs a slice: half an hour'
 	@echo 'make bench    measure the sandbox, beside the docker-registry of Debian'
+	@echo 'make site     the notebooks and the docs as static pages, to read and to search without a network'
+	@echo 'make workshop the day before: fetch everything, run everything once, and print a report to hand in'
 	@echo 'make record   run the notebooks and store their outputs'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
 	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
@@ -40,7 +42,7 @@ record: setup
 
 # The long runs of which make test runs a slice.
 soak: setup
-	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest tests/soak --timeout=0 $(ARGS)
+	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest tests/soak tests/browser --timeout=0 $(ARGS)
 
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
 bench: setup
@@ -48,10 +50,18 @@ bench: setup
 	@$(VENV)/bin/python benchmarks/cleanup/preview.py
 	@$(VENV)/bin/python benchmarks/registry/against_distribution.py $(ARGS)
 
+# The day before: all that a learner's machine fetches, fetched; then a report to hand in.
+workshop: setup site
+	@$(WORKBOOK) workshop $(ARGS)
+
+# Needs neither engine nor sandbox: the pages are the notebooks as they were recorded.
 site:
-	@echo "make site isn't built yet: read the notebooks in JupyterLab (make lab)." >&2; exit 2
+	@WORKBOOK_VENV="$(CURDIR)/.venv-site" WORKBOOK_LOCK=site/requirements.txt machine/install.sh
+	@.venv-site/bin/python site/build.py
 
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH.' >&2; exit 2; }
 	@UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade --group dev pyproject.toml --output-file requirements.txt
+	@UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --group site --constraint requirements.txt --output-file site/requirements.txt

@@ -169,6 +169,20 @@ def lab(context: typer.Context, home: Home = world.LEARNERS_HOME) -> None:
 
 
 @app.command()
+def workshop(only: Annotated[str, typer.Option(help="Only these notebooks, as 00,01,02.")] = "") -> None:
+    """Run the notebooks once, so that nothing is fetched on the day, and print a report to hand in."""
+    from helpers import runner
+    from helpers import workshop as day
+
+    outcome = runner.run(plans.Plan(plans.choose(only)), console)
+    if outcome.code > 1:  # interrupted
+        raise typer.Exit(outcome.code)
+    said, ready = day.report(outcome.folder)
+    say(f"\n{said}")
+    raise typer.Exit(0 if ready else 1)
+
+
+@app.command()
 def record() -> None:
     """Run the notebooks in a fresh sandbox and store them with their outputs."""
     from helpers import record as recorder

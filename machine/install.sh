@@ -4,6 +4,7 @@
 # Run it as often as you like: when nothing has changed it ends at once and says nothing.
 #   WORKBOOK_PYTHON   the Python to use (3.11, 3.12 or 3.13) instead of the newest one found
 #   WORKBOOK_VENV     where to make the environment instead of .venv
+#   WORKBOOK_LOCK     what to install instead of requirements.txt
 # PIP_*, UV_* and the usual variables for proxies and CA certificates keep their meaning.
 set -eu
 
@@ -11,6 +12,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 venv=${WORKBOOK_VENV:-$root/.venv}
 stamp=$venv/workbook-stamp
 log=$venv/install.log
+lock=${WORKBOOK_LOCK:-$root/requirements.txt}
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -19,7 +21,7 @@ fail() { printf '%s\n' "$*" >&2; exit 1; }
 # the lock alone decides what is installed. The interpreter is followed to its real place, because an upgrade of the
 # system may put another version behind the same name.
 fingerprint() {
-    cat "$root/requirements.txt" "$root/machine/install.sh" | cksum
+    cat "$lock" "$root/machine/install.sh" | cksum
     printf '%s\n%s\n' "$root" "$(readlink -f "$venv/bin/python")"
 }
 
@@ -79,7 +81,7 @@ apt_install() {
 # uv is a faster way to the same end. It doesn't read pip's variables, so they are handed on.
 by_uv() {
     command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1 || return 1
-    say "Making $venv with uv: about 200 MB to download if nothing is cached, 5 to 30 s."
+    say "Making $venv with uv: up to 200 MB to download if nothing is cached, 5 to 30 s."
     UV_NATIVE_TLS=${UV_NATIVE_TLS:-true}
     UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
     export UV_NATIVE_TLS UV_SYSTEM_CERTS
@@ -88,20 +90,20 @@ by_uv() {
     if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
     clear_venv
     uv --quiet venv --no-project --python "$python" "$venv" >/dev/null 2>&1 &&
-        uv --quiet pip install --python "$venv/bin/python" --require-hashes -r "$root/requirements.txt" \
+        uv --quiet pip install --python "$venv/bin/python" --require-hashes -r "$lock" \
             >"$log" 2>&1 && return
     say "uv didn't manage; pip does it instead."
     return 1
 }
 
 by_pip() {
-    say "Making $venv with pip: about 200 MB to download if nothing is cached, 30 to 90 s."
+    say "Making $venv with pip: up to 200 MB to download if nothing is cached, 30 to 90 s."
     clear_venv
     "$python" -m venv "$venv" >/dev/null || fail "$python can't make a virtual environment in $venv."
     if ! "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-compile \
-        --require-hashes -r "$root/requirements.txt" >"$log" 2>&1; then
+        --require-hashes -r "$lock" >"$log" 2>&1; then
         grep -v '^WARNING' "$log" | tail -n 15 >&2
-        fail "pip could not install requirements.txt. All it said is in $log. Is the package index reachable?"
+        fail "pip could not install ${lock##*/}. All it said is in $log. Is the package index reachable?"
     fi
 }
 

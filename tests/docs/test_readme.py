@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 _ROW = re.compile(r"^\| \[(.+?)\]\((notebooks/\S+?)\) \| (.+?) \| (\d+) \|$", re.MULTILINE)
 
 
 def expected() -> list[tuple[str, str, str]]:
     """(title, path, minutes) of every notebook, from its first cell."""
     found = []
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in NOTEBOOKS:
         card = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
         title, minutes = re.search(r"^# (.+)", card), re.search(r"\*\*Time\*\*: (\d+) minutes", card)
         assert title, path.name
@@ -67,6 +69,12 @@ def test_a_row_that_is_gone_or_wrong_is_seen() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     assert not dead(page, page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_every_link_of_a_notebook_leads_somewhere(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    assert not dead(notebook, "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"))
 
 
 def test_a_dead_link_is_seen() -> None:

@@ -111,9 +111,9 @@ def _install(clone: Path, tools: Path, **variables: str) -> subprocess.Completed
     )
 
 
-def _is_current(clone: Path, tools: Path) -> bool:
+def _is_current(clone: Path, tools: Path, **variables: str) -> bool:
     command = ["/bin/sh", str(clone / "machine/install.sh"), "--is-current"]
-    return subprocess.run(command, env={"PATH": str(tools)}, check=False).returncode == 0
+    return subprocess.run(command, env={"PATH": str(tools), **variables}, check=False).returncode == 0
 
 
 def test_it_makes_the_environment_once(clone: Path, tools: Path) -> None:
@@ -135,6 +135,9 @@ def test_it_makes_the_environment_once(clone: Path, tools: Path) -> None:
     assert not _is_current(clone, tools), "a new lock needs a new environment"
     (clone / "requirements.txt").write_text("# nothing\n")
     assert _is_current(clone, tools)
+    other = clone / "other.txt"
+    other.write_text("# the site's\n")
+    assert not _is_current(clone, tools, WORKBOOK_LOCK=str(other)), "this environment was made from another lock"
 
     # what an interrupted call leaves: the folder, but no stamp
     (clone / ".venv/workbook-stamp").unlink()

@@ -29,18 +29,19 @@ def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 def test_help_is_the_default_and_names_the_verbs() -> None:
     done = _make()
     assert done.returncode == 0, done.stderr
-    for verb in ("run", "lab", "test", "soak", "bench", "record", "setup"):
+    for verb in ("run", "lab", "test", "soak", "bench", "site", "workshop", "record", "setup"):
         assert f"make {verb} " in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["site"])
-def test_a_verb_before_its_time_says_so(verb: str) -> None:
-    done = _make(verb)
-    assert done.returncode == 2
-    assert f"make {verb} isn't built yet" in done.stderr
+def test_the_site_needs_its_own_environment_and_no_engine() -> None:
+    lines = [line.lstrip("@") for line in _make("-n", "site").stdout.splitlines()]
+    assert lines == [
+        f'WORKBOOK_VENV="{ROOT}/.venv-site" WORKBOOK_LOCK=site/requirements.txt machine/install.sh',
+        ".venv-site/bin/python site/build.py",
+    ]
 
 
-@pytest.mark.parametrize("verb", ["run", "lab", "test", "soak", "bench", "record"])
+@pytest.mark.parametrize("verb", ["run", "lab", "test", "soak", "bench", "workshop", "record"])
 def test_every_verb_sets_up_first(verb: str) -> None:
     lines = [line.lstrip("@") for line in _make("-n", verb).stdout.splitlines()]
     assert lines[:2] == ["machine/install.sh", ".venv/bin/workbook setup"]

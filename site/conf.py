@@ -1,0 +1,40 @@
+"""Sphinx's settings for the site. `make site` builds it; site/build.py says how."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "The Artifact Registry workbook"
+author = "the authors of the workbook"
+project_copyright = "Apache License 2.0"
+language = "en"
+
+extensions = ["myst_nb", "finish"]
+root_doc = "index"
+nitpicky = True
+smartquotes = False  # the words stay as they are written
+
+# The notebooks are shown as `make record` stored them. A site never runs them.
+nb_execution_mode = "off"
+nb_merge_streams = True
+myst_enable_extensions: list[str] = []  # no dollar signs as formulas: they are shell variables here
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_title = "Artifact Registry workbook"
+html_static_path = ["static"]
+html_css_files = ["workbook.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_show_sphinx = False
+html_use_index = False  # of Python objects; there are none
+# Both are made for contrast (WCAG AA and better), in the light and in the dark.
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b57d0", "color-brand-content": "#0b57d0"},
+    "dark_css_variables": {"color-brand-primary": "#a8c7fa", "color-brand-content": "#a8c7fa"},
+}

@@ -1,0 +1,113 @@
+"""The site in a real browser: nothing from another host, no page that scrolls sideways, nothing that axe finds serious.
+
+Needs Chromium (Debian: the package chromium) and npm, which fetches axe-core as tests/browser/axe locks it. `make soak`
+runs it; `WORKBOOK_PICTURES=folder` keeps a picture of every page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import chrome
+from tests.docs.site import sources
+
+ROOT = Path(__file__).parents[2]
+WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
+SCREENS = [(1280, 900), (390, 844)]
+LOOKS = [(width, height, scheme) for width, height in SCREENS for scheme in ("light", "dark")]
+PAGES = [one.name.rpartition(".")[0] + ".html" for one in sources.pages(ROOT)] + ["search.html"]
+# What a reader unfolds must be as good as what is seen at once.
+_UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
+_AXE = "axe.run(document, {resultTypes: ['violations']}).then(found => JSON.stringify(found.violations))"
+
+pytestmark = [
+    pytest.mark.skipif(not WHOLE, reason="make soak looks at the site in a browser"),
+    pytest.mark.skipif(chrome.find() is None, reason="no Chromium on the PATH (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on the PATH, which fetches axe-core"),
+]
+
+
+@pytest.fixture(scope="module")
+def site() -> Path:
+    """The folder of the pages, built as anybody builds it."""
+    subprocess.run(["make", "-C", str(ROOT), "site"], check=True, timeout=600)
+    return ROOT / "site" / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core's source, exactly the locked one."""
+    folder = tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "tests/browser/axe" / name, folder)
+    subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=300)
+    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chrome.Tab]:
+    """A tab of a browser that can reach no other host."""
+    program = chrome.find()
+    assert program
+    with chrome.open_tab(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def findings(tab: chrome.Tab, axe: str) -> list[str]:
+    """What axe calls serious or critical on the page as it is now: rule, place, why."""
+    tab.ask(f"{axe}; true")
+    violations: list[dict[str, Any]] = json.loads(tab.ask(_AXE))
+    return [
+        f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary'].splitlines()[-1].strip()}"
+        for one in violations
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_good_in_every_look(page: str, site: Path, axe: str, tab: chrome.Tab) -> None:
+    wrong: list[str] = []
+    for width, height, scheme in LOOKS:
+        look = f"{width} pixels, {scheme}"
+        tab.look_as(width, height, scheme)
+        tab.open((site / page).as_uri())
+        keep_picture(tab, f"{page.replace('/', '-')}-{width}-{scheme}.png")
+        tab.ask(_UNFOLD)
+        wide = tab.ask("document.documentElement.scrollWidth")
+        if wide > width:
+            wrong.append(f"{look}: the page is {wide} pixels wide and scrolls sideways")
+        wrong += [f"{look}: asks for {one}" for one in tab.requested() if not one.startswith(("file:", "data:"))]
+        wrong += [f"{look}: {one}" for one in findings(tab, axe)]
+    assert not wrong, "\n".join(wrong)
+
+
+def keep_picture(tab: chrome.Tab, name: str) -> None:
+    if folder := os.environ.get("WORKBOOK_PICTURES"):
+        (Path(folder) / name).write_bytes(tab.picture())
+
+
+def test_the_search_finds_without_a_server(site: Path, tab: chrome.Tab) -> None:
+    tab.open((site / "search.html").as_uri() + "?q=rollback")
+    # The page says itself when it has looked through everything.
+    said = "document.querySelector('.search-summary')?.textContent.includes('finished')"
+    tab.ask(f"new Promise(then => {{const look = () => {said} ? then() : setTimeout(look, 20); look()}})")
+    found = tab.ask("[...document.querySelectorAll('#search-results li a')].map(one => one.textContent)")
+    assert any("Build in the cloud" in title for title in found), found
+
+
+def test_axe_sees_a_planted_fault(site: Path, axe: str, tab: chrome.Tab) -> None:
+    tab.open((site / "index.html").as_uri())
+    fault = "<img src='data:,'><p style='color: #ccc; background: #fff'>can you read this?</p>"
+    tab.ask(f"document.querySelector('article').insertAdjacentHTML('afterbegin', {json.dumps(fault)})")
+    found = "\n".join(findings(tab, axe))
+    assert "image-alt" in found
+    assert "color-contrast" in found

@@ -1,0 +1,121 @@
+"""What README, docs and notebooks tell people to type is there: verbs of make, verbs and flags of `workbook`.
+
+Also the spelling of product names and the words of pictures in README and docs, by the rules that hold for the
+notebooks (tests/notebooks/shape.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from helpers import cli
+from tests.docs.test_readme import ROOT
+from tests.notebooks import shape
+
+TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*TEXTS, *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+_CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
+
+
+def markdown(path: Path) -> str:
+    """The text of a page; of a notebook that of its text cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
+def code(text: str) -> Iterator[str]:
+    """Every piece of code in a text, fenced or not, line by line; what follows a `#` is a remark."""
+    for fenced, inline in _CODE.findall(text):
+        yield from (re.sub(r"(^|\s)#.*", "", line) for line in (fenced or inline).splitlines())
+
+
+@functools.cache
+def verbs() -> frozenset[str]:
+    """The targets of the Makefile."""
+    return frozenset(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def unknown(text: str) -> list[str]:
+    """What a text names and the repository doesn't have."""
+    found = []
+    for line in code(text):
+        for words in re.findall(r"(?:^|[;&(])\s*(?:\w+=\S+ +)*make((?: +[A-Z]+=(?:\"[^\"]*\"|\S+)| +[a-z]+)+)", line):
+            named = re.findall(r" ([a-z]+)", re.sub(r"=\"[^\"]*\"|=\S+", "=", words))
+            found += [f"make {verb}" for verb in named if verb not in verbs()]
+            for given in re.findall(r"ARGS=\"([^\"]*)\"", line):
+                found += [f"make {named[0]}: {one}" for one in unknown_flags(named[0], given)] if named else []
+        for call in re.findall(r"(?:^|[\s;(\"/])workbook ((?:[a-z]+ ?)(?:[^;|&)\"]*))", line):
+            command, rest = find(call.split())
+            if command is None:
+                found.append(f"workbook {call}")
+            else:
+                found += [f"workbook {call}: {one}" for one in flags(rest) if one not in options(command)]
+    return found
+
+
+def find(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that the words name, None when there is none, and the words after it."""
+    here: Any = typer.main.get_command(cli.app)
+    while words and (below := getattr(here, "commands", None)):
+        here, words = below.get(words[0]), words[1:]
+    return here, words
+
+
+def options(command: Any) -> set[str]:
+    """Every flag of a command."""
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+
+
+def flags(words: list[str]) -> list[str]:
+    return [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
+
+
+def unknown_flags(verb: str, given: str) -> list[str]:
+    """The flags in ARGS that the verb of `workbook` behind a verb of make doesn't have."""
+    command, _ = find([verb])
+    return [] if command is None else [one for one in flags(given.split()) if one not in options(command)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_verb_and_flag_is_there(page: Path) -> None:
+    assert not unknown(markdown(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_variable_of_ours_means_something(page: Path) -> None:
+    assert not set(re.findall(r"\bWORKBOOK_[A-Z_]+", markdown(page))) - variables()
+
+
+@functools.cache
+def variables() -> frozenset[str]:
+    """Every WORKBOOK_ name that the code, its tests or the set-up reads."""
+    files = [ROOT / "machine/install.sh", ROOT / "Makefile"]
+    files += [path for room in ("helpers", "machine", "sandbox", "tests") for path in (ROOT / room).rglob("*.py")]
+    found = (re.findall(r"\bWORKBOOK_[A-Z_]+", path.read_text(encoding="utf-8")) for path in files)
+    return frozenset(name for names in found for name in names)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+@pytest.mark.parametrize("rule", ["product-names", "belittling", "alt-text", "home-path", "secret"])
+def test_a_text_keeps_the_rules_of_the_notebooks(rule: str, page: Path) -> None:
+    cell = {"cell_type": "markdown", "id": page.name, "metadata": {}, "source": page.read_text(encoding="utf-8")}
+    assert not list(shape.RULES[rule](page.name, {"cells": [cell]}, set()))
+
+
+def test_what_is_not_there_is_seen() -> None:
+    text = (
+        '`make run` `make runn` `TARGET=gcp PROJECT=p make run` `make run ARGS="--only 02 --onyl 03"`\n'
+        "```bash\nmake lab   # make coffee\n.venv/bin/workbook start --port 5\n.venv/bin/workbook strat\n"
+        "workbook cleanup preview --json\nworkbook cleanup --all\n```\nmake sense of it"
+    )
+    assert unknown(text) == ["make runn", "make run: --onyl", "workbook strat", "workbook cleanup --all"]
