@@ -33,7 +33,6 @@ from machine import engine as machine_engine
 ROOT = Path(__file__).parents[1]
 # What the sandbox's own configuration of gcloud has and a user's hasn't.
 _SANDBOX_ONLY = re.compile(r"^\[artifacts\]\n(?:.+\n)*", re.MULTILINE)
-_INSIDE = re.compile(r"/v2/|/v2/token|/v2/[a-z0-9.-]+pkg\.dev/.*")
 _SERVICE = re.compile(r"[a-z0-9-]+-\d+\.[a-z0-9-]+\.run\.app")
 
 
@@ -92,22 +91,30 @@ class Google:
         log = (self.world.home / "sandbox.log").read_text()
         return set(re.findall(r"tunnel to (\S+):\d+", log))
 
-    def offences(self, requests: Iterable[Mapping[str, Any]]) -> list[str]:
-        """The requests that wouldn't reach Google, or reach what isn't documented; one line each."""
+    def offences(self, requests: Iterable[Mapping[str, Any]], *, builds: bool = False) -> list[str]:
+        """The requests that wouldn't reach Google, or reach what isn't documented; one line each.
+
+        With `builds` those of Cloud Build and Cloud Run are none: they are Google's inside, and push and pull by the
+        sandbox's port with accounts of their own.
+        """
         return [
             f"{one['door']} {one['verb']} {one['host']}{one['path']} by {one['principal']}"
             for one in requests
-            if not _is_fine(one, self.world.info.learner)
+            if not _is_google_s(one) and not (builds and _is_inside(one, self.world.info.learner))
         ]
 
 
-def _is_fine(request: Mapping[str, Any], learner: str) -> bool:
-    if request["door"] == "edge":
-        return request["host"] in documented_hosts() or bool(_SERVICE.fullmatch(request["host"]))
-    # Cloud Build and Cloud Run are Google's inside: they push and pull by the port, with accounts of their own.
+def _is_google_s(request: Mapping[str, Any]) -> bool:
+    named = request["host"] in documented_hosts() or bool(_SERVICE.fullmatch(request["host"]))
+    return request["door"] == "edge" and named
+
+
+def _is_inside(request: Mapping[str, Any], learner: str) -> bool:
     who, what = request["principal"], request["path"]
-    inside = who not in (learner, "anonymous") or (who == "anonymous" and what in ("/v2/", "/v2/token"))
-    return inside and bool(_INSIDE.fullmatch(what))
+    signing_in = who == "anonymous" and what in ("/v2/", "/v2/token")
+    return request["door"] == "port" and (
+        signing_in or (who not in (learner, "anonymous") and what.startswith("/v2/us-central1-docker.pkg.dev/"))
+    )
 
 
 @contextlib.contextmanager
