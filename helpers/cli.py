@@ -15,7 +15,7 @@ from rich.console import Console
 from helpers import plans, world
 from helpers.plans import BadRequest
 from helpers.settings import SignInFailed
-from helpers.target import ROOT, NoTarget
+from helpers.target import REGION, ROOT, NoTarget
 from machine.errors import MachineError
 
 app = typer.Typer(
@@ -234,6 +234,18 @@ def gate(
 
     asked = gate_verb.Asked(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
     raise typer.Exit(gate_verb.gate(asked, say=typer.echo, complain=complain))
+
+
+@app.command("record-exchanges")
+def record_exchanges(
+    project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project on Google.")],
+    region: Annotated[str, typer.Option(help="Where the scratch repository is made.")] = REGION,
+    folder: Annotated[Path, typer.Option("--into", help="Where the files go.")] = ROOT / "tests" / "exchanges",
+) -> None:
+    """Record what Google answers to a fixed list of calls, without names and secrets; exit status 1 writes nothing."""
+    from helpers import verbs
+
+    raise typer.Exit(verbs.record_exchanges(project, region, folder, say=say))
 
 
 advisories_app = typer.Typer(help="The advisories that the sandbox's scans use.", no_args_is_help=True)

@@ -15,6 +15,16 @@ _SERVICES: Final = "https://serviceusage.googleapis.com/v1"
 _PROJECTS: Final = "https://cloudresourcemanager.googleapis.com/v1"
 ARTIFACT_REGISTRY: Final = "artifactregistry.googleapis.com"
 _BATCH: Final = 20
+# Google: "wait a few minutes for the action to propagate to our systems".
+_PATIENCE: Final = 420.0
+# A question that costs nothing and changes nothing: every answer but "disabled" says that the API counts as enabled.
+_PROBES: Final = {
+    ARTIFACT_REGISTRY: "locations?pageSize=1",
+    "cloudbuild.googleapis.com": "builds?pageSize=1",
+    "containeranalysis.googleapis.com": "occurrences?pageSize=1",
+    "iam.googleapis.com": "serviceAccounts?pageSize=1",
+    "ondemandscanning.googleapis.com": "locations/us/operations/none",
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,24 @@ def is_enabled(project: Project, service: str = ARTIFACT_REGISTRY) -> bool:
     return bool(rest.call("GET", f"{_SERVICES}/{project.resource}/services/{service}").get("state") == "ENABLED")
 
 
-def enable(project: Project, *services: str, seconds: float = 180.0) -> tuple[str, ...]:
-    """Enable services and wait until they are; gives those that weren't before.
+def answers(project: Project, service: str) -> bool:
+    """Whether an API takes calls for the project: on Google that begins minutes after enabling it.
+
+    True for a service that can't be asked for nothing. Raises google.api_core.exceptions.GoogleAPICallError.
+    """
+    if service not in _PROBES:
+        return True
+    try:
+        rest.call("GET", f"https://{service}/v1/{project.resource}/{_PROBES[service]}")
+    except exceptions.Forbidden as error:
+        return bool(error.reason != "SERVICE_DISABLED")
+    except (exceptions.NotFound, exceptions.BadRequest):
+        return True
+    return True
+
+
+def enable(project: Project, *services: str, seconds: float = _PATIENCE) -> tuple[str, ...]:
+    """Enable services and wait until each takes calls; gives those that weren't enabled before.
 
     Raises google.api_core.exceptions.GoogleAPICallError, and TimeoutError when it takes longer than `seconds`.
     """
@@ -81,4 +107,12 @@ def enable(project: Project, *services: str, seconds: float = 180.0) -> tuple[st
             raise exceptions.from_grpc_status(  # type: ignore[no-untyped-call]
                 error.get("code", 2), error.get("message", "unknown error")
             )
+    # Those that were enabled already, too: it may have been a moment ago.
+    for service in services:
+        pause = 0.1
+        while not answers(project, service):
+            if time.monotonic() + pause > deadline:
+                raise TimeoutError(f"{service} is enabled, and doesn't answer after {seconds:g} seconds. Ask again.")
+            time.sleep(pause)
+            pause = min(pause * 2, 10.0)
     return wanted

@@ -1,7 +1,8 @@
 """The `%%terminal` cell: plain bash, as it can be pasted into a terminal, run strictly.
 
 The cell stops at the first command that fails, in a pipeline too, and at an unset variable: it raises CommandFailed.
-Options: `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output.
+Options: `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output. `%%terminal --retry TEXT` runs it
+again for some minutes, for as long as it fails with TEXT in its output: what was granted or enabled a moment ago.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from helpers.target import ROOT
 
 # After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
 _LINGER_SECONDS: Final = 0.5
+# https://cloud.google.com/iam/docs/access-change-propagation: 2 minutes, "in some cases, it can take 7 minutes or more"
+_RETRY_SECONDS: Final = 480.0
 _ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-Z\\-_])")
 _SECRETS: Final = (
     re.compile(r"ya29\.[\w.\-]+"),
@@ -68,7 +71,7 @@ class _BadOption(ValueError):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise _BadOption(f"{message}. Write %%terminal, or %%terminal --refused TEXT.")
+        raise _BadOption(f"{message}. Write %%terminal, %%terminal --refused TEXT or --retry TEXT.")
 
 
 def load(shell: Any) -> None:
@@ -81,13 +84,22 @@ def terminal(line: str, cell: str) -> None:
     """Run a cell; what `%%terminal` calls. Raises CommandFailed."""
     parser = _Parser(prog="%%terminal", add_help=False, allow_abbrev=False)
     parser.add_argument("--refused", default=None)
-    run(cell, refused=parser.parse_args(shlex.split(line)).refused)
+    parser.add_argument("--retry", default=None)
+    asked = parser.parse_args(shlex.split(line))
+    run(cell, refused=asked.refused, retry=asked.retry)
 
 
-def run(script: str, *, refused: str | None = None, write: Callable[[str], object] | None = None) -> None:
+def run(
+    script: str,
+    *,
+    refused: str | None = None,
+    retry: str | None = None,
+    write: Callable[[str], object] | None = None,
+) -> None:
     """Run the script with bash in the repository's root, show its output as it comes, and keep the journal.
 
-    Raises CommandFailed when it fails, or, with `refused`, when it doesn't fail with that text.
+    Raises CommandFailed when it fails, or, with `refused`, when it doesn't fail with that text. With `retry` a failure
+    with that text is met by another run, after a pause, until eight minutes have passed.
     """
     show = write or _write
     needing = commands.needing_gcloud(script)
@@ -101,6 +113,12 @@ def run(script: str, *, refused: str | None = None, write: Callable[[str], objec
         _note(needing, ran=False, reason=reason, seconds=0.0)
         return
     output, status = _stream(script, show)
+    pause = 1.0
+    while retry and status != 0 and retry in output and time.monotonic() - started + pause < _RETRY_SECONDS:
+        show(f"Not yet, as after any change of roles or APIs. Again in {pause:g} s.\n")
+        time.sleep(pause)
+        pause = min(pause * 2, 30.0)
+        output, status = _stream(script, show)
     _note(commands.split(script), ran=True, reason="", seconds=time.monotonic() - started)
     _show_on_google(script, output, show)
     if refused is None:

@@ -1,13 +1,14 @@
-"""What `workbook cleanup preview` and `workbook bill` do: read through the public API, print, and give an exit status.
+"""What `workbook cleanup preview`, `bill` and `record-exchanges` do: ask the public API, print, give an exit status.
 
 They go where the environment says: to the sandbox after `eval "$(.venv/bin/workbook env)"`, else to Google with the
-default credentials. Neither changes anything.
+default credentials. None of them leaves anything behind.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ import requests
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 
-from helpers import billing, names, policies, registry, retention, snapshots
+from helpers import billing, exchanges, names, policies, registry, retention, snapshots, target
 from helpers.plans import BadRequest
 
 FINE: Final = 0
@@ -82,3 +83,24 @@ def _problems(file: Path, error: policies.BadPolicies) -> str:
 def _refusal(error: Exception, as_json: bool) -> str:
     text = f"{type(error).__name__}: {error}"
     return json.dumps({"error": text}) if as_json else text
+
+
+def record_exchanges(project: str, region: str, folder: Path, *, say: Callable[[str], Any]) -> int:
+    """Record what is answered to the list of calls; 0 when it is written, 1 when nothing was.
+
+    Raises BadRequest for a name that can't be a project.
+    """
+    try:
+        names.Project.parse(project)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    try:
+        here = exchanges.place(project, region, f"workbook-exchanges-{secrets.token_hex(3)}")
+        source = "google" if target.admin("status") is None else "sandbox"
+        found = exchanges.record(here, source, say)
+        written = exchanges.save(found, folder, here.names)
+    except (*_EXPECTED, exchanges.SecretLeft, TimeoutError, OSError) as error:
+        say(f"{type(error).__name__}: {error}")
+        return WRONG
+    say(f"{len(found)} exchanges with {source}, {len(written)} files in {folder}. Read them before you commit them.")
+    return FINE

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -35,6 +36,8 @@ _TAKEN: Final = 3
 # What `reset` keeps: the engine's data, and the learner's own work.
 _KEPT: Final = frozenset({"engine", "lab"})
 _LOCK: Final = "starter.lock"
+# Further options of `python -m sandbox`: WORKBOOK_SANDBOX_OPTIONS=--slow workbook start
+OPTIONS: Final = "WORKBOOK_SANDBOX_OPTIONS"
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -213,6 +216,7 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
     command += ["--region", region]
     if clock:
         command += ["--clock", clock]
+    command += shlex.split(os.environ.get(OPTIONS, ""))
     found = machine_engine.find()
     # Builds and services run in containers: the sandbox's own process needs the engine too.
     engine = machine_engine.environment(found) if found else {}

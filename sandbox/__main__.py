@@ -27,6 +27,7 @@ from sandbox.authority import Authority
 from sandbox.builds import queue
 from sandbox.clock import Clock, timestamp
 from sandbox.connection import Connection
+from sandbox.pace import SLOW
 from sandbox.rpc.door import Door
 from sandbox.world import World, WorldLocked, WorldTooNew
 
@@ -42,6 +43,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--project", default="ml-workbook-lab", help="project id of a new world")
     parser.add_argument("--region", default="us-central1", help="region that the learner starts with")
     parser.add_argument("--patience", type=float, default=60, help="seconds that a request may stand still")
+    parser.add_argument("--slow", action="store_true", help="let changes take their time, as on Google (sandbox.pace)")
+    parser.add_argument(
+        "--google-urls",
+        action="store_true",
+        help="tell deployed services under https://….run.app, for clients that all go through the edge",
+    )
     parser.add_argument("--clock", type=_moment, help="fix the clock, for example at 2026-11-02T09:00:00Z")
     return parser.parse_args(argv)
 
@@ -157,7 +164,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CANNOT_START
     Connection.patience = asked.patience
     blobs.sweep(world)
-    about = seed.prepare(world, home, asked.project, asked.region)
+    about = seed.prepare(world, home, asked.project, asked.region) | {"google_urls": asked.google_urls}
+    if asked.slow:
+        world.pace = SLOW
     scanner = scanning.Scanner(world)
     scanner.start()
     containers.sweep(world)
@@ -165,6 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with uvicorn_loop as runner:
         runner.run(_serve(Sandbox(world, _admin_token(home)), listener, home, about))
     scanner.stop()
+    # Questions in vain have moved the clock: the next start goes on from there.
+    cleanup.travel(world, dt.timedelta())
     containers.sweep(world)
     world.close()
     return 0

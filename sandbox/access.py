@@ -2,6 +2,9 @@
 
 A resource is a Google resource name without host: `projects/P`, `projects/P/locations/L/repositories/R`,
 `projects/P/serviceAccounts/EMAIL`. Every ancestor's policy counts too.
+
+In a slow sandbox (`sandbox.pace`) a policy is read as it was written at once, and counts some time later: until then
+decisions are made by the one before it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Any
 from google.iam.v1.policy_pb2 import Policy as PolicyMessage
 
 from sandbox import members, messages, permissions, roles
+from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, unimplemented
 from sandbox.permissions import Decision, Policy
 from sandbox.world import World
@@ -25,6 +29,9 @@ EMPTY_ETAG = "ACAB"
 
 # https://cloud.google.com/iam/quotas: principals in one policy, all bindings together
 MAX_MEMBERS = 1500
+
+# What a policy was before a change that doesn't count yet.
+_PAST = "CREATE TABLE IF NOT EXISTS past_policies (resource TEXT NOT NULL, policy TEXT NOT NULL, until TEXT NOT NULL)"
 
 
 def decide(world: World, member: str, permission: str, resource: str) -> Decision:
@@ -36,12 +43,41 @@ def decide(world: World, member: str, permission: str, resource: str) -> Decisio
     """
     with world.reading() as rows:
         resource = canonical(rows, resource)
-        policies = [(name, Policy.of(_stored(rows, name)[0])) for name in ancestry(resource)]
+        written = [(name, _stored(rows, name)[0]) for name in ancestry(resource)]
         if not permission.startswith("resourcemanager.") and _is_being_deleted(rows, resource):
             # unverified: that policies of such a project count for looking at it and undeleting it, and nothing else
-            policies = [(name, Policy()) for name, _ in policies]
-        known = _roles(rows, {binding.role for _, policy in policies for binding in policy.bindings})
-        return permissions.decide(member, permission, policies, known, members.groups(rows))
+            written = [(name, {}) for name, _ in written]
+        decision = _decided(rows, member, permission, written)
+        counting = _counting(rows, world, written)
+        if counting == written:
+            return decision
+        counts = _decided(rows, member, permission, counting)
+    if counts.allowed != decision.allowed:
+        world.asked_in_vain()
+    return counts
+
+
+_Written = list[tuple[str, dict[str, Any]]]
+
+
+def _decided(rows: sqlite3.Connection, member: str, permission: str, written: _Written) -> Decision:
+    policies = [(name, Policy.of(policy)) for name, policy in written]
+    known = _roles(rows, {binding.role for _, policy in policies for binding in policy.bindings})
+    return permissions.decide(member, permission, policies, known, members.groups(rows))
+
+
+def _counting(rows: sqlite3.Connection, world: World, written: _Written) -> _Written:
+    """The policies as they were before the changes that don't count yet."""
+    if not world.pace.propagation or not _has_past(rows):
+        return written
+    moment = timestamp(world.now() - world.pace.propagation)
+    asked = "SELECT policy FROM past_policies WHERE resource = ? AND until > ? ORDER BY rowid LIMIT 1"
+    found = [(name, policy, rows.execute(asked, (name, moment)).fetchone()) for name, policy in written]
+    return [(name, json.loads(row["policy"]) if row else policy) for name, policy, row in found]
+
+
+def _has_past(rows: sqlite3.Connection) -> bool:
+    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'past_policies'").fetchone() is not None
 
 
 def _is_being_deleted(rows: sqlite3.Connection, resource: str) -> bool:
@@ -138,24 +174,49 @@ def set_policy(world: World, resource: str, policy: Mapping[str, Any]) -> dict[s
         if sum(map(len, merged.values())) > MAX_MEMBERS:
             raise invalid(f"The policy names more than {MAX_MEMBERS} principals.")
         _check_owner(resource, before, merged)
+        _remember(rows, world, resource, before)
         _store(rows, world, resource, merged)
         return get_policy(rows, resource)
 
 
 def grant(rows: sqlite3.Connection, world: World, resource: str, role: str, member: str) -> None:
-    """Add one member to one role, for what a world starts with and what Google grants by itself; nothing is checked."""
+    """Add one member to one role, for what a world starts with and what Google grants by itself; nothing is checked.
+
+    It counts at once, whatever the pace.
+    """
     policy, _ = _stored(rows, resource)
+    _store(rows, world, resource, _with(policy, role, member))
+    if _has_past(rows):
+        asked = "SELECT rowid, policy FROM past_policies WHERE resource = ?"
+        for row in rows.execute(asked, (resource,)).fetchall():
+            past = json.dumps(_body(_with(json.loads(row["policy"]), role, member)))
+            rows.execute("UPDATE past_policies SET policy = ? WHERE rowid = ?", (past, row["rowid"]))
+
+
+def _with(policy: Mapping[str, Any], role: str, member: str) -> dict[str, set[str]]:
     bindings = {entry["role"]: set(entry["members"]) for entry in policy.get("bindings", [])}
     bindings.setdefault(role, set()).add(member)
-    _store(rows, world, resource, bindings)
+    return bindings
+
+
+def _remember(rows: sqlite3.Connection, world: World, resource: str, before: Mapping[str, Any]) -> None:
+    """Keep what a policy was, for as long as it still counts."""
+    if not world.pace.propagation:
+        return
+    now = world.now()
+    rows.execute(_PAST)
+    rows.execute("DELETE FROM past_policies WHERE until <= ?", (timestamp(now - world.pace.propagation),))
+    rows.execute("INSERT INTO past_policies VALUES (?, ?, ?)", (resource, json.dumps(before), timestamp(now)))
 
 
 def forget(rows: sqlite3.Connection, resource: str) -> None:
     """Remove the policies of a resource that was deleted, and of all that was in it: a new one starts without."""
     prefix = f"{resource}/"
-    rows.execute(
-        "DELETE FROM policies WHERE resource = ? OR substr(resource, 1, ?) = ?", (resource, len(prefix), prefix)
-    )
+    for table in ("policies", *(("past_policies",) if _has_past(rows) else ())):
+        rows.execute(
+            f"DELETE FROM {table} WHERE resource = ? OR substr(resource, 1, ?) = ?",  # noqa: S608 - one of two names
+            (resource, len(prefix), prefix),
+        )
 
 
 def forget_member(rows: sqlite3.Connection, world: World, email: str, unique_id: str) -> None:
@@ -178,13 +239,16 @@ def _stored(rows: sqlite3.Connection, resource: str) -> tuple[dict[str, Any], st
 
 def _store(rows: sqlite3.Connection, world: World, resource: str, bindings: Mapping[str, Iterable[str]]) -> None:
     _, before = _stored(rows, resource)
-    body = {
-        "bindings": [{"role": role, "members": sorted(named)} for role, named in sorted(bindings.items()) if set(named)]
-    }
     rows.execute(
         "INSERT OR REPLACE INTO policies (resource, policy, etag) VALUES (?, ?, ?)",
-        (resource, json.dumps(body), _next_etag(world, before)),
+        (resource, json.dumps(_body(bindings)), _next_etag(world, before)),
     )
+
+
+def _body(bindings: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    return {
+        "bindings": [{"role": role, "members": sorted(named)} for role, named in sorted(bindings.items()) if set(named)]
+    }
 
 
 def _etag_bytes(text: Any) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from sandbox import __version__, cleanup, tokens
+from sandbox import __version__, cleanup, pace, tokens
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, unimplemented
 
@@ -47,6 +47,11 @@ async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
             return JSONResponse({"expired": await asyncio.to_thread(tokens.expire_all, sandbox.world)})
         case "POST", "clock:advance":
             return JSONResponse(await _advance(sandbox, request))
+        case "GET", "pace":
+            return JSONResponse(sandbox.world.pace.told())
+        case "POST", "pace":
+            sandbox.world.pace = pace.of(await _json(request))
+            return JSONResponse(sandbox.world.pace.told())
         case "POST", "faults":
             return JSONResponse({"fault": dataclasses.asdict(sandbox.faults.add(await _json(request)))})
         case "GET", "faults":

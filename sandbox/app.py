@@ -228,7 +228,7 @@ class Sandbox:
             params = {**params, "project": project.id}
             if project.state != "ACTIVE" and api.service not in _SEES_DELETED:
                 raise _project_deleted(project)
-            if api.needs_enabling and not projects.is_enabled(self.world, project.id, api.service):
+            if api.needs_enabling and not projects.counts(self.world, project.id, api.service):
                 raise service_disabled(api.title, api.service, project.number)
         self._check_quota_project(request, principal)
         for permission in method.permissions:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import threading
 
+_LOOK_SECONDS = 0.5  # between looks at whether a wait is to be given up
+
 
 class Clock:
     """Wall time plus what was travelled, or a fixed time that ticks one second at each mutation.
@@ -24,6 +26,7 @@ class Clock:
         self._fixed = fixed
         self._offset = offset
         self._lock = threading.Lock()
+        self._moved = threading.Condition(self._lock)
 
     def now(self) -> dt.datetime:
         """The sandbox's time, UTC, with microseconds."""
@@ -36,6 +39,7 @@ class Clock:
         with self._lock:
             if self._fixed is not None:
                 self._fixed += dt.timedelta(seconds=1)
+                self._moved.notify_all()
 
     def advance(self, delta: dt.timedelta) -> dt.datetime:
         """Travel forward.
@@ -50,7 +54,14 @@ class Clock:
             raise ValueError("the clock only moves forward")
         with self._lock:
             self._offset += delta
+            self._moved.notify_all()
         return self.now()
+
+    def wait_until(self, moment: dt.datetime, stopping: threading.Event) -> None:
+        """Wait for a moment of this clock, however it comes: by passing, ticking or travelling; or for `stopping`."""
+        while not stopping.is_set() and (left := (moment - self.now()).total_seconds()) > 0:
+            with self._moved:
+                self._moved.wait(min(left, _LOOK_SECONDS))
 
     @property
     def offset(self) -> dt.timedelta:

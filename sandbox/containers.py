@@ -31,10 +31,14 @@ class EngineFailed(Exception):
 
 @dataclass(frozen=True)
 class Address:
-    """Where this world listens: the plain port and the edge, on loopback."""
+    """Where this world listens: the plain port and the edge, on loopback.
+
+    `google_urls`: whether deployed services are told under Google's own addresses, which only the edge leads to.
+    """
 
     port: int
     edge: int
+    google_urls: bool = False
 
     @property
     def registry(self) -> str:
@@ -50,7 +54,7 @@ def address(world: World) -> Address:
     """
     try:
         about = json.loads((world.folder.parent / "sandbox.json").read_text())
-        return Address(int(about["port"]), int(about["edge_port"]))
+        return Address(int(about["port"]), int(about["edge_port"]), bool(about.get("google_urls")))
     except (OSError, ValueError, KeyError):
         raise EngineFailed("the sandbox is not serving, so no container could reach it") from None
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -27,6 +28,8 @@ _CONNECT_SECONDS = 15.0
 
 HttpProtocol = asyncio.Protocol
 Rpc = Callable[[str], Awaitable[socket.socket]]
+
+log = logging.getLogger("sandbox")
 
 
 class _Handover(asyncio.Protocol):
@@ -210,6 +213,8 @@ class EdgeProtocol(asyncio.Protocol):
     async def _tunnel(self, host: str, port: int, answer: bytes, first: bytes = b"") -> None:
         """Lead the client to a host that is not Google's, through the user's own proxy if there was one."""
         loop = asyncio.get_running_loop()
+        # What leaves the sandbox is told: whoever wonders where a client went finds it in the log.
+        log.info("tunnel to %s:%s", host, port)
         there = _Pipe(self._transport)
         upstream = os.environ.get("WORKBOOK_UPSTREAM_PROXY", "")
         async with asyncio.timeout(_CONNECT_SECONDS):

@@ -1,6 +1,7 @@
 """Long-running operations: google.longrunning.Operation as JSON.
 
 The sandbox's operations are done when they are answered: gcloud and the clients then do not poll, which saves seconds.
+In a slow sandbox (`sandbox.pace`) what was asked for has happened, and the operation says so at its third poll.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from sandbox.clock import timestamp
 from sandbox.errors import not_found
 from sandbox.world import World
 
+# How many polls are left until the operation tells that it is done; never told.
+_POLLS = "pollsLeft"
+
 
 def finish(
     rows: sqlite3.Connection,
@@ -22,7 +26,7 @@ def finish(
     response: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Keep an operation that is done, and return it.
+    """Keep an operation that is done, and return it; in a slow sandbox as one that runs.
 
     Args:
         name: the operation's resource name, unique in the world.
@@ -32,15 +36,17 @@ def finish(
     operation: dict[str, Any] = {"name": name, "done": True, "response": dict(response)}
     if metadata:
         operation["metadata"] = dict(metadata)
+    if world.pace.polls:
+        operation[_POLLS] = world.pace.polls
     rows.execute(
         "INSERT INTO operations (name, operation, create_time) VALUES (?, ?, ?)",
         (name, json.dumps(operation), timestamp(world.now())),
     )
-    return operation
+    return _told(operation)
 
 
 def get(world: World, name: str) -> dict[str, Any]:
-    """An operation by name.
+    """An operation by name; one that runs is a poll nearer to its end afterwards.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -50,4 +56,14 @@ def get(world: World, name: str) -> dict[str, Any]:
     if row is None:
         raise not_found()
     operation: dict[str, Any] = json.loads(row["operation"])
-    return operation
+    if operation.get(_POLLS):
+        operation[_POLLS] -= 1
+        with world.writing(tick=False) as rows:
+            rows.execute("UPDATE operations SET operation = ? WHERE name = ?", (json.dumps(operation), name))
+        world.asked_in_vain()
+    return _told(operation)
+
+
+def _told(operation: dict[str, Any]) -> dict[str, Any]:
+    hidden = {_POLLS, "done", "response"} if operation.get(_POLLS) else {_POLLS}
+    return {key: value for key, value in operation.items() if key not in hidden}

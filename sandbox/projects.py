@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import sqlite3
@@ -87,6 +88,22 @@ def is_enabled(world: World, project_id: str, service: str) -> bool:
             "SELECT 1 FROM services WHERE project = ? AND service = ?", (project_id, service)
         ).fetchone()
     return found is not None
+
+
+def counts(world: World, project_id: str, service: str) -> bool:
+    """Whether an API answers in a project: it is enabled, and in a slow sandbox that is some time ago."""
+    if not world.pace.propagation or service in DEFAULT_SERVICES:
+        return is_enabled(world, project_id, service)
+    with world.reading() as rows:
+        found = rows.execute(
+            "SELECT enable_time FROM services WHERE project = ? AND service = ?", (project_id, service)
+        ).fetchone()
+    if found is None:
+        return False
+    if dt.datetime.fromisoformat(found["enable_time"]) + world.pace.propagation <= world.now():
+        return True
+    world.asked_in_vain()
+    return False
 
 
 def add_service_account(

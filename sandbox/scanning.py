@@ -6,6 +6,7 @@ scan starts at push, moving a tag starts none, and images that were there before
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import queue
@@ -130,11 +131,22 @@ class Scanner:
     def _work(self) -> None:
         while (key := self._waiting.get()) is not None and not self._stopping.is_set():
             try:
+                self._wait_for_its_turn(*key)
                 self._scan(*key)
             except Exception:
                 if self._stopping.is_set():
                     return  # The world was closed under a scan that took too long; the next start takes it up.
                 log.exception("the scan of %s/%s@%s failed", *key)
+
+    def _wait_for_its_turn(self, name: str, package: str, digest: str) -> None:
+        """In a slow sandbox a scan stays PENDING for a while of its clock."""
+        if not self._world.pace.scan:
+            return
+        with self._world.writing(tick=False) as rows:
+            found = _discovery(rows, name, package, digest)
+        if found:
+            begun = dt.datetime.fromisoformat(found["createTime"])
+            self._world.clock.wait_until(begun + self._world.pace.scan, self._stopping)
 
     def _scan(self, name: str, package: str, digest: str) -> None:
         # Waits for the transaction of the push: there is one writer at a time.
@@ -229,16 +241,28 @@ def _takes_part(rows: sqlite3.Connection, repository: catalog.Repository) -> boo
     return enabled is not None and config.get("enablementConfig") != "DISABLED"
 
 
-def _has_unfinished(rows: sqlite3.Connection) -> bool:
-    found = rows.execute("SELECT occurrence FROM occurrences WHERE kind = 'DISCOVERY'").fetchall()
+def is_pending(world: World, project: str) -> bool:
+    """Whether the scan of an image of the project hasn't ended."""
+    with world.reading() as rows:
+        return _has_unfinished(rows, project)
+
+
+def _has_unfinished(rows: sqlite3.Connection, project: str = "") -> bool:
+    found = rows.execute(
+        "SELECT occurrence FROM occurrences WHERE kind = 'DISCOVERY' AND (? = '' OR project = ?)", (project, project)
+    ).fetchall()
     return any(json.loads(row["occurrence"])["discovery"].get("analysisStatus") in _UNFINISHED for row in found)
 
 
 def _status(rows: sqlite3.Connection, name: str, package: str, digest: str) -> str:
+    found = _discovery(rows, name, package, digest)
+    return str(found["discovery"].get("analysisStatus", "")) if found else ""
+
+
+def _discovery(rows: sqlite3.Connection, name: str, package: str, digest: str) -> dict[str, Any] | None:
     repository = catalog.find_repository(rows, name)
     version = catalog.find_version(rows, name, package, digest)
     if repository is None or version is None:
-        return ""
+        return None
     parent = f"projects/{repository.project}/locations/{repository.location}"
-    found = get(rows, occurrences.name_of(parent, resource_of(repository, version), "DISCOVERY"))
-    return str(found["discovery"].get("analysisStatus", "")) if found else ""
+    return get(rows, occurrences.name_of(parent, resource_of(repository, version), "DISCOVERY"))

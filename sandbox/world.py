@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.clock import Clock
+from sandbox.pace import AT_ONCE, Pace
 
 SCHEMA_VERSION = 3
 
@@ -130,6 +131,7 @@ class World:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self.clock = clock
+        self.pace: Pace = AT_ONCE
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in ("blobs", "uploads"):
             (folder / part).mkdir(exist_ok=True)
@@ -213,6 +215,10 @@ class World:
     def now(self) -> dt.datetime:
         """The sandbox's time."""
         return self.clock.now()
+
+    def asked_in_vain(self) -> None:
+        """Somebody asked for what is on its way: the clock moves on by a step of the pace (see `sandbox.pace`)."""
+        self.clock.advance(self.pace.step)
 
     def close(self) -> None:
         """Close every connection and let the folder go."""

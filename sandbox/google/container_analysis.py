@@ -23,6 +23,8 @@ def _found(call: Call) -> list[dict[str, Any]]:
     """The project's occurrences that the filter holds for, by kind, image and note."""
     wanted = occurrence_filter.matcher(call.query.get("filter", ""))
     location = call.params.get("location", "-")
+    if call.world.pace.scan and scanning.is_pending(call.world, call.params["project"]):
+        call.world.asked_in_vain()
     with call.world.reading() as rows:
         found = rows.execute(
             "SELECT occurrence FROM occurrences WHERE project = ? AND (? = '-' OR location = ?)",

@@ -46,7 +46,7 @@ def find_account(call: Call, service: str = SERVICE, title: str = TITLE) -> sqli
         ).fetchone()
     if row is None:
         raise not_found(f"Unknown service account: {email}.")  # unverified: the sentence
-    if not projects.is_enabled(call.world, project, service):
+    if not projects.counts(call.world, project, service):
         raise service_disabled(title, service, row["number"])
     return row
 

@@ -124,7 +124,7 @@ def _of(call: Call, name: str) -> list[Entry]:
     resource = f"//{SERVICE}/projects/{match[1]}"
     if project is None:
         raise permission_denied(_PERMISSIONS[False], resource)
-    if not projects.is_enabled(call.world, project.id, SERVICE):
+    if not projects.counts(call.world, project.id, SERVICE):
         raise service_disabled(TITLE, SERVICE, project.number)
     may = {
         private: access.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed

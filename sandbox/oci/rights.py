@@ -53,7 +53,7 @@ def require(world: World, principal: Principal, permission: str, image: Image) -
         RegistryError: DENIED.
     """
     project = projects.find(world, image.project)
-    if project is not None and not principal.anonymous and not projects.is_enabled(world, project.id, SERVICE):
+    if project is not None and not principal.anonymous and not projects.counts(world, project.id, SERVICE):
         # unverified: that the registry says it in the API's words
         raise RegistryError("DENIED", service_disabled("Artifact Registry API", SERVICE, project.number).message)
     if not may(world, principal, permission, image):

@@ -170,5 +170,7 @@ def host(service: str, number: str, location: str) -> str:
 
 
 def url(world: World, service: str, number: str, location: str) -> str:
-    """What `status.url` says: the plain port, with Google's name behind it."""
-    return f"http://{containers.address(world).registry}/{host(service, number, location)}"
+    """What `status.url` says: the plain port, with Google's name behind it; Google's address when it was asked for."""
+    address = containers.address(world)
+    name = host(service, number, location)
+    return f"https://{name}" if address.google_urls else f"http://{address.registry}/{name}"

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers import exchanges
+from helpers.exchange_calls import CALLS
 from sandbox.google import APIS
 from sandbox.oci import registry as router
 
@@ -111,6 +113,29 @@ def _unverified() -> Iterator[str]:
     yield f"| **together** | {sum(counts.values())} |"
 
 
+def _observed() -> Iterator[str]:
+    """When Google was last asked, operation by operation, from the exchanges that are kept."""
+    kept = exchanges.load()
+    cases: dict[str, set[str]] = {}
+    for call in CALLS:
+        cases.setdefault(call.operation, set()).add(call.case)
+    if not kept:
+        yield from ("**None has been recorded yet**: nobody has run it on Google, so no operation has a date.", "")
+    yield from ("| operation | cases in the list | observed on Google |", "|---|---|---|")
+    for operation, listed in sorted(cases.items()):
+        days = [one.observed for one in kept if one.operation == operation]
+        seen = f"{max(days)}, {len(days)} cases" if days else "not yet"
+        yield f"| {operation} | {len(listed)} | {seen} |"
+    rest = {name for names in operations().values() for name in names} - cases.keys()
+    yield from ("", f"{len(rest)} further operations of the sandbox are in no call of the list.")
+
+
+def _hosts() -> Iterator[str]:
+    yield from ("| host | where Google names it |", "|---|---|")
+    yield from (f"| {host} | {where} |" for host, where in sorted(data()["hosts"].items()))
+    yield "| SERVICE-NUMBER.REGION.run.app | https://cloud.google.com/run/docs/triggering/https-request |"
+
+
 def page() -> str:
     """The page, with the generated parts as they must be.
 
@@ -118,7 +143,13 @@ def page() -> str:
         ValueError: when a part's marks are not in it.
     """
     text = PAGE.read_text()
-    for name, lines in (("operations", _operations()), ("unverified", _unverified())):
+    parts = {
+        "operations": _operations(),
+        "unverified": _unverified(),
+        "observed": _observed(),
+        "hosts": _hosts(),
+    }
+    for name, lines in parts.items():
         opening, closing = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
         if text.count(opening) != 1 or text.count(closing) != 1:
             raise ValueError(f"{PAGE.name} needs {opening} and {closing}, once each")

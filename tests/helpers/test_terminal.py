@@ -187,3 +187,19 @@ def test_target_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(target.NoTarget):
         target.current()
     assert output_of("echo localhost:5001") == "localhost:5001\n"
+
+
+def test_a_refusal_that_goes_away_is_met_by_another_run(tmp_path: Path) -> None:
+    said = output_of(
+        f"echo x >> {tmp_path}/tries; test -s {tmp_path}/granted || {{ touch {tmp_path}/granted; "
+        f"echo yes > {tmp_path}/granted; echo denied; false; }}",
+        retry="denied",
+    )
+    assert said.startswith("denied\nNot yet, as after any change of roles or APIs. Again in 1 s.\n")
+    assert (tmp_path / "tries").read_text() == "x\nx\n"
+
+
+def test_another_failure_is_not_met_by_another_run(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed):
+        output_of(f"echo x >> {tmp_path}/tries; echo a typo; false", retry="denied")
+    assert (tmp_path / "tries").read_text() == "x\n"
