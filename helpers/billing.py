@@ -16,6 +16,7 @@ from helpers.prices import Price
 
 _MONTH: Final = timedelta(days=30)
 _SECONDS: Final = 60
+_ON_DEMAND: Final = ("us", "europe", "asia")  # where scans on demand are made
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,18 @@ def of(
     taken: datetime,
     *,
     scans: int | None = 0,
+    on_demand: int | None = 0,
     minutes: float | None = 0.0,
 ) -> Bill:
-    """The bill of repositories that were read; `scans` images and `minutes` of builds in the last 30 days. Pure."""
+    """The bill of repositories that were read, with the last 30 days of scans and of builds. Pure.
+
+    `scans` counts images that were scanned on push, `on_demand` scans that were asked for, `minutes` is of builds.
+    """
     stored = sum(total(one.versions) for one in found)
     items = (
         Item(prices.STORAGE, stored / prices.GB, "what is stored now, for a whole month"),
         Item(prices.SCAN, scans, "first scans of a digest in the last 30 days"),
+        Item(prices.SCAN_ON_DEMAND, on_demand, "scans on demand that are still listed; Google keeps them 48 hours"),
         Item(prices.BUILD, minutes, "minutes of builds in the last 30 days"),
         Item(prices.EGRESS_WITHIN, None, "pulls in the same location; others aren't in the API"),
     )
@@ -196,35 +202,53 @@ def _locations(project: names.Project) -> list[str]:
 def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
     """Scans and build minutes of the last 30 days; None where the API can't be asked."""
     since = moment - _MONTH
-    scans = _pages(
-        f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
-        "occurrences",
-        {"filter": 'kind="DISCOVERY"', "pageSize": "1000"},
-    )
-    builds = _pages(f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds", {"pageSize": "1000"})
+    with registry.session() as opened:
+        scans = _pages(
+            opened,
+            f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
+            "occurrences",
+            {"filter": 'kind="DISCOVERY"'},
+        )
+        asked = [
+            _pages(
+                opened,
+                f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{location}/operations",
+                "operations",
+            )
+            for location in _ON_DEMAND
+        ]
+        builds = _pages(opened, f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
     return {
         "scans": None if scans is None else sum(_moment(one["createTime"]) >= since for one in scans),
+        "on_demand": None if None in asked else sum(_scanned(one, since) for found in asked for one in found or ()),
         "minutes": None if builds is None else sum(_minutes(one) for one in builds if _began(one, since)),
     }
 
 
-def _pages(url: str, key: str, query: Mapping[str, str]) -> list[dict[str, Any]] | None:
+def _pages(
+    opened: requests.Session, url: str, key: str, query: Mapping[str, str] | None = None
+) -> list[dict[str, Any]] | None:
     """All items of a list; nothing where the API isn't enabled, None where it can't be asked."""
     found: list[dict[str, Any]] = []
+    asked = {"pageSize": "1000", **(query or {})}
     token = ""
-    with registry.session() as opened:
-        while True:
-            answer = opened.get(url, params={**query, "pageToken": token} if token else dict(query), timeout=_SECONDS)
-            if answer.status_code == requests.codes.forbidden and "SERVICE_DISABLED" in answer.text:
-                return []
-            if answer.status_code in (requests.codes.forbidden, requests.codes.not_implemented):
-                return None
-            answer.raise_for_status()
-            body = answer.json()
-            found += body.get(key, [])
-            token = body.get("nextPageToken", "")
-            if not token:
-                return found
+    while True:
+        answer = opened.get(url, params={**asked, "pageToken": token} if token else asked, timeout=_SECONDS)
+        if answer.status_code == requests.codes.forbidden and "SERVICE_DISABLED" in answer.text:
+            return []
+        if answer.status_code in (requests.codes.forbidden, requests.codes.not_implemented):
+            return None
+        answer.raise_for_status()
+        body = answer.json()
+        found += body.get(key, [])
+        token = body.get("nextPageToken", "")
+        if not token:
+            return found
+
+
+def _scanned(operation: Mapping[str, Any], since: datetime) -> bool:
+    created = operation.get("metadata", {}).get("createTime")
+    return created is not None and _moment(created) >= since
 
 
 def _moment(text: str) -> datetime:

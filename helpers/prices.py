@@ -32,12 +32,15 @@ _READ: Final = "2026-11-22"
 
 STORAGE: Final = Price("storage", 0.10, "GB-month", 0.5, "https://cloud.google.com/artifact-registry/pricing", _READ)
 SCAN: Final = Price("scanning", 0.26, "image", 0, "https://cloud.google.com/artifact-analysis/pricing", _READ)
+SCAN_ON_DEMAND: Final = Price(
+    "scanning on demand", 0.26, "scan", 0, "https://cloud.google.com/artifact-analysis/pricing", _READ
+)
 BUILD: Final = Price("builds", 0.006, "minute", 2500, "https://cloud.google.com/build/pricing", _READ)
 # Within one location; to the internet the premium tier's prices apply, which differ by continent (not kept here).
 EGRESS_WITHIN: Final = Price(
     "transfer in one location", 0.0, "GB", 0, "https://cloud.google.com/artifact-registry/pricing", _READ
 )
-ALL: Final = (STORAGE, SCAN, BUILD, EGRESS_WITHIN)
+ALL: Final = (STORAGE, SCAN, SCAN_ON_DEMAND, BUILD, EGRESS_WITHIN)
 
 
 def storage(stored: int) -> float:

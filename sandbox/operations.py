@@ -67,3 +67,13 @@ def get(world: World, name: str) -> dict[str, Any]:
 def _told(operation: dict[str, Any]) -> dict[str, Any]:
     hidden = {_POLLS, "done", "response"} if operation.get(_POLLS) else {_POLLS}
     return {key: value for key, value in operation.items() if key not in hidden}
+
+
+def under(world: World, prefix: str) -> list[dict[str, Any]]:
+    """The operations whose names begin so, the oldest first."""
+    with world.reading() as rows:
+        found = rows.execute(
+            "SELECT operation FROM operations WHERE substr(name, 1, ?) = ? ORDER BY create_time, name",
+            (len(prefix), prefix),
+        ).fetchall()
+    return [_told(json.loads(row["operation"])) for row in found]

@@ -36,6 +36,7 @@ TABLES: Final = (
     "CREATE INDEX IF NOT EXISTS occurrences_by_resource ON occurrences (project, resource)",
     "CREATE TABLE IF NOT EXISTS scans (name TEXT PRIMARY KEY, vulnerabilities TEXT NOT NULL, create_time TEXT NOT NULL)"
     " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, project TEXT NOT NULL, note TEXT NOT NULL) WITHOUT ROWID",
 )
 _UNFINISHED: Final = ("PENDING", "SCANNING")
 _PATIENCE: Final = 3.0  # seconds that a stop waits for the scan at hand
@@ -58,13 +59,14 @@ def advisories(world: World) -> Snapshot:
 def put(rows: sqlite3.Connection, occurrence: dict[str, Any]) -> None:
     """Keep an occurrence; one of the same name is replaced."""
     parts = occurrence["name"].split("/")
+    location = parts[3] if parts[2] == "locations" else ""
     rows.execute(
         "INSERT OR REPLACE INTO occurrences (name, project, location, resource, kind, occurrence)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         (
             occurrence["name"],
             parts[1],
-            parts[3],
+            location,
             occurrence["resourceUri"],
             occurrence["kind"],
             json.dumps(occurrence),

@@ -9,6 +9,7 @@ Format: POSIX.1-2017 pax interchange format, and GNU's long names
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,10 +17,18 @@ from typing import IO, Final, Literal
 
 from sandbox.scan_limits import PLACE, Budget, LimitExceeded
 
+# Python 3.14 has it; before that the same module comes as a package.
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 _BLOCK: Final = 512
 _CHUNK: Final = 1 << 20
 _PART: Final = 1 << 16  # bytes of a compressed layer that are held
 _GZIP: Final = 31  # zlib's word for a gzip stream with the largest window
+# The largest window that is read, 128 MiB as a power of two: what the zstd tool takes without being asked for more.
+_ZSTD_WINDOW: Final = 27
 _HEADER_LIMIT: Final = 1 << 20  # bytes of a pax header or a long name
 _PATH_LIMIT: Final = 4096  # PATH_MAX of Linux
 
@@ -58,7 +67,7 @@ def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> I
     """The members of a layer in their order; members that point out of the root are left out.
 
     Args:
-        blob: the layer as it is stored: a tar archive, plain or compressed with gzip.
+        blob: the layer as it is stored: a tar archive, plain or compressed with gzip or zstd.
         wanted: whether a file's content is to be read.
 
     Raises:
@@ -173,8 +182,8 @@ def _unpacked(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
     blob.seek(0)
     if start[:2] == b"\x1f\x8b":
         yield from _gunzipped(blob, budget)
-    elif start[:4] == b"\x28\xb5\x2f\xfd":
-        raise LayerUnreadable("the layer is compressed with zstd, which this scanner does not read")
+    elif start[:4] == b"\x28\xb5\x2f\xfd" or (start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50):
+        yield from _unzstd(blob, budget)
     elif start[:6] == b"\xfd7zXZ\0" or start[:3] == b"BZh":
         raise LayerUnreadable("the layer is compressed in a way that images do not use")
     else:
@@ -206,6 +215,30 @@ def _gunzipped(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
         yield rest
     if not decoder.eof:
         raise LayerUnreadable("the layer's gzip stream is damaged: it ends too early")
+
+
+def _unzstd(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
+    """Every frame of a zstd stream, skippable ones as well (RFC 8878); frames count as entries, as above."""
+    options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW}
+    decoder = zstd.ZstdDecompressor(options=options)
+    begun = False
+    try:
+        while held := blob.read(_PART):
+            budget.spend()
+            while held or not (decoder.eof or decoder.needs_input):
+                if decoder.eof:
+                    budget.spend(entries=1)
+                    decoder = zstd.ZstdDecompressor(options=options)
+                chunk = decoder.decompress(held, _CHUNK)
+                begun = True
+                # What the decoder has not read yet it keeps itself, until its frame ends.
+                held = decoder.unused_data if decoder.eof else b""
+                if chunk:
+                    yield chunk
+    except zstd.ZstdError as error:
+        raise LayerUnreadable(f"the layer's zstd stream is damaged, or its window is too large: {error}") from None
+    if begun and not decoder.eof:
+        raise LayerUnreadable("the layer's zstd stream is damaged: it ends too early")
 
 
 def _checked(header: bytes) -> int:

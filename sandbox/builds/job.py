@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from sandbox import containers, tokens
+from sandbox import containers, provenance, tokens
 from sandbox.builds import builders, plan, pushing, step, store, validation, workspace
 from sandbox.builds.log import BuildLog
 from sandbox.builds.running import BuildFailed, Running
@@ -119,6 +119,7 @@ class Job:
                     in_step = failure.kind == "USER_BUILD_STEP"
                     kind = "Build step failure" if in_step else "Build failure"
                     self.build["failureInfo"] = {"type": failure.kind, "detail": f"{kind}: {failure.detail}"}
+            provenance.record(self.world, self.build)
             self._save()
 
     def _clear(self) -> None:

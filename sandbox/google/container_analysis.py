@@ -1,7 +1,8 @@
 """containeranalysis.googleapis.com v1: what is known about an image, as occurrences that point at notes.
 
 Source: https://cloud.google.com/container-analysis/docs/reference/rest and facts/artifact-registry.md 4 and Appendix A.
-The sandbox's scanner writes DISCOVERY and VULNERABILITY occurrences; nothing else can write them.
+The sandbox's scanner writes DISCOVERY and VULNERABILITY occurrences, its builds BUILD, and an exported bill of
+materials SBOM_REFERENCE; what a project writes itself is in `analysis_notes`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 
 from google.cloud.devtools.containeranalysis_v1 import types
 
-from sandbox import listing, messages, occurrence_filter, occurrences, scanning, severity
+from sandbox import listing, messages, notes, occurrence_filter, occurrences, scanning, severity
 from sandbox.errors import not_found, unimplemented
-from sandbox.google import sbom_export
+from sandbox.google import analysis_notes, sbom_export
 from sandbox.methods import Api, Call, Method, ordered
 
 
@@ -30,7 +31,8 @@ def _found(call: Call) -> list[dict[str, Any]]:
             "SELECT occurrence FROM occurrences WHERE project = ? AND (? = '-' OR location = ?)",
             (call.params["project"], location, location),
         ).fetchall()
-    read = [json.loads(row["occurrence"]) for row in found]
+        told = notes.of_project(rows, call.params["project"])
+    read = [notes.assessed(json.loads(row["occurrence"]), told) for row in found]
     return sorted((one for one in read if wanted(one)), key=_order)
 
 
@@ -50,17 +52,20 @@ def _one(call: Call) -> dict[str, Any]:
             "SELECT occurrence FROM occurrences WHERE project = ? AND name LIKE '%/' || ?",
             (call.params["project"], call.params["occurrence"]),
         ).fetchone()
+        told = notes.of_project(rows, call.params["project"])
     if row is None:
         raise not_found()
-    found: dict[str, Any] = json.loads(row["occurrence"])
-    return found
+    return notes.assessed(json.loads(row["occurrence"]), told)
 
 
 def _note_of(call: Call) -> dict[str, Any]:
     found = _one(call)
-    if found["kind"] != "VULNERABILITY":
+    if found["kind"] == "VULNERABILITY":
+        return _note(call, found["noteName"].rpartition("/")[2])
+    if not found["noteName"].startswith(f"projects/{call.params['project']}/"):
         raise unimplemented(f"notes of {found['kind']} occurrences")
-    return _note(call, found["noteName"].rpartition("/")[2])
+    with call.world.reading() as rows:
+        return notes.get(rows, found["noteName"])
 
 
 def _get_note(call: Call) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def _methods() -> list[Method]:
     made: list[Method] = [
         # Google's own project: everybody who is signed in may read its notes. # unverified
         Method(
-            "containeranalysis.projects.notes.get",
+            "containeranalysis.goog-vulnz.notes.get",
             "GET",
             f"/v1/{occurrences.VULNERABILITY_NOTES}/{{note}}",
             _get_note,
@@ -126,6 +131,6 @@ def _methods() -> list[Method]:
 API = Api(
     "containeranalysis.googleapis.com",
     "Container Analysis API",
-    ordered((*_methods(), *sbom_export.METHODS)),
+    ordered((*_methods(), *analysis_notes.METHODS, *sbom_export.METHODS)),
     regional=True,
 )

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sandbox import listing, occurrences, operations, scanning
 from sandbox.clock import timestamp
-from sandbox.errors import ApiError, invalid
+from sandbox.errors import ApiError, invalid, unimplemented
 from sandbox.inventory import Package
 from sandbox.methods import Api, Call, Method, ordered
 from sandbox.occurrences import Finding
@@ -121,6 +121,16 @@ def _operation(call: Call) -> dict[str, Any]:
     )
 
 
+def _operations(call: Call) -> dict[str, Any]:
+    """A project's scans on demand as operations, the newest last."""
+    if call.query.get("filter"):
+        raise unimplemented("filters of operations")
+    found = operations.under(call.world, "projects/{project}/locations/{location}/operations/".format(**call.params))
+    chosen, token = listing.page(found, call.query, lambda one: f"{one['metadata']['createTime']} {one['name']}")
+    answer: dict[str, Any] = {"operations": chosen} if chosen else {}
+    return answer | ({"nextPageToken": token} if token else {})
+
+
 _PARENT = "/v1/projects/{project}/locations/{location}"
 _ID = "ondemandscanning.projects.locations"
 
@@ -142,6 +152,13 @@ API = Api(
                 f"{_PARENT}/scans/{{scan}}/vulnerabilities",
                 _vulnerabilities,
                 ("ondemandscanning.scans.listVulnerabilities",),
+            ),
+            Method(
+                f"{_ID}.operations.list",
+                "GET",
+                f"{_PARENT}/operations",
+                _operations,
+                ("ondemandscanning.operations.list",),
             ),
             Method(
                 f"{_ID}.operations.get",

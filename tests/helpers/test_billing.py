@@ -42,6 +42,7 @@ def test_above_it_a_gigabyte_costs_ten_cents_not_fifty() -> None:
 
 def test_each_scan_costs_26_cents_and_builds_are_free_for_2500_minutes() -> None:
     assert bill(scans=10).total == pytest.approx(2.60)
+    assert bill(scans=1, on_demand=2).total == pytest.approx(0.78)
     assert bill(minutes=2500).total == 0
     assert bill(minutes=2600).total == pytest.approx(0.60)
 
@@ -79,4 +80,27 @@ def test_the_bill_of_a_real_project_has_googles_own_number_of_bytes(in_world: ta
     assert found.total == 0
     everywhere = billing.bill(project)
     assert everywhere.stored == found.stored
+    repositories.delete(repository)
+
+
+def test_scans_on_push_and_on_demand_are_both_on_the_bill(in_world: target.Target) -> None:
+    project = in_world.location.project
+    names_of_apis = ("artifactregistry", "containeranalysis", "containerscanning", "ondemandscanning")
+    projects.enable(project, *(f"{name}.googleapis.com" for name in names_of_apis))
+    repository = names.Repository(in_world.location, "scanned")
+    repositories.create(repository)
+
+    def used() -> dict[str, float | None]:
+        return {item.price.name: item.used for item in billing.bill(project, locations=[in_world.region]).items}
+
+    before = used()
+    registry.push(repository.image("web").tag("1.0.0"), [{"own": "bytes"}])
+    with registry.session() as opened:
+        url = f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{{}}/scans:analyzePackages"
+        for location in ("us", "us", "europe"):
+            answer = opened.post(url.format(location), json={"packages": [], "resourceUri": "app:v1"}, timeout=30)
+            assert answer.status_code == 200, answer.text
+    after = used()
+    for name, more in ((prices.SCAN.name, 1), (prices.SCAN_ON_DEMAND.name, 3)):
+        assert (after[name] or 0) - (before[name] or 0) == more
     repositories.delete(repository)

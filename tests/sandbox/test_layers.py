@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sandbox import package_lists
 from sandbox.layers import Tree, stack
 from sandbox.scan_limits import Budget, LimitExceeded, Limits
-from sandbox.tar_reader import LayerUnreadable, entries
+from sandbox.tar_reader import LayerUnreadable, entries, zstd
 
 ROOT = Path(__file__).parents[2]
 META = "opt/venv/lib/python3.11/site-packages/{}.dist-info/METADATA"
@@ -132,7 +132,9 @@ def test_what_is_no_layer_is_refused_with_a_reason() -> None:
     plain = tar(member("a/one", b"x" * 3000), packed=False)
     for blob, reason in (
         (b"no archive at all" * 100, "not a tar archive"),
-        (b"\x28\xb5\x2f\xfd" + bytes(600), "zstd"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 600, "zstd stream is damaged"),
+        (zstd.compress(plain)[:-20], "zstd stream is damaged"),
+        (zstd.compress(plain) + b"garbage", "zstd stream is damaged"),
         (b"\xfd7zXZ\0" + bytes(600), "do not use"),
         (whole[: len(whole) // 2], "gzip stream is damaged"),
         (whole[:-20] + bytes(20), "damaged"),
@@ -201,6 +203,31 @@ def test_a_gzip_stream_of_several_members_is_one_archive() -> None:
         tree(several + b"garbage")
 
 
+def test_a_zstd_stream_is_read_frame_by_frame() -> None:
+    plain = tar(member("a/one", b"1" * 300_000), packed=False)
+    skipped = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"skip"
+    several = skipped.join(zstd.compress(plain[start : start + 70_000]) for start in range(0, len(plain), 70_000))
+    for blob in (zstd.compress(plain), several, skipped + several + skipped):
+        assert files(tree(blob)) == {"a/one": b"1" * 300_000}
+    assert files(tree(zstd.compress(b""), skipped)) == {}
+
+
+def test_zstd_bombs_end_at_the_limits() -> None:
+    big = zstd.compress(tar(member("x/big", bytes(64 << 20)), packed=False))
+    assert len(big) < 20_000
+    with pytest.raises(LimitExceeded, match="unpack to more than"):
+        tree(big, limits=Limits(unpacked=1 << 20))
+    with pytest.raises(LimitExceeded, match="entries"):
+        tree(zstd.compress(b"") * 5000, limits=Limits(entries=1000))
+    # A frame whose decoder would need two gigabytes of memory before the first byte comes out.
+    wide = zstd.compress(bytes(1000), options={zstd.CompressionParameter.content_size_flag: 0})
+    header = bytearray(wide)
+    assert header[4] & 0x20 == 0  # no single segment: the byte after the descriptor is the window
+    header[5] = (31 - 10) << 3
+    with pytest.raises(LayerUnreadable, match="window is too large"):
+        tree(bytes(header))
+
+
 def test_an_archive_in_the_archive_stays_closed() -> None:
     inner = tar(member("etc/os-release", b"ID=evil"))
     found = tree(tar(member("a/layer.tar.gz", inner)))
@@ -246,7 +273,11 @@ def test_a_bomb_of_ten_gigabytes_takes_little_memory_and_ends_in_time(tmp_path: 
 @given(st.binary(max_size=4096), st.integers(0, 2000), st.binary(min_size=1, max_size=64))
 def test_a_mutilated_archive_raises_nothing_else(noise: bytes, place: int, patch: bytes) -> None:
     good = tar(member(META.format("x-1"), b"Name: x\nVersion: 1\n"), member("a/two", b"2" * 700), packed=False)
-    for blob in (noise, good[:place] + patch + good[place + len(patch) :], gzip.compress(good)[:place] + patch):
+    packed = zstd.compress(good)
+    for blob in (
+        *(noise, good[:place] + patch + good[place + len(patch) :], gzip.compress(good)[:place] + patch),
+        *(packed[: place % 500] + patch + packed[place % 500 + len(patch) :], packed[:4] + noise),
+    ):
         try:
             tree(blob, limits=Limits(unpacked=1 << 20, seconds=5))
         except (LayerUnreadable, LimitExceeded):
