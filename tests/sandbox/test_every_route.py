@@ -47,7 +47,7 @@ SIGNED_IN = {
     "cloudresourcemanager.projects.create": "a project of one's own",
     "cloudresourcemanager.projects.list": "the projects that the caller may see",
     "cloudbilling.billingAccounts.list": "the accounts that the caller may see",
-    "containeranalysis.projects.notes.get": "the vulnerability notes that Google publishes, the same for everybody",
+    "containeranalysis.goog-vulnz.notes.get": "the vulnerability notes that Google publishes, the same for everybody",
 }
 # A resumable upload is continued by whoever knows its address, as on Google; an invented one is not there.
 # https://cloud.google.com/storage/docs/resumable-uploads#session-uris
