@@ -202,6 +202,7 @@ def sarif(verdict: Verdict) -> str:
         "tool": {"driver": {"name": "workbook-gate", "rules": list(rules.values())}},
         "invocations": [{"executionSuccessful": verdict.code != UNKNOWN, "exitCode": verdict.code}],
         "results": results,
+        "properties": {"image": verdict.resource, "advisories": verdict.provenance},
     }
     return json.dumps(
         {"version": "2.1.0", "$schema": "https://json.schemastore.org/sarif-2.1.0.json", "runs": [run]}, indent=1

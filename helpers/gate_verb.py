@@ -58,6 +58,9 @@ def gate(asked: Asked, say: Callable[[str], Any], complain: Callable[[str], Any]
             complain(f"{asked.image} names no version: end it with a tag or a digest.")
             return policies.UNKNOWN
         found: Scan | None = scans.on_demand(asked.scan) if asked.scan else _pushed(image, asked.seconds)
+        if found is not None and asked.scan and not _is_of(found, image):
+            complain(f"Could not tell: that scan is of {found.resource or 'an unknown image'}, not of {asked.image}.")
+            return policies.UNKNOWN
     except (policies.BadPolicy, names.BadName) as error:
         complain(str(error))
         return policies.UNKNOWN
@@ -74,6 +77,11 @@ def _pushed(image: names.Tag | names.Digest, seconds: float) -> Scan:
         # The tag may move while we look: what is judged is one digest.
         image = image.image.digest(registry.manifest(image).digest)
     return scans.wait(image, seconds)
+
+
+def _is_of(scan: Scan, image: names.Tag | names.Digest) -> bool:
+    """Whether a scan on demand is of the image as it is named here: a scan of another one must open no gate."""
+    return scan.resource.removeprefix("https://") == str(image)
 
 
 def _sentence(error: BaseException) -> str:

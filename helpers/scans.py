@@ -5,12 +5,13 @@ Scanning itself is switched on and started with gcloud or Google's clients; this
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import google.auth
 import google.auth.transport.requests
@@ -27,6 +28,8 @@ FINISHED: Final = "FINISHED_SUCCESS"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _HOST: Final = "containeranalysis.googleapis.com"
 _ON_DEMAND: Final = "https://ondemandscanning.googleapis.com/v1"
+# A scan on demand has no other place for the day of its advisories; Google's descriptions don't have it.
+_TAKEN: Final = re.compile(r"snapshot of advisories of (\d{4}-\d{2}-\d{2})")
 _ENDED: Final = (FINISHED, "FINISHED_FAILED", "FINISHED_UNSUPPORTED")
 
 
@@ -149,28 +152,47 @@ def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
 def on_demand(scan: str) -> Scan:
     """The result of `gcloud artifacts docker images scan`, by its name `projects/P/locations/us/scans/ID`.
 
+    Its `resource` is the image as it was named to gcloud, "" where that isn't known.
+
     Raises ScanMissing when there is no such scan, requests.HTTPError for another refusal.
     """
     credentials, _ = google.auth.default(scopes=[_SCOPE])
     found: list[types.Occurrence] = []
-    token = ""
     with google.auth.transport.requests.AuthorizedSession(credentials) as opened:  # type: ignore[no-untyped-call]
-        while True:
-            query = {"pageSize": "1000", **({"pageToken": token} if token else {})}
-            answer = opened.get(f"{_ON_DEMAND}/{scan}/vulnerabilities", params=query, timeout=60)
-            if answer.status_code == requests.codes.not_found:
-                raise ScanMissing(f"There is no scan {scan}. Google keeps one for 48 hours: scan again.")
-            answer.raise_for_status()
-            body = answer.json()
-            for one in body.get("occurrences", []):
-                message = types.Occurrence()
-                json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
-                found.append(message)
-            token = body.get("nextPageToken", "")
-            if not token:
-                break
-    resource = found[0].resource_uri if found else scan
-    return Scan(resource, FINISHED, order(_finding(one) for one in found))
+        for one in _listed(opened, f"{scan}/vulnerabilities", "occurrences"):
+            message = types.Occurrence()
+            json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
+            found.append(message)
+        resource = found[0].resource_uri if found else _asked_for(opened, scan)
+    told = {match[1] for one in found if (match := _TAKEN.search(one.vulnerability.long_description))}
+    day = datetime.fromisoformat(f"{min(told)}T00:00:00Z") if told else None
+    return Scan(resource, FINISHED, order(_finding(one) for one in found), advisories=day)
+
+
+def _asked_for(opened: requests.Session, scan: str) -> str:
+    """What a scan without findings is of, from the operation that made it; "" when that isn't told."""
+    try:
+        made = _listed(opened, f"{scan.partition('/scans/')[0]}/operations", "operations")
+        return next((one["metadata"]["resourceUri"] for one in made if one.get("response", {}).get("scan") == scan), "")
+    except (requests.HTTPError, ScanMissing):
+        return ""
+
+
+def _listed(opened: requests.Session, path: str, key: str) -> Iterator[dict[str, Any]]:
+    token = ""
+    while True:
+        query = {"pageSize": "1000", **({"pageToken": token} if token else {})}
+        answer = opened.get(f"{_ON_DEMAND}/{path}", params=query, timeout=60)
+        if answer.status_code == requests.codes.not_found:
+            raise ScanMissing(
+                f"There is no scan {path.partition('/vuln')[0]}. Google keeps one for 48 hours: scan again."
+            )
+        answer.raise_for_status()
+        body = answer.json()
+        yield from body.get(key, [])
+        token = body.get("nextPageToken", "")
+        if not token:
+            return
 
 
 def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

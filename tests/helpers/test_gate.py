@@ -152,6 +152,10 @@ def test_json_and_sarif_say_the_same_as_the_text() -> None:
         "CVE-3": "note",
     }
     assert [one["ruleId"] for one in run["results"] if one.get("suppressions")] == ["CVE-2"]
+    # However it is shown, it says how old the advisories are.
+    assert verdict.provenance
+    assert verdict.provenance in gate.text(verdict)
+    assert told["advisories"] == run["properties"]["advisories"] == verdict.provenance
     assert run["invocations"] == [{"executionSuccessful": True, "exitCode": 1}]
     [lost] = json.loads(gate.sarif(gate.decide(None, Policy(), TODAY)))["runs"]
     assert lost["invocations"][0]["executionSuccessful"] is False

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from helpers import names, projects, registry, repositories, scans, target
+from helpers.gate_verb import Asked, gate
 from helpers.names import Project
 
 ROOT = Path(__file__).parents[2]
@@ -73,9 +74,34 @@ def test_the_exit_status_is_the_verdict(repository: names.Repository, environmen
     spared = workbook(environment, "gate", str(digest), *allow, "--format=json")
     assert spared.returncode == 0, spared.stdout
     assert json.loads(spared.stdout)["verdict"] == "passed"
-    one = workbook(environment, "gate", str(digest), allow[0], f"--allow=CVE-2026-4277 until {EARLIER}: {REASON}")
-    assert one.returncode == 1
-    assert f"its exception ended on {EARLIER}" in one.stdout
+    said: list[str] = []
+    ended = (allow[0].removeprefix("--allow="), f"CVE-2026-4277 until {EARLIER}: {REASON}")
+    assert gate(Asked(str(digest), allow=ended), said.append, said.append) == 1
+    assert f"its exception ended on {EARLIER}" in said[0]
+
+
+def test_a_scan_on_demand_opens_the_gate_of_its_own_image_only(
+    repository: names.Repository, environment: dict[str, str]
+) -> None:
+    image = repository.image("app").tag("v1")
+    parent = f"https://ondemandscanning.googleapis.com/v1/{repository.project.resource}/locations/us"
+
+    def scan(*packages: dict[str, str]) -> str:
+        with registry.session() as opened:
+            body = {"packages": packages, "resourceUri": str(image)}
+            answer = opened.post(f"{parent}/scans:analyzePackages", json=body, timeout=30)
+            name: str = answer.json()["response"]["scan"]
+            return name
+
+    clean = scan()
+    assert scans.on_demand(clean).resource == str(image)
+    old = scans.on_demand(scan({"package": "Django", "version": "5.2.7", "packageType": "PYPI"}))
+    assert old.resource == str(image)
+    assert old.provenance.startswith("The advisories are of 2026-07-23")
+    assert workbook(environment, "gate", str(image), "--scan", clean).returncode == 0
+    said: list[str] = []
+    assert gate(Asked(f"{image.image}:v2", scan=clean), said.append, said.append) == 2
+    assert said == [f"Could not tell: that scan is of {image}, not of {image.image}:v2."]
 
 
 def test_what_cannot_be_told_is_status_2(
@@ -83,23 +109,27 @@ def test_what_cannot_be_told_is_status_2(
 ) -> None:
     bare = push(repository, {"labels.txt": "setosa"}, "bare")
     scans.wait(bare.image.digest(registry.manifest(bare).digest), 30)
-    missing_file = tmp_path / "missing.json"
-    for arguments in (
-        (str(bare),),
-        (f"{repository}/app:nosuch",),
-        (f"{repository}/app",),
-        ("nonsense",),
-        (str(bare), "--block", "WORST"),
-        (str(bare), "--allow", "CVE-2025-64459"),
-        (str(bare), "--allow-file", str(missing_file)),
-        (str(bare), "--format", "xml"),
-        (str(bare), "--scan", f"{repository.project.resource}/locations/us/scans/nosuch"),
-        (f"{repository}/app@sha256:{'0' * 64}", "--seconds", "0.2"),
+    for asked in (
+        Asked(str(bare)),
+        Asked(f"{repository}/app:nosuch"),
+        Asked(f"{repository}/app"),
+        Asked("nonsense"),
+        Asked(str(bare), block="WORST"),
+        Asked(str(bare), allow=("CVE-2025-64459",)),
+        Asked(str(bare), allow_file=tmp_path / "missing.json"),
+        Asked(str(bare), output="xml"),
+        Asked(str(bare), scan=f"{repository.project.resource}/locations/us/scans/nosuch"),
+        Asked(f"{repository}/app@sha256:{'0' * 64}", seconds=0.2),
     ):
+        said: list[str] = []
+        assert gate(asked, said.append, said.append) == 2, (asked, said)
+        assert len(said) == 1
+        assert len(said[0]) > 20
+    # The command line gives the same, without a traceback.
+    for arguments in ((str(bare),), (f"{repository}/app:nosuch",)):
         ran = workbook(environment, "gate", *arguments)
         assert ran.returncode == 2, (arguments, ran.stdout, ran.stderr)
         assert "Traceback" not in ran.stderr, arguments
-        assert len(ran.stdout + ran.stderr) > 20, arguments
 
 
 def test_sarif_of_an_unscanned_image_is_a_failed_run(repository: names.Repository, environment: dict[str, str]) -> None:
