@@ -12,7 +12,7 @@ help:
 	@echo 'make lab      open the notebooks in JupyterLab, with a sandbox of your own'
 	@echo 'make test     run the tests'
 	@echo 'make soak     run the long tests of which make test runs a slice: half an hour'
-	@echo 'make bench    measure the sandbox, beside the docker-registry of Debian'
+	@echo 'make bench    measure the sandbox, beside gcloud'"'"'s extractor and the docker-registry of Debian'
 	@echo 'make site     the notebooks and the docs as static pages, to read and to search without a network'
 	@echo 'make workshop the day before: fetch everything, run everything once, and print a report to hand in'
 	@echo 'make record   run the notebooks and store their outputs'
@@ -48,6 +48,7 @@ soak: setup
 bench: setup
 	@$(VENV)/bin/python benchmarks/registry/listing.py
 	@$(VENV)/bin/python benchmarks/cleanup/preview.py
+	@$(VENV)/bin/python benchmarks/scanning/push.py
 	@$(VENV)/bin/python benchmarks/registry/against_distribution.py $(ARGS)
 
 # The day before: all that a learner's machine fetches, fetched; then a report to hand in.

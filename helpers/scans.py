@@ -146,7 +146,8 @@ def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
             state = f"is {found.status}" if found.status else "hasn't begun: scanning may be off for this repository"
             raise ScanMissing(f"After {seconds:g} seconds the scan of {image} {state}.")
         time.sleep(pause)
-        pause = min(pause * 2, 5.0)
+        # Slowly longer: a scan takes half a second in the sandbox, and a minute on Google.
+        pause = min(pause * 1.3, 5.0)
 
 
 def on_demand(scan: str) -> Scan:
