@@ -39,19 +39,25 @@ def deploy(
     *,
     account: str = "",
     environment: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
     run: str = "",
     seconds: float = 300.0,
 ) -> Service:
     """Make a revision of an image and send all traffic to it, as `gcloud run deploy` does; waits until it serves.
 
-    `account` is the e-mail address it runs as, `run` the value of the run's label.
+    `account` is the e-mail address it runs as, `run` the value of the run's label. `secrets` is variable →
+    `SECRET:VERSION` in Secret Manager, which the account must be allowed to read.
     Raises NotDeployed when the revision doesn't serve, TimeoutError after `seconds`, and GoogleAPICallError.
     """
     container: dict[str, Any] = {
         "image": str(image),
         "env": [{"name": key, "value": value} for key, value in (environment or {}).items()],
     }
+    for key, secret in (secrets or {}).items():
+        named, _, version = secret.partition(":")
+        reference = {"secretKeyRef": {"name": named, "key": version or "latest"}}
+        container["env"].append({"name": key, "valueFrom": reference})
     if command:
         container |= {"command": list(command)}
     # A name that changes makes a new revision of the same image too.
@@ -100,6 +106,19 @@ def revisions(location: names.Location, name: str) -> tuple[tuple[str, bool, str
         )
         for one in found.get("items", [])
     )
+
+
+def variables(location: names.Location, name: str) -> dict[str, str]:
+    """The environment of the newest revision that is ready; a value from Secret Manager reads `secret NAME:VERSION`."""
+    service = describe(location, name)
+    if service is None or not service.revision:
+        return {}
+    found = rest.call("GET", f"{_services(location).replace('/services', '/revisions')}/{service.revision}")
+    result = {}
+    for entry in found["spec"]["containers"][0].get("env", ()):
+        key = entry.get("valueFrom", {}).get("secretKeyRef")
+        result[entry["name"]] = f"secret {key['name']}:{key['key']}" if key else entry.get("value", "")
+    return result
 
 
 def route(location: names.Location, name: str, traffic: Mapping[str, int], *, seconds: float = 120.0) -> Service:

@@ -28,6 +28,7 @@ _TOPICS = (
     "builds",
     "deploys",
     "federation",
+    "secret_store",
 )
 # Files that decide from their arguments alone.
 _PURE = (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
+import re
 import secrets
 import subprocess
 import tarfile
@@ -24,10 +24,9 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import run_v2
 from google.oauth2 import service_account
 
-from helpers import deploys, names, target
-from tests.sandbox.conftest import SCOPES, learner_with, project
+from helpers import deploys, names, secret_store, target
+from tests.sandbox.conftest import SCOPES, account, learner_with, project
 
-COMPUTE = "{number}-compute@developer.gserviceaccount.com"
 # Tells what it was asked; MODE=deaf sleeps without listening, MODE=gone ends at once.
 SERVER = b"""
 import http.server, json, os, sys, time
@@ -98,24 +97,6 @@ def name(in_world: target.Target) -> Iterator[str]:
     service = f"s-{secrets.token_hex(4)}"
     yield service
     deploys.delete(in_world.location, service)
-
-
-def make_secret(session: AuthorizedSession, *values: bytes) -> str:
-    """A new secret with these versions."""
-    name = f"secret-{secrets.token_hex(4)}"
-    url = f"https://secretmanager.googleapis.com/v1/projects/{project()}/secrets"
-    made = session.post(f"{url}?secretId={name}", json={"replication": {"automatic": {}}})
-    assert made.status_code == 200, made.text
-    for value in values:
-        body = {"payload": {"data": base64.b64encode(value).decode()}}
-        assert session.post(f"{url}/{name}:addVersion", json=body).status_code == 200
-    return name
-
-
-def grant_reading(session: AuthorizedSession, secret: str, email: str) -> None:
-    url = f"https://secretmanager.googleapis.com/v1/projects/{project()}/secrets/{secret}:setIamPolicy"
-    binding = {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{email}"]}
-    assert session.post(url, json={"policy": {"bindings": [binding]}}).status_code == 200
 
 
 def ask(url: str, **more: Any) -> requests.Response:
@@ -211,6 +192,31 @@ def test_broken_revisions_leave_the_traffic_where_it_was(
     ).json()["entries"]
     assert any("asked /" in entry["textPayload"] for entry in entries)
     assert any("no server here" in entry["textPayload"] for entry in entries)
+
+
+def test_a_secret_in_the_environment(
+    in_world: target.Target, image: names.Digest, name: str, learner: AuthorizedSession
+) -> None:
+    """Read as the revision's account, whenever an instance starts; nobody who looks at the service sees it."""
+    where, here = in_world.location, in_world.location.project
+    secret, email = f"key-{secrets.token_hex(4)}", account(learner)
+    assert secret_store.put(here, secret, b"first", in_world.run) == 1
+    asked = {"TOKEN": f"{secret}:latest"}
+    shown = f"projects/{os.environ['PROJECT_NUMBER']}/secrets/{secret}/versions/latest"
+    refused = re.escape(f"Permission denied on secret: {shown} for Revision service account {email}. ")
+    with pytest.raises(deploys.NotDeployed, match=refused):
+        deploys.deploy(where, name, image, account=email, secrets=asked)
+    secret_store.let_read(here, secret, f"serviceAccount:{email}")
+    service = deploys.deploy(where, name, image, account=email, secrets=asked, environment={"COLOUR": "red"})
+    deploys.open_to_all(where, name)
+    assert told(service.url)["env"]["TOKEN"] == "first"
+    assert deploys.variables(where, name) == {"COLOUR": "red", "TOKEN": f"secret {secret}:latest"}
+    client = run_v2.ServicesClient(transport="rest")
+    seen = client.get_service(name=f"{where.resource}/services/{name}").template.containers[0].env
+    assert next(one for one in seen if one.name == "TOKEN").value_source.secret_key_ref.secret == secret
+    with pytest.raises(deploys.NotDeployed, match="was not found"):
+        deploys.deploy(where, name, image, account=email, secrets={"TOKEN": f"{secret}:7"})
+    secret_store.delete(here, secret)
 
 
 def knative(in_world: target.Target, name: str, image: names.Digest, **container: Any) -> tuple[str, dict[str, Any]]:
@@ -371,11 +377,13 @@ def test_gcloud_from_deployment_to_deletion(
     first = run("services", "describe", name, "--format=value(status.latestReadyRevisionName)").strip()
     url = run("services", "describe", name, "--format=value(status.url)").strip()
     assert told(f"{url}/predict", method="POST", data="{}")["path"] == "/predict"
-    secret = make_secret(learner, b"first")
+    secret = f"key-{secrets.token_hex(4)}"
+    secret_store.put(in_world.location.project, secret, b"first", in_world.run)
     more = [f"--set-secrets=TOKEN={secret}:latest", "--set-env-vars=COLOUR=red", "--memory=256Mi", "--concurrency=4"]
     more += ["--startup-probe=httpGet.path=/ready,periodSeconds=2,failureThreshold=30"]
     assert "Permission denied on secret" in run("deploy", name, f"--image={tagged}", *more, status=1)
-    grant_reading(learner, secret, COMPUTE.format(number=os.environ["PROJECT_NUMBER"]))
+    default = f"serviceAccount:{os.environ['PROJECT_NUMBER']}-compute@developer.gserviceaccount.com"
+    secret_store.let_read(in_world.location.project, secret, default)
     # The same again: what was refused is made anew.
     run("deploy", name, f"--image={tagged}", *more, "--labels=again=1")
     assert told(url)["env"]["COLOUR"] == "red"

@@ -210,8 +210,14 @@ def replace(call: Call) -> Json:
 def update(call: Call, name: str, body: Json) -> Json:
     """Keep a checked change and start on it."""
     given = body.get("metadata", {}).get("resourceVersion")
+    # Traffic may name the revision that this very change makes: `gcloud run deploy --no-traffic --tag=…`.
+    coming = body["spec"].get("template", {}).get("metadata", {}).get("name")
     for revision in (entry.get("revisionName") for entry in body["spec"].get("traffic") or ()):
-        if revision and store.find_revision(call.world, store.revision_name(name, revision)) is None:
+        if (
+            revision
+            and revision != coming
+            and store.find_revision(call.world, store.revision_name(name, revision)) is None
+        ):
             raise invalid(f"spec.traffic: Revision '{revision}' not found.")  # unverified: the sentence
 
     def change(now: Json) -> None:
