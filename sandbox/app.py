@@ -18,20 +18,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import access, admin, faults, oci, projects, tokens
+from sandbox import admin, calls, faults, oci
 from sandbox.authority import is_google
 from sandbox.clock import timestamp
-from sandbox.errors import (
-    ApiError,
-    Refusal,
-    invalid_token,
-    permission_denied,
-    service_disabled,
-    unauthenticated,
-    unimplemented,
-)
-from sandbox.google import APIS, secret_manager
-from sandbox.methods import Answer, Api, Call, Method
+from sandbox.errors import ApiError, Refusal, unimplemented
+from sandbox.google import APIS
+from sandbox.methods import Api
 from sandbox.requests import RequestLog, redact
 from sandbox.services import front
 from sandbox.world import World
@@ -50,21 +42,7 @@ _HEADERS = {
     "X-XSS-Protection": "0",
 }
 
-# Their denials name the permission and leave the resource out. # unverified: so they are quoted in public issues
-_NAMES_NO_RESOURCE = ("iam.googleapis.com", "iamcredentials.googleapis.com")
-# What still answers for a project whose deletion was asked for.
-_SEES_DELETED = ("cloudresourcemanager.googleapis.com", "cloudbilling.googleapis.com")
-
 log = logging.getLogger("sandbox")
-
-
-class _Told:
-    """What the request log will say; filled in on the way."""
-
-    def __init__(self) -> None:
-        self.method = ""
-        self.principal = "anonymous"
-        self.body = b""
 
 
 def registry_host(host: str) -> str | None:
@@ -90,7 +68,7 @@ class Sandbox:
         if scope["type"] != "http":
             raise RuntimeError(f"the sandbox speaks HTTP, not {scope['type']}")
         request = Request(scope, receive)
-        told = _Told()
+        told = calls.Told()
         started = time.perf_counter()
         name, _, _ = request.headers.get("host", "").lower().partition(":")
         door = "edge" if is_google(name) else "port"
@@ -155,7 +133,7 @@ class Sandbox:
         first, _, rest = path.removeprefix("/").partition("/")
         return (first, f"/{rest}") if is_google(first) else ("", path)
 
-    async def _answer(self, request: Request, host: str, path: str, told: _Told) -> Response:
+    async def _answer(self, request: Request, host: str, path: str, told: calls.Told) -> Response:
         if not host and path.startswith("/_sandbox/"):
             return await admin.answer(self, request, path)
         if not host and path == "/":
@@ -187,7 +165,7 @@ class Sandbox:
             return oci.Address(canonical, path, base, "")
         return None
 
-    async def _call(self, request: Request, api: Api, host: str, path: str, told: _Told) -> Response:
+    async def _call(self, request: Request, api: Api, host: str, path: str, told: calls.Told) -> Response:
         found = api.find(request.method, path)
         if found is None:
             raise unimplemented(f"{request.method} {path} of {api.service}")
@@ -204,110 +182,8 @@ class Sandbox:
                 )
         if not method.open_to_all:
             told.body = bytes(content[:65536])
-        answer = await asyncio.to_thread(self._run, request, api, method, host, params, bytes(content), told)
+        asked = calls.Asked(request, api, method, host, params, bytes(content))
+        answer = await asyncio.to_thread(calls.make, self.world, asked, told)
         if isinstance(answer, Response):
             return answer
         return JSONResponse(dict(answer), headers=_HEADERS, media_type="application/json; charset=UTF-8")
-
-    def _run(
-        self, request: Request, api: Api, method: Method, host: str, params: dict[str, str], content: bytes, told: _Told
-    ) -> Answer:
-        """Authenticate, find the project, see that the API is enabled and the call is allowed, then make it."""
-        principal = self._principal(request, api, told)
-        if principal.anonymous and not method.open_to_all:
-            raise unauthenticated()
-        project = None
-        if params.get("project", "-") != "-":
-            project = projects.find(self.world, params["project"])
-            if project is None:
-                raise (
-                    _denied(api, method, method.permissions[0], params)
-                    if method.permissions
-                    else ApiError("PERMISSION_DENIED", f"Permission denied on resource project {params['project']}.")
-                )
-            params = {**params, "project": project.id}
-            if project.state != "ACTIVE" and api.service not in _SEES_DELETED:
-                raise _project_deleted(project)
-            if api.needs_enabling and not projects.counts(self.world, project.id, api.service):
-                raise service_disabled(api.title, api.service, project.number)
-        self._check_quota_project(request, principal)
-        for permission in method.permissions:
-            decision = access.decide(self.world, principal.member, permission, method.resource.format(**params))
-            if not decision.allowed:
-                raise _denied(api, method, permission, params)
-        call = Call(
-            self.world, method, principal, host, params, request.query_params, content, project, request.headers
-        )
-        return method.handle(call)
-
-    def _principal(self, request: Request, api: Api, told: _Told) -> tokens.Principal:
-        header = request.headers.get("authorization")
-        if header is None and (token := request.query_params.get("access_token")):
-            header = f"Bearer {token}"
-        try:
-            principal = tokens.authenticate(self.world, header, api.service)
-        except tokens.InvalidToken as reason:
-            log.info("refused a credential: %s", reason)
-            raise invalid_token() from None
-        told.principal = principal.email or "anonymous"
-        return principal
-
-    def _check_quota_project(self, request: Request, principal: tokens.Principal) -> None:
-        """A quota project named by the client needs serviceusage.services.use on it.
-
-        Source: https://cloud.google.com/docs/quotas/set-quota-project and the reason USER_PROJECT_DENIED.
-        """
-        named = request.headers.get("x-goog-user-project")
-        if not named:
-            return
-        project = projects.find(self.world, named)
-        permission = "serviceusage.services.use"
-        if (
-            project is None
-            or not access.decide(self.world, principal.member, permission, f"projects/{project.id}").allowed
-        ):
-            raise ApiError(
-                "PERMISSION_DENIED",
-                f"Caller does not have required permission to use project {named}. Grant the caller the "
-                f"roles/serviceusage.serviceUsageConsumer role, or a custom role with the {permission} permission.",
-                [
-                    {
-                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                        "reason": "USER_PROJECT_DENIED",
-                        "domain": "googleapis.com",
-                        "metadata": {"consumer": f"projects/{named}"},
-                    }
-                ],
-            )
-
-
-def _denied(api: Api, method: Method, permission: str, params: dict[str, str]) -> ApiError:
-    """403 in the words of the API that refuses."""
-    if api.service == secret_manager.SERVICE:
-        resource = method.resource.format(**params)
-        return ApiError(
-            "PERMISSION_DENIED", f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
-        )
-    error = permission_denied(permission, f"//{api.service}/{method.resource.format(**params)}")
-    if api.service in _NAMES_NO_RESOURCE:
-        error.message = f"Permission '{permission}' denied on resource (or it may not exist)."
-    return error
-
-
-def _project_deleted(project: projects.Project) -> ApiError:
-    """403 in a project whose deletion was asked for; it can still be looked at, and undeleted, for 30 days.
-
-    The reason is of google/api/error_reason.proto. # unverified: the sentence
-    """
-    return ApiError(
-        "PERMISSION_DENIED",
-        f"Project #{project.number} has been deleted.",
-        [
-            {
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": "CONSUMER_INVALID",
-                "domain": "googleapis.com",
-                "metadata": {"consumer": f"projects/{project.number}"},
-            }
-        ],
-    )

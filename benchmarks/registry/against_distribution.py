@@ -3,41 +3,36 @@
     .venv/bin/python benchmarks/registry/against_distribution.py [--rounds 5] [--megabytes 200] [--layers 300]
 
 Needs curl, skopeo, root (skopeo's cache of known blobs must be empty in each push: a private mount) and the package
-`docker-registry`; REGISTRY names another place of its program. Each round measures one after the other and then the
-other way round. Both sync what they acknowledge. Printed: medians, and the sandbox's time as a share of the other's.
+`docker-registry`; REGISTRY names another place of its program. Each round measures one after the other and the next one
+the other way round; no round begins that could not end within `--minutes`. Both sync what they acknowledge. Printed:
+medians of the seconds, the sandbox's as a share of the other's beside the aim, the same of the servers' processor time,
+which others at work on the machine disturb less, and the machine's load.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import contextlib
 import functools
 import hashlib
 import json
 import os
 import secrets
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from sandbox import access, seed, tokens
-from sandbox.clock import Clock
-from sandbox.world import World
+from benchmarks.registry import peers
+from benchmarks.registry.peers import ROOT, Peer, run
 
-ROOT = Path(__file__).parents[2]
-HOST = "us-central1-docker.pkg.dev"
 AIMS = {
     "upload": 0.8,
     "download": 0.6,
@@ -47,119 +42,11 @@ AIMS = {
     "one layer, pull": 1.0,
     "four pushes at once": 0.9,
 }
+WAIT = "GET /v2/ meanwhile, p99"
+AIM_WAIT, AIM_MEMORY, AIM_READY = 0.05, 120e6, 1.5  # seconds, bytes, seconds
 
-
-@dataclass(frozen=True)
-class Peer:
-    """One registry that runs.
-
-    Attributes:
-        name: what stands before the image in `/v2/<name>/`.
-        token: for Authorization; empty where none is asked for.
-    """
-
-    title: str
-    port: int
-    name: str
-    token: str
-    pid: int
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.port}"
-
-    @property
-    def headers(self) -> list[str]:
-        return ["-H", f"Authorization: Bearer {self.token}"] if self.token else []
-
-    def memory(self) -> int:
-        """The most resident bytes that it ever had."""
-        return int(Path(f"/proc/{self.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-
-
-def run(*command: str) -> str:
-    """What a command prints; an error when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)[:300]}: {done.stderr[-800:]}")
-    return done.stdout
-
-
-def answers(url: str) -> bool:
-    """Whether somebody listens."""
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(url, timeout=2).status_code in (200, 401)
-    return False
-
-
-def wait_for(url: str) -> None:
-    """Until it answers, 30 s at most."""
-    deadline = time.monotonic() + 30
-    while not answers(url):
-        if time.monotonic() > deadline:
-            raise TimeoutError(url)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def sandbox(folder: Path) -> Iterator[Peer]:
-    """A sandbox with a repository."""
-    world = World(folder / "state", Clock())
-    about = seed.prepare(world, folder, "bench-registry", "us-central1")
-    learner = f"serviceAccount:{about['learner']}"
-    with world.writing() as rows:
-        access.grant(rows, world, "projects/bench-registry", "roles/owner", learner)
-        rows.execute("INSERT OR IGNORE INTO services VALUES ('bench-registry', 'artifactregistry.googleapis.com', 'x')")
-    token = tokens.mint(world, learner, lifetime=36000)
-    world.close()
-    command = [sys.executable, "-m", "sandbox", "--home", str(folder), "--port", "0", "--project", "bench-registry"]
-    started = time.perf_counter()
-    with (folder / "log").open("w") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
-    try:
-        deadline = time.monotonic() + 30
-        while not (folder / "sandbox.json").exists():
-            if time.monotonic() > deadline or child.poll() is not None:
-                raise RuntimeError((folder / "log").read_text())
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=0.01)
-        print(f"the sandbox is ready after {time.perf_counter() - started:.2f} s")
-        port = json.loads((folder / "sandbox.json").read_text())["port"]
-        parent = "projects/bench-registry/locations/us-central1/repositories?repositoryId=r"
-        made = requests.post(
-            f"http://localhost:{port}/artifactregistry.googleapis.com/v1/{parent}",
-            json={"format": "DOCKER"},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        )
-        made.raise_for_status()
-        yield Peer("sandbox", port, f"{HOST}/bench-registry/r", token, child.pid)
-    finally:
-        child.terminate()
-        child.wait()
-
-
-@contextlib.contextmanager
-def distribution(folder: Path, program: str) -> Iterator[Peer]:
-    """Debian's docker-registry on a folder."""
-    port = free_port()
-    (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {folder / 'data'}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    with (folder / "log").open("w") as log:
-        child = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        wait_for(f"http://localhost:{port}/v2/")
-        yield Peer("docker-registry", port, "bench/r", "", child.pid)
-    finally:
-        child.terminate()
-        child.wait()
+# For each cell and registry: seconds, and seconds of its processor, of every round.
+Figures = dict[str, dict[str, list[tuple[float, float]]]]
 
 
 def upload(peer: Peer, file: Path, image: str) -> str:
@@ -239,48 +126,56 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def four_at_once(peer: Peer, files: list[Path], image: str) -> tuple[float, float]:
-    """Seconds of four uploads together, and the 99th percentile of `GET /v2/` meanwhile."""
+def four_at_once(peer: Peer, files: list[Path], image: str) -> float:
+    """Four uploads together; the 99th percentile of `GET /v2/` meanwhile, in seconds."""
     waits: list[float] = []
     headers = {"Authorization": f"Bearer {peer.token}"} if peer.token else {}
     with concurrent.futures.ThreadPoolExecutor(len(files)) as pool, requests.Session() as session:
-        started = time.perf_counter()
         running = [pool.submit(upload, peer, file, f"{image}-{n}") for n, file in enumerate(files)]
         while not all(one.done() for one in running):
             waits.append(timed(lambda: session.get(f"{peer.url}/v2/", headers=headers, timeout=30).raise_for_status()))
             concurrent.futures.wait(running, timeout=0.01)
-        seconds = time.perf_counter() - started
     for one in running:
         one.result()
-    return seconds, statistics.quantiles(waits, n=100)[98]
+    return statistics.quantiles(waits, n=100)[98] if len(waits) > 1 else waits[0]
 
 
 def one_round(
     peer: Peer, work: Path, image: str, files: list[Path], images: dict[str, Path]
-) -> Iterator[tuple[str, float]]:
-    """Each cell once, with its seconds."""
-    started = time.perf_counter()
-    digest = upload(peer, files[0], f"{image}-curl")
-    yield "upload", time.perf_counter() - started
-    address = f"{peer.url}/v2/{peer.name}/{image}-curl/blobs/{digest}"
-    yield "download", timed(lambda: run("curl", "-sSf", *peer.headers, "-o", "/dev/null", address))
+) -> Iterator[tuple[str, float, float]]:
+    """Each cell once, with its seconds and those of the registry's processor."""
+
+    def cell(title: str, call: Callable[[], object]) -> tuple[str, float, float]:
+        busy = peer.busy()
+        seconds = timed(call)
+        return title, seconds, peer.busy() - busy
+
+    digests: list[str] = []
+    yield cell("upload", lambda: digests.append(upload(peer, files[0], f"{image}-curl")))
+    address = f"{peer.url}/v2/{peer.name}/{image}-curl/blobs/{digests[0]}"
+    yield cell("download", lambda: run("curl", "-sSf", *peer.headers, "-o", "/dev/null", address))
     for title, source in images.items():
         remote = f"docker://localhost:{peer.port}/{peer.name}/{image}-{source.name}:v1"
-        yield f"{title}, push", timed(functools.partial(skopeo, peer, f"dir:{source}", remote))
+        yield cell(f"{title}, push", functools.partial(skopeo, peer, f"dir:{source}", remote))
         target = f"oci:{work}/pulled-{source.name}-{peer.title}:v1"
-        yield f"{title}, pull", timed(functools.partial(skopeo, peer, remote, target))
-    seconds, slowest = four_at_once(peer, files[1:], f"{image}-four")
-    yield "four pushes at once", seconds
-    yield "GET /v2/ meanwhile, p99", slowest
+        yield cell(f"{title}, pull", functools.partial(skopeo, peer, remote, target))
+    waits: list[float] = []
+    yield cell("four pushes at once", lambda: waits.append(four_at_once(peer, files[1:], f"{image}-four")))
+    yield WAIT, waits[0], 0.0
 
 
-def measure(
-    peers: list[Peer], folder: Path, rounds: int, megabytes: int, layers: int
-) -> dict[str, dict[str, list[float]]]:
-    """Every cell, once in each round for each peer; the order turns with the round."""
-    times: dict[str, dict[str, list[float]]] = {}
+def measure(both: list[Peer], folder: Path, rounds: int, megabytes: int, layers: int, until: float) -> Figures:
+    """Every cell, once in each round for each registry; the order turns with the round.
 
+    Args:
+        until: when no further round begins, unless it would probably end by then; of `time.monotonic`.
+    """
+    figures: Figures = {}
+    longest = 0.0
     for number in range(rounds):
+        began = time.monotonic()
+        if number and began + longest > until:
+            break
         image = f"image-{number}-{secrets.token_hex(3)}"
         with tempfile.TemporaryDirectory(dir=folder) as place:
             work = Path(place)
@@ -288,11 +183,38 @@ def measure(
             files = [work / f"file-{n}" for n in range(5)]
             for file in files:
                 file.write_bytes(os.urandom(megabytes << 20))
-            for peer in peers if number % 2 else peers[::-1]:
-                for cell, seconds in one_round(peer, work, image, files, {"small layers": many, "one layer": large}):
-                    times.setdefault(cell, {}).setdefault(peer.title, []).append(seconds)
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return times
+            os.sync()  # what the making wrote is no burden of whoever is measured first
+            for peer in both if number % 2 else both[::-1]:
+                for cell, *pair in one_round(peer, work, image, files, {"small layers": many, "one layer": large}):
+                    figures.setdefault(cell, {}).setdefault(peer.title, []).append((pair[0], pair[1]))
+        longest = max(longest, time.monotonic() - began)
+        print(f"round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return figures
+
+
+def medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """Of the seconds, and of the processor's."""
+    return statistics.median(one[0] for one in pairs), statistics.median(one[1] for one in pairs)
+
+
+def told(figures: Figures) -> Iterator[str]:
+    """The lines of the table."""
+    yield f"{'medians':26} {'sandbox':>9} {'registry':>9}   ratio     aim        processor: sandbox registry   ratio"
+    for cell, both in figures.items():
+        (mine, my_busy), (theirs, their_busy) = (medians(both[title]) for title in ("sandbox", "docker-registry"))
+        if cell == WAIT:
+            yield f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s           <= {AIM_WAIT} s{said(mine <= AIM_WAIT)}"
+            continue
+        busy = f"{my_busy:>8.2f} {their_busy:>8.2f}   {my_busy / (their_busy or 0.01):>5.2f}"
+        yield (
+            f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s   {mine / theirs:>5.2f}  <= {AIMS[cell]}"
+            f"{said(mine <= AIMS[cell] * theirs)}            {busy}"
+        )
+
+
+def said(held: bool) -> str:
+    """Whether an aim is held."""
+    return "  ok" if held else "  NO"
 
 
 def main() -> int:
@@ -301,32 +223,47 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--layers", type=int, default=300)
-    parser.add_argument("--json", type=Path, help="also write the times to this file")
+    parser.add_argument("--minutes", type=float, default=8, help="no further round begins that could end later")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     asked = parser.parse_args()
+    until = time.monotonic() + asked.minutes * 60
     program = os.environ.get("REGISTRY") or shutil.which("docker-registry") or ""
     missing = [name for name in ("curl", "skopeo", "unshare") if shutil.which(name) is None]
     if not program or missing or os.geteuid() != 0:
-        print(f"This needs root, docker-registry{''.join(f', {name}' for name in missing)}.", file=sys.stderr)
+        needs = ["root", *missing, *([] if program else ["docker-registry"])]
+        print(f"This needs {', '.join(needs)}: apt-get install docker-registry skopeo curl", file=sys.stderr)
         return 2
     (ROOT / "runs").mkdir(exist_ok=True)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="bench-") as place:
         folder = Path(place)
-        (folder / "sandbox").mkdir()
-        (folder / "registry").mkdir()
-        with sandbox(folder / "sandbox") as one, distribution(folder / "registry", program) as other:
+        for name in ("sandbox", "registry", "start"):
+            (folder / name).mkdir()
+        starts = []
+        for _ in range(3):
+            child, seconds = peers.start(folder / "start")
+            starts.append(seconds)
+            child.terminate()
+            child.wait()
+        with peers.sandbox(folder / "sandbox") as one, peers.distribution(folder / "registry", program) as other:
             content = os.urandom(asked.megabytes << 20)
-            hashing = timed(lambda: hashlib.sha256(content).digest())
-            times = measure([one, other], folder, asked.rounds, asked.megabytes, asked.layers)
+            hashing = min(timed(lambda: hashlib.sha256(content).digest()) for _ in range(3))
+            figures = measure([one, other], folder, asked.rounds, asked.megabytes, asked.layers, until)
             memory = {peer.title: peer.memory() for peer in (one, other)}
-    print(f"{'seconds, medians':26} {'sandbox':>9} {'registry':>9}   ratio   aim")
-    for cell, both in times.items():
-        mine, theirs = (statistics.median(both[title]) for title in ("sandbox", "docker-registry"))
-        print(f"{cell:26} {mine:>9.3f} {theirs:>9.3f}   {mine / theirs:>5.2f}   {AIMS.get(cell, '')}")
-    print(f"{'peak memory, MB':26} {memory['sandbox'] / 1e6:>9.0f} {memory['docker-registry'] / 1e6:>9.0f}")
-    share = hashing / statistics.median(times["upload"]["sandbox"])
+    rounds = len(figures["upload"]["sandbox"])
+    print(
+        f"{rounds} pairs, load {load:.1f} at the start and {os.getloadavg()[0]:.1f} at the end, {os.cpu_count()} cores"
+    )
+    print("\n".join(told(figures)))
+    mine, theirs = (memory[title] / 1e6 for title in ("sandbox", "docker-registry"))
+    print(f"{'peak memory':26} {mine:>6.0f} MB {theirs:>6.0f} MB           < 120 MB{said(mine * 1e6 < AIM_MEMORY)}")
+    ready = statistics.median(starts)
+    print(f"{'ready to serve':26} {ready:>7.2f} s {'':28} < {AIM_READY} s{said(ready < AIM_READY)}")
+    share = hashing / statistics.median(one[0] for one in figures["upload"]["sandbox"])
     print(f"SHA-256 of the upload alone, on one core: {hashing:.3f} s, {share:.0%} of the sandbox's upload")
     if asked.json:
-        asked.json.write_text(json.dumps({"times": times, "memory": memory, "sha256": hashing}, indent=1) + "\n")
+        found = {"figures": figures, "memory": memory, "sha256": hashing, "ready": starts, "load": load}
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

@@ -278,7 +278,7 @@ def check_manifest(registry: Registry, name: str, reference: str, content: bytes
 def data_set(registry: Registry, name: str, which: str) -> dict[str, Any]:
     empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": registry.push_blob(name, b"{}"), "size": 2}
     artifact = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "text/x.thing", "config": empty}
-    image = registry.image(name, b"layer one", b"layer two")
+    image = registry.image(name, secrets.token_bytes(9), secrets.token_bytes(9))
     foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     away = {"mediaType": foreign, "digest": other(), "size": 123456, "urls": ["https://example.com/layer"]}
     match which:
@@ -304,7 +304,7 @@ def data_set(registry: Registry, name: str, which: str) -> dict[str, Any]:
             return {**image, "layers": []}
         case "empty index":
             return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-    children = [(OCI_MANIFEST, image), (OCI_MANIFEST, registry.image(name, b"arm layer"))]
+    children = [(OCI_MANIFEST, image), (OCI_MANIFEST, registry.image(name, secrets.token_bytes(9)))]
     if which == "artifact index":
         children.append((OCI_MANIFEST, {**artifact, "layers": [empty]}))
     described = []
@@ -329,6 +329,18 @@ DATA_SETS = [
 ]  # fmt: skip
 
 
+def held_by(registry: Registry, name: str, body: dict[str, Any]) -> tuple[list[str], set[str]]:
+    """What a manifest needs to be here: digests of manifests, in the order of their push, and of blobs."""
+    children: list[str] = []
+    entries = [*body.get("layers", []), *([body["config"]] if "config" in body else [])]
+    needed = {entry["digest"] for entry in entries if "urls" not in entry}
+    for entry in body.get("manifests", []):
+        below, blobs = held_by(registry, name, registry.call("GET", f"{name}/manifests/{entry['digest']}").json())
+        children += [*below, entry["digest"]]
+        needed |= blobs
+    return children, needed
+
+
 @algorithms
 @pytest.mark.parametrize("which", DATA_SETS)
 def test_a_data_set_comes_back_and_goes(registry: Registry, fresh: str, which: str, algorithm: str) -> None:
@@ -344,10 +356,12 @@ def test_a_data_set_comes_back_and_goes(registry: Registry, fresh: str, which: s
     for reference in (digest, "v1"):
         check_manifest(registry, fresh, reference, content, body["mediaType"])
     assert registry.call("GET", f"{fresh}/tags/list").json()["tags"] == ["v1"]
-    assert registry.call("DELETE", f"{fresh}/manifests/v1").status_code == 202
-    assert registry.call("HEAD", f"{fresh}/manifests/v1").status_code == 404
-    assert registry.call("DELETE", f"{fresh}/manifests/{digest}").status_code == 202
-    assert registry.call("HEAD", f"{fresh}/manifests/{digest}").status_code == 404
+    children, needed = held_by(registry, fresh, body)
+    # The only order that Artifact Registry takes: tags, then manifests as they were pushed but backwards, then blobs.
+    gone = [f"manifests/{reference}" for reference in ("v1", digest, *reversed(children))]
+    for path in [*gone, *(f"blobs/{blob}" for blob in sorted(needed))]:
+        assert registry.call("DELETE", f"{fresh}/{path}").status_code == 202, path
+        assert registry.call("HEAD", f"{fresh}/{path}").status_code == 404, path
 
 
 def test_tags_in_the_query(registry: Registry, fresh: str) -> None:

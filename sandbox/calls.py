@@ -1,0 +1,153 @@
+"""One call of a Google API: who makes it, whether it may, and then the method's function."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from sandbox import access, projects, tokens
+from sandbox.errors import ApiError, invalid_token, permission_denied, service_disabled, unauthenticated
+from sandbox.google import secret_manager
+from sandbox.methods import Answer, Api, Call, Method
+from sandbox.world import World
+
+# Their denials name the permission and leave the resource out. # unverified: so they are quoted in public issues
+_NAMES_NO_RESOURCE = ("iam.googleapis.com", "iamcredentials.googleapis.com")
+# What still answers for a project whose deletion was asked for.
+_SEES_DELETED = ("cloudresourcemanager.googleapis.com", "cloudbilling.googleapis.com")
+
+log = logging.getLogger("sandbox")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that names a method, with its body read.
+
+    Attributes:
+        host: Google's name of the host that is called.
+        params: the variables of the method's path, decoded once.
+    """
+
+    request: Request
+    api: Api
+    method: Method
+    host: str
+    params: dict[str, str]
+    content: bytes
+
+
+class Told:
+    """What the request log will say; filled in on the way."""
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.principal = "anonymous"
+        self.body = b""
+
+
+def make(world: World, asked: Asked, told: Told) -> Answer:
+    """Authenticate, find the project, see that the API is enabled and the call is allowed, then make it.
+
+    Raises:
+        ApiError: in the words of Google's front end, or of the method.
+    """
+    request, api, method, params = asked.request, asked.api, asked.method, asked.params
+    principal = _principal(world, request, api, told)
+    if principal.anonymous and not method.open_to_all:
+        raise unauthenticated()
+    project = None
+    if params.get("project", "-") != "-":
+        project = projects.find(world, params["project"])
+        if project is None:
+            raise (
+                _denied(api, method, method.permissions[0], params)
+                if method.permissions
+                else ApiError("PERMISSION_DENIED", f"Permission denied on resource project {params['project']}.")
+            )
+        params = {**params, "project": project.id}
+        if project.state != "ACTIVE" and api.service not in _SEES_DELETED:
+            raise _project_deleted(project)
+        if api.needs_enabling and not projects.counts(world, project.id, api.service):
+            raise service_disabled(api.title, api.service, project.number)
+    _check_quota_project(world, request, principal)
+    for permission in method.permissions:
+        decision = access.decide(world, principal.member, permission, method.resource.format(**params))
+        if not decision.allowed:
+            raise _denied(api, method, permission, params)
+    call = Call(
+        world, method, principal, asked.host, params, request.query_params, asked.content, project, request.headers
+    )
+    return method.handle(call)
+
+
+def _principal(world: World, request: Request, api: Api, told: Told) -> tokens.Principal:
+    header = request.headers.get("authorization")
+    if header is None and (token := request.query_params.get("access_token")):
+        header = f"Bearer {token}"
+    try:
+        principal = tokens.authenticate(world, header, api.service)
+    except tokens.InvalidToken as reason:
+        log.info("refused a credential: %s", reason)
+        raise invalid_token() from None
+    told.principal = principal.email or "anonymous"
+    return principal
+
+
+def _check_quota_project(world: World, request: Request, principal: tokens.Principal) -> None:
+    """A quota project named by the client needs serviceusage.services.use on it.
+
+    Source: https://cloud.google.com/docs/quotas/set-quota-project and the reason USER_PROJECT_DENIED.
+    """
+    named = request.headers.get("x-goog-user-project")
+    if not named:
+        return
+    project = projects.find(world, named)
+    permission = "serviceusage.services.use"
+    if project is None or not access.decide(world, principal.member, permission, f"projects/{project.id}").allowed:
+        raise ApiError(
+            "PERMISSION_DENIED",
+            f"Caller does not have required permission to use project {named}. Grant the caller the "
+            f"roles/serviceusage.serviceUsageConsumer role, or a custom role with the {permission} permission.",
+            [
+                {
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": "USER_PROJECT_DENIED",
+                    "domain": "googleapis.com",
+                    "metadata": {"consumer": f"projects/{named}"},
+                }
+            ],
+        )
+
+
+def _denied(api: Api, method: Method, permission: str, params: dict[str, str]) -> ApiError:
+    """403 in the words of the API that refuses."""
+    if api.service == secret_manager.SERVICE:
+        resource = method.resource.format(**params)
+        return ApiError(
+            "PERMISSION_DENIED", f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
+        )
+    error = permission_denied(permission, f"//{api.service}/{method.resource.format(**params)}")
+    if api.service in _NAMES_NO_RESOURCE:
+        error.message = f"Permission '{permission}' denied on resource (or it may not exist)."
+    return error
+
+
+def _project_deleted(project: projects.Project) -> ApiError:
+    """403 in a project whose deletion was asked for; it can still be looked at, and undeleted, for 30 days.
+
+    The reason is of google/api/error_reason.proto. # unverified: the sentence
+    """
+    return ApiError(
+        "PERMISSION_DENIED",
+        f"Project #{project.number} has been deleted.",
+        [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "CONSUMER_INVALID",
+                "domain": "googleapis.com",
+                "metadata": {"consumer": f"projects/{project.number}"},
+            }
+        ],
+    )
