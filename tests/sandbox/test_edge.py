@@ -87,6 +87,8 @@ def test_a_tunnel_carries_bytes_both_ways(world: World, elsewhere: int) -> None:
         while chunk := connection.recv(4096):
             received += chunk
     assert received.endswith(b"hello /x y")
+    # Whoever wants to know where a client went finds it in the log.
+    assert f"tunnel to 127.0.0.1:{elsewhere}" in (world.home / "sandbox.log").read_text()
 
 
 @pytest.mark.parametrize(
