@@ -78,7 +78,10 @@ def not_run(journal: Path) -> tuple[NotRun, ...]:
 
 
 def versions() -> dict[str, str]:
-    """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
+    """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text.
+
+    Python's package `docker` has the name of the command, so it goes by another here.
+    """
     found = {"python": platform.python_version()}
     for tool, command in (
         ("gcloud", ("gcloud", "version", "--format=value('Google Cloud SDK')")),
@@ -86,7 +89,7 @@ def versions() -> dict[str, str]:
         ("docker engine", ("docker", "version", "--format", "{{.Server.Version}}")),
     ):
         found[tool] = _output(command)
-    return found | {name: metadata.version(name) for name in _CLIENTS}
+    return found | {"docker-py" if name == "docker" else name: metadata.version(name) for name in _CLIENTS}
 
 
 def write_summary(

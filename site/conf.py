@@ -9,7 +9,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 project = "The Artifact Registry workbook"
 author = "the authors of the workbook"
-project_copyright = "Apache License 2.0"
 language = "en"
 
 extensions = ["myst_nb", "finish"]
@@ -30,6 +29,7 @@ html_css_files = ["workbook.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False  # the front page names the license
 html_use_index = False  # of Python objects; there are none
 # Both are made for contrast (WCAG AA and better), in the light and in the dark.
 pygments_style = "a11y-high-contrast-light"

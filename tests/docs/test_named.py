@@ -63,9 +63,15 @@ def unknown(text: str) -> list[str]:
     return found
 
 
+@functools.cache
+def workbook() -> Any:
+    """The command line, as Typer builds it."""
+    return typer.main.get_command(cli.app)
+
+
 def find(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words name, None when there is none, and the words after it."""
-    here: Any = typer.main.get_command(cli.app)
+    here: Any = workbook()
     while words and (below := getattr(here, "commands", None)):
         here, words = below.get(words[0]), words[1:]
     return here, words

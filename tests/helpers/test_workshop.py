@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from helpers import workshop
+import pytest
+
+from helpers import report, workshop
 
 PLENTY = 10**11
 
@@ -45,3 +48,10 @@ def test_the_machine_is_looked_at(tmp_path: Path) -> None:
     about = workshop.machine(tmp_path)
     assert set(about) == {"system", "processors", "memory", "free disk"}
     assert workshop.memory() > 10**8
+
+
+def test_the_command_docker_and_pythons_package_docker_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    found = report.versions()
+    assert found["docker"] == ""
+    assert found["docker-py"] == metadata.version("docker")
