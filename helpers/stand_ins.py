@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+# The second form stands in an address.
+_DIGEST: Final = re.compile(r"(?P<algorithm>sha256(?::|%3A))(?P<digits>[0-9a-f]{64})")
 # As tables shorten it: `sha256:2ccb628c…` and `ml-predictor@2ccb628c`.
 _SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.-])")
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -40,7 +41,7 @@ class StandIns:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
         text = "".join(self._transfers(text.splitlines(keepends=True)))
         text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", _ARCHIVE.sub("SIZE", text)))
-        text = _DIGEST.sub(lambda found: "sha256:" + f"{self._digest(found[0][7:]):02x}" * 32, text)
+        text = _DIGEST.sub(lambda found: found["algorithm"] + f"{self._digest(found['digits']):02x}" * 32, text)
         text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)
         text = _ETAG.sub(lambda found: f"{self._number('etag', found[0]):011d}=", text)
         return _UUID.sub(lambda found: f"00000000-0000-0000-0000-{self._number('uuid', found[0]):012d}", text)

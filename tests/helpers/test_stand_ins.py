@@ -83,3 +83,9 @@ def test_an_etag_is_named_by_first_appearance() -> None:
     once = StandIns().apply(text)
     assert once == "etag: 00000000001=\nversion: 1\netag: 00000000002=\netag: 00000000001="
     assert StandIns().apply(once) == once
+
+
+@given(DIGESTS)
+def test_a_digest_in_an_address_is_the_digest(digests: list[str]) -> None:
+    told = StandIns().apply(f"sha256:{digests[0]} https://x/versions/sha256%3A{digests[0]}?a=b")
+    assert told == f"sha256:{'01' * 32} https://x/versions/sha256%3A{'01' * 32}?a=b"
