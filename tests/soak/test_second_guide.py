@@ -1,4 +1,4 @@
-"""The workbook in the second guide's region, with its name for the repository: nothing in the notebooks is tied to ours."""
+"""The workbook in the second guide's region, with its repository's name: nothing in the notebooks is tied to ours."""
 
 from __future__ import annotations
 
