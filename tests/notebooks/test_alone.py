@@ -21,7 +21,7 @@ _SOME = ["08"]
 
 @pytest.mark.docker
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("number", _ALL if os.environ.get("WORKBOOK_SOAK") else _SOME)
 def test_a_notebook_runs_alone(number: str, python_image: str) -> None:
     strict = ["--strict"] if shutil.which("gcloud") else []

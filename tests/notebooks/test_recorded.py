@@ -35,7 +35,7 @@ from tests.notebooks.stored import disagreements
 PATHS = documents.notebooks()
 NOTEBOOKS = [path.stem for path in PATHS]
 
-slow = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
+slow = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def marked(test: Callable[..., None]) -> Callable[..., None]:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 _SOME = () if os.environ.get("WORKBOOK_SOAK") else ("--only", "00,01,02,03,04,05")
 _GCLOUD = ("gcloud", "docker-credential-gcloud")
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
