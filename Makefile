@@ -11,7 +11,7 @@ help:
 	@echo 'make run      run every notebook in a world of its own; ARGS="--only 02,03" runs some of them'
 	@echo 'make lab      open the notebooks in JupyterLab, with a sandbox of your own'
 	@echo 'make test     run the tests'
-	@echo 'make soak     run the long tests of which make test runs a slice: half an hour'
+	@echo 'make soak     run the long tests of which make test runs a slice: an hour and more'
 	@echo 'make bench    measure the sandbox, beside gcloud'"'"'s extractor and the docker-registry of Debian'
 	@echo 'make site     the notebooks and the docs as static pages, to read and to search without a network'
 	@echo 'make workshop the day before: fetch everything, run everything once, and print a report to hand in'
@@ -42,7 +42,7 @@ record: setup
 
 # The long runs of which make test runs a slice.
 soak: setup
-	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest tests/soak tests/browser --timeout=0 $(ARGS)
+	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest tests/soak tests/notebooks tests/browser --timeout=0 $(ARGS)
 
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
 bench: setup

@@ -72,9 +72,15 @@ def check(title: str, look: Callable[[], object], hint: str = "") -> None:
     print(answer(look).line(title, hint))
 
 
-def done(title: str, look: Callable[[], object], hint: str = "") -> None:
-    """Print ✓ when the step is done. Raises NotDone when it isn't."""
-    found = answer(look)
+def done(title: str, look: Callable[[], object], hint: str = "", seconds: float = 10.0) -> None:
+    """Print ✓ when the step is done. Raises NotDone when it still isn't after `seconds`: on Google a change may take a
+    moment until everybody sees it. What is wrong is not asked again.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.1
+    while (found := answer(look)).state == "not yet" and time.monotonic() + pause < deadline:
+        time.sleep(pause)
+        pause = min(pause * 2, 2.0)
     if found.state != "done":
         raise NotDone(found.line(title, hint))
     print(found.line(title))

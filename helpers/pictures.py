@@ -145,7 +145,8 @@ def _figure(height: float) -> tuple[Figure, Any]:
 
         def _repr_png_(self) -> bytes:
             drawn = io.BytesIO()
-            self.savefig(drawn, format="png", dpi=100)
+            # Without the library's name and version: the same picture is the same bytes.
+            self.savefig(drawn, format="png", dpi=100, metadata={"Software": None})
             return drawn.getvalue()
 
     figure = Picture(figsize=(8, height), layout="constrained")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+# The second form stands in an address.
+_DIGEST: Final = re.compile(r"(?P<algorithm>sha256(?::|%3A))(?P<digits>[0-9a-f]{64})")
 # As tables shorten it: `sha256:2ccb628c…` and `ml-predictor@2ccb628c`.
 _SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.-])")
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -20,6 +21,8 @@ _ARCHIVE: Final = re.compile(
     r"(?<=file\(s\) totalling )[\d.]+ [KMG]?i?B(?:ytes)?(?= before compression)", re.IGNORECASE
 )
 _DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
+# What Python says when it compiles gcloud's own sources: once on a machine, in whatever cell comes first.
+_COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarning: .*\n(?:  .*\n)?", re.MULTILINE)
 # Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
 _ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/]{11}=")
 _TRANSFER: Final = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<state>[A-Z].*)")
@@ -38,9 +41,9 @@ class StandIns:
 
     def apply(self, text: str) -> str:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
-        text = "".join(self._transfers(text.splitlines(keepends=True)))
+        text = "".join(self._transfers(_COMPILED.sub("", text).splitlines(keepends=True)))
         text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", _ARCHIVE.sub("SIZE", text)))
-        text = _DIGEST.sub(lambda found: "sha256:" + f"{self._digest(found[0][7:]):02x}" * 32, text)
+        text = _DIGEST.sub(lambda found: found["algorithm"] + f"{self._digest(found['digits']):02x}" * 32, text)
         text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)
         text = _ETAG.sub(lambda found: f"{self._number('etag', found[0]):011d}=", text)
         return _UUID.sub(lambda found: f"00000000-0000-0000-0000-{self._number('uuid', found[0]):012d}", text)

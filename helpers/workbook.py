@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from helpers import documents, identity, names, projects, repositories, sweep, target, terminal
+from helpers import documents, identity, names, projects, repositories, sweep, target, terminal, traffic
 from helpers.target import Target
 
 # Which notebooks need it, what it is, and which notebook makes it.
@@ -60,6 +61,14 @@ class Workbook:
         """The label that everything created here carries."""
         return self.target.labels
 
+    def requests(self) -> None:
+        """Print the HTTP calls that the cell before this one made: status, method, address, and the body.
+
+        On Google they come from gcloud's own log, which has no bodies, and nothing of Docker's or Python's.
+        Raises requests.RequestException when the sandbox doesn't answer.
+        """
+        print(traffic.text(traffic.between(*_cells.before)))
+
     def leftovers(self) -> None:
         """Print what this world holds now. It changes nothing; the runner removes it after a run."""
         found = sweep.find(self.target)
@@ -77,6 +86,28 @@ class Workbook:
                     print(f"  {names.Repository.parse(one.name)}")
 
 
+class _Cells:
+    """Where the list of requests ended when each of the last two cells began."""
+
+    def __init__(self) -> None:
+        self.marks: list[traffic.Mark] = []
+
+    def begins(self, *_: object) -> None:
+        """A cell begins. A sandbox that doesn't answer is for the cell itself to tell."""
+        with contextlib.suppress(OSError, target.NoTarget):
+            self.marks = [*self.marks[-1:], traffic.mark(self.marks[-1] if self.marks else None)]
+
+    @property
+    def before(self) -> tuple[traffic.Mark, traffic.Mark]:
+        """The beginning and the end of the cell before the one that runs."""
+        if len(self.marks) < 2:
+            raise NotReady("There is no cell before this one: run a command first, then ask which requests it made.")
+        return self.marks[0], self.marks[1]
+
+
+_cells = _Cells()
+
+
 def begin(number: int) -> Workbook:
     """Print the card of notebook `number`, register `%%terminal`, and check what the notebook needs.
 
@@ -89,6 +120,7 @@ def begin(number: int) -> Workbook:
     shell: Any = ipython.get_ipython() if ipython else None
     if shell is not None:
         terminal.load(shell)
+        _watch(shell)
     workbook = Workbook(number, title, here)
     print(card(workbook))
     missing = lacking(workbook)
@@ -96,6 +128,14 @@ def begin(number: int) -> Workbook:
         shortcut = f"Or let the workbook do it: from helpers.fast_forward import fast_forward; fast_forward({number})"
         raise NotReady("\n".join(["This notebook builds on what isn't there yet:", *missing, shortcut]))
     return workbook
+
+
+def _watch(shell: Any) -> None:
+    """Note where each cell begins, for `requests()`; once, however often the first cell is run."""
+    with contextlib.suppress(ValueError):
+        shell.events.unregister("pre_run_cell", _cells.begins)
+    _cells.begins()
+    shell.events.register("pre_run_cell", _cells.begins)
 
 
 def card(workbook: Workbook) -> str:

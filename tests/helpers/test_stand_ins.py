@@ -83,3 +83,19 @@ def test_an_etag_is_named_by_first_appearance() -> None:
     once = StandIns().apply(text)
     assert once == "etag: 00000000001=\nversion: 1\netag: 00000000002=\netag: 00000000001="
     assert StandIns().apply(once) == once
+
+
+@given(DIGESTS)
+def test_a_digest_in_an_address_is_the_digest(digests: list[str]) -> None:
+    told = StandIns().apply(f"sha256:{digests[0]} https://x/versions/sha256%3A{digests[0]}?a=b")
+    assert told == f"sha256:{'01' * 32} https://x/versions/sha256%3A{'01' * 32}?a=b"
+
+
+def test_what_python_says_of_gcloud_s_sources_is_left_out() -> None:
+    """As gcloud 528 on Python 3.12 said it, once, in the first cell that described a build."""
+    place = "/usr/bin/../lib/google-cloud-sdk/lib/third_party/google/cloud/appengine_v1/proto/version_pb2.py"
+    warning = f"{place}:1476: SyntaxWarning: invalid escape sequence '\\ '\n  '__doc__': \"\"\"\\ `Cloud Endpoints`__\n"
+    assert (
+        StandIns().apply(f"status: SUCCESS\n{warning}{warning}images:\n  - x\n") == "status: SUCCESS\nimages:\n  - x\n"
+    )
+    assert StandIns().apply("/app/mine.py:1: SyntaxWarning: x\n") == "/app/mine.py:1: SyntaxWarning: x\n"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers import prices
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 Json = dict[str, Any]
 # What `workbook env` sets, and what bash itself does.
@@ -16,6 +18,11 @@ _VARIABLES = {"PROJECT_ID", "PROJECT_NUMBER", "REGION", "REPOSITORY", "IMAGE", "
 _VARIABLES |= {"REGISTRY_HOST", "REGISTRY", "REGISTRY_URL", "SANDBOX_URL", "DOCKER_CONFIG", "CLOUDSDK_CONFIG"}
 _VARIABLES |= {"WORKBOOK_HOME", "WORKBOOK_RUN", "PYTHON_IMAGE", "BUILD_NETWORK"}
 _EXERCISE = ("exercise", "check", "solution", "solution-check")
+# Any other tag may mean something to a runner: raises-exception, skip-execution, nbval-ignore-output.
+_TAGS = {"setup", "parameters", *_EXERCISE}
+# Dollars that stand in a text: the price list's, sums of it, and what is no price of Google's.
+_DOLLARS = {one.amount for one in prices.ALL} | {prices.rate(35_000_000), 6 * prices.SCAN.amount}
+_NO_PRICE = {0.5, 5.0, 0.01, 0.05}  # a guide's error, the budget, and two bounds ("less than")
 _HEADINGS = ("What you should have now", "What could go wrong", "What this leaves behind")
 _SECRET = re.compile(r"ya29\.\w|eyJ[\w-]{8,}\.[\w-]{8,}|BEGIN [A-Z ]*PRIVATE KEY|AIza[\w-]{30}|\bgh[pousr]_\w{20}")
 _ADDRESS = re.compile(r"[\w.+-]+@((?:[\w-]+\.)+[A-Za-z]{2,})")
@@ -126,6 +133,32 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
             yield cell["id"], "only %%terminal is strict; with %%bash a failing line goes unseen"
 
 
+@rule("line-magic")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    for cell in code(book):
+        if found := re.search(r"^\s*%(?!%terminal\b)\w+|get_ipython", cell["source"], re.MULTILINE):
+            yield (
+                cell["id"],
+                f"{found[0].strip()!r}: after a magic that IPython doesn't know, nbval sees no error any more",
+            )
+
+
+@rule("look-away")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    for cell in code(book):
+        if foreign := set(tags(cell)) - _TAGS:
+            yield cell["id"], f"the tag {sorted(foreign)[0]!r} may tell a runner to look away: write `with refused(…)`"
+        if found := re.search(r"#\s*(?:NBVAL_|PYTEST_VALIDATE)\w+", cell["source"]):
+            yield cell["id"], f"{found[0]!r} tells nbval to look away"
+
+
+@rule("masked-failure")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    for cell in code(book):
+        if found := re.search(r"\|\|\s*(?:true|:)(?!\w)|\bset \+[eou]|; *true$", terminal(cell), re.MULTILINE):
+            yield cell["id"], f"{found[0]!r} hides a failure"
+
+
 @rule("hidden-value")
 def _(name: str, book: Json, there: set[str]) -> Findings:
     for cell in code(book):
@@ -193,6 +226,31 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
                 yield cell["id"], 'a check ends in check("title", …)'
         if "solution-check" in tags(cell) and (not asked or f"done({asked}" not in cell["source"]):
             yield cell["id"], f"the second check is the first one again: done({asked}, …)"
+
+
+@rule("two-exercises")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    found = [cell["id"] for cell in code(book) if "exercise" in tags(cell)]
+    if len(found) < 2:
+        yield (found or [book["cells"][-1]["id"]])[0], f"a notebook has two exercises; found {found}"
+
+
+@rule("unsolved-passes")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    for cell in code(book):
+        said = "".join("".join(one.get("text", "")) for one in cell["outputs"])
+        if said and "check" in tags(cell) and not re.search(r"^○ .*: not yet\n  Hint: ", said, re.MULTILINE):
+            yield cell["id"], "before its solution a check says 'not yet', and gives a hint: this one can't fail"
+        if said and "solution-check" in tags(cell) and not re.search(r"^✓ ", said, re.MULTILINE):
+            yield cell["id"], "after its solution a check says ✓"
+
+
+@rule("price")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    for cell in book["cells"]:
+        for amount in re.findall(r"(\d+(?:\.\d+)?) USD", prose(cell)):
+            if not any(abs(float(amount) - known) < 1e-9 for known in _DOLLARS | _NO_PRICE):
+                yield cell["id"], f"{amount} USD is neither in helpers/prices.py nor a sum of what is there"
 
 
 @rule("folded-solution")
@@ -272,7 +330,13 @@ def prints(cell: Json) -> bool:
             r"^(?:gcloud (?!services enable)|echo |docker (?:push|pull))[^\n]*$", terminal(cell), re.MULTILINE
         )
         return "--refused" in cell["source"].partition("\n")[0] or bool(loud and "/dev/null" not in loud[0])
-    return bool(re.search(r"^(?:print|check|done|with refused|wb = workbook\.begin)\b", cell["source"], re.MULTILINE))
+    return bool(
+        re.search(
+            r"^(?:print|check|done|with refused|wb\.requests|wb\.leftovers|wb = workbook\.begin)\b",
+            cell["source"],
+            re.MULTILINE,
+        )
+    )
 
 
 @rule("secret")

@@ -1,14 +1,13 @@
 """The main job: every notebook in sequence, as `make record` runs them, and what is stored in them is still true.
 
 One pass serves both. The notebooks run in the world of a recording (its project, its clock), through the runner that a
-learner starts, and where a single command that was not run is a failure. Then what they printed is brought into the
-canonical form of a recording, and compared with the committed notebooks byte by byte.
+learner starts, and where a single command that was not run is a failure. It stops at the first cell that fails. Then
+what they printed is brought into the canonical form of a recording, and nbval compares it with what is stored.
 
-nbval does the same comparison cell by cell, and stays away from this one on purpose: it passes a cell that was never
-run, an unknown magic that swallows what stands after it, and a `!` line that fails; a value behind a trailing `;`
-confuses it; and it would be a second pass over the same cells. The runner stops at the first cell that fails, and
-comparing whole texts leaves no cell out. What neither can see is a check that can't fail. The exercises show that: each
-check is stored once before its solution, where it says "not yet", and once after it.
+Compared is every output of every code cell, apart from what sanitize.cfg leaves out, and apart from the bytes of
+pictures: of them their number, and the text that stands beside them. `make soak` compares whole files, byte by byte.
+What neither can see is a check that can't fail. The exercises show that: each check is stored once before its solution,
+where it says "not yet", and once after it.
 """
 
 from __future__ import annotations
@@ -31,11 +30,12 @@ from rich.console import Console
 
 from helpers import documents, record
 from helpers.stand_ins import StandIns
+from tests.notebooks.stored import disagreements
 
 PATHS = documents.notebooks()
 NOTEBOOKS = [path.stem for path in PATHS]
 
-slow = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
+slow = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def marked(test: Callable[..., None]) -> Callable[..., None]:
@@ -105,12 +105,23 @@ def _sides(old: Any, new: Any) -> str:
 
 
 @marked
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_nbval_finds_stored_outputs_true(
+    recorded: Run, path: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """If this fails and the change is meant: `make record`, and look at the difference before you commit it."""
+    assert recorded.status == 0, recorded.output
+    stored = path.read_text(encoding="utf-8")
+    found = disagreements(stored, recorded.fresh[path], tmp_path, request.session)
+    assert not (told := [f"{path.name}#{one}" for one in found]), "\n".join(told)
+
+
+@marked
 @pytest.mark.skipif(
     not os.environ.get("WORKBOOK_SOAK"), reason="byte by byte only in make soak: bases and clients move"
 )
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_stored_outputs_are_still_true(recorded: Run, path: Path) -> None:
-    """If this fails and the change is meant: `make record`, and look at the difference before you commit it."""
+def test_a_recording_gives_the_same_bytes(recorded: Run, path: Path) -> None:
     assert recorded.status == 0, recorded.output
     found = [f"{path.name}#{one}" for one in differences(path.read_text(encoding="utf-8"), recorded.fresh[path])]
     assert not found, "\n".join(found)

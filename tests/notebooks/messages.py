@@ -1,0 +1,105 @@
+"""Where the messages of "What could go wrong" come from: somebody who can really say them.
+
+Those who can are the sandbox and the helpers (their sources' texts), a cell's stored output, gcloud's own source, the
+machine's kernel, and docker, which puts the registry's code into words: MANIFEST_UNKNOWN becomes `manifest unknown`.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+# Stands where a program fills in a value.
+GAP = "\x00"
+_VALUE = re.compile(r"…|(?<=')(?:[\w.]+\.[\w.]+|[\w/-]*…)(?=')|(?<=\")(?:[\w./-]+|[\w./-]*…[\w./-]*)(?=\")")
+
+
+def rows(book: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(cell id, message) for each quoted message in the tables of a notebook."""
+    for cell in book["cells"]:
+        table = cell["source"].partition("## What could go wrong")[2].partition("\n## ")[0]
+        for first in re.findall(r"^\| (.*?) \| .* \|$", table, re.MULTILINE):
+            # What is quoted after a word of ours ("from `tags add`") is no message.
+            quoted = re.match(r"(?:`[^`]+`(?:, | or |$)?)*", first)
+            yield from ((cell["id"], one) for one in re.findall(r"`([^`]+)`", quoted[0] if quoted else ""))
+
+
+def unsaid(book: dict[str, Any], sayings: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    """(cell id, what is wrong) for each message that nobody in `sayings` (who → texts) can say."""
+    for cell, message in rows(book):
+        # gcloud and docker put the code of an error in front of the server's text.
+        code, _, rest = message.partition(": ")
+        heard = [message, rest] if rest and code in codes() else [message]
+        if not any(says(one, text) for one in heard for texts in sayings.values() for text in texts):
+            yield cell, f"`{message}` is said neither by {', '.join(sayings)}"
+
+
+def says(message: str, text: str) -> bool:
+    """Whether the text, in which a gap may be filled with anything, can hold the message."""
+    parts = [part for part in _VALUE.sub(GAP, message).split(GAP) if part.strip(" .:'\"")]
+    place = 0
+    for part in parts:
+        place = text.find(part, place)
+        if place < 0:
+            return False
+        place += len(part)
+    return bool(parts)
+
+
+@cache
+def codes() -> frozenset[str]:
+    """The codes of errors: Google's as they are, the registry's as docker words them."""
+    found = {one for text in _texts(ROOT / "sandbox") for one in re.findall(r"^[A-Z]+(?:_[A-Z]+)*$", text)}
+    return frozenset(found | {one.lower().replace("_", " ") for one in found})
+
+
+@cache
+def sayings() -> dict[str, tuple[str, ...]]:
+    """Who can say what."""
+    found = {
+        "the sandbox": tuple(_texts(ROOT / "sandbox")),
+        "the helpers": tuple(_texts(ROOT / "helpers")),
+        "a recorded cell": tuple(_recorded()),
+        "docker": tuple(codes()),
+        # What the kernel answers to a program for another processor; the shell writes it in lower case.
+        "the kernel": (os.strerror(errno.ENOEXEC).lower(),),
+    }
+    gcloud = shutil.which("gcloud")
+    if gcloud:
+        here = next(place for place in Path(gcloud).resolve().parents if (place / "lib" / "googlecloudsdk").is_dir())
+        found["gcloud"] = tuple(
+            text
+            for name in ("command_lib/artifacts", "core/util", "core/yaml.py")
+            for text in _texts(here / "lib" / "googlecloudsdk" / name)
+        )
+        extractor = here / "bin" / "local-extract"
+        if extractor.is_file():
+            # A program of Go: its texts stand in it as they are.
+            told = re.findall(rb"could not [ -~]{10,100}", extractor.read_bytes())
+            found["gcloud's extractor"] = tuple(text.decode() for text in told)
+    return found
+
+
+def _texts(place: Path) -> Iterator[str]:
+    """The texts in Python sources; a value that is filled in is a gap, and texts side by side are one."""
+    for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(str(one.value) if isinstance(one, ast.Constant) else GAP for one in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.sub(r"\{[\w.!\[\]]*\}|%[sdr]", GAP, node.value)
+
+
+def _recorded() -> Iterator[str]:
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            yield from ("".join(one["text"]) for one in cell.get("outputs", []) if one["output_type"] == "stream")

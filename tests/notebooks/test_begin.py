@@ -1,0 +1,63 @@
+"""`begin(n)` in a world in which notebooks were left out: it says exactly what is missing, and who makes it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from helpers import documents, projects, repositories, workbook
+from helpers.target import Target
+
+_ALL = [int(path.name[:2]) for path in documents.notebooks()]
+# One of each kind: what the others need, one of these needs.
+NUMBERS = _ALL if os.environ.get("WORKBOOK_SOAK") else [1, 3, 5, 6, 7]
+API = "isn't enabled in"
+REPOSITORY = "Run notebook 02_create_a_repository first."
+SIGN_IN = "Run notebook 03_sign_in first."
+IMAGE = "Run notebook 04_build_and_push first."
+
+
+def missing(number: int) -> list[str]:
+    try:
+        workbook.begin(number)
+    except workbook.NotReady as error:
+        first, *lines, last = str(error).splitlines()
+        assert first == "This notebook builds on what isn't there yet:"
+        assert last.endswith(f"from helpers.fast_forward import fast_forward; fast_forward({number})")
+        return lines
+    return []
+
+
+def says(number: int, *parts: str) -> None:
+    lines = missing(number)
+    assert len(lines) == len(parts), f"{number}: {lines}"
+    assert all(part in line for part, line in zip(parts, lines, strict=True)), f"{number}: {lines}"
+
+
+def test_what_is_missing_is_said_and_who_makes_it(in_world: Target, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for number in NUMBERS:
+        says(
+            number, *([f"The Artifact Registry API {API} {in_world.project_id}. Run notebook 01"] if number > 1 else [])
+        )
+    projects.enable(in_world.location.project, projects.ARTIFACT_REGISTRY)
+    for number in NUMBERS:
+        wanted = [REPOSITORY] if number > 2 else []
+        says(number, *wanted, *([SIGN_IN] if number in (4, 5, 7, 8, 9) else []))
+    repositories.create(in_world.repository_name, labels=in_world.labels)
+    for number in NUMBERS:
+        # Who has no sign-in can't have pushed, so that comes first.
+        if number in (4, 5, 7, 8, 9):
+            says(number, SIGN_IN)
+        else:
+            says(number, *([IMAGE] if number in (6, 10) else []))
+    (tmp_path / "config.json").write_text(f'{{"credHelpers": {{"{in_world.registry_host}": "gcloud"}}}}')
+    for number in NUMBERS:
+        says(number, *([IMAGE] if number in (5, 6, 8, 9, 10) else []))
+
+
+def test_without_a_world_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKBOOK_TARGET", raising=False)
+    with pytest.raises(workbook.target.NoTarget, match="Open the notebooks with `make lab`"):
+        workbook.begin(1)

@@ -1,0 +1,77 @@
+"""Each Python that the workbook promises: an environment of its own, the unit tests, and notebooks 00 to 04."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("3.11", "3.12", "3.13")
+# Tests that start no engine and no gcloud.
+UNITS = [
+    f"tests/{name}.py"
+    for name in (
+        "helpers/test_checks",
+        "helpers/test_commands",
+        "helpers/test_conventions",
+        "helpers/test_names",
+        "helpers/test_pictures",
+        "helpers/test_policies",
+        "helpers/test_show",
+        "helpers/test_stand_ins",
+        "helpers/test_traffic",
+        "docs/test_boundaries",
+        "notebooks/test_shape",
+        "sandbox/test_artifact_registry",
+        "sandbox/test_retention",
+        "sandbox/oci/test_durability",
+    )
+]
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def found(version: str) -> str:
+    """An interpreter of that version, on the PATH or where pyenv keeps them; "" when there is none."""
+    places = [shutil.which(f"python{version}"), *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    for place in [sys.executable, *filter(None, places)]:
+        told = subprocess.run([place, "--version"], capture_output=True, text=True, check=False)
+        if told.stdout.startswith(f"Python {version}."):
+            return str(place)
+    return ""
+
+
+def run(*command: str | Path, **variables: str) -> str:
+    ran = subprocess.run(
+        [str(one) for one in command],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_workbook_works_with_it(version: str, python_image: str, tmp_path: Path) -> None:
+    interpreter = found(version)
+    if not interpreter:
+        pytest.skip(f"there is no Python {version} here")
+    venv = tmp_path / "venv"
+    run("machine/install.sh", WORKBOOK_PYTHON=interpreter, WORKBOOK_VENV=str(venv))
+    python = venv / "bin" / "python"
+    assert run(python, "--version").startswith(f"Python {version}.")
+    said = run(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *UNITS)
+    assert re.search(r"^\d+ passed", said, re.MULTILINE)
+    ran = run(python, "-m", "helpers.cli", "run", "--only", "00,01,02,03,04")
+    assert re.search(r"^\[5/5\] 04_build_and_push: ok", ran, re.MULTILINE), ran
