@@ -17,7 +17,7 @@ from google.cloud.devtools import cloudbuild_v1
 from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
-from helpers import names, rest
+from helpers import names, rest, target
 
 _STORAGE: Final = "https://storage.googleapis.com"
 _RUNNING: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})
@@ -91,7 +91,8 @@ def submit(location: names.Location, build: types.Build, source: Iterable[Path] 
     files = tuple(source)
     if files:
         bucket = f"{location.project}_cloudbuild"
-        name = f"source/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
+        # The run's id in the name tells later whose it is: an object of a bucket that others share has no label.
+        name = f"source/{target.current().run}/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
         _upload(location, bucket, name, _archive(files, root))
         build.source = types.Source(storage_source=types.StorageSource(bucket=bucket, object_=name))
     operation = _client().create_build(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import documents
+from helpers.target import REGION
 
 
 class BadRequest(ValueError):
@@ -16,7 +17,10 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself."""
+    """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself.
+
+    `max_usd` is the most that a run on Google may cost; None asks nothing.
+    """
 
     notebooks: tuple[Path, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -27,6 +31,8 @@ class Plan:
     clock: str | None = None
     port: int = 0
     run: str = ""
+    region: str = REGION
+    max_usd: float | None = None
 
     def __post_init__(self) -> None:
         if self.target not in ("sandbox", "gcp"):
