@@ -38,7 +38,7 @@ class Plan:
         if self.target not in ("sandbox", "gcp"):
             raise BadRequest(f"There is no target {self.target!r}. Write sandbox or gcp.")
         if self.target == "gcp" and not self.project:
-            raise BadRequest("On Google a run needs your project: make run TARGET=gcp PROJECT=your-project-id.")
+            raise BadRequest("On Google a run needs your project: make real PROJECT=your-project-id.")
 
 
 def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:

@@ -95,8 +95,9 @@ def require(notebook: int, done: Sequence[int], measured: float, limit: float) -
 
 
 def _how(total: float, notebook: int) -> str:
+    cents = math.ceil(total * 100 - 1e-6) / 100
     return (
-        f'To raise it: ARGS="--max-usd {math.ceil(total * 100 - 1e-6) / 100:.2f}". To do without that notebook: leave {notebook:02} out of '
+        f'To raise it: ARGS="--max-usd {cents:.2f}". To do without that notebook: leave {notebook:02} out of '
         'ARGS="--only …".'
     )
 

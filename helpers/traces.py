@@ -85,8 +85,8 @@ def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
         try:
             found.extend(finder())
         except (exceptions.Forbidden, exceptions.NotFound, exceptions.MethodNotImplemented) as error:
-            # In an API that isn't enabled there is nothing.
-            if not isinstance(error, exceptions.NotFound) and "SERVICE_DISABLED" not in str(error.details):
+            # In an API that isn't enabled, or isn't there, there is nothing.
+            if isinstance(error, exceptions.Forbidden) and "SERVICE_DISABLED" not in str(error.details):
                 unseen.append((kind, str(error.message).splitlines()[0]))
 
     look("repository", lambda: repositories(location))
