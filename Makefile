@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run real sweep lab test soak record bench site lock
+.PHONY: help setup run real sweep doctor lab test soak record bench site lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -16,6 +16,7 @@ help:
 	@echo 'make soak     run the long tests of which make test runs a slice: half an hour'
 	@echo 'make bench    measure the sandbox, beside the docker-registry of Debian'
 	@echo 'make record   run the notebooks and store their outputs'
+	@echo 'make doctor   compare your gcloud, docker and clients with those that the outputs were recorded with'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
 	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
 
@@ -43,6 +44,9 @@ test: setup
 
 record: setup
 	@$(WORKBOOK) record $(ARGS)
+
+doctor: setup
+	@$(WORKBOOK) doctor $(ARGS)
 
 # The long runs of which make test runs a slice.
 soak: setup

@@ -216,6 +216,14 @@ def record() -> None:
     raise typer.Exit(recorder.record(plans.choose(""), console).code)
 
 
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> None:
+    """Compare the installed tools with the recorded ones and lint every command; 1 unknown command, 2 missing tool."""
+    from helpers import doctor as surgery
+
+    raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo))
+
+
 cleanup_app = typer.Typer(help="Cleanup policies.", no_args_is_help=True)
 app.add_typer(cleanup_app, name="cleanup")
 

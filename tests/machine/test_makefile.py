@@ -29,7 +29,7 @@ def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 def test_help_is_the_default_and_names_the_verbs() -> None:
     done = _make()
     assert done.returncode == 0, done.stderr
-    for verb in ("run", "real", "sweep", "lab", "test", "soak", "bench", "record", "setup"):
+    for verb in ("run", "real", "sweep", "doctor", "lab", "test", "soak", "bench", "record", "setup"):
         assert f"make {verb} " in done.stdout
 
 
@@ -40,7 +40,7 @@ def test_a_verb_before_its_time_says_so(verb: str) -> None:
     assert f"make {verb} isn't built yet" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["run", "real", "sweep", "lab", "test", "soak", "bench", "record"])
+@pytest.mark.parametrize("verb", ["run", "real", "sweep", "doctor", "lab", "test", "soak", "bench", "record"])
 def test_every_verb_sets_up_first(verb: str) -> None:
     lines = [line.lstrip("@") for line in _make("-n", verb).stdout.splitlines()]
     assert lines[:2] == ["machine/install.sh", ".venv/bin/workbook setup"]
