@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test soak record bench site workshop lock
+.PHONY: help setup run real sweep doctor lab test soak record bench site workshop lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -9,6 +9,8 @@ WORLD := $(if $(TARGET),--target '$(TARGET)' $(if $(PROJECT),--project '$(PROJEC
 
 help:
 	@echo 'make run      run every notebook in a world of its own; ARGS="--only 02,03" runs some of them'
+	@echo 'make real     run them on Google within a budget: make real PROJECT=my-project ARGS="--check" only looks'
+	@echo 'make sweep    list what runs left in a project on Google; ARGS="--yes" removes it'
 	@echo 'make lab      open the notebooks in JupyterLab, with a sandbox of your own'
 	@echo 'make test     run the tests'
 	@echo 'make soak     run the long tests of which make test runs a slice: an hour and more'
@@ -16,10 +18,9 @@ help:
 	@echo 'make site     the notebooks and the docs as static pages, to read and to search without a network'
 	@echo 'make workshop the day before: fetch everything, run everything once, and print a report to hand in'
 	@echo 'make record   run the notebooks and store their outputs'
+	@echo 'make doctor   compare your gcloud, docker and clients with those that the outputs were recorded with'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
 	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
-	@echo
-	@echo 'TARGET=gcp PROJECT=my-project make run    the same notebooks against Google Cloud'
 
 setup:
 	@machine/install.sh
@@ -27,6 +28,12 @@ setup:
 
 run: setup
 	@$(WORKBOOK) run $(WORLD) $(ARGS)
+
+real: setup
+	@$(WORKBOOK) real --project '$(PROJECT)' $(if $(REGION),--region '$(REGION)') $(ARGS)
+
+sweep: setup
+	@$(WORKBOOK) sweep --project '$(PROJECT)' $(if $(REGION),--region '$(REGION)') $(ARGS)
 
 lab: setup
 	@$(WORKBOOK) lab $(WORLD) $(ARGS)
@@ -39,6 +46,9 @@ test: setup
 
 record: setup
 	@$(WORKBOOK) record $(ARGS)
+
+doctor: setup
+	@$(WORKBOOK) doctor $(ARGS)
 
 # The long runs of which make test runs a slice.
 soak: setup

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import google.auth
 import yaml  # type: ignore[import-untyped]
 from google.api_core import exceptions
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud.devtools import cloudbuild_v1
 from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
-from helpers import names
+from helpers import names, rest, target
 
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _STORAGE: Final = "https://storage.googleapis.com"
 _RUNNING: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})
 _MARKS: Final = {
@@ -94,7 +91,8 @@ def submit(location: names.Location, build: types.Build, source: Iterable[Path] 
     files = tuple(source)
     if files:
         bucket = f"{location.project}_cloudbuild"
-        name = f"source/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
+        # The run's id in the name tells later whose it is: an object of a bucket that others share has no label.
+        name = f"source/{target.current().run}/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
         _upload(location, bucket, name, _archive(files, root))
         build.source = types.Source(storage_source=types.StorageSource(bucket=bucket, object_=name))
     operation = _client().create_build(
@@ -175,23 +173,15 @@ def _archive(source: Iterable[Path], root: Path) -> bytes:
 
 
 def _upload(location: names.Location, bucket: str, name: str, content: bytes) -> None:
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
-        found = session.get(f"{_STORAGE}/storage/v1/b/{bucket}", timeout=60)
-        if found.status_code == 404:
-            found = session.post(
-                f"{_STORAGE}/storage/v1/b",
-                params={"project": str(location.project)},
-                json={"name": bucket},
-                timeout=60,
-            )
-        if found.status_code < 400:
-            found = session.post(
-                f"{_STORAGE}/upload/storage/v1/b/{bucket}/o",
-                params={"uploadType": "media", "name": name},
-                data=content,
-                headers={"Content-Type": "application/gzip"},
-                timeout=300,
-            )
-    if found.status_code >= 400:
-        raise exceptions.from_http_response(found)  # type: ignore[no-untyped-call]
+    try:
+        rest.call("GET", f"{_STORAGE}/storage/v1/b/{bucket}")
+    except exceptions.NotFound:
+        rest.call("POST", f"{_STORAGE}/storage/v1/b", params={"project": str(location.project)}, json={"name": bucket})
+    rest.call(
+        "POST",
+        f"{_STORAGE}/upload/storage/v1/b/{bucket}/o",
+        seconds=300,
+        params={"uploadType": "media", "name": name},
+        data=content,
+        headers={"Content-Type": "application/gzip"},
+    )

@@ -160,6 +160,46 @@ def read_parameter(text: str) -> tuple[str, Any]:
     return name, value
 
 
+Project = Annotated[str, typer.Option(envvar="PROJECT", help="Your project on Google.")]
+Region = Annotated[str, typer.Option(help="The region of the repositories and services.")]
+
+
+@app.command()
+def real(
+    project: Project = "",
+    region: Region = REGION,
+    only: Annotated[str, typer.Option(help="Only these notebooks, as 02,03.")] = "",
+    max_usd: Annotated[float, typer.Option(min=0.0, help="The most that the run may cost, US dollars.")] = 1.0,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the project is ready.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when a single command isn't run.")] = False,
+) -> None:
+    """Run the notebooks on Google, within a budget; 0 ok, 1 you must mend something, 2 an administrator, 3 budget."""
+    from helpers import real as on_google
+
+    notebooks = plans.choose(only)
+    if check:
+        raise typer.Exit(on_google.check(project, region, notebooks, as_json=as_json, say=typer.echo))
+    plan = plans.Plan(notebooks, target="gcp", project=project, strict=strict, region=region, max_usd=max_usd)
+    raise typer.Exit(on_google.run(plan, console, say=say))
+
+
+@app.command()
+def sweep(
+    project: Project = "",
+    region: Region = REGION,
+    run: Annotated[str, typer.Option(help="Only what this run left, however young.")] = "",
+    older_than: Annotated[str, typer.Option(help="What runs left that began so long ago: 12h, 1d, 2w.")] = "1d",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without it, nothing is removed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List what runs left in a project on Google, and with --yes remove it; 1 when something couldn't be."""
+    from helpers import real as on_google
+
+    wanted = on_google.Wanted(project, region, run, older_than)
+    raise typer.Exit(on_google.clean(wanted, remove=yes, as_json=as_json, say=typer.echo))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(context: typer.Context, home: Home = world.LEARNERS_HOME) -> None:
     """Open JupyterLab on your copy of the notebooks; what follows `--` goes to Jupyter."""
@@ -188,6 +228,14 @@ def record() -> None:
     from helpers import record as recorder
 
     raise typer.Exit(recorder.record(plans.choose(""), console).code)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> None:
+    """Compare the installed tools with the recorded ones and lint every command; 1 unknown command, 2 missing tool."""
+    from helpers import doctor as surgery
+
+    raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo))
 
 
 cleanup_app = typer.Typer(help="Cleanup policies.", no_args_is_help=True)

@@ -18,12 +18,8 @@ class NameTaken(RuntimeError):
     """The run's repository exists already. Nothing was touched."""
 
 
-def prepare(home: Path, project: str, run: str, engine: Mapping[str, str], python_image: str) -> dict[str, str | None]:
-    """Copy gcloud's configuration into the run's own folder (0700, removed with it) and give the environment.
-
-    `gcloud config set` in a notebook then changes the copy. Raises google.api_core.exceptions.GoogleAPICallError when
-    the project can't be read.
-    """
+def copy_gcloud(home: Path) -> Path:
+    """A private copy (0700) of the user's gcloud configuration in `home`, without its logs; gives the copy's folder."""
     users = os.environ.get("CLOUDSDK_CONFIG")
     source = Path(users) if users else Path.home() / ".config" / "gcloud"
     copy = home / "gcloud"
@@ -31,6 +27,23 @@ def prepare(home: Path, project: str, run: str, engine: Mapping[str, str], pytho
         shutil.copytree(source, copy, ignore=shutil.ignore_patterns("logs", "virtenv", "cache"))
     copy.mkdir(exist_ok=True)
     copy.chmod(0o700)
+    return copy
+
+
+def prepare(
+    home: Path,
+    project: str,
+    run: str,
+    engine: Mapping[str, str],
+    python_image: str,
+    region: str = target.REGION,
+) -> dict[str, str | None]:
+    """Copy gcloud's configuration into the run's own folder (0700, removed with it) and give the environment.
+
+    `gcloud config set` in a notebook then changes the copy. Raises google.api_core.exceptions.GoogleAPICallError when
+    the project can't be read.
+    """
+    copy_gcloud(home)
     settings.write_docker(home)
     found = projects.describe(Project.parse(project))
     return target.gcp_environment(
@@ -39,6 +52,7 @@ def prepare(home: Path, project: str, run: str, engine: Mapping[str, str], pytho
         project_number=found.number,
         run=run,
         engine=engine,
+        region=region,
         billing_account=os.environ.get("BILLING_ACCOUNT", ""),
         python_image=python_image,
     )

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-import google.auth
 from google.api_core import exceptions
-from google.auth.transport.requests import AuthorizedSession
 
-from helpers import names
+from helpers import names, rest
 from helpers.target import LABEL
 
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _IAM: Final = "https://iam.googleapis.com/v1"
 _ATTEMPTS: Final = 6
 _AT_ONCE: Final = 8
@@ -113,7 +109,9 @@ def permitted(resource: Resource, *permissions: str, credentials: Any = None) ->
     `credentials` is somebody else's to ask for, for example `identity.as_service_account(...)`.
     Raises google.api_core.exceptions.GoogleAPICallError, and google.auth.exceptions.RefreshError for bad credentials.
     """
-    found = _call("POST", f"{_url(resource)}:testIamPermissions", credentials, json={"permissions": permissions})
+    found = rest.call(
+        "POST", f"{_url(resource)}:testIamPermissions", credentials=credentials, json={"permissions": permissions}
+    )
     held = set(found.get("permissions", []))
     return tuple(permission for permission in permissions if permission in held)
 
@@ -134,7 +132,7 @@ def _change(resource: Resource, edit: Callable[[dict[str, Any]], bool]) -> bool:
         if not edit(policy):
             return False
         try:
-            _call("POST", f"{_url(resource)}:setIamPolicy", json={"policy": policy})
+            rest.call("POST", f"{_url(resource)}:setIamPolicy", json={"policy": policy})
         except exceptions.Conflict:
             if attempt == _ATTEMPTS:
                 raise
@@ -149,11 +147,11 @@ def _read(resource: Resource) -> dict[str, Any]:
     version = "options.requestedPolicyVersion=3"
     match resource:
         case names.Repository():
-            return _call("GET", f"{_url(resource)}:getIamPolicy?{version}")
+            return rest.call("GET", f"{_url(resource)}:getIamPolicy?{version}")
         case names.Project():
-            return _call("POST", f"{_url(resource)}:getIamPolicy", json={"options": {"requestedPolicyVersion": 3}})
+            return rest.call("POST", f"{_url(resource)}:getIamPolicy", json={"options": {"requestedPolicyVersion": 3}})
         case _:
-            return _call("POST", f"{_url(resource)}:getIamPolicy?{version}")
+            return rest.call("POST", f"{_url(resource)}:getIamPolicy?{version}")
 
 
 def _url(resource: Resource) -> str:
@@ -164,24 +162,6 @@ def _url(resource: Resource) -> str:
             return f"https://cloudresourcemanager.googleapis.com/v1/{resource.resource}"
         case _:
             return f"{_IAM}/{resource.resource}"
-
-
-@functools.cache
-def _default(_source: str | None) -> Any:
-    """The default credentials, once for each source: a token lasts an hour, and one answer here takes many calls."""
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    return credentials
-
-
-def _call(method: str, url: str, credentials: Any = None, **arguments: Any) -> dict[str, Any]:
-    if credentials is None:
-        credentials = _default(os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"))
-    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
-        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
-    if answer.status_code >= 400:
-        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
-    content: dict[str, Any] = answer.json()
-    return content
 
 
 # --- roles ------------------------------------------------------------------------------------------------------------
@@ -209,7 +189,7 @@ def roles_with(*permissions: str) -> tuple[str, ...]:
 
 
 def _included(role: str) -> frozenset[str]:
-    return frozenset(_call("GET", f"{_IAM}/{role}").get("includedPermissions", []))
+    return frozenset(rest.call("GET", f"{_IAM}/{role}").get("includedPermissions", []))
 
 
 @functools.cache
@@ -222,7 +202,7 @@ def _role_names() -> tuple[str, ...]:
     found: list[str] = []
     page = ""
     while True:
-        answer = _call("GET", f"{_IAM}/roles", params={"pageSize": "1000"} | ({"pageToken": page} if page else {}))
+        answer = rest.call("GET", f"{_IAM}/roles", params={"pageSize": "1000"} | ({"pageToken": page} if page else {}))
         found += [role["name"] for role in answer.get("roles", [])]
         page = answer.get("nextPageToken", "")
         if not page:
@@ -248,7 +228,7 @@ def account(project: names.Project, purpose: str, run: str) -> ServiceAccount:
 def account_exists(which: ServiceAccount) -> bool:
     """Whether the service account is there. Other refusals (a disabled API, a missing permission) are raised."""
     try:
-        _call("GET", f"{_IAM}/{which.resource}")
+        rest.call("GET", f"{_IAM}/{which.resource}")
     except exceptions.NotFound:
         return False
     return True
@@ -261,7 +241,7 @@ def create_account(which: ServiceAccount, run: str, display_name: str = "") -> N
     """
     details = {"displayName": display_name, "description": f"{LABEL}={run}"}
     body = {"accountId": which.id, "serviceAccount": details}
-    _call("POST", f"{_IAM}/{which.project.resource}/serviceAccounts", json=body)
+    rest.call("POST", f"{_IAM}/{which.project.resource}/serviceAccounts", json=body)
 
 
 def delete_account(which: ServiceAccount) -> None:
@@ -269,4 +249,4 @@ def delete_account(which: ServiceAccount) -> None:
 
     Raises google.api_core.exceptions.NotFound.
     """
-    _call("DELETE", f"{_IAM}/{which.resource}")
+    rest.call("DELETE", f"{_IAM}/{which.resource}")

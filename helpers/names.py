@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import quote, unquote
 
 _PROJECT: Final = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -227,10 +227,7 @@ class Tag:
     @classmethod
     def parse(cls, text: str) -> Tag:
         """Read `…/image:tag`. Raises BadName when the text carries no tag."""
-        parsed = Image.parse(text)
-        if not isinstance(parsed, Tag):
-            raise BadName(f"{text!r} carries no tag: end it with a colon and the tag, as in …/{_last(parsed)}:v1.")
-        return parsed
+        return _only(Tag, text, "tag: end it with a colon and the tag, as in …/IMAGE:v1.")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -254,10 +251,10 @@ class Digest:
     @classmethod
     def parse(cls, text: str) -> Digest:
         """Read `…/image@sha256:…`. Raises BadName when the text carries no digest."""
-        parsed = Image.parse(text)
-        if not isinstance(parsed, Digest):
-            raise BadName(f"{text!r} carries no digest: end it with @sha256: and 64 hexadecimal digits.")
-        return parsed
+        return _only(Digest, text, "digest: end it with @sha256: and 64 hexadecimal digits.")
+
+
+_Named = TypeVar("_Named", Tag, Digest)
 
 
 def _location_of(host: str, text: str) -> str:
@@ -267,8 +264,12 @@ def _location_of(host: str, text: str) -> str:
     return match["location"]
 
 
-def _last(parsed: Image | Tag | Digest) -> str:
-    return parsed.path if isinstance(parsed, Image) else parsed.image.path
+def _only(kind: type[_Named], text: str, lacks: str) -> _Named:
+    parsed = Image.parse(text)
+    if not isinstance(parsed, kind):
+        path = parsed.path if isinstance(parsed, Image) else parsed.image.path
+        raise BadName(f"{text!r} carries no {lacks.replace('IMAGE', path)}")
+    return parsed
 
 
 def _parse_resource(text: str) -> Image | Tag | Digest:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import documents
+from helpers.target import REGION
 
 
 class BadRequest(ValueError):
@@ -16,7 +17,10 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself."""
+    """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself.
+
+    `max_usd` is the most that a run on Google may cost; None asks nothing.
+    """
 
     notebooks: tuple[Path, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -27,12 +31,14 @@ class Plan:
     clock: str | None = None
     port: int = 0
     run: str = ""
+    region: str = REGION
+    max_usd: float | None = None
 
     def __post_init__(self) -> None:
         if self.target not in ("sandbox", "gcp"):
             raise BadRequest(f"There is no target {self.target!r}. Write sandbox or gcp.")
         if self.target == "gcp" and not self.project:
-            raise BadRequest("On Google a run needs your project: make run TARGET=gcp PROJECT=your-project-id.")
+            raise BadRequest("On Google a run needs your project: make real PROJECT=your-project-id.")
 
 
 def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from helpers import documents, runner, world
+from helpers import doctor, documents, runner, world
 from helpers.plans import Plan
 from helpers.runner import Outcome
 from helpers.stand_ins import StandIns
@@ -45,6 +46,8 @@ def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS
         written = texts(outcome, notebooks)
         for path, text in written.items():
             write(path, text)
+        if tuple(notebooks) == documents.notebooks():
+            doctor.note(json.loads((outcome.folder / "summary.json").read_text(encoding="utf-8"))["versions"])
         console.print(f"Wrote {len(written)} notebooks.", markup=False)
     else:
         console.print("No notebook was changed.", markup=False)

@@ -89,7 +89,8 @@ def versions() -> dict[str, str]:
         ("docker engine", ("docker", "version", "--format", "{{.Server.Version}}")),
     ):
         found[tool] = _output(command)
-    return found | {"docker-py" if name == "docker" else name: metadata.version(name) for name in _CLIENTS}
+    # There is a docker on the command line as well.
+    return found | {f"{name} (Python)": metadata.version(name) for name in _CLIENTS}
 
 
 def write_summary(

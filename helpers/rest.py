@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Any, Final
 
 import google.auth
@@ -9,18 +11,33 @@ from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+# Where the default credentials come from.
+_SOURCES: Final = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG")
 
 
-def call(method: str, url: str, **arguments: Any) -> dict[str, Any]:
-    """The JSON object that comes back; `arguments` are those of requests (`params`, `json`).
+def call(method: str, url: str, *, credentials: Any = None, seconds: float = 60, **arguments: Any) -> dict[str, Any]:
+    """The JSON object that comes back, an empty one for an answer without content.
+
+    Args:
+        credentials: those to call with; None takes the default ones, and keeps them with their token for the next call.
+        seconds: how long to wait for the answer.
+        arguments: those of requests (`params`, `json`, `data`, `headers`).
 
     Raises google.api_core.exceptions.GoogleAPICallError for a refusal, google.auth.exceptions.GoogleAuthError without
     credentials.
     """
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    if credentials is None:
+        credentials = _default(*(os.environ.get(name) for name in _SOURCES))
     with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
-        answer = session.request(method, url, timeout=60, **arguments)  # type: ignore[no-untyped-call]
+        answer = session.request(method, url, timeout=seconds, **arguments)  # type: ignore[no-untyped-call]
     if answer.status_code >= 400:
         raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
-    content: dict[str, Any] = answer.json()
+    content: dict[str, Any] = answer.json() if answer.content.strip() else {}
     return content
+
+
+@functools.cache
+def _default(*_sources: str | None) -> Any:
+    """Credentials keep their token from one call to the next; another source (a test's) makes them new."""
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    return credentials

@@ -19,20 +19,25 @@ from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from helpers import documents, execution, google_world, report, stale, sweep, target, world
+from helpers import documents, execution, google_world, report, spending, stale, sweep, target, world
 from helpers.execution import Interrupted, Result
 from helpers.fast_forward import fast_forward
 from helpers.plans import BadRequest, Plan, require_parameters
+from helpers.spending import OverBudget
 from helpers.target import ROOT, Target
+from helpers.traces import Leftover
 from machine import base_image
 from machine import engine as machine_engine
 
 RUNS: Final = ROOT / "runs"
+_STOPPED: Final = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its folder, the last line, the exit code (0 ok or partial, 1 failed, 130/143 interrupted)."""
+    """How a run ended: its folder, the last line, the exit code (0 ok or partial, 1 failed, 3 stopped by its budget,
+    130/143 interrupted).
+    """
 
     folder: Path
     verdict: str
@@ -49,7 +54,7 @@ def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
     stale.note(folder, None)
     results: list[Result] = []
     facts = _Facts()
-    failure = ""
+    failure = stopped_by = ""
 
     def keep(result: Result) -> None:
         results.append(result)
@@ -65,10 +70,12 @@ def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
             verdict = f"INTERRUPTED by signal {stopped.number}; what was created is cleaned up. Log: {folder}"
             console.print(verdict, markup=False, soft_wrap=True)
             return Outcome(folder, verdict, 128 + stopped.number, tuple(results))
+        except OverBudget as reached:
+            stopped_by = str(reached)
         except Exception as error:  # noqa: BLE001 - whatever stopped the run is its outcome
             failure = f"{type(error).__name__}: {error}"
             _log(folder, error)
-    return _closed(plan, folder, tuple(dict.fromkeys(results)), facts, failure, console)
+    return _closed(plan, folder, tuple(dict.fromkeys(results)), facts, _Ended(failure, stopped_by), console)
 
 
 @dataclass
@@ -79,6 +86,14 @@ class _Facts:
     digests: tuple[report.StoredDigest, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     port: int = 0
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Why the notebooks ended early, other than by a cell that failed."""
+
+    failure: str = ""
+    budget: str = ""
 
 
 def _new_folder(runs: Path, run_id: str) -> tuple[Path, str]:
@@ -115,7 +130,7 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
         if not plan.keep:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
         if plan.target == "gcp":
-            changes = google_world.prepare(home, plan.project, run_id, variables, python_image)
+            changes = google_world.prepare(home, plan.project, run_id, variables, python_image, plan.region)
         else:
             project = plan.project or f"ml-workbook-{secrets.token_hex(3)}"
             opened = world.start(home, project=project, port=plan.port, clock=plan.clock)
@@ -132,7 +147,7 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
                 facts.versions = report.versions()
             finally:
                 if not plan.keep:
-                    _swept(facts.here, echo)
+                    _swept(plan, facts.here, echo)
 
 
 def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:
@@ -142,16 +157,26 @@ def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:
         fast_forward(int(path.name[:2]), lambda line: console.print(line, markup=False, highlight=False))
 
 
-def _swept(here: Target, echo: Callable[[str], None]) -> None:
-    """Remove what the run created. A registry that no longer answers must not keep the engine from being cleaned."""
-    repositories: tuple[sweep.Leftover, ...] = ()
-    accounts: tuple[sweep.Leftover, ...] = ()
-    try:
-        repositories = sweep.find_repositories(here)
-        accounts = sweep.find_accounts(here)
-    except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
-        echo(f"The registry couldn't be asked what is left in it: {error}")
-    sweep.remove((*sweep.find_local(here, repositories), *repositories, *accounts))
+def _swept(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
+    """Remove what the run created; a sandbox of the run's own goes whole. What can't be removed doesn't end the run."""
+    made: tuple[Leftover, ...] = ()
+    if plan.target == "gcp":
+        try:
+            made = sweep.find_made(here)
+        except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+            echo(f"Google couldn't be asked what is left: {error}")
+            echo(f"Look later with: {sweep_command(here)}")
+    repositories = [one for one in made if one.kind == "repository"]
+    failed = sweep.attempt((*sweep.find_local(here, repositories), *made)).failed
+    for one, reason in failed:
+        echo(f"Still there: {one.kind} {one.name}: {reason}")
+    if failed and made:
+        echo(f"Try again with: {sweep_command(here)}")
+
+
+def sweep_command(here: Target) -> str:
+    """What a person types to remove what a run left."""
+    return f".venv/bin/workbook sweep --project {here.project_id} --region {here.region} --run {here.run} --yes"
 
 
 def _stopped(home: Path, folder: Path) -> None:
@@ -199,6 +224,7 @@ def _executed(
 ) -> list[Result]:
     """Execute until one fails. `keep` gets each result at once, so that an interrupted run can tell of those before."""
     counts = {path: documents.code_cells(path) for path in plan.notebooks}
+    since = dt.datetime.now(dt.UTC)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -215,6 +241,8 @@ def _executed(
                 progress.advance(one)
                 progress.advance(whole)
 
+            if plan.max_usd is not None:
+                _afford(path, plan.notebooks[: position - 1], plan.max_usd, since)
             os.environ["WORKBOOK_NOTEBOOK"] = path.stem
             _stand_alone(path, plan.notebooks[: position - 1], console)
             result = execution.execute(path, folder / path.name, shares[path], advance)
@@ -231,6 +259,12 @@ def _executed(
     return []
 
 
+def _afford(path: Path, done: Sequence[Path], limit: float, since: dt.datetime) -> None:
+    """Raise OverBudget when the notebook would break the run's limit."""
+    used = spending.measured(target.current().location.project, since)
+    spending.require(int(path.name[:2]), [int(one.name[:2]) for one in done], used, limit)
+
+
 def _log(folder: Path, error: Exception) -> None:
     import traceback
 
@@ -244,7 +278,7 @@ def _sentence(error: str) -> str:
 
 
 def _closed(
-    plan: Plan, folder: Path, results: tuple[Result, ...], facts: _Facts, failure: str, console: Console
+    plan: Plan, folder: Path, results: tuple[Result, ...], facts: _Facts, ended: _Ended, console: Console
 ) -> Outcome:
     """Write the reports, print the closing table, and put the verdict on the last line."""
     skipped = report.not_run(folder / "journal.jsonl")
@@ -254,8 +288,10 @@ def _closed(
     if failed and failed.failure:
         where = f"{failed.notebook}, cell {failed.failure.cell} ({failed.failure.cell_id})"
         verdict = f"FAILED: {where}: {_sentence(failed.failure.error)} Log: {failed.output}"
-    elif failure:
-        verdict = f"FAILED: {_sentence(failure)} Log: {folder / 'error.log'}"
+    elif ended.failure:
+        verdict = f"FAILED: {_sentence(ended.failure)} Log: {folder / 'error.log'}"
+    elif ended.budget:
+        verdict = f"STOPPED: {ended.budget}"
     elif count and plan.strict:
         verdict = (
             f"FAILED: {count} commands not run ({reasons}), and --strict allows none. Log: {folder / 'journal.jsonl'}"
@@ -269,5 +305,5 @@ def _closed(
     report.write_html(results)
     report.print_table(console, results, facts.digests, folder)
     console.print(verdict, markup=False, highlight=False, soft_wrap=True)
-    code = 1 if verdict.startswith("FAILED") else 0
+    code = {"FAILED": 1, "STOPPED": _STOPPED}.get(verdict.partition(":")[0], 0)
     return Outcome(folder, verdict, code, results, facts.digests, facts.port)

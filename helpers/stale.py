@@ -41,8 +41,8 @@ def clean(runs: Path, echo: Callable[[str], object]) -> tuple[Path, ...]:
         echo(f"Cleaning up after the run {folder.name}, which was killed.")
         if here and here.name == "gcp":
             echo(
-                f"It may have left repositories in {here.project_id}. Look with: gcloud artifacts repositories "
-                f"list --project={here.project_id} --filter=labels.workbook-run={here.run}"
+                f"What it left in {here.project_id} is shown by: .venv/bin/workbook sweep --project {here.project_id} "
+                f"--region {here.region} --run {here.run}"
             )
         world.stop(home)
         # Without an engine there is nothing of its to remove now; a later run comes back for it.

@@ -1,5 +1,5 @@
-"""Removing what a run created, and nothing else: repositories, services and containers by label, images by reference,
-service accounts by their description, which carries the label's text.
+"""Removing what a run created, and nothing else: on Google what `traces` finds, on this machine containers by label
+and images by reference.
 
 `find` is the dry run. `remove` takes what `find` gave.
 """
@@ -9,28 +9,34 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import docker
 import docker.errors
+import requests
 from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
 from google.cloud import artifactregistry_v1
 
-from helpers import names, rest
+from helpers import iam, names, rest, traces
 from helpers.target import LABEL, Target
+from helpers.traces import ORDER, Leftover
 
-_RUN: Final = "apis/serving.knative.dev/v1/namespaces"
-_IAM: Final = "https://iam.googleapis.com/v1"
+_ON_THIS_MACHINE = ("container", "image")
+_REFUSALS = (
+    exceptions.GoogleAPICallError,
+    auth_exceptions.GoogleAuthError,
+    docker.errors.APIError,
+    requests.RequestException,
+    TimeoutError,
+)
 
 
-@dataclass(frozen=True, order=True)
-class Leftover:
-    """One thing that a run created: a container (by id), an image (by reference), a repository or a service account
-    (by resource name), a Cloud Run service (by its address in the API)."""
+@dataclass(frozen=True)
+class Removal:
+    """What was removed, and what wasn't, with the reason. What was gone already is in neither."""
 
-    kind: Literal["container", "image", "repository", "service", "service account"]
-    name: str
-    detail: str = ""
+    removed: tuple[Leftover, ...]
+    failed: tuple[tuple[Leftover, str], ...]
 
 
 def find(here: Target) -> tuple[Leftover, ...]:
@@ -38,51 +44,28 @@ def find(here: Target) -> tuple[Leftover, ...]:
 
     Raises google.api_core.exceptions.GoogleAPICallError, and docker.errors.DockerException when no engine answers.
     """
-    repositories = find_repositories(here)
-    return (*find_local(here, repositories), *repositories, *find_services(here), *find_accounts(here))
+    found = find_made(here)
+    repositories = [one for one in found if one.kind == "repository"]
+    return (*find_local(here, repositories), *found)
+
+
+def find_made(here: Target) -> tuple[Leftover, ...]:
+    """The same without what is on this machine."""
+    return tuple(one for one in traces.find(here.location, (here.run,)).found if one.run == here.run)
 
 
 def find_repositories(here: Target) -> tuple[Leftover, ...]:
     """The repositories with the run's label; none where the API isn't enabled."""
-    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
     try:
-        listed = [
-            one for one in client.list_repositories(parent=here.location.resource) if one.labels.get(LABEL) == here.run
-        ]
+        return tuple(one for one in traces.repositories(here.location) if one.run == here.run)
     except (exceptions.Forbidden, exceptions.NotFound):
         return ()
-    return tuple(Leftover("repository", one.name, f"{one.size_bytes} bytes") for one in listed)
-
-
-def find_services(here: Target) -> tuple[Leftover, ...]:
-    """The Cloud Run services with the run's label; none where the API isn't enabled."""
-    url = f"https://{here.location}-run.googleapis.com/{_RUN}/{here.location.project}/services"
-    try:
-        found = rest.call("GET", url, params={"labelSelector": f"{LABEL}={here.run}"})
-    except exceptions.Forbidden:
-        return ()
-    return tuple(
-        Leftover("service", f"{url}/{one['metadata']['name']}", one.get("status", {}).get("url", ""))
-        for one in found.get("items", [])
-    )
 
 
 def find_accounts(here: Target) -> tuple[Leftover, ...]:
     """The service accounts whose description is the run's label; none where the API isn't enabled."""
-    url = f"{_IAM}/{here.location.project.resource}/serviceAccounts"
-    found: list[Leftover] = []
-    page = ""
     try:
-        while True:
-            answer = rest.call("GET", url, params={"pageSize": "100"} | ({"pageToken": page} if page else {}))
-            found += [
-                Leftover("service account", one["name"], one.get("displayName", ""))
-                for one in answer.get("accounts", [])
-                if one.get("description") == f"{LABEL}={here.run}"
-            ]
-            page = answer.get("nextPageToken", "")
-            if not page:
-                return tuple(found)
+        return tuple(one for one in traces.accounts(here.location.project) if one.run == here.run)
     except exceptions.Forbidden:
         return ()
 
@@ -96,37 +79,69 @@ def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Lef
     found: list[Leftover] = []
     with contextlib.closing(docker.from_env()) as client:
         for container in client.containers.list(all=True, filters={"label": f"{LABEL}={here.run}"}):
-            found.append(Leftover("container", str(container.id), str(container.name)))
+            found.append(Leftover("container", str(container.id), str(container.name), here.run))
         for image in client.api.images():
             references = [*(image.get("RepoTags") or []), *(image.get("RepoDigests") or [])]
             for reference in references:
                 if reference.startswith(tuple(prefixes)):
-                    found.append(Leftover("image", reference, str(image["Id"])))
+                    found.append(Leftover("image", reference, str(image["Id"]), here.run))
     return tuple(sorted(set(found)))
 
 
 def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
-    """Remove them, containers first; gives those that were there. What is gone already is no error."""
-    removed = []
-    with contextlib.closing(docker.from_env()) as client:
-        for one in sorted(leftovers):
-            with contextlib.suppress(docker.errors.NotFound, exceptions.NotFound):
-                match one.kind:
-                    case "container":
-                        client.containers.get(one.name).remove(force=True, v=True)
-                    case "image":
-                        # Without noprune the engine would delete the parents too, which are the next build's cache.
-                        client.images.remove(one.name, noprune=True)
-                    case "repository":
-                        _delete(one.name)
-                    case "service":
-                        rest.call("DELETE", one.name)
-                    case "service account":
-                        rest.call("DELETE", f"{_IAM}/{one.name}")
+    """Remove them, containers first; gives those that were there. What is gone already is no error.
+
+    Raises SweepFailed when something is left; everything else has been removed then.
+    """
+    done = attempt(leftovers)
+    if done.failed:
+        raise SweepFailed("\n".join(f"{one.kind} {one.name}: {reason}" for one, reason in done.failed))
+    return done.removed
+
+
+class SweepFailed(RuntimeError):
+    """Something couldn't be removed. The message lists it, one line each, with the reason."""
+
+
+def attempt(leftovers: Iterable[Leftover]) -> Removal:
+    """Remove what can be removed, in the order of `traces.ORDER`; one that can't be doesn't stop the others."""
+    removed: list[Leftover] = []
+    failed: list[tuple[Leftover, str]] = []
+    with contextlib.ExitStack() as stack:
+        wanted = sorted(set(leftovers), key=lambda one: (ORDER.index(one.kind), one))
+        local = any(one.kind in _ON_THIS_MACHINE for one in wanted)
+        client = stack.enter_context(contextlib.closing(docker.from_env())) if local else None
+        for one in wanted:
+            try:
+                _remove(one, client)
+            except (docker.errors.NotFound, exceptions.NotFound):
+                continue
+            except _REFUSALS as error:
+                failed.append((one, str(error).splitlines()[0]))
+            else:
                 removed.append(one)
-    return tuple(removed)
+    return Removal(tuple(removed), tuple(failed))
 
 
-def _delete(resource: str) -> None:
-    operation = artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_repository(name=resource)
-    operation.result(timeout=120)  # type: ignore[no-untyped-call]
+def _remove(one: Leftover, client: docker.DockerClient | None) -> None:
+    match one.kind:
+        case "container" if client:
+            client.containers.get(one.name).remove(force=True, v=True)
+        case "image" if client:
+            # Without noprune the engine would delete the parents too, which are the next build's cache.
+            client.images.remove(one.name, noprune=True)
+        case "repository":
+            operation = artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_repository(name=one.name)
+            operation.result(timeout=120)  # type: ignore[no-untyped-call]
+        case "role":
+            iam.revoke_all(names.Project.parse(one.detail), one.name)
+        case "service account" | "identity pool":
+            rest.call("DELETE", f"{traces.IAM}/{one.name}")
+        case "secret":
+            rest.call("DELETE", f"{traces.SECRETS}/{one.name}")
+        case "trigger":
+            rest.call("DELETE", f"{traces.BUILD}/{one.name}")
+        case "budget":
+            rest.call("DELETE", f"{traces.BUDGETS}/{one.name}")
+        case _:
+            rest.call("DELETE", one.name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from helpers import documents, identity, names, projects, repositories, sweep, target, terminal, traffic
+from helpers import documents, identity, names, projects, repositories, sweep, target, terminal, traces, traffic
 from helpers.target import Target
 
 # Which notebooks need it, what it is, and which notebook makes it.
@@ -75,7 +75,7 @@ class Workbook:
         if not found:
             print("Nothing is left behind.")
             return
-        for kind in ("container", "image", "repository", "service account"):
+        for kind in traces.ORDER:
             here = [one for one in found if one.kind == kind]
             # A reference by digest comes and goes with the engine's cache; those by tag are what somebody made.
             here = [one for one in here if "@" not in one.name or kind != "image"] or here

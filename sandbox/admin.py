@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from sandbox import __version__, cleanup, pace, tokens
+from sandbox import __version__, cleanup, limits, pace, projects, tokens
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, unimplemented
 
@@ -52,6 +52,10 @@ async def answer(sandbox: Sandbox, request: Request, path: str) -> Response:
         case "POST", "pace":
             sandbox.world.pace = pace.of(await _json(request))
             return JSONResponse(sandbox.world.pace.told())
+        case "POST", "policies":
+            return JSONResponse(await asyncio.to_thread(_forbid, sandbox, await _json(request)))
+        case "POST", "quotas":
+            return JSONResponse(await asyncio.to_thread(_limit, sandbox, await _json(request)))
         case "POST", "faults":
             return JSONResponse({"fault": dataclasses.asdict(sandbox.faults.add(await _json(request)))})
         case "GET", "faults":
@@ -77,6 +81,34 @@ async def _advance(sandbox: Sandbox, request: Request) -> dict[str, Any]:
         raise invalid('The body is {"seconds": N}, N not negative and before the year 2100.') from None
     runs = await asyncio.to_thread(cleanup.travel, sandbox.world, delta)
     return {"time": timestamp(sandbox.world.now()), "cleanups": [_told(run) for run in runs]}
+
+
+def _forbid(sandbox: Sandbox, body: Any) -> dict[str, Any]:
+    try:
+        project, constraint, rules = str(body["project"]), str(body["constraint"]), body["rules"]
+        if projects.find(sandbox.world, project) is None or not all(isinstance(rule, dict) for rule in rules):
+            raise TypeError(project)
+        limits.set_rules(sandbox.world, project, constraint, rules)
+    except (KeyError, TypeError):
+        raise invalid(
+            'The body is {"project": ID, "constraint": NAME, "rules": [...]}, the rules as in a policy\'s spec; no '
+            f"rule brings back the default. Constraints: {', '.join(limits.CONSTRAINTS)}."
+        ) from None
+    return {"rules": limits.rules(sandbox.world, project, constraint)}
+
+
+def _limit(sandbox: Sandbox, body: Any) -> dict[str, Any]:
+    try:
+        project, metric = str(body["project"]), str(body["metric"])
+        if projects.find(sandbox.world, project) is None:
+            raise ValueError(project)
+        limits.set_override(sandbox.world, project, metric, str(body.get("region", "")), int(body["limit"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        known = [quota.metric for quotas in limits.QUOTAS.values() for quota in quotas]
+        raise invalid(
+            f'The body is {{"project": ID, "metric": NAME, "limit": N, "region": R}}; metrics: {", ".join(known)}.'
+        ) from None
+    return {"limits": limits.override(sandbox.world, project, metric)}
 
 
 def _told(run: cleanup.Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ It is in no system store: clients are pointed at `ca/bundle.pem` (the host's aut
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import os
 import ssl
 from pathlib import Path
@@ -19,6 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 # What the edge answers for. Everything else is tunnelled untouched.
 DOMAINS = ("googleapis.com", "pkg.dev", "gcr.io", "run.app", "accounts.google.com")
+
+_EVERY_ADDRESS = (x509.IPAddress(ipaddress.ip_network("0.0.0.0/0")), x509.IPAddress(ipaddress.ip_network("::/0")))
 
 LIFETIME = dt.timedelta(days=30)
 RENEW_BEFORE = dt.timedelta(days=7)
@@ -102,7 +105,10 @@ class Authority:
             .not_valid_after(now + LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(certificate_sign=True), critical=True)
-            .add_extension(x509.NameConstraints([x509.DNSName(domain) for domain in DOMAINS], None), critical=True)
+            # Names of hosts that are not Google's are outside; without the second part addresses would be inside.
+            .add_extension(
+                x509.NameConstraints([x509.DNSName(domain) for domain in DOMAINS], list(_EVERY_ADDRESS)), critical=True
+            )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )

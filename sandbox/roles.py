@@ -294,6 +294,7 @@ _ELSEWHERE = held("""
     containeranalysis: notes.attachOccurrence,create,delete,get,getIamPolicy,list,listOccurrences,setIamPolicy,update
     containeranalysis: occurrences.getIamPolicy,setIamPolicy
     logging: buckets.get,list logEntries.route logs.delete,list views.get,list
+    orgpolicy: policy.get
     resourcemanager: projects.delete,get,getIamPolicy,list,move,setIamPolicy,undelete,update
     storage: buckets.delete,getIamPolicy,setIamPolicy,update objects.getIamPolicy,setIamPolicy
     artifactregistry: vpcscconfigs.get,update

@@ -1,6 +1,7 @@
-"""serviceusage.googleapis.com v1: which APIs are enabled in a project.
+"""serviceusage.googleapis.com v1: which APIs are enabled in a project; of v1beta1 how much of each it may use.
 
-Source: facts/gcloud.md 1 "Services", facts/artifact-registry.md Appendix A "serviceusage.v1".
+Source: facts/gcloud.md 1 "Services", facts/artifact-registry.md Appendix A "serviceusage.v1"; for quotas
+https://cloud.google.com/service-usage/docs/reference/rest/v1beta1/services.consumerQuotaMetrics and gcloud's client.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import re
 import sqlite3
 import uuid
 from typing import Any
+from urllib.parse import quote
 
-from sandbox import access, listing, operations, projects
+from sandbox import access, limits, listing, operations, projects
 from sandbox.clock import timestamp
 from sandbox.errors import ApiError, invalid, permission_denied
 from sandbox.members import RUN_AGENT
@@ -34,6 +36,7 @@ SERVICES: dict[str, tuple[str, bool]] = {
     "logging.googleapis.com": ("Cloud Logging API", False),
     "monitoring.googleapis.com": ("Cloud Monitoring API", False),
     "ondemandscanning.googleapis.com": ("On-Demand Scanning API", True),
+    "orgpolicy.googleapis.com": ("Organization Policy API", False),
     "pubsub.googleapis.com": ("Cloud Pub/Sub API", False),
     "run.googleapis.com": ("Cloud Run Admin API", True),
     "secretmanager.googleapis.com": ("Secret Manager API", True),
@@ -209,6 +212,44 @@ def _get_operation(call: Call) -> dict[str, Any]:
     return operations.get(call.world, f"operations/{name}")
 
 
+def _quota_metrics(call: Call) -> dict[str, Any]:
+    service = call.params["service"]
+    _check_known(service)
+    chosen, token = listing.page(list(limits.QUOTAS.get(service, ())), call.query, lambda quota: quota.metric)
+    answer: dict[str, Any] = {"metrics": [_render_metric(call, service, quota) for quota in chosen]}
+    return {key: value for key, value in (answer | {"nextPageToken": token}).items() if value}
+
+
+def _render_metric(call: Call, service: str, quota: limits.Quota) -> dict[str, Any]:
+    """One metric and its limit: the bucket for everywhere first, then one for each region that has its own."""
+    name = f"projects/{call.project.number}/services/{service}/consumerQuotaMetrics/{quote(quota.metric, safe='')}"
+    limit = f"{name}/limits/{quote(quota.unit.removeprefix('1'), safe='')}"
+    set_here = limits.override(call.world, call.project.id, quota.metric)
+    buckets = []
+    for region in ("", *sorted(set_here.keys() - {""})):
+        bucket: dict[str, Any] = {
+            "effectiveLimit": str(set_here.get(region, quota.limit)),
+            "defaultLimit": str(quota.limit),
+        }
+        if region in set_here:
+            bucket["consumerOverride"] = {
+                "name": f"{limit}/consumerOverrides/{region or 'all'}",
+                "overrideValue": str(set_here[region]),
+                "metric": quota.metric,
+                "unit": quota.unit,
+            }
+        buckets.append(bucket | ({"dimensions": {"region": region}} if region else {}))
+    return {
+        "name": name,
+        "metric": quota.metric,
+        "displayName": quota.title,
+        "unit": "1",
+        "consumerQuotaLimits": [
+            {"name": limit, "metric": quota.metric, "unit": quota.unit, "isPrecise": True, "quotaBuckets": buckets}
+        ],
+    }
+
+
 _SERVICES = "/v1/projects/{project}/services"
 
 API = Api(
@@ -249,6 +290,13 @@ API = Api(
                 "serviceusage.services.get", "GET", f"{_SERVICES}/{{service}}", _get, ("serviceusage.services.get",)
             ),
             Method("serviceusage.operations.get", "GET", "/v1/operations/{operation}", _get_operation),
+            Method(
+                "serviceusage.services.consumerQuotaMetrics.list",
+                "GET",
+                "/v1beta1/projects/{project}/services/{service}/consumerQuotaMetrics",
+                _quota_metrics,
+                ("serviceusage.quotas.get",),
+            ),
         )
     ),
     needs_enabling=False,

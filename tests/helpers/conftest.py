@@ -1,12 +1,16 @@
-"""Notebooks made for one test."""
+"""Notebooks made for one test, and the `workbook` command as a process."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from helpers.target import ROOT
 
 NotebookWriter = Callable[..., Path]
 
@@ -33,3 +37,21 @@ def write_notebook(tmp_path: Path) -> NotebookWriter:
         return path
 
     return write
+
+
+@pytest.fixture
+def workbook(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `workbook VERB …` in the world, with more variables of the test's own if need be."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "helpers.cli", *arguments],
+            cwd=ROOT,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run

@@ -6,10 +6,9 @@ import io
 import json
 import secrets
 import subprocess
-import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +20,7 @@ from helpers import names, projects, registry, repositories, scans, target
 from helpers.gate_verb import Asked, gate
 from helpers.names import Project
 
-ROOT = Path(__file__).parents[2]
+Workbook = Callable[..., subprocess.CompletedProcess[str]]
 OLD = {
     "usr/lib/os-release": 'ID=debian\nVERSION_ID="12"\n',
     "opt/Django-5.2.7.dist-info/METADATA": "Name: Django\nVersion: 5.2.7\n",
@@ -29,18 +28,6 @@ OLD = {
 LATER = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
 EARLIER = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
 REASON = "the flawed part is never called here"
-
-
-def workbook(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "helpers.cli", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -59,19 +46,19 @@ def push(repository: names.Repository, files: dict[str, str], tag: str = "v1") -
     return pushed
 
 
-def test_the_exit_status_is_the_verdict(repository: names.Repository, environment: dict[str, str]) -> None:
+def test_the_exit_status_is_the_verdict(repository: names.Repository, workbook: Workbook) -> None:
     old = push(repository, OLD)
     mended = push(repository, {**OLD, "opt/Django-5.2.7.dist-info/METADATA": "Name: Django\nVersion: 5.2.19\n"}, "v2")
-    blocked = workbook(environment, "gate", str(old), "--only-fixable")
+    blocked = workbook("gate", str(old), "--only-fixable")
     assert blocked.returncode == 1, blocked.stderr
     assert "CVE-2025-64459" in blocked.stdout
     assert "The advisories are of 2026-07-23" in blocked.stdout
-    passed = workbook(environment, "gate", str(mended))
+    passed = workbook("gate", str(mended))
     assert passed.returncode == 0, passed.stdout + passed.stderr
     # By digest, with both exceptions, as JSON.
     digest = old.image.digest(registry.manifest(old).digest)
     allow = [f"--allow={cve} until {LATER}: {REASON}" for cve in ("CVE-2025-64459", "CVE-2026-4277")]
-    spared = workbook(environment, "gate", str(digest), *allow, "--format=json")
+    spared = workbook("gate", str(digest), *allow, "--format=json")
     assert spared.returncode == 0, spared.stdout
     assert json.loads(spared.stdout)["verdict"] == "passed"
     said: list[str] = []
@@ -81,7 +68,7 @@ def test_the_exit_status_is_the_verdict(repository: names.Repository, environmen
 
 
 def test_a_scan_on_demand_opens_the_gate_of_its_own_image_only(
-    repository: names.Repository, environment: dict[str, str]
+    repository: names.Repository, workbook: Workbook
 ) -> None:
     image = repository.image("app").tag("v1")
     parent = f"https://ondemandscanning.googleapis.com/v1/{repository.project.resource}/locations/us"
@@ -98,15 +85,13 @@ def test_a_scan_on_demand_opens_the_gate_of_its_own_image_only(
     old = scans.on_demand(scan({"package": "Django", "version": "5.2.7", "packageType": "PYPI"}))
     assert old.resource == str(image)
     assert old.provenance.startswith("The advisories are of 2026-07-23")
-    assert workbook(environment, "gate", str(image), "--scan", clean).returncode == 0
+    assert workbook("gate", str(image), "--scan", clean).returncode == 0
     said: list[str] = []
     assert gate(Asked(f"{image.image}:v2", scan=clean), said.append, said.append) == 2
     assert said == [f"Could not tell: that scan is of {image}, not of {image.image}:v2."]
 
 
-def test_what_cannot_be_told_is_status_2(
-    repository: names.Repository, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_what_cannot_be_told_is_status_2(repository: names.Repository, workbook: Workbook, tmp_path: Path) -> None:
     bare = push(repository, {"labels.txt": "setosa"}, "bare")
     scans.wait(bare.image.digest(registry.manifest(bare).digest), 30)
     for asked in (
@@ -127,14 +112,14 @@ def test_what_cannot_be_told_is_status_2(
         assert len(said[0]) > 20
     # The command line gives the same, without a traceback.
     for arguments in ((str(bare),), (f"{repository}/app:nosuch",)):
-        ran = workbook(environment, "gate", *arguments)
+        ran = workbook("gate", *arguments)
         assert ran.returncode == 2, (arguments, ran.stdout, ran.stderr)
         assert "Traceback" not in ran.stderr, arguments
 
 
-def test_sarif_of_an_unscanned_image_is_a_failed_run(repository: names.Repository, environment: dict[str, str]) -> None:
+def test_sarif_of_an_unscanned_image_is_a_failed_run(repository: names.Repository, workbook: Workbook) -> None:
     bare = push(repository, {"labels.txt": "setosa"}, "bare")
-    ran = workbook(environment, "gate", str(bare), "--format", "sarif")
+    ran = workbook("gate", str(bare), "--format", "sarif")
     assert ran.returncode == 2
     [run] = json.loads(ran.stdout)["runs"]
     assert run["invocations"] == [{"executionSuccessful": False, "exitCode": 2}]
@@ -185,7 +170,7 @@ def served() -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def test_refresh_takes_what_concerns_the_image_and_the_next_scan_uses_it(
-    repository: names.Repository, environment: dict[str, str], served: tuple[str, dict[str, bytes]]
+    repository: names.Repository, environment: dict[str, str], workbook: Workbook, served: tuple[str, dict[str, bytes]]
 ) -> None:
     url, content = served
     content["/PyPI/all.zip"] = archive(
@@ -196,7 +181,7 @@ def test_refresh_takes_what_concerns_the_image_and_the_next_scan_uses_it(
     content["/Debian/all.zip"] = archive(record("2027-4", "Debian:12", "glibc"), record("2027-5", "Debian:11", "glibc"))
     home = Path(environment["WORKBOOK_HOME"])
     try:
-        ran = workbook(environment, "advisories", "refresh", "--home", str(home), "--url", url)
+        ran = workbook("advisories", "refresh", "--home", str(home), "--url", url)
         assert ran.returncode == 0, ran.stderr
         assert "PyPI: 1 advisories, of today." in ran.stdout
         kept = json.loads((home / "advisories" / "pypi.json").read_text())
@@ -214,11 +199,11 @@ def test_refresh_takes_what_concerns_the_image_and_the_next_scan_uses_it(
 
 @pytest.mark.parametrize("broken", [b"", b"no archive", archive({"id": "x", "affected": [{"package": None}]})])
 def test_a_refresh_that_fails_changes_nothing(
-    environment: dict[str, str], served: tuple[str, dict[str, bytes]], tmp_path: Path, broken: bytes
+    workbook: Workbook, served: tuple[str, dict[str, bytes]], tmp_path: Path, broken: bytes
 ) -> None:
     url, content = served
     content["/PyPI/all.zip"] = broken
-    ran = workbook(environment, "advisories", "refresh", "--home", str(tmp_path), "--url", url)
+    ran = workbook("advisories", "refresh", "--home", str(tmp_path), "--url", url)
     assert ran.returncode == 1
     assert "go on with the snapshot that is there" in ran.stderr
     assert not list(tmp_path.rglob("*.json"))

@@ -54,4 +54,4 @@ def test_the_command_docker_and_pythons_package_docker_are_told_apart(monkeypatc
     monkeypatch.setenv("PATH", "")
     found = report.versions()
     assert found["docker"] == ""
-    assert found["docker-py"] == metadata.version("docker")
+    assert found["docker (Python)"] == metadata.version("docker")

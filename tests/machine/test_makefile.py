@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    hidden = ("TARGET", "PROJECT", "ARGS", "WORKBOOK_VENV", "MAKEFLAGS", "MAKELEVEL")
+    hidden = ("TARGET", "PROJECT", "REGION", "ARGS", "WORKBOOK_VENV", "MAKEFLAGS", "MAKELEVEL")
     base = {name: value for name, value in os.environ.items() if name not in hidden}
     return subprocess.run(
         ["make", "-C", str(ROOT), "--no-print-directory", *arguments],
@@ -29,7 +29,20 @@ def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 def test_help_is_the_default_and_names_the_verbs() -> None:
     done = _make()
     assert done.returncode == 0, done.stderr
-    for verb in ("run", "lab", "test", "soak", "bench", "site", "workshop", "record", "setup"):
+    for verb in (
+        "run",
+        "real",
+        "sweep",
+        "doctor",
+        "lab",
+        "test",
+        "soak",
+        "bench",
+        "site",
+        "workshop",
+        "record",
+        "setup",
+    ):
         assert f"make {verb} " in done.stdout
 
 
@@ -41,7 +54,9 @@ def test_the_site_needs_its_own_environment_and_no_engine() -> None:
     ]
 
 
-@pytest.mark.parametrize("verb", ["run", "lab", "test", "soak", "bench", "workshop", "record"])
+@pytest.mark.parametrize(
+    "verb", ["run", "real", "sweep", "doctor", "lab", "test", "soak", "bench", "workshop", "record"]
+)
 def test_every_verb_sets_up_first(verb: str) -> None:
     lines = [line.lstrip("@") for line in _make("-n", verb).stdout.splitlines()]
     assert lines[:2] == ["machine/install.sh", ".venv/bin/workbook setup"]
@@ -53,4 +68,9 @@ def test_the_switch_to_google_is_passed_on() -> None:
         "run --target 'gcp' --project 'mine' --only 02"
         in _make("-n", "run", TARGET="gcp", PROJECT="mine", ARGS="--only 02").stdout
     )
+    assert "real --project 'mine' --check" in " ".join(
+        _make("-n", "real", PROJECT="mine", ARGS="--check").stdout.split()
+    )
+    swept = " ".join(_make("-n", "sweep", PROJECT="mine", REGION="europe-west1").stdout.split())
+    assert "sweep --project 'mine' --region 'europe-west1'" in swept
     assert "--project" not in _make("-n", "run", PROJECT="a-stray-variable").stdout

@@ -2,112 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from helpers import commands
-
-ROOT = Path(__file__).parents[2]
-# Stand-ins for what the environment holds, of the right form for gcloud's parser.
-_VALUES = {
-    "PROJECT_ID": "my-project",
-    "PROJECT_NUMBER": "123456789012",
-    "REGION": "us-central1",
-    "REPOSITORY": "ml-images",
-    "IMAGE": "ml-predictor",
-    "REGISTRY_HOST": "us-central1-docker.pkg.dev",
-    "REGISTRY": "us-central1-docker.pkg.dev",
-    "BILLING_ACCOUNT": "012345-6789AB-CDEF01",
-    "WORKBOOK_RUN": "run-1",
-    "DIGEST": f"sha256:{'0' * 64}",
-}
-_FENCE = re.compile(r"```(?:bash|sh|console)\n(.*?)```", re.DOTALL)
-
-
-def _scripts() -> Iterator[tuple[str, str]]:
-    """(where, script) of every terminal cell and every fenced shell block."""
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for cell in json.loads(path.read_text())["cells"]:
-            source = "".join(cell["source"])
-            where = f"{path.name}#{cell['id']}"
-            if cell["cell_type"] == "markdown":
-                for block in _FENCE.findall(source):
-                    yield where, block
-            elif source.startswith("%%terminal") and "--refused" not in source.partition("\n")[0]:
-                yield where, source.partition("\n")[2]
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for block in _FENCE.findall(path.read_text()):
-            yield path.name, block
-
-
-def _gcloud(script: str) -> Iterator[str]:
-    """The gcloud invocations of a script, cut out of pipelines and substitutions, with typed variables."""
-    for command in commands.split(script):
-        full = re.sub(r"(?<!\S)#.*", "", commands.expand(command, _VALUES))
-        full = re.sub(r"\$\(printf[^)]*\)", "value", full)
-        for start in re.finditer(r"(?:^|[;&|(]\s*|\$\()\s*(?:\w+=\S*\s+)*(gcloud\s)", full):
-            yield _until_end(full[start.start(1) :])
-
-
-def _until_end(text: str) -> str:
-    """The command up to the pipe, redirection, separator or bracket that ends it; quoted ones are its own."""
-    quote, depth = "", 0
-    for place, letter in enumerate(text):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter == "(":
-            depth += 1
-        elif letter == ")" and depth:
-            depth -= 1
-        elif letter in "|;&)" or (letter in "<>" and text[place - 1] in " 12"):
-            return text[:place].rstrip(" 12") if letter in "<>" else text[:place].strip()
-    return text.strip()
-
-
-def all_commands() -> list[tuple[str, str]]:
-    """(where, command) of everything to lint."""
-    return [(where, command) for where, script in _scripts() for command in _gcloud(script)]
-
-
-def lint(found: list[str], folder: Path) -> list[dict[str, object]]:
-    """gcloud's verdicts, one per command; the exit status is 0 even for an unknown flag, so only they count."""
-    file = folder / "commands.txt"
-    # The linter reads the shell blocks of a Markdown text, and nothing else.
-    file.write_text("".join(f"```\n{command}\n```\n" for command in found))
-    ran = subprocess.run(
-        ["gcloud", "meta", "lint-gcloud-commands", f"--commands-text-file={file}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    verdicts: list[dict[str, object]] = json.loads(ran.stdout)
-    return verdicts
+from helpers import command_lint, doctor
+from helpers.target import Target
 
 
 @pytest.mark.gcloud
 @pytest.mark.usefixtures("gcloud")
 def test_every_gcloud_command_is_one_that_gcloud_knows(
-    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    in_world: Target,
 ) -> None:
-    monkeypatch.setenv("CLOUDSDK_CONFIG", environment["CLOUDSDK_CONFIG"])
-    found = all_commands()
-    assert len(found) > 20
-    verdicts = lint([command for _, command in found], tmp_path)
-    assert len(verdicts) == len(found)
-    wrong = [
-        (where, command, verdict.get("error_message"))
-        for (where, command), verdict in zip(found, verdicts, strict=True)
-        if not verdict["success"]
-    ]
-    assert not wrong
+    found = doctor.diagnose()
+    assert found.linted > 20
+    assert found.refused == ()
+    assert found.code == doctor.FINE, found.text()
 
 
 @pytest.mark.gcloud
@@ -119,4 +30,4 @@ def test_the_linter_catches_a_flag_that_does_not_exist(
     monkeypatch.setenv("CLOUDSDK_CONFIG", environment["CLOUDSDK_CONFIG"])
     good = "gcloud artifacts repositories update r --location=us-central1 --allow-vulnerability-scanning"
     bad = "gcloud artifacts repositories update r --location=us-central1 --enable-vulnerability-scanning"
-    assert [verdict["success"] for verdict in lint([good, bad], tmp_path)] == [True, False]
+    assert [verdict["success"] for verdict in command_lint.lint([good, bad], tmp_path)] == [True, False]

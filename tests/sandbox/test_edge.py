@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ipaddress
 import socket
 import ssl
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from helpers.world import World
 from sandbox.authority import DOMAINS, Authority, is_google
@@ -137,6 +140,39 @@ def test_the_authority_is_constrained_short_lived_and_private(world: World) -> N
     assert {name.value for name in constraints.value.permitted_subtrees or []} == set(DOMAINS)
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days <= 30
     assert {oct((folder / name).stat().st_mode & 0o777) for name in ("ca.key", "leaf.key")} == {"0o600"}
+
+
+@pytest.mark.parametrize("host", ["example.com", "127.0.0.1", "evil-googleapis.com"])
+def test_a_certificate_signed_with_a_stolen_key_is_refused_by_clients(tmp_path: Path, host: str) -> None:
+    """Whoever gets the key can still name none but Google's hosts."""
+    Authority(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "ca.key").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    authority = x509.load_pem_x509_certificate((tmp_path / "ca.pem").read_bytes())
+    name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(authority.not_valid_before_utc)
+        .not_valid_after(authority.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "forged.pem").write_bytes(forged.public_bytes(serialization.Encoding.PEM))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "forged.pem", tmp_path / "ca.key")
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem")).wrap_bio(ours, theirs, server_hostname=host)
+    answering = server.wrap_bio(theirs, ours, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        answering.do_handshake()
+    with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):
+        client.do_handshake()
 
 
 def test_no_certificate_is_made_for_a_host_that_is_not_google_s(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""What runs by itself for whoever adopts the repository: workflows, Cloud Build, hooks, updates, the devcontainer."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.cloud.devtools.cloudbuild_v1 import types
+from google.protobuf import json_format
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = ROOT / ".github" / "workflows"
+OURS = [WORKFLOWS / f"{name}.yml" for name in ("test", "weekly", "real")]
+CLOUD_BUILD = ROOT / "cloudbuild.test.yaml"
+SCHEMAS = {
+    "vendor.github-workflows": OURS,
+    "custom.github-workflows-require-timeout": OURS,
+    "vendor.dependabot": [ROOT / ".github" / "dependabot.yml"],
+    "vendor.cloudbuild": [CLOUD_BUILD, ROOT / "cloudbuild.yaml"],
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def steps(path: Path) -> Iterator[dict[str, Any]]:
+    for job in read(path)["jobs"].values():
+        yield from job["steps"]
+
+
+def verbs() -> set[str]:
+    """What the Makefile has."""
+    return set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
+
+
+def wrong(command: str) -> str:
+    """What is wrong with a command of a workflow; it is `make VERB [NAME=VALUE ...]`, or nothing we stand for."""
+    words = shlex.split(command)
+    if words[:1] != ["make"]:
+        return f"{command!r} isn't make"
+    asked = [word for word in words[1:] if "=" not in word]
+    unknown = sorted(set(asked) - verbs())
+    return f"the Makefile has no {', '.join(unknown)}" if unknown or not asked else ""
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_files_are_what_their_readers_take(schema: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, SCHEMAS[schema])]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+def test_every_command_is_one_of_the_makefile(path: Path) -> None:
+    commands = [step["run"] for step in steps(path) if "run" in step]
+    assert commands
+    assert [found for command in commands if (found := wrong(command))] == []
+
+
+@pytest.mark.parametrize("command", ["make nothing", "make ARGS=x", "pip install x", "make test nothing", "make"])
+def test_another_command_is_seen(command: str) -> None:
+    assert wrong(command)
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+def test_a_workflow_may_do_little_and_trusts_no_text(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"]["group"]
+    # Pinned at least by tag, and the checkout leaves no token behind.
+    used = {step["uses"]: step.get("with", {}) for step in steps(path) if "uses" in step}
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
+    assert used["actions/checkout@v4"] == {"persist-credentials": False}
+    assert "secrets." not in path.read_text(encoding="utf-8")
+    assert not any("${{" in step["run"] for step in steps(path) if "run" in step)
+
+
+def test_each_change_is_tested_on_every_python() -> None:
+    workflow = read(WORKFLOWS / "test.yml")
+    # YAML 1.1 reads `on` as true.
+    assert set(workflow[True]) == {"push", "pull_request"}
+    minimum = re.search(r'requires-python = ">=(3\.\d+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert minimum
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"][0] == minimum[1]
+    (test,) = (step for step in steps(WORKFLOWS / "test.yml") if "run" in step)
+    assert test["env"] == {"WORKBOOK_PYTHON": "${{ steps.python.outputs.python-path }}"}
+
+
+def test_the_weekly_run_takes_the_newest_and_tells_when_it_is_red() -> None:
+    path = WORKFLOWS / "weekly.yml"
+    assert "schedule" in read(path)[True]
+    assert [step["run"] for step in steps(path) if "run" in step] == ["make lock", "make test", "make doctor"]
+    tells = list(steps(path))[-1]
+    assert tells["if"] == "failure()"
+    assert "issues.create" in tells["with"]["script"]
+    assert read(path)["jobs"]["newest"]["permissions"] == {"contents": "read", "issues": "write"}
+
+
+def test_the_real_run_is_keyless_asked_for_limited_and_swept() -> None:
+    path = WORKFLOWS / "real.yml"
+    workflow = read(path)
+    assert set(workflow[True]) == {"workflow_dispatch"}
+    job = workflow["jobs"]["real"]
+    assert job["permissions"] == {"contents": "read", "id-token": "write"}
+    assert job["environment"] == "google"
+    auth = next(step for step in steps(path) if step.get("uses", "").startswith("google-github-actions/auth@"))
+    assert set(auth["with"]) == {"workload_identity_provider", "service_account"}
+    run, swept = (step for step in steps(path) if "run" in step)
+    assert "--max-usd=" in run["run"]
+    assert swept["if"] == "always()"
+    assert "make sweep" in swept["run"]
+
+
+def test_one_gcloud_everywhere() -> None:
+    recorded = json.loads((ROOT / "docs" / "recorded_with.json").read_text(encoding="utf-8"))["gcloud"]
+    assert read(CLOUD_BUILD)["substitutions"]["_IMAGE"].endswith(f":{recorded}")
+    for name in ("test.yml", "real.yml"):
+        (gcloud,) = (step for step in steps(WORKFLOWS / name) if "setup-gcloud" in step.get("uses", ""))
+        assert gcloud["with"]["version"] == recorded
+
+
+def test_cloud_build_runs_every_part_of_the_tests_beside_each_other() -> None:
+    build = types.Build.pb()()
+    json_format.ParseDict(read(CLOUD_BUILD), build)
+    made = {step.id: shlex.join(list(step.args)[list(step.args).index("make") :]) for step in build.steps}
+    assert [found for command in made.values() if (found := wrong(command))] == []
+    assert made.pop("setup") == "make setup"
+    assert all(list(step.wait_for) == ["setup"] for step in build.steps if step.id != "setup")
+    parts = [part for command in made.values() for part in re.findall(r"tests/\w+", command)]
+    folders = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert len(parts) == len(set(parts))
+    assert set(parts) == folders
+
+
+def test_the_devcontainer_sets_up_by_make() -> None:
+    about = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert wrong(about["postCreateCommand"]) == ""
+    assert any("docker-in-docker" in feature for feature in about["features"])
+
+
+def test_the_hooks_use_the_tools_of_the_lock() -> None:
+    hooks = [hook for repo in read(ROOT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
+    assert {hook["id"] for hook in hooks} >= {"ruff-check", "ruff-format", "mypy"}
+    assert all(hook["language"] == "system" and hook["entry"].startswith(".venv/bin/") for hook in hooks)
