@@ -39,6 +39,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **more)
         self._timer: asyncio.TimerHandle | None = None
         self._incomplete = False
+        self._headless = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection without a request may be as silent as one between two requests."""
@@ -57,11 +58,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._incomplete = True
+        self._incomplete = self._headless = True
         cast(dict[str, Any], self.scope)[HANG_UP] = self.transport.close
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._headless = False
         if self.scheme == "http":
             cast(dict[str, Any], self.scope)[SEND_FILE] = functools.partial(_send_file, self.cycle)
 
@@ -88,7 +90,8 @@ class Connection(HttpToolsProtocol):
             # Not the sender's silence; whoever is answered may be slow to read.
             self._wait(self.patience)
             return
-        if self._incomplete and not (cycle is not None and cycle.response_complete):
+        # A request may be answered before its body is here; then there is nothing left to say.
+        if self._incomplete and (self._headless or cycle is None or not cycle.response_complete):
             body = b"The request did not go on, and the sandbox stopped waiting for it.\n"
             self.transport.write(
                 b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
