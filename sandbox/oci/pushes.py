@@ -179,13 +179,13 @@ async def _append(ask: Ask, upload: Upload, chunks: AsyncIterator[bytes]) -> Non
 async def _close(ask: Ask, upload: Upload, digest: str) -> Response:
     # No other request may append between the hash and the move.
     uploads.seize(upload)
-    size = upload.size
-    await uploads.in_thread(uploads.finish, ask.world, upload, digest)
-    await asyncio.to_thread(_record, ask, digest, size)
+    await uploads.in_thread(_store, ask, upload, digest)
     return _created(ask, digest)
 
 
-def _record(ask: Ask, digest: str, size: int) -> None:
+def _store(ask: Ask, upload: Upload, digest: str) -> None:
+    size = upload.size
+    uploads.finish(ask.world, upload, digest)
     with ask.world.writing() as rows:
         if find_repository(rows, ask.image.repository) is None:
             raise RegistryError("NAME_UNKNOWN", f'Repository "{ask.image.repository_id}" not found')

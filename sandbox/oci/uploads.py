@@ -156,11 +156,10 @@ async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQ
                 for part in parts:
                     upload.hasher.update(part)
                 file.writelines(parts)
+                file.flush()
                 upload.size += sum(map(len, parts))
 
-            received = await batches(chunks, write, limit)
-            await in_thread(file.flush)
-        return received
+            return await batches(chunks, write, limit)
     finally:
         upload.busy = False
         upload.touched = time.monotonic()
