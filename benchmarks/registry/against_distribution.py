@@ -223,7 +223,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--layers", type=int, default=300)
-    parser.add_argument("--minutes", type=float, default=8, help="no further round begins that could end later")
+    parser.add_argument("--minutes", type=float, default=6.5, help="no further round begins that could end later")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     asked = parser.parse_args()
     until = time.monotonic() + asked.minutes * 60

@@ -77,7 +77,7 @@ def test_copy_inside(registry: Registry, run: Run, fresh: str, multi: str) -> No
 
 
 def test_list_and_delete(registry: Registry, run: Run, fresh: str) -> None:
-    registry.push_manifest(fresh, "one", registry.image(fresh, b"layer"))
+    digest = registry.push_manifest(fresh, "one", registry.image(fresh, b"layer"))
     place = f"docker://localhost:{registry.port}/{fresh}"
     listed = run("list-tags", "--tls-verify=false", place)
     assert json.loads(listed.stdout)["Tags"] == ["one"], listed.stderr
@@ -85,6 +85,10 @@ def test_list_and_delete(registry: Registry, run: Run, fresh: str) -> None:
     refused = run("delete", "--tls-verify=false", f"{place}:one")
     assert refused.returncode == 1
     assert "referenced by one or more tags" in refused.stderr
+    assert registry.call("DELETE", f"{fresh}/manifests/one").status_code == 202
+    deleted = run("delete", "--tls-verify=false", f"{place}@{digest}")
+    assert deleted.returncode == 0, deleted.stderr
+    assert registry.call("HEAD", f"{fresh}/manifests/{digest}").status_code == 404
 
 
 def test_a_reader_cannot_push(registry: Registry, run: Run, fresh: str, multi: str, tmp_path: Path) -> None:
