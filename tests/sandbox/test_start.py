@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import socket
@@ -82,3 +83,11 @@ def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     for name in ("learner-key.json", "admin-token", "ca/ca.key"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0, name
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+
+
+def test_google_s_clients_are_not_loaded_for_their_messages() -> None:
+    # They are half of the start. That a client can still be had in a process of ours, every other test shows.
+    program = "import sys, sandbox.__main__; print([name for name in sys.modules if '.services.' in name])"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    loaded = ast.literal_eval(told.stdout)
+    assert [name for name in loaded if not name.startswith("sandbox.")] == []
