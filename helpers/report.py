@@ -78,10 +78,7 @@ def not_run(journal: Path) -> tuple[NotRun, ...]:
 
 
 def versions() -> dict[str, str]:
-    """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text.
-
-    Python's package `docker` has the name of the command, so it goes by another here.
-    """
+    """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
     found = {"python": platform.python_version()}
     for tool, command in (
         ("gcloud", ("gcloud", "version", "--format=value('Google Cloud SDK')")),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "workshop.md"
-_ROW = re.compile(r"^\| (\d\d):(\d\d) \| (.+?) \| (\d*) \|$")
+_ROW = re.compile(r"^\| (\d\d):(\d\d) \| (.+?) \|(?: (\d+))? \|$")
 _TITLED = re.compile(r"\| \[(.+?)\]\((notebooks/\S+?)\) \| .+? \| (\d+) \|")
 
 
@@ -39,7 +39,7 @@ def told(page: str, notebooks: dict[str, tuple[str, int]]) -> str:
         if link:
             title, takes = notebooks[link[1]]
             what, length = f"[{title}](../{link[1]})", str(takes)
-        lines.append(f"| {clock // 60:02}:{clock % 60:02} | {what} | {length} |")
+        lines.append(f"| {clock // 60:02}:{clock % 60:02} | {what} |{f' {length}' if length else ''} |")
         clock += int(length or 0)
     return "\n".join(lines) + "\n"
 

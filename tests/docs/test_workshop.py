@@ -32,3 +32,6 @@ def test_another_minute_moves_what_comes_after() -> None:
     moved = agenda.told(PAGE, CARDS | {"notebooks/00_start_here.ipynb": (title, minutes + 7)})
     assert moved != PAGE
     assert moved.count("| 09:00 |") == PAGE.count("| 09:00 |")
+    ends = [re.findall(r"^\| (\d\d):(\d\d) \| end \| \|$", text, re.MULTILINE) for text in (PAGE, moved)]
+    before, after = ([int(hours) * 60 + int(minutes) for hours, minutes in found] for found in ends)
+    assert [end - 7 for end in after] == before
