@@ -51,6 +51,16 @@ NEEDS: Final = (
         ("iam.serviceAccounts.create", "iam.serviceAccounts.delete", "iam.serviceAccounts.setIamPolicy"),
         frozenset({6, 9}),
     ),
+    Need(
+        "roles/iam.workloadIdentityPoolAdmin",
+        ("iam.workloadIdentityPools.create", "iam.workloadIdentityPools.delete"),
+        frozenset({6}),
+    ),
+    Need(
+        "roles/secretmanager.admin",
+        ("secretmanager.secrets.create", "secretmanager.secrets.delete", "secretmanager.secrets.setIamPolicy"),
+        frozenset({6}),
+    ),
     Need("roles/iam.serviceAccountUser", ("iam.serviceAccounts.actAs",), frozenset({6})),
     Need("roles/resourcemanager.projectIamAdmin", (MAY_GRANT,), frozenset({6})),
     Need("roles/ondemandscanning.admin", ("ondemandscanning.scans.analyzePackages",), frozenset({7})),
@@ -60,12 +70,15 @@ NEEDS: Final = (
 
 
 def apis_of(notebook: Path) -> frozenset[str]:
-    """The APIs that a notebook enables in its terminal cells, the refused ones left out."""
+    """The APIs that a notebook enables, in terminal cells or in Python; the refused ones are left out."""
     found: set[str] = set()
     for cell in documents.read(notebook).cells:
         first, _, script = cell.source.partition("\n")
-        if cell.cell_type == "code" and first.startswith("%%terminal") and "--refused" not in first:
-            for line in script.splitlines():
-                if "gcloud services enable" in line:
-                    found.update(re.findall(r"[a-z]+\.googleapis\.com", line))
+        if cell.cell_type != "code" or "--refused" in first:
+            continue
+        # A terminal cell's line, or the whole of a Python cell: there a call may go over several lines.
+        texts = script.splitlines() if first.startswith("%%terminal") else [cell.source]
+        for text in texts:
+            if "gcloud services enable" in text or "projects.enable(" in text:
+                found.update(re.findall(r"(?<![\w-])[a-z]+\.googleapis\.com", text))
     return frozenset(found)

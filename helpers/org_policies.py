@@ -61,6 +61,11 @@ def _accounts(rules: Rules, asked: Question) -> str:
     return "no service account may be made: notebooks 6 and 9 make some" if needed else ""
 
 
+def _providers(rules: Rules, asked: Question) -> str:
+    needed = 6 in asked.notebooks and not _allows(rules, {"https://token.actions.githubusercontent.com"})
+    return "GitHub may not sign in without a key, which is what notebook 6 sets up" if needed else ""
+
+
 def _ingress(rules: Rules, asked: Question) -> str:
     needed = 6 in asked.notebooks and not _allows(rules, {"all", "is:all"})
     return "the service of notebook 6 can't be reached from here" if needed else ""
@@ -72,6 +77,7 @@ _BITES: Final[dict[str, Callable[[Rules, Question], str]]] = {
     "gcp.restrictServiceUsage": _services,
     "iam.allowedPolicyMemberDomains": _domains,
     "iam.disableServiceAccountCreation": _accounts,
+    "iam.workloadIdentityPoolProviders": _providers,
     "run.allowedIngress": _ingress,
 }
 CONSTRAINTS: Final = tuple(_BITES)

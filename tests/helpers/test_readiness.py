@@ -204,6 +204,7 @@ def test_a_policy_that_bites_is_for_an_administrator(project: Project, world: Wo
         ("iam.disableServiceAccountCreation", [{"enforce": True}], "09", "notebooks 6 and 9"),
         ("iam.allowedPolicyMemberDomains", [{"values": {"allowedValues": ["C0abc"]}}], "06", "may be public"),
         ("gcp.restrictServiceUsage", [{"values": {"deniedValues": ["run.googleapis.com"]}}], "06", "run.google"),
+        ("iam.workloadIdentityPoolProviders", [{"values": {"allowedValues": ["https://x"]}}], "06", "without a key"),
         ("run.allowedIngress", [{"values": {"allowedValues": ["internal"]}}], "06", "can't be reached"),
     ):
         world.admin("policies", {"project": project.id, "constraint": constraint, "rules": rules})
@@ -259,7 +260,9 @@ def test_a_sign_in_that_has_expired(
 
 def test_the_apis_are_read_from_the_notebooks() -> None:
     (sixth,) = plans.choose("06")
-    assert {"cloudbuild.googleapis.com", "run.googleapis.com"} <= needs.apis_of(sixth)
+    # The last one is enabled by Python alone.
+    wanted = {f"{name}.googleapis.com" for name in ("cloudbuild", "run", "secretmanager")}
+    assert wanted <= needs.apis_of(sixth)
     (first,) = plans.choose("01")
     # The one that is misspelt there is a refusal.
     assert "artifactregistry.googleapis.com" in needs.apis_of(first)

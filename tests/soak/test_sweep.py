@@ -35,7 +35,8 @@ CALLS = 60  # that a run makes, at least; the whole test counts them
 BUDGETS = "https://billingbudgets.googleapis.com/v1"
 
 # What the notebooks make, cell by cell: a budget (1), repositories (2), accounts with roles (6, 9), an image (4), a
-# trigger and a build with its source (6), a service (6); and an account that is gone while the policy still names it.
+# trigger, builds with sources, a pool, a secret and a service (6); and an account that the policy names though it is
+# gone.
 CELLS = (
     """
 import os
@@ -74,6 +75,13 @@ for source in ("README.md", "LICENSE"):
     builds.submit(here.location, asked, [target.ROOT / source], target.ROOT)
 """,
     """
+from helpers import federation, secret_store
+pool = federation.create_pool(project, federation.pool_id(run), run)
+federation.trust_github(project, federation.pool_id(run), "actions", "your-name/ml-predictor")
+secret_store.put(project, f"key-{run[-6:]}", b"nobody knows", run)
+secret_store.let_read(project, f"key-{run[-6:]}", runtime.member)
+""",
+    """
 if image := os.environ.get("SERVED"):
     deploys.deploy(here.location, f"s-{run[-6:]}", names.Digest.parse(image), run=run, account=str(runtime),
                    command=["sh", "-c", "exec python3 -m http.server $PORT"])
@@ -101,7 +109,7 @@ def notebook(tmp_path: Path) -> Path:
 def project(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project with things of others: of every kind that a run makes, some with names and labels that look alike."""
     found = in_world.location.project
-    apis = ("artifactregistry", "iam", "cloudbuild", "run", "cloudresourcemanager")
+    apis = ("artifactregistry", "iam", "cloudbuild", "run", "cloudresourcemanager", "secretmanager")
     projects.enable(found, *(f"{name}.googleapis.com" for name in apis))
     for name, labels in (("others", {"team": "ml"}), ("ml-images-20200101t000000-abcdef", {})):
         repositories.create(Repository(in_world.location, name), labels=labels)
@@ -116,6 +124,10 @@ def project(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> Project:
     account = in_world.billing_account
     budget = {"displayName": "workbook of others", "amount": {"specifiedAmount": {"units": "5"}}}
     rest.call("POST", f"{BUDGETS}/billingAccounts/{account}/budgets", json=budget)
+    secret = {"replication": {"automatic": {}}, "labels": {"team": "ml"}}
+    rest.call("POST", f"{traces.SECRETS}/{found.resource}/secrets", params={"secretId": "theirs"}, json=secret)
+    pools = f"{traces.IAM}/{found.resource}/locations/global/workloadIdentityPools"
+    rest.call("POST", pools, params={"workloadIdentityPoolId": "theirs"}, json={"description": "of others"})
     trigger = {"name": "theirs", "build": {"steps": [{"name": "gcr.io/cloud-builders/docker"}]}}
     rest.call("POST", f"{traces.BUILD}/{in_world.location.resource}/triggers", json=trigger)
     if WHOLE:
@@ -236,7 +248,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(
         stale.clean(runs, said.append)
         assert not list(runs.glob("*/world"))
     if WHOLE:
-        assert kinds >= {"repository", "service account", "role", "budget", "build source", "bucket", "trigger"}
+        assert kinds == set(traces.ORDER) - {"container", "image"}
     print(f"{KILLS} kills in {length} calls, seed {seed}: {', '.join(sorted(kinds))}")
 
 
