@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -37,3 +38,12 @@ def test_the_check_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     del short["operations"]["GET /v2/"]
     monkeypatch.setattr(fidelity, "data", lambda: short)
     assert any("GET /v2/ has no row" in one for one in fidelity.faults())
+
+
+def test_helpers_and_notebooks_name_no_host_that_is_not_listed() -> None:
+    files = [*(fidelity.ROOT / "helpers").glob("*.py"), *(fidelity.ROOT / "notebooks").glob("*.ipynb")]
+    address = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:googleapis\.com|pkg\.dev))")
+    found = {host for path in files for host in address.findall(path.read_text())}
+    assert found
+    # No address: the names of OAuth's scopes begin with it.
+    assert found - {"www.googleapis.com"} <= fidelity.data()["hosts"].keys()
