@@ -84,7 +84,8 @@ class Report:
 class Found:
     """What `read` found. `builds` are (status, images), newest first; None where the API isn't enabled.
 
-    `pushers` may push; `wide` are those among them with a role that is wider than it must be, and why.
+    `pushers` may push; `wide` are those among them with a role that is wider than it must be, and why. `empty` are the
+    build file's substitutions that are empty unless somebody sets them.
     """
 
     about: types.Repository
@@ -95,6 +96,7 @@ class Found:
     pushers: tuple[str, ...]
     wide: Mapping[str, str]
     steps: tuple[str, ...]
+    empty: tuple[str, ...] = ()
 
 
 def read(image: names.Image, me: str, build_file: Path = ROOT / "cloudbuild.yaml") -> Report:
@@ -108,6 +110,7 @@ def read(image: names.Image, me: str, build_file: Path = ROOT / "cloudbuild.yaml
 def look(image: names.Image, build_file: Path) -> Found:
     """Read all that the report needs. Raises as `read`."""
     repository = image.repository
+    build = yaml.safe_load(build_file.read_text(encoding="utf-8")) if build_file.exists() else {}
     return Found(
         about=repositories.describe(repository),
         versions=tuple(one for one in repositories.images(repository) if one.image.image == image),
@@ -116,7 +119,10 @@ def look(image: names.Image, build_file: Path) -> Found:
         deployed=_deployed(repository),
         pushers=access.who_can_push(repository),
         wide={one.binding.member: one.reason for one in access.wider_than_needed(repository)},
-        steps=steps(yaml.safe_load(build_file.read_text(encoding="utf-8"))) if build_file.exists() else (),
+        steps=steps(build),
+        empty=tuple(name for name, value in (build.get("substitutions") or {}).items() if not value)
+        if isinstance(build, dict)
+        else (),
     )
 
 
@@ -127,7 +133,7 @@ def judge(image: names.Image, found: Found, me: str = "") -> Report:
         ("tags", "Releases have SemVer tags, and every build has the tag of its commit", 5, _tags(image, found)),
         ("scanning", "Vulnerability scanning is on for the repository", 7, _scanning(found.about)),
         ("build", "Cloud Build builds and pushes the image", 6, _build(image, found.builds)),
-        ("gate", "A gate stops images with CRITICAL findings", 7, _gate(found.steps)),
+        ("gate", "A gate stops images with CRITICAL findings", 7, _gate(found.steps, found.empty)),
         ("cleanup", "Cleanup policies keep the storage small", 8, _cleanup(found.stored)),
         ("push", "Only service accounts of builds may push", 9, _push(found, me)),
         ("latest", "What runs in production is named by digest, never by latest", 6, _latest(image, found.deployed)),
@@ -186,7 +192,7 @@ def _build(image: names.Image, builds: Sequence[tuple[str, tuple[str, ...]]] | N
     return _DONE if mine[0] == "SUCCESS" else ("wrong", f"the newest build ended with {mine[0]}")
 
 
-def _gate(found: Sequence[str]) -> _Answer:
+def _gate(found: Sequence[str], empty: Sequence[str] = ()) -> _Answer:
     at = next(
         (place for place, one in enumerate(found) if re.search(r"images scan|vulnerabilities list|gate ", one)), -1
     )
@@ -202,7 +208,8 @@ def _gate(found: Sequence[str]) -> _Answer:
         return "wrong", "the gate doesn't say which severity it blocks"
     if any("run deploy" in one for one in found[:at]):
         return "wrong", "the image is deployed before the gate has looked at it"
-    return _DONE
+    off = next((name for name in empty if re.search(rf"case \"?\$\{{?{name}\b", text)), "")
+    return ("not yet", f"the gate is there, and off unless {off} names a severity") if off else _DONE
 
 
 def _cleanup(stored: Snapshot) -> _Answer:

@@ -95,6 +95,7 @@ TAGGED = version(("1.0.0", "v2"))
         ("gate", {"steps": (f"{GATE} vulnerabilityCount",)}, "wrong", "a field that no scan has"),
         ("gate", {"steps": (GATE.replace("CRITICAL", "x"),)}, "wrong", "which severity"),
         ("gate", {"steps": ("gcloud run deploy", GATE)}, "wrong", "before the gate"),
+        ("gate", {"steps": (f'case "${{_GATE}}" in {GATE}',), "empty": ("_GATE",)}, "not yet", "off unless _GATE"),
         ("push", {"pushers": ()}, "not yet", "no account of a build"),
         ("push", {"pushers": ("user:me@example.com",)}, "not yet", "with your own"),
         ("push", {"pushers": (CI, "user:she@example.com")}, "wrong", "user:she@example.com may push"),

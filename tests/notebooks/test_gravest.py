@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from helpers import documents, execution
+from helpers import doctor, documents, execution
 from helpers.target import Target
-from tests.notebooks import test_commands
 from tests.notebooks.messages import sayings, unsaid
 from tests.notebooks.shape import FOLDER, RULES, read
 from tests.notebooks.stored import disagreements
@@ -31,20 +28,16 @@ def cell_of(book: Any, name: str) -> Any:
 
 
 @soak
-def test_a_flag_that_was_renamed(
-    gcloud: Path, tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for folder in ("notebooks", "docs"):
-        shutil.copytree(documents.ROOT / folder, tmp_path / folder)
-    book = json.loads(real(2).read_text(encoding="utf-8"))
+@pytest.mark.usefixtures("gcloud", "in_world")
+def test_a_flag_that_was_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = nbformat.read(real(2), as_version=4)
     cell = cell_of(book, "create")
-    cell["source"] = [line.replace("--repository-format", "--repository-form-at") for line in cell["source"]]
-    (tmp_path / "notebooks" / real(2).name).write_text(json.dumps(book), encoding="utf-8")
-    shutil.copy(documents.ROOT / "README.md", tmp_path)
-    monkeypatch.setattr(test_commands, "ROOT", tmp_path)
-    monkeypatch.setenv("CLOUDSDK_CONFIG", environment["CLOUDSDK_CONFIG"])
-    with pytest.raises(AssertionError, match=rf"{real(2).name}#create'.*"):
-        test_commands.test_every_gcloud_command_is_one_that_gcloud_knows(tmp_path, environment, monkeypatch)
+    cell.source = cell.source.replace("--repository-format", "--repository-form-at")
+    nbformat.write(book, tmp_path / real(2).name)
+    monkeypatch.setattr(documents, "notebooks", lambda: (tmp_path / real(2).name,))
+    [refused] = doctor.diagnose().refused
+    assert refused.where == f"{real(2).name}#create"
+    assert "--repository-form-at" in refused.reason
 
 
 def test_a_stale_output(tmp_path: Path, request: pytest.FixtureRequest) -> None:
