@@ -52,12 +52,13 @@ def here(google: Google, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 @pytest.mark.gcloud
 def test_a_notebook_runs_and_asks_google_alone(google: Google, gcloud: Path) -> None:
-    run = google.run("--only", "02", "--strict")
+    # The shortest one with gcloud in it; make soak has them all.
+    run = google.run("--only", "00", "--strict")
     assert run.summary["verdict"] == "OK"
     assert run.summary["target"] == "gcp"
     assert google.offences(run.requests) == []
     hosts = {one["host"] for one in run.requests}
-    assert {"artifactregistry.googleapis.com", "serviceusage.googleapis.com", "oauth2.googleapis.com"} <= hosts
+    assert {"artifactregistry.googleapis.com", "cloudresourcemanager.googleapis.com", "oauth2.googleapis.com"} <= hosts
     assert google.tunnels() == set()
 
 
