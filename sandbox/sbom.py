@@ -2,6 +2,9 @@
 
 Specifications: https://cyclonedx.org/docs/1.6/json/, https://spdx.github.io/spdx-spec/v2.3/ and, for the package URLs,
 https://github.com/package-url/purl-spec (types `deb` and `pypi`).
+
+Written by hand: two documents of this size are no reason for a dozen more packages in everybody's environment. What the
+standards' own libraries say of them is asked in tests/soak/test_scanner_oracles.py.
 """
 
 from __future__ import annotations

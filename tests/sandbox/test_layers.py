@@ -239,10 +239,10 @@ def test_a_bomb_of_ten_gigabytes_takes_little_memory_and_ends_in_time(tmp_path: 
     file = tmp_path / "bomb.gz"
     header = tarfile.TarInfo("x/zeros")
     header.size = 10 << 30
-    block = gzip.compress(bytes(64 << 20), 6)
+    block = gzip.compress(bytes(16 << 20), 6)
     with file.open("wb") as out:
         out.write(gzip.compress(header.tobuf()))
-        for _ in range(160):
+        for _ in range(640):
             out.write(block)
     program = textwrap.dedent(
         """
@@ -250,7 +250,7 @@ def test_a_bomb_of_ten_gigabytes_takes_little_memory_and_ends_in_time(tmp_path: 
         from sandbox.layers import stack
         from sandbox.scan_limits import Budget, LimitExceeded, Limits
         try:
-            stack([lambda: open(sys.argv[1], "rb")], Budget(Limits(unpacked=512 << 20, seconds=30)), lambda path: False)
+            stack([lambda: open(sys.argv[1], "rb")], Budget(Limits(unpacked=256 << 20, seconds=30)), lambda path: False)
         except LimitExceeded as reason:
             print(reason)
         """
@@ -260,7 +260,7 @@ def test_a_bomb_of_ten_gigabytes_takes_little_memory_and_ends_in_time(tmp_path: 
         [sys.executable, "-c", program, str(file)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (192 << 20, 192 << 20)),
         capture_output=True,
         text=True,
         check=False,

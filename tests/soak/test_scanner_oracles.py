@@ -132,9 +132,13 @@ def test_the_bills_are_what_the_standards_validators_take(
 
 @pytest.mark.docker
 @pytest.mark.gcloud
-@pytest.mark.usefixtures("gcloud")
+@pytest.mark.usefixtures("gcloud", "python_image")
 def test_gcloud_reads_provenance_bills_and_assessments(
-    in_world: target.Target, environment: dict[str, str], python_image: str, tmp_path: Path
+    in_world: target.Target,
+    environment: dict[str, str],
+    engine: docker.DockerClient,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     def gcloud(*arguments: str) -> str:
         ran = subprocess.run(
@@ -148,6 +152,12 @@ def test_gcloud_reads_provenance_bills_and_assessments(
     projects.enable(project, *(f"{name}.googleapis.com" for name in services))
     repository = names.Repository(in_world.location, f"oracle-{secrets.token_hex(3)}")
     repositories.create(repository)
+
+    def forget() -> None:
+        for tag in [tag for one in engine.images.list() for tag in one.tags if f"/{repository.id}/" in tag]:
+            engine.images.remove(tag)
+
+    request.addfinalizer(forget)
     key = environment["GOOGLE_APPLICATION_CREDENTIALS"]
     gcloud("auth", "activate-service-account", f"--key-file={key}", "--quiet")
     gcloud("config", "set", "project", str(project), "--quiet")
