@@ -8,9 +8,12 @@ bridge is ours, dockerd is told to leave the firewall alone, and three rules of 
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import socket
 import struct
 import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 # linux/sockios.h
@@ -18,18 +21,49 @@ SIOCBRADDBR = 0x89A0
 SIOCBRDELBR = 0x89A1
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
+SIOCSIFADDR = 0x8916
+SIOCSIFNETMASK = 0x891C
 IFF_UP = 0x1
 
 
 def make(name: str) -> bool:
-    """Make the bridge if it isn't there. False where the kernel refuses (no privilege, no bridges)."""
+    """Make the bridge, with a subnet of its own, if it isn't there. False where the kernel refuses.
+
+    Left to itself dockerd takes the subnet that it had last time, also when another engine has it now.
+    """
     if exists(name):
         return True
     try:
         _ioctl(SIOCBRADDBR, name)
+        _set_address(name, free_subnet(name, routes(Path("/proc/net/route").read_text())))
     except OSError:
+        if exists(name):
+            _ioctl(SIOCBRDELBR, name)
         return False
     return True
+
+
+def routes(table: str) -> list[ipaddress.IPv4Network]:
+    """The networks that this machine knows a way to, of the text of /proc/net/route; all but "everywhere else"."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    found = [
+        ipaddress.IPv4Network((_address(row[1]), str(ipaddress.IPv4Address(_address(row[7])))), strict=False)
+        for row in rows
+    ]
+    return [one for one in found if one.prefixlen]
+
+
+def free_subnet(name: str, taken: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
+    """A /24 of 10.0.0.0/8 that overlaps with none that is taken, the same for a name as long as it is free.
+
+    Raises OSError when there is none.
+    """
+    first = zlib.crc32(name.encode()) % 2**16
+    for place in range(first, first + 2**16):
+        subnet = ipaddress.IPv4Network((10 << 24 | place % 2**16 << 8, 24))
+        if not any(subnet.overlaps(one) for one in taken):
+            return subnet
+    raise OSError("every subnet of 10.0.0.0/8 is taken")
 
 
 def exists(name: str) -> bool:
@@ -106,6 +140,18 @@ def _iptables(arguments: list[str], path: str) -> int:
 def _ioctl(request: int, name: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, request, name.encode().ljust(16, b"\0"))
+
+
+def _set_address(name: str, subnet: ipaddress.IPv4Network) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for request, address in ((SIOCSIFADDR, subnet[1]), (SIOCSIFNETMASK, subnet.netmask)):
+            interface = struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, address.packed)
+            fcntl.ioctl(control, request, interface)
+
+
+def _address(field: str) -> int:
+    # The kernel prints the number as it lies in memory.
+    return int.from_bytes(int(field, 16).to_bytes(4, sys.byteorder), "big")
 
 
 def _request(name: str, flags: int) -> bytes:

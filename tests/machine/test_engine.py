@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -235,6 +236,18 @@ def test_containers_on_the_bridge_get_out(engine_home: Path) -> None:
     engine.release("none")
     rules = subprocess.run(["iptables", "-t", "nat", "-S"], capture_output=True, text=True, check=True).stdout
     assert private_engine.bridge_name() not in rules
+
+
+def test_an_engine_has_a_subnet_of_its_own(engine_home: Path) -> None:
+    before = bridge.routes(Path("/proc/net/route").read_text())
+    started = engine.ensure(print)
+    if not started.has_bridge:
+        pytest.skip("this machine allows no bridge")
+    with closing(engine.client(started)) as client:
+        config = client.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    subnet = ipaddress.IPv4Network(config["Subnet"])
+    assert not any(subnet.overlaps(one) for one in before)
+    assert subnet in bridge.routes(Path("/proc/net/route").read_text())
 
 
 def test_the_environment_leads_the_command_to_the_engine(engine_home: Path) -> None:
