@@ -201,11 +201,17 @@ def sweep(
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def lab(context: typer.Context, home: Home = world.LEARNERS_HOME) -> None:
+def lab(
+    context: typer.Context,
+    home: Home = world.LEARNERS_HOME,
+    target: Annotated[str, typer.Option(envvar="TARGET", help="sandbox or gcp.")] = "sandbox",
+    project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project, with --target gcp.")] = "",
+) -> None:
     """Open JupyterLab on your copy of the notebooks; what follows `--` goes to Jupyter."""
     from helpers import lab as laboratory
 
-    raise typer.Exit(laboratory.lab(context.args, say, home))
+    plans.check_target(target, project)
+    raise typer.Exit(laboratory.lab(context.args, say, home, project if target == "gcp" else ""))
 
 
 @app.command()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from helpers import documents, execution, target, world
+from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
+
+from helpers import documents, execution, google_world, target, world
 from helpers.execution import Interrupted
 from machine import base_image
 from machine import engine as machine_engine
@@ -42,10 +46,12 @@ def lab(
     extra: Sequence[str],
     echo: Callable[[str], None],
     home: Path = world.LEARNERS_HOME,
+    project: str = "",
 ) -> int:
     """Serve JupyterLab until Ctrl-C or SIGTERM; gives Jupyter's exit code, 0 after a stop by signal.
 
-    A sandbox that ran before goes on running; one that was started here is stopped.
+    The notebooks go to the sandbox, or with `project` to that project on Google. A sandbox that ran before goes on
+    running; one that was started here is stopped. A project that can't be read gives 1, and a sentence.
     """
     notebooks = home / "lab" / "notebooks"
     copied, kept = copy_notebooks(documents.NOTEBOOKS, notebooks)
@@ -61,13 +67,11 @@ def lab(
             stack.callback(machine_engine.release, lease)
             with contextlib.closing(machine_engine.client(engine)) as client:
                 python_image = base_image.ensure(client, echo)
-            ran_before = world.status(home).world is not None
-            opened = world.start(home)
-            if ran_before:
-                echo("The sandbox runs already; it goes on running when you stop JupyterLab.")
+            variables = machine_engine.environment(engine)
+            if project:
+                changes = _on_google(home, project, variables, python_image, echo)
             else:
-                stack.callback(world.stop, home)
-            changes = opened.environment(machine_engine.environment(engine), run=RUN, python_image=python_image)
+                changes = _in_the_sandbox(home, variables, python_image, echo, stack)
             environment = target.apply(changes, os.environ) | {
                 "JUPYTER_PREFER_ENV_PATH": "1",
                 # So that `python` and `workbook` in Jupyter's terminals are this environment's.
@@ -77,6 +81,43 @@ def lab(
         except Interrupted:
             echo("JupyterLab has stopped.")
             return 0
+        except (exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
+            echo(
+                f"Google says of the project {project}: {error} "
+                f"What is missing: make real PROJECT={project} ARGS=--check"
+            )
+            return 1
+
+
+def _in_the_sandbox(
+    home: Path,
+    variables: Mapping[str, str],
+    python_image: str,
+    echo: Callable[[str], None],
+    stack: contextlib.ExitStack,
+) -> dict[str, str | None]:
+    ran_before = world.status(home).world is not None
+    opened = world.start(home)
+    if ran_before:
+        echo("The sandbox runs already; it goes on running when you stop JupyterLab.")
+    else:
+        stack.callback(world.stop, home)
+    return opened.environment(variables, run=RUN, python_image=python_image)
+
+
+def _on_google(
+    home: Path, project: str, variables: Mapping[str, str], python_image: str, echo: Callable[[str], None]
+) -> dict[str, str | None]:
+    """The environment of a lab on Google. gcloud's configuration is copied anew each time, never written back."""
+    folder = home / "google" / project
+    shutil.rmtree(folder / "gcloud", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    changes = google_world.prepare(folder, project, RUN, variables, python_image)
+    echo(
+        f"The notebooks go to your project {project} on Google, and what they make is billed to it. It carries the "
+        f'label {target.LABEL}={RUN}: `make sweep PROJECT={project} ARGS="--run {RUN}"` lists it when you are done.'
+    )
+    return changes
 
 
 def command(notebooks: Path, extra: Sequence[str]) -> list[str]:

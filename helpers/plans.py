@@ -35,10 +35,15 @@ class Plan:
     max_usd: float | None = None
 
     def __post_init__(self) -> None:
-        if self.target not in ("sandbox", "gcp"):
-            raise BadRequest(f"There is no target {self.target!r}. Write sandbox or gcp.")
-        if self.target == "gcp" and not self.project:
-            raise BadRequest("On Google a run needs your project: make real PROJECT=your-project-id.")
+        check_target(self.target, self.project)
+
+
+def check_target(target: str, project: str) -> None:
+    """Raise BadRequest for a target that isn't there, and for Google without a project."""
+    if target not in ("sandbox", "gcp"):
+        raise BadRequest(f"There is no target {target!r}. Write sandbox or gcp.")
+    if target == "gcp" and not project:
+        raise BadRequest("On Google this needs your project: PROJECT=your-project-id.")
 
 
 def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:

@@ -45,8 +45,6 @@ _USES: Final[dict[int, tuple[Use, ...]]] = {
     6: (Use(prices.BUILD, 8, "three builds"), Use(prices.STORAGE, 0.002, "another image for a day")),
     7: (Use(prices.SCAN, 6, "three pushes into a scanned repository, three scans on demand"),),
     8: (Use(prices.STORAGE, 0.001, "a few layers for a day"),),
-    # Notebook 7 leaves the API enabled, and a new repository takes part unless it is told not to.
-    9: (Use(prices.SCAN, 1, "one push into a new repository, which is scanned once notebook 7 was run"),),
 }
 
 

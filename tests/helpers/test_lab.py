@@ -19,7 +19,8 @@ import pytest
 import requests
 import websocket
 
-from helpers import lab, world
+from helpers import lab, target, world
+from helpers.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 NotebookWriter = Callable[..., Path]
@@ -40,6 +41,25 @@ def test_jupyter_listens_on_loopback_and_keeps_its_token() -> None:
     assert "--ServerApp.ip=127.0.0.1" in line
     assert not any("token" in word or "password" in word for word in line)
     assert line[-2:] == ["--no-browser", "--port=9999"]
+
+
+@pytest.mark.docker
+def test_a_lab_on_google_has_its_names_and_says_who_pays(
+    found_engine: object, python_image: str, in_world: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sandbox stands in Google's place."""
+    served: list[dict[str, str]] = []
+    monkeypatch.setattr(lab, "_serve", lambda line, environment: served.append(environment) or 0)
+    said: list[str] = []
+    # Twice: the second time there is a copy of gcloud's configuration already.
+    assert [lab.lab([], said.append, tmp_path / "home", in_world.project_id) for _ in range(2)] == [0, 0]
+    here = target.current(served[1])
+    assert (here.name, here.repository) == ("gcp", "ml-images-lab")
+    assert here.registry == "us-central1-docker.pkg.dev"
+    assert any("is billed to it" in line for line in said)
+    assert lab.lab([], said.append, tmp_path / "home", "somebody-elses") == 1
+    assert "Google says of the project somebody-elses" in said[-1]
+    assert world.status(tmp_path / "home").world is None
 
 
 @pytest.mark.docker
