@@ -99,3 +99,10 @@ def test_what_python_says_of_gcloud_s_sources_is_left_out() -> None:
         StandIns().apply(f"status: SUCCESS\n{warning}{warning}images:\n  - x\n") == "status: SUCCESS\nimages:\n  - x\n"
     )
     assert StandIns().apply("/app/mine.py:1: SyntaxWarning: x\n") == "/app/mine.py:1: SyntaxWarning: x\n"
+
+
+def test_what_docker_remembers_of_other_runs_is_left_out() -> None:
+    place = "us-central1-docker.pkg.dev/v2/p/r/image/blobs/uploads/"
+    text = f"401  GET    us-central1-docker.pkg.dev/v2/\n202  POST   {place}?from=p/other&mount=sha256:…\n"
+    own = f"202  POST   {place}\n201  POST   {place}?from=p/other&mount=sha256:…\n"
+    assert StandIns().apply(text + own) == "401  GET    us-central1-docker.pkg.dev/v2/\n" + own
