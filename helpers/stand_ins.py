@@ -26,7 +26,7 @@ _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarnin
 # docker asks for a layer from the repository that it remembers pushing it to, perhaps in another run: a 202 says no.
 _REMEMBERED: Final = re.compile(r"^202  POST +\S+/blobs/uploads/\?from=\S*\n", re.MULTILINE)
 # Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
-_ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/]{11}=")
+_ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/_-]{11}=")
 _TRANSFER: Final = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<state>[A-Z].*)")
 # What docker shows of a layer only when it happens to be slow.
 _PASSING: Final = ("Waiting", "Downloading", "Download complete", "Verifying Checksum", "Extracting", "Pushing")

@@ -189,10 +189,11 @@ def _engine(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
 
 def _give_base(host: str) -> None:
     """Give the new engine the base image of the one that answers here, if that has one; else a run makes it."""
-    with contextlib.closing(machine_engine.client()) as client:
+    here = machine_engine.find()
+    with contextlib.closing(machine_engine.client(here)) as client:
         reference = stand_in.find(client)
-    if reference is None:
+    if here is None or reference is None:
         return
-    with subprocess.Popen(["docker", "save", reference], stdout=subprocess.PIPE) as saved:
+    with subprocess.Popen(["docker", "--host", here.host, "save", reference], stdout=subprocess.PIPE) as saved:
         load = ["docker", "--host", host, "load", "--quiet"]
         subprocess.run(load, stdin=saved.stdout, check=True, capture_output=True, timeout=120)

