@@ -42,7 +42,7 @@ def test_done_raises_unless_done(capsys: pytest.CaptureFixture[str]) -> None:
     done("it is there", lambda: True, hint="unseen")
     assert capsys.readouterr().out == "✓ it is there\n"
     with pytest.raises(NotDone, match="○ it is there: not yet\n  Hint: make it"):
-        done("it is there", lambda: False, hint="make it")
+        done("it is there", lambda: False, hint="make it", seconds=0.2)
 
 
 def test_line_of_each_state() -> None:

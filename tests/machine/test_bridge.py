@@ -22,7 +22,7 @@ def test_routes_are_read_as_the_kernel_writes_them(monkeypatch: pytest.MonkeyPat
     assert [str(one) for one in bridge.routes(TABLE)] == ["172.17.0.0/16", "192.0.2.0/24"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(
     name=st.text(min_size=1, max_size=12),
     taken=st.lists(st.tuples(st.integers(0, 2**24 - 1), st.integers(9, 30)), max_size=8),
