@@ -23,6 +23,8 @@ _ARCHIVE: Final = re.compile(
 _DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
 # What Python says when it compiles gcloud's own sources: once on a machine, in whatever cell comes first.
 _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarning: .*\n(?:  .*\n)?", re.MULTILINE)
+# The interpreter of whoever records; docs/recorded_with.json keeps it.
+_PYTHON: Final = re.compile(r"^(?P<before>Python +)(?P<version>3\.\d+\.\d+)\b", re.MULTILINE)
 # docker asks for a layer from the repository that it remembers pushing it to, perhaps in another run: a 202 says no.
 _REMEMBERED: Final = re.compile(r"^202  POST +\S+/blobs/uploads/\?from=\S*\n", re.MULTILINE)
 # Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
@@ -44,6 +46,7 @@ class StandIns:
     def apply(self, text: str) -> str:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
         text = "".join(self._transfers(_REMEMBERED.sub("", _COMPILED.sub("", text)).splitlines(keepends=True)))
+        text = _PYTHON.sub(lambda found: found["before"] + "3.x".ljust(len(found["version"])), text)
         text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", _ARCHIVE.sub("SIZE", text)))
         text = _DIGEST.sub(lambda found: found["algorithm"] + f"{self._digest(found['digits']):02x}" * 32, text)
         text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)

@@ -106,3 +106,9 @@ def test_what_docker_remembers_of_other_runs_is_left_out() -> None:
     text = f"401  GET    us-central1-docker.pkg.dev/v2/\n202  POST   {place}?from=p/other&mount=sha256:…\n"
     own = f"202  POST   {place}\n201  POST   {place}?from=p/other&mount=sha256:…\n"
     assert StandIns().apply(text + own) == "401  GET    us-central1-docker.pkg.dev/v2/\n" + own
+
+
+def test_every_python_records_the_same() -> None:
+    table = "Python  {}  everything\ndocker  28.2.2  push\n"
+    told = {StandIns().apply(table.format(version)) for version in ("3.11.7", "3.12.1", "3.13.0")}
+    assert told == {"Python  3.x     everything\ndocker  28.2.2  push\n"}
