@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +30,26 @@ _KEPT_METADATA: Final = frozenset({"tags", "jupyter", "slideshow", "editable", "
 
 def rehearse(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
     """Run the notebooks in the world of a recording, in which project, clock and run are fixed. Writes no notebook."""
-    port = world.USUAL_PORT if world.is_free(world.USUAL_PORT) else 0
-    plan = Plan(tuple(notebooks), project=PROJECT, clock=CLOCK, run=RUN, strict=True, port=port)
-    return runner.run(plan, console, runs)
+    with alone(console):
+        port = world.USUAL_PORT if world.is_free(world.USUAL_PORT) else 0
+        plan = Plan(tuple(notebooks), project=PROJECT, clock=CLOCK, run=RUN, strict=True, port=port)
+        return runner.run(plan, console, runs)
+
+
+@contextlib.contextmanager
+def alone(console: Console) -> Iterator[None]:
+    """One recording at a time: project and run are the same in all, so on one engine each would clean up the others."""
+    path = Path(tempfile.gettempdir()) / f"workbook-recording-{os.getuid()}.lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("Another recording runs on this machine: this one begins when it ends.", markup=False)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def texts(outcome: Outcome, notebooks: Sequence[Path]) -> dict[Path, str]:

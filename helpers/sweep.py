@@ -78,7 +78,9 @@ def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Lef
         prefixes += [f"{repository}/", f"{here.docker_name(repository)}/"]
     found: list[Leftover] = []
     with contextlib.closing(docker.from_env()) as client:
-        for container in client.containers.list(all=True, filters={"label": f"{LABEL}={here.run}"}):
+        for container in client.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"{LABEL}={here.run}"}
+        ):
             found.append(Leftover("container", str(container.id), str(container.name), here.run))
         for image in client.api.images():
             references = [*(image.get("RepoTags") or []), *(image.get("RepoDigests") or [])]

@@ -53,8 +53,9 @@ HOW_TO_GET_ONE = (
 def find(client: docker.DockerClient) -> str | None:
     """Return the reference of the engine's stand-in, if this recipe made it with today's host CAs; else None."""
     wanted = {f"{key}={value}" for key, value in _fingerprint().items()}
-    for image in client.images.list(filters={"label": sorted(wanted)}):
-        for tag in sorted(image.tags):
+    # Images built on it have its labels too, and one may go while they are listed: so no image is asked by itself.
+    for image in client.api.images(filters={"label": sorted(wanted)}):
+        for tag in sorted(image["RepoTags"] or []):
             if tag.startswith(f"{REPOSITORY}:"):
                 return str(tag)
     return None

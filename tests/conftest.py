@@ -1,4 +1,5 @@
-"""Fixtures that every test may use: a throw-away sandbox, its environment, the Docker Engine and the base image.
+"""Fixtures that every test may use: a throw-away sandbox, its environment, the Docker Engine, the base image, and
+notebooks made for one test.
 
 Each test file gets a world of its own, so that the order of files, and which worker runs them, changes nothing.
 """
@@ -9,10 +10,11 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
+import nbformat
 import pytest
 
 from helpers import target
@@ -20,6 +22,8 @@ from helpers import world as starter
 from helpers.world import World
 from machine import base_image, stand_in
 from machine import engine as machine_engine
+
+NotebookWriter = Callable[..., Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -90,6 +94,30 @@ def in_world(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ta
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return target.current()
+
+
+@pytest.fixture
+def write_notebook(tmp_path: Path) -> NotebookWriter:
+    """Write `NN_name.ipynb` into a folder of the test's own, one code cell for each text."""
+
+    def write(name: str, *cells: str, parameters: str = "", heading: str = "A notebook") -> Path:
+        folder = tmp_path / "notebooks"
+        folder.mkdir(exist_ok=True)
+        notebook = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        )
+        notebook.cells.append(nbformat.v4.new_markdown_cell(f"# {heading}", id="title"))
+        if parameters:
+            notebook.cells.append(
+                nbformat.v4.new_code_cell(parameters, id="parameters", metadata={"tags": ["parameters"]})
+            )
+        for number, source in enumerate(cells):
+            notebook.cells.append(nbformat.v4.new_code_cell(source, id=f"cell-{number}"))
+        path = folder / name
+        nbformat.write(notebook, path)
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

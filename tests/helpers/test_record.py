@@ -1,11 +1,12 @@
-"""The stored form of a notebook, and that only a whole run writes it."""
+"""The stored form of a notebook, and that one recording runs at a time."""
 
 from __future__ import annotations
 
 import copy
 import io
 import json
-from collections.abc import Callable
+import tempfile
+import threading
 from pathlib import Path
 
 import nbformat
@@ -14,8 +15,6 @@ from rich.console import Console
 
 from helpers import record
 from helpers.record import canonical
-
-NotebookWriter = Callable[..., Path]
 
 
 def noisy() -> nbformat.NotebookNode:
@@ -62,20 +61,21 @@ def test_canonical_is_its_own_canonical_form() -> None:
     nbformat.validate(nbformat.reads(once, as_version=4))
 
 
-@pytest.mark.docker
-@pytest.mark.slow
-def test_record_writes_back_only_a_whole_run(python_image: str, write_notebook: NotebookWriter, tmp_path: Path) -> None:
-    begin = "from helpers import workbook\nwb = workbook.begin(0)"
-    good = write_notebook("00_good.ipynb", begin, "%%terminal\necho $REGISTRY_HOST; echo $DOCKER_CONFIG")
-    bad = write_notebook("01_bad.ipynb", "1/0")
-    before = good.read_text(), bad.read_text()
-    said = Console(file=io.StringIO(), width=200)
-    assert record.record((good, bad), said, tmp_path / "runs").code == 1
-    assert (good.read_text(), bad.read_text()) == before
-    assert record.record((good,), said, tmp_path / "runs").code == 0
-    shown = "".join(json.loads(good.read_text())["cells"][2]["outputs"][0]["text"])
-    assert shown.splitlines()[:2] == ["localhost:5001", ".sandbox/docker"]
-    card = "".join(json.loads(good.read_text())["cells"][1]["outputs"][0]["text"])
-    assert "ml-workbook (number" in card
-    assert str(tmp_path) not in good.read_text()
-    assert [path.name for path in good.parent.iterdir() if path.suffix == ".partial"] == []
+def test_a_second_recording_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The lock of another folder: a real recording may run beside the tests.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said = io.StringIO()
+    began = threading.Event()
+
+    def second() -> None:
+        with record.alone(Console(file=said, width=200)):
+            began.set()
+
+    with record.alone(Console(file=io.StringIO())):
+        other = threading.Thread(target=second)
+        other.start()
+        while "begins when it ends" not in said.getvalue():
+            began.wait(0.01)
+        assert not began.is_set()
+    other.join(timeout=10)
+    assert began.is_set()

@@ -84,7 +84,7 @@ def test_a_run_reports_what_it_pushed_and_leaves_nothing(
     assert 'failures="0"' in (outcome.folder / "junit.xml").read_text()
     assert (outcome.folder / "sandbox.log").exists()
     assert not (outcome.folder / "world").exists()
-    left = [tag for one in engine.images.list() for tag in one.tags if found["project"] in tag]
+    left = [tag for one in engine.api.images() for tag in one["RepoTags"] or [] if found["project"] in tag]
     assert left == []
     assert "WORKBOOK_TARGET" not in os.environ
 
@@ -144,10 +144,11 @@ def test_a_signal_cleans_up(
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_until(lambda: gate.exists() and gate.read_text().strip() != "")
+        wait_until(lambda: process.poll() is not None or (gate.exists() and gate.read_text().strip() != ""))
+        assert process.stdout is not None
+        assert process.poll() is None, process.stdout.read()
         process.send_signal(number)
         assert process.wait(timeout=60) == 128 + number
-        assert process.stdout is not None
         assert "INTERRUPTED" in process.stdout.read()
     assert processes.born(int(gate.read_text())) is None
     assert not list((tmp_path / "runs").glob("*/world"))

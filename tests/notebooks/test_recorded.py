@@ -6,6 +6,7 @@ what they printed is brought into the canonical form of a recording, and nbval c
 
 Compared is every output of every code cell, apart from what sanitize.cfg leaves out, and apart from the bytes of
 pictures: of them their number, and the text that stands beside them. `make soak` compares whole files, byte by byte.
+Recordings run one at a time on a machine, so that every test which makes one is in this file.
 What neither can see is a check that can't fail. The exercises show that: each check is stored once before its solution,
 where it says "not yet", and once after it.
 """
@@ -31,6 +32,8 @@ from rich.console import Console
 from helpers import documents, record
 from helpers.stand_ins import StandIns
 from tests.notebooks.stored import disagreements
+
+NotebookWriter = Callable[..., Path]
 
 PATHS = documents.notebooks()
 NOTEBOOKS = [path.stem for path in PATHS]
@@ -184,7 +187,7 @@ def test_nothing_is_left_behind(recorded: Run, engine: docker.DockerClient) -> N
     assert not (recorded.folder / "world").exists()
     label = f"workbook-run={recorded.summary['run']}"
     assert engine.containers.list(all=True, filters={"label": label}) == []
-    references = [reference for image in engine.images.list() for reference in image.tags]
+    references = [reference for image in engine.api.images() for reference in image["RepoTags"] or []]
     assert not [reference for reference in references if f"/{recorded.summary['project']}/" in reference]
 
 
@@ -196,6 +199,24 @@ def test_the_reports_are_there(recorded: Run) -> None:
     assert not list(suite.iter("failure"))
     for notebook in NOTEBOOKS:
         assert "<h1" in (recorded.folder / f"{notebook}.html").read_text()
+
+
+@marked
+def test_only_a_whole_run_is_written_back(python_image: str, write_notebook: NotebookWriter, tmp_path: Path) -> None:
+    begin = "from helpers import workbook\nwb = workbook.begin(0)"
+    good = write_notebook("00_good.ipynb", begin, "%%terminal\necho $REGISTRY_HOST; echo $DOCKER_CONFIG")
+    bad = write_notebook("01_bad.ipynb", "1/0")
+    before = good.read_text(), bad.read_text()
+    said = Console(file=io.StringIO(), width=200)
+    assert record.record((good, bad), said, tmp_path / "runs").code == 1
+    assert (good.read_text(), bad.read_text()) == before
+    assert record.record((good,), said, tmp_path / "runs").code == 0
+    shown = "".join(json.loads(good.read_text())["cells"][2]["outputs"][0]["text"])
+    assert shown.splitlines()[:2] == ["localhost:5001", ".sandbox/docker"]
+    card = "".join(json.loads(good.read_text())["cells"][1]["outputs"][0]["text"])
+    assert "ml-workbook (number" in card
+    assert str(tmp_path) not in good.read_text()
+    assert [path.name for path in good.parent.iterdir() if path.suffix == ".partial"] == []
 
 
 def notebook() -> nbformat.NotebookNode:

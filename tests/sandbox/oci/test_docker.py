@@ -64,7 +64,7 @@ def tagged(registry: Registry, engine: docker.DockerClient, local: str) -> Itera
 
     yield tag
     for full in made:
-        if engine.images.list(full):
+        if engine.api.images(full):
             engine.images.remove(full)
 
 
