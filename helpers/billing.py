@@ -10,7 +10,7 @@ from typing import Any, Final
 import requests
 from google.cloud import artifactregistry_v1
 
-from helpers import names, prices, registry, show, snapshots
+from helpers import credentials, names, prices, show, snapshots
 from helpers.fates import Snapshot, Stored
 from helpers.prices import Price
 
@@ -191,7 +191,7 @@ def growth(versions: Iterable[Stored]) -> list[int]:
 
 
 def _locations(project: names.Project) -> list[str]:
-    with registry.session() as opened:
+    with credentials.session() as opened:
         answer = opened.get(
             f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS
         )
@@ -202,7 +202,7 @@ def _locations(project: names.Project) -> list[str]:
 def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
     """Scans and build minutes of the last 30 days; None where the API can't be asked."""
     since = moment - _MONTH
-    with registry.session() as opened:
+    with credentials.session() as opened:
         scans = _pages(
             opened,
             f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",

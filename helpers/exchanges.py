@@ -7,7 +7,6 @@ leads, and `differences` says what is answered otherwise: the status, the fields
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import re
@@ -18,15 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import google.auth
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
-from helpers import names, projects, scrub, target
+from helpers import credentials, names, projects, scrub, target
 from helpers.exchange_calls import CALLS, DELETE, Call
 
 FOLDER: Final = target.ROOT / "tests" / "exchanges"
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _API: Final = "https://artifactregistry.googleapis.com/v1"
 _POLLS: Final = 120
 # What clients go by; dates, lengths and tracing are none of it.
@@ -94,7 +91,7 @@ def record(here: Place, source: str, say: Callable[[str], object], calls: Sequen
     enabled = projects.enabled(names.Project(here.values["<project>"]))
     day = dt.datetime.now(dt.UTC).date().isoformat()
     found = []
-    with _session() as opened:
+    with credentials.session() as opened:
         try:
             for order, call in enumerate(calls, 1):
                 if call.needs and call.needs not in enabled:
@@ -111,7 +108,7 @@ def record(here: Place, source: str, say: Callable[[str], object], calls: Sequen
 def replay(recorded: Iterable[Exchange], here: Place) -> list[Exchange]:
     """Make the recorded calls again, in their order, and give what came back, scrubbed likewise."""
     found = []
-    with _session() as opened:
+    with credentials.session() as opened:
         for one in sorted(recorded, key=lambda exchange: exchange.order):
             call = Call(one.operation, one.case, one.method, one.url, one.sent, one.anonymous)
             answer = _ask(opened, here, call)
@@ -190,13 +187,6 @@ def load(folder: Path = FOLDER) -> list[Exchange]:
     """Everything that is kept in a folder, in the order of the calls."""
     read = [Exchange(**one) for path in sorted(folder.glob("*.json")) for one in json.loads(path.read_text("utf-8"))]
     return sorted(read, key=lambda one: one.order)
-
-
-@contextlib.contextmanager
-def _session() -> Iterator[AuthorizedSession]:
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    with AuthorizedSession(credentials) as opened:  # type: ignore[no-untyped-call]
-        yield opened
 
 
 def _ask(opened: AuthorizedSession, here: Place, call: Call) -> requests.Response:

@@ -6,29 +6,25 @@ Google's, and the environment says how to get there.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-import google.auth
-import google.auth.transport.requests
 import requests
 
-from helpers import names
+from helpers import credentials, names
 
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 _ACCEPT: Final = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _SECONDS: Final = 60
 _AT_ONCE: Final = 8
 
@@ -57,23 +53,10 @@ class Manifest:
     subject: str
 
 
-@contextlib.contextmanager
-def session() -> Iterator[requests.Session]:
-    """A session that carries an access token of the default credentials.
-
-    Raises google.auth.exceptions.DefaultCredentialsError, RefreshError when there are none or they don't work.
-    """
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    with requests.Session() as opened:
-        credentials.refresh(google.auth.transport.requests.Request(opened))  # type: ignore[no-untyped-call]
-        opened.headers["Authorization"] = f"Bearer {credentials.token}"
-        yield opened
-
-
 def manifest(name: names.Tag | names.Digest, opened: requests.Session | None = None) -> Manifest:
     """The manifest that a tag or a digest names. Raises RegistryRefused."""
     if opened is None:
-        with session() as made:
+        with credentials.session() as made:
             return manifest(name, made)
     reference = name.value if isinstance(name, names.Digest) else name.name
     answer = _call(opened, "GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT})
@@ -85,7 +68,7 @@ def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
     listed = list(wanted)
     if not listed:
         return {}
-    with session() as opened, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with credentials.session() as opened, ThreadPoolExecutor(_AT_ONCE) as pool:
         return dict(zip(listed, pool.map(lambda name: manifest(name, opened), listed), strict=True))
 
 
@@ -94,7 +77,7 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
 
     The same files give the same layers, so what the registry has already is not sent again. Raises RegistryRefused.
     """
-    with session() as opened:
+    with credentials.session() as opened:
         layers = [_layer(content) for content in files]
         plain = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in layers]
         config = {
@@ -120,7 +103,7 @@ def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) ->
     What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
     Both tags are of one image. Raises RegistryRefused.
     """
-    with session() as opened:
+    with credentials.session() as opened:
         answer = _call(opened, "GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
         body = answer.json()
         config = _call(opened, "GET", source.image, f"blobs/{body['config']['digest']}").json()
@@ -137,7 +120,7 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
 
     The images are in the registry already, under the same name as the tag. Raises RegistryRefused.
     """
-    with session() as opened:
+    with credentials.session() as opened:
         entries = []
         for platform, digest in images.items():
             system, _, architecture = platform.partition("/")

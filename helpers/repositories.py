@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import google.auth
-import requests
 from google.api_core import exceptions
-from google.auth.transport.requests import Request
 from google.cloud import artifactregistry_v1
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import names, target
+from helpers import credentials, names, target
 
 _NEVER_SCANNED: Final = types.Repository.VulnerabilityScanningConfig(enablement_config="DISABLED")
 _MANIFESTS = (
@@ -98,14 +95,11 @@ def layer_sizes(tag: names.Tag) -> dict[str, int]:
     Raises requests.HTTPError when the registry refuses.
     """
     here = target.current()
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    credentials.refresh(Request())  # type: ignore[no-untyped-call]
     path = here.docker_name(tag.image).partition("/")[2]
-    answer = requests.get(
-        f"{here.registry_url}/v2/{path}/manifests/{tag.name}",
-        headers={"Authorization": f"Bearer {credentials.token}", "Accept": ", ".join(_MANIFESTS)},
-        timeout=60,
-    )
+    with credentials.session() as session:
+        answer = session.get(
+            f"{here.registry_url}/v2/{path}/manifests/{tag.name}", headers={"Accept": ", ".join(_MANIFESTS)}, timeout=60
+        )
     answer.raise_for_status()
     return {layer["digest"]: int(layer["size"]) for layer in answer.json()["layers"]}
 

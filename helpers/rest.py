@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from typing import Any, Final
+from typing import Any
 
-import google.auth
 from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-# Where the default credentials come from.
-_SOURCES: Final = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG")
+from helpers import credentials as defaults
 
 
 def call(method: str, url: str, *, credentials: Any = None, seconds: float = 60, **arguments: Any) -> dict[str, Any]:
@@ -26,18 +21,10 @@ def call(method: str, url: str, *, credentials: Any = None, seconds: float = 60,
     Raises google.api_core.exceptions.GoogleAPICallError for a refusal, google.auth.exceptions.GoogleAuthError without
     credentials.
     """
-    if credentials is None:
-        credentials = _default(*(os.environ.get(name) for name in _SOURCES))
-    with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+    opened = AuthorizedSession(credentials) if credentials else defaults.session()  # type: ignore[no-untyped-call]
+    with opened as session:
         answer = session.request(method, url, timeout=seconds, **arguments)  # type: ignore[no-untyped-call]
     if answer.status_code >= 400:
         raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
     content: dict[str, Any] = answer.json() if answer.content.strip() else {}
     return content
-
-
-@functools.cache
-def _default(*_sources: str | None) -> Any:
-    """Credentials keep their token from one call to the next; another source (a test's) makes them new."""
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    return credentials

@@ -17,7 +17,7 @@ from typing import Any, Final
 from google.cloud import artifactregistry_v1
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import names, policies, prices, registry, show, target
+from helpers import credentials, names, policies, prices, show, target
 from helpers.fates import Snapshot, Stored, Verdict, decide, matches, subject
 from helpers.policies import Condition, Policy, Recent
 from helpers.snapshots import now, read
@@ -154,7 +154,7 @@ def reported(repository: names.Repository) -> tuple[names.Digest, ...]:
         f'protoPayload.request.parent="{repository.resource}/packages/-" AND protoPayload.request.validateOnly=true'
     )
     body = {"resourceNames": [repository.project.resource], "filter": query, "orderBy": "timestamp desc"}
-    with registry.session() as opened:
+    with credentials.session() as opened:
         answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=60)
     answer.raise_for_status()
     entries = answer.json().get("entries", [])

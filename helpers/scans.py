@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import google.auth
-import google.auth.transport.requests
 import requests
 from google.protobuf import json_format
 from grafeas.grafeas_v1 import GrafeasClient, types
 from grafeas.grafeas_v1.services.grafeas.transports import GrafeasRestTransport
 
-from helpers import names
+from helpers import credentials, names
 
 # Worst first; a severity that nobody has given stands before all others, because it may be any of them.
 SEVERITIES: Final = ("SEVERITY_UNSPECIFIED", "CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")
 FINISHED: Final = "FINISHED_SUCCESS"
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _HOST: Final = "containeranalysis.googleapis.com"
 _ON_DEMAND: Final = "https://ondemandscanning.googleapis.com/v1"
 # A scan on demand has no other place for the day of its advisories; Google's descriptions don't have it.
@@ -108,8 +105,7 @@ def client() -> GrafeasClient:
 
     Raises google.auth.exceptions.DefaultCredentialsError.
     """
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
-    return GrafeasClient(transport=GrafeasRestTransport(host=_HOST, credentials=credentials))
+    return GrafeasClient(transport=GrafeasRestTransport(host=_HOST, credentials=credentials.default()))
 
 
 def read(image: names.Digest) -> Scan:
@@ -157,9 +153,8 @@ def on_demand(scan: str) -> Scan:
 
     Raises ScanMissing when there is no such scan, requests.HTTPError for another refusal.
     """
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
     found: list[types.Occurrence] = []
-    with google.auth.transport.requests.AuthorizedSession(credentials) as opened:  # type: ignore[no-untyped-call]
+    with credentials.session() as opened:
         for one in _listed(opened, f"{scan}/vulnerabilities", "occurrences"):
             message = types.Occurrence()
             json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)

@@ -9,7 +9,6 @@ here.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -29,8 +28,9 @@ from helpers import world as starter
 from helpers.world import World
 from machine import dockerd, stand_in
 from machine import engine as machine_engine
+from tests import runs
+from tests.runs import ROOT
 
-ROOT = Path(__file__).parents[1]
 # What the sandbox's own configuration of gcloud has and a user's hasn't.
 _SANDBOX_ONLY = re.compile(r"^\[artifacts\]\n(?:.+\n)*", re.MULTILINE)
 _SERVICE = re.compile(r"[a-z0-9-]+-\d+\.[a-z0-9-]+\.run\.app")
@@ -42,13 +42,9 @@ def documented_hosts() -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(runs.Run):
     """A finished `workbook run --target gcp`, and what the sandbox was asked meanwhile."""
 
-    status: int
-    output: str
-    summary: dict[str, Any]
-    folder: Path
     requests: list[dict[str, Any]]
 
 
@@ -66,25 +62,12 @@ class Google:
         return found
 
     def run(self, *arguments: str, root: Path = ROOT, check: bool = True) -> Run:
-        """`workbook run --target gcp` as the user's process, with the notebooks and helpers in `root`."""
+        """`workbook run --target gcp` as the user's process."""
         before = len(self.asked())
-        command = [sys.executable, "-m", "helpers.cli", "run", "--target", "gcp"]
-        ran = subprocess.run(
-            [*command, "--project", self.world.info.project_id, *arguments],
-            cwd=root,
-            env={**self.environment, "PYTHONPATH": str(root), "COLUMNS": "200"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        found = re.search(r"^Files: (.+)$", ran.stdout, re.MULTILINE)
-        assert found, ran.stdout
-        folder = Path(found[1].strip())
-        summary = json.loads((folder / "summary.json").read_text())
-        assert not check or ran.returncode == 0, ran.stdout
-        return Run(ran.returncode, ran.stdout, summary, folder, self.asked(before))
+        here = ("--target", "gcp", "--project", self.world.info.project_id)
+        ran = runs.run(*here, *arguments, environment=self.environment, root=root)
+        assert not check or ran.status == 0, ran.output
+        return Run(**vars(ran), requests=self.asked(before))
 
     def tunnels(self) -> set[str]:
         """The hosts that are not Google's and that somebody was led to, as the edge's log tells."""

@@ -5,49 +5,18 @@ Every notebook in `make soak`. `make test` leaves out the long ones whose Python
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.runs import Run, run
 
 ROOT = Path(__file__).parents[2]
 _SOME = () if os.environ.get("WORKBOOK_SOAK") else ("--only", "00,01,02,03,04,05")
 _GCLOUD = ("gcloud", "docker-credential-gcloud")
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished `workbook run`."""
-
-    status: int
-    output: str
-    folder: Path
-    summary: dict[str, Any]
-
-
-def _run(*more: str, path: str | None = None) -> Run:
-    ran = subprocess.run(
-        [sys.executable, "-m", "helpers.cli", "run", *more],
-        cwd=ROOT,
-        env={**os.environ, "PATH": path or os.environ["PATH"], "COLUMNS": "200"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    found = re.search(r"^Files: (.+)$", ran.stdout, re.MULTILINE)
-    assert found, ran.stdout
-    folder = Path(found[1].strip())
-    return Run(ran.returncode, ran.stdout, folder, json.loads((folder / "summary.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +29,7 @@ def partial(python_image: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
             if tool.name not in _GCLOUD:
                 link.unlink(missing_ok=True)
                 link.symlink_to(tool)
-    return _run(*_SOME, path=str(folder))
+    return run(*_SOME, environment={**os.environ, "PATH": str(folder)})
 
 
 def _tags(run: Run) -> dict[str, str]:

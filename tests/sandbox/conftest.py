@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import google.auth
+import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
+
+from helpers import target
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -26,6 +29,14 @@ def ask(session: requests.Session, verb: str, url: str, body: Any = None, status
     assert answer.status_code == status, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+@pytest.fixture
+def session(in_world: target.Target) -> Iterator[AuthorizedSession]:
+    """The learner's session."""
+    credentials, _ = google.auth.default(scopes=SCOPES)
+    with AuthorizedSession(credentials) as opened:
+        yield opened
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import google.auth
 import pytest
 from google.auth.transport.requests import AuthorizedSession
 from google.protobuf import json_format
@@ -29,13 +28,6 @@ LAYER = {
     "opt/venv/lib/python3.11/site-packages/Django-5.2.7.dist-info/METADATA": "Name: Django\nVersion: 5.2.7\n",
 }
 CVE = "CVE-2025-64459"
-
-
-@pytest.fixture
-def session(in_world: target.Target) -> Iterator[AuthorizedSession]:
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    with AuthorizedSession(credentials) as opened:
-        yield opened
 
 
 @pytest.fixture

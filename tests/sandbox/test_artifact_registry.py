@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Iterator
 
-import google.auth
 import pytest
 from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
@@ -22,13 +21,6 @@ API = "https://artifactregistry.googleapis.com"
 def client(in_world: object) -> ar.ArtifactRegistryClient:
     projects.enable(Project(os.environ["PROJECT_ID"]), "artifactregistry.googleapis.com")
     return ar.ArtifactRegistryClient(transport="rest")
-
-
-@pytest.fixture
-def session(in_world: object) -> Iterator[AuthorizedSession]:
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    with AuthorizedSession(credentials) as opened:
-        yield opened
 
 
 @pytest.fixture

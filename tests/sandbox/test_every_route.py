@@ -7,6 +7,7 @@ without anybody thinking of it.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import inspect
 import json
@@ -146,7 +147,15 @@ def forge(key: dict[str, str], audience: str, *, pem: str = "", ago: int = 0, **
     now = int(time.time()) - ago
     claims = {"iss": key["client_email"], "sub": key["client_email"], "iat": now, "exp": now + 3600, "aud": audience}
     headers = {"kid": key["private_key_id"]}
-    return jwt.encode(claims | more, pem or key["private_key"], algorithm="RS256", headers=headers)
+    return jwt.encode(claims | more, signer(pem or key["private_key"]), algorithm="RS256", headers=headers)
+
+
+@functools.cache
+def signer(pem: str) -> rsa.RSAPrivateKey:
+    """A key, read once: reading one takes as long as ten calls."""
+    key = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
 
 
 def unsigned(key: dict[str, str], audience: str) -> str:

@@ -69,13 +69,6 @@ def repository(admin: Admin) -> Iterator[str]:
     client.delete_repository(name=made.name).result()
 
 
-@pytest.fixture
-def session(in_world: object) -> Iterator[AuthorizedSession]:
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    with AuthorizedSession(credentials) as opened:
-        yield opened
-
-
 def test_python_tries_503_again_when_it_is_told_to(admin: Admin, repository: str) -> None:
     client = ar.ArtifactRegistryClient(transport="rest")
     admin.plant(method="*.repositories.get", status=503, times=2)

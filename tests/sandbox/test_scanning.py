@@ -22,7 +22,7 @@ from google.cloud import artifactregistry_v1 as ar
 from google.protobuf import json_format
 from grafeas.grafeas_v1 import types
 
-from helpers import names, projects, registry, repositories, scans, target
+from helpers import credentials, names, projects, registry, repositories, scans, target
 from helpers.checks import eventually
 from helpers.names import Project
 from machine import engine as machine_engine
@@ -43,13 +43,6 @@ OS_RELEASE = {"usr/lib/os-release": 'ID=debian\nVERSION_ID="12"\n'}
 DPKG = {"var/lib/dpkg/status": STATUS.decode()}
 DJANGO = {"opt/venv/lib/python3.11/site-packages/Django-5.2.7.dist-info/METADATA": "Name: Django\nVersion: 5.2.7\n"}
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def session(in_world: target.Target) -> Iterator[AuthorizedSession]:
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    with AuthorizedSession(credentials) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -149,7 +142,7 @@ def test_what_has_no_operating_system_or_is_damaged_is_no_success(repository: na
     assert "no operating system" in bare.reason
     alpine = push(repository, {"etc/os-release": "ID=alpine\n", "lib/apk/db/installed": "P:musl\n"}, name="alpine")
     assert scans.wait(alpine, 30).status == "FINISHED_UNSUPPORTED"
-    with registry.session() as opened:
+    with credentials.session() as opened:
         image = repository.image("broken")
         config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
         kind = "application/vnd.oci.image.config.v1+json"
@@ -519,7 +512,7 @@ def test_a_bill_of_materials_stands_beside_the_image(repository: names.Repositor
     [discovery] = raw(session, digest, "DISCOVERY")
     assert discovery["name"].endswith(answers[0].json()["discoveryOccurrenceId"])
     registry_base = f"https://{repository.location.host}/v2/{repository.project}/{repository.id}/app"
-    with registry.session() as opened:
+    with credentials.session() as opened:
         listed = opened.get(f"{registry_base}/referrers/{digest.value}", timeout=30).json()["manifests"]
         # Twice the same bytes are one artifact.
         assert sorted(one["artifactType"] for one in listed) == sorted((sbom.CYCLONEDX, sbom.SPDX))

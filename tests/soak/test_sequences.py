@@ -238,6 +238,15 @@ class Sequences(RuleBasedStateMachine):
         assert kept == self.needed()
         assert all(blobs.blob_path(self.world, digest).exists() for digest in kept)
 
+    def teardown(self) -> None:
+        """Delete the repository: a cleanup that runs over all would else take longer with every sequence."""
+        if not hasattr(self, "name"):
+            return
+        self.api("DELETE", f"/{self.id}")
+        with self.world.reading() as rows:
+            for table in ("versions", "tags", "repository_blobs"):
+                assert not rows.execute(f"SELECT 1 FROM {table} WHERE repository = ?", (self.name,)).fetchall()  # noqa: S608
+
     def needed(self) -> set[str]:
         """Digests of all that the versions are and consist of."""
         return set().union(*(of for of, _ in self.versions.values())) | {digest for _, digest in self.versions}

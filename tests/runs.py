@@ -1,0 +1,42 @@
+"""`workbook run` as a process, and what it left to read."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its exit status, what it printed, its folder and the summary in it."""
+
+    status: int
+    output: str
+    folder: Path
+    summary: dict[str, Any]
+
+
+def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> Run:
+    """Run the notebooks in `root` with the helpers in `root`."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "helpers.cli", "run", *arguments],
+        cwd=root,
+        env={**environment, "PYTHONPATH": str(root), "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"^Files: (.+)$", ran.stdout, re.MULTILINE)
+    assert found, ran.stdout
+    folder = Path(found[1].strip())
+    return Run(ran.returncode, ran.stdout, folder, json.loads((folder / "summary.json").read_text()))
