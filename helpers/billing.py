@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import requests
-from google.cloud import artifactregistry_v1
 
-from helpers import credentials, names, prices, show, snapshots
+from helpers import clients, names, prices, show, snapshots
 from helpers.fates import Snapshot, Stored
 from helpers.prices import Price
 
@@ -127,7 +126,7 @@ def bill(project: names.Project, *, locations: Iterable[str] = ()) -> Bill:
 
     Raises google.api_core.exceptions.GoogleAPICallError, and registry.RegistryRefused.
     """
-    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    client = clients.artifact_registry()
     wanted = list(locations) or _locations(project)
     found = [
         snapshots.read(names.Repository.parse(one.name))
@@ -191,33 +190,31 @@ def growth(versions: Iterable[Stored]) -> list[int]:
 
 
 def _locations(project: names.Project) -> list[str]:
-    with credentials.session() as opened:
-        answer = opened.get(
-            f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS
-        )
-        answer.raise_for_status()
-        return sorted(one["locationId"] for one in answer.json().get("locations", []))
+    opened = clients.session()
+    answer = opened.get(f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS)
+    answer.raise_for_status()
+    return sorted(one["locationId"] for one in answer.json().get("locations", []))
 
 
 def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
     """Scans and build minutes of the last 30 days; None where the API can't be asked."""
     since = moment - _MONTH
-    with credentials.session() as opened:
-        scans = _pages(
+    opened = clients.session()
+    scans = _pages(
+        opened,
+        f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
+        "occurrences",
+        {"filter": 'kind="DISCOVERY"'},
+    )
+    asked = [
+        _pages(
             opened,
-            f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
-            "occurrences",
-            {"filter": 'kind="DISCOVERY"'},
+            f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{location}/operations",
+            "operations",
         )
-        asked = [
-            _pages(
-                opened,
-                f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{location}/operations",
-                "operations",
-            )
-            for location in _ON_DEMAND
-        ]
-        builds = _pages(opened, f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
+        for location in _ON_DEMAND
+    ]
+    builds = _pages(opened, f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
     return {
         "scans": None if scans is None else sum(_moment(one["createTime"]) >= since for one in scans),
         "on_demand": None if None in asked else sum(_scanned(one, since) for found in asked for one in found or ()),

@@ -17,7 +17,7 @@ from google.cloud.devtools import cloudbuild_v1
 from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
-from helpers import names, rest, target
+from helpers import clients, names, rest, target
 
 _STORAGE: Final = "https://storage.googleapis.com"
 _RUNNING: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})
@@ -144,6 +144,7 @@ def line(step: Step) -> str:
     return f"{_MARKS.get(step.status, '○')} {step.id}" + (f"  {step.seconds:.0f} s" if step.seconds >= 1 else "")
 
 
+@clients.kept
 def _client() -> cloudbuild_v1.CloudBuildClient:
     return cloudbuild_v1.CloudBuildClient(transport="rest")
 

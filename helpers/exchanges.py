@@ -20,7 +20,7 @@ from typing import Any, Final
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
-from helpers import credentials, names, projects, scrub, target
+from helpers import clients, names, projects, scrub, target
 from helpers.exchange_calls import CALLS, DELETE, Call
 
 FOLDER: Final = target.ROOT / "tests" / "exchanges"
@@ -91,29 +91,29 @@ def record(here: Place, source: str, say: Callable[[str], object], calls: Sequen
     enabled = projects.enabled(names.Project(here.values["<project>"]))
     day = dt.datetime.now(dt.UTC).date().isoformat()
     found = []
-    with credentials.session() as opened:
-        try:
-            for order, call in enumerate(calls, 1):
-                if call.needs and call.needs not in enabled:
-                    say(f"Left out: {call.operation}, {call.case}: {call.needs} isn't enabled.")
-                    continue
-                answer = _ask(opened, here, call)
-                found.append(_exchange(here, call, order, answer, source, day))
-                _settled(opened, answer)
-        finally:
-            _ask(opened, here, DELETE)
+    opened = clients.session()
+    try:
+        for order, call in enumerate(calls, 1):
+            if call.needs and call.needs not in enabled:
+                say(f"Left out: {call.operation}, {call.case}: {call.needs} isn't enabled.")
+                continue
+            answer = _ask(opened, here, call)
+            found.append(_exchange(here, call, order, answer, source, day))
+            _settled(opened, answer)
+    finally:
+        _ask(opened, here, DELETE)
     return found
 
 
 def replay(recorded: Iterable[Exchange], here: Place) -> list[Exchange]:
     """Make the recorded calls again, in their order, and give what came back, scrubbed likewise."""
     found = []
-    with credentials.session() as opened:
-        for one in sorted(recorded, key=lambda exchange: exchange.order):
-            call = Call(one.operation, one.case, one.method, one.url, one.sent, one.anonymous)
-            answer = _ask(opened, here, call)
-            found.append(_exchange(here, call, one.order, answer, "replay", one.observed))
-            _settled(opened, answer)
+    opened = clients.session()
+    for one in sorted(recorded, key=lambda exchange: exchange.order):
+        call = Call(one.operation, one.case, one.method, one.url, one.sent, one.anonymous)
+        answer = _ask(opened, here, call)
+        found.append(_exchange(here, call, one.order, answer, "replay", one.observed))
+        _settled(opened, answer)
     return found
 
 

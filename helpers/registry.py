@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import requests
 
-from helpers import credentials, names
+from helpers import clients, names
 
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -55,11 +55,10 @@ class Manifest:
 
 def manifest(name: names.Tag | names.Digest, opened: requests.Session | None = None) -> Manifest:
     """The manifest that a tag or a digest names. Raises RegistryRefused."""
-    if opened is None:
-        with credentials.session() as made:
-            return manifest(name, made)
     reference = name.value if isinstance(name, names.Digest) else name.name
-    answer = _call(opened, "GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT})
+    answer = _call(
+        opened or clients.session(), "GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT}
+    )
     return _parsed(answer.content, answer.headers["Content-Type"])
 
 
@@ -68,7 +67,8 @@ def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
     listed = list(wanted)
     if not listed:
         return {}
-    with credentials.session() as opened, ThreadPoolExecutor(_AT_ONCE) as pool:
+    opened = clients.session()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         return dict(zip(listed, pool.map(lambda name: manifest(name, opened), listed), strict=True))
 
 
@@ -77,24 +77,24 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
 
     The same files give the same layers, so what the registry has already is not sent again. Raises RegistryRefused.
     """
-    with credentials.session() as opened:
-        layers = [_layer(content) for content in files]
-        plain = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in layers]
-        config = {
-            "architecture": architecture,
-            "os": "linux",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": plain},
-            "history": [{"created_by": f"COPY {' '.join(content)}"} for content in files],
-        }
-        kind = "application/vnd.oci.image.config.v1+json"
-        body = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": _blob(opened, tag.image, json.dumps(config).encode(), kind),
-            "layers": [_blob(opened, tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
-        }
-        return _put(opened, tag.image, tag.name, body, MANIFEST)
+    opened = clients.session()
+    layers = [_layer(content) for content in files]
+    plain = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in layers]
+    config = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": plain},
+        "history": [{"created_by": f"COPY {' '.join(content)}"} for content in files],
+    }
+    kind = "application/vnd.oci.image.config.v1+json"
+    body = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": _blob(opened, tag.image, json.dumps(config).encode(), kind),
+        "layers": [_blob(opened, tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
+    }
+    return _put(opened, tag.image, tag.name, body, MANIFEST)
 
 
 def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) -> names.Digest:
@@ -103,16 +103,16 @@ def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) ->
     What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
     Both tags are of one image. Raises RegistryRefused.
     """
-    with credentials.session() as opened:
-        answer = _call(opened, "GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
-        body = answer.json()
-        config = _call(opened, "GET", source.image, f"blobs/{body['config']['digest']}").json()
-        settings = dict(line.partition("=")[::2] for line in config.setdefault("config", {}).get("Env") or [])
-        config["config"]["Env"] = [f"{name}={value}" for name, value in {**settings, **environment}.items()]
-        added = " ".join(f"{name}={value}" for name, value in environment.items())
-        config.setdefault("history", []).append({"created_by": f"ENV {added}", "empty_layer": True})
-        body["config"] = _blob(opened, tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
-        return _put(opened, tag.image, tag.name, body, answer.headers["Content-Type"])
+    opened = clients.session()
+    answer = _call(opened, "GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
+    body = answer.json()
+    config = _call(opened, "GET", source.image, f"blobs/{body['config']['digest']}").json()
+    settings = dict(line.partition("=")[::2] for line in config.setdefault("config", {}).get("Env") or [])
+    config["config"]["Env"] = [f"{name}={value}" for name, value in {**settings, **environment}.items()]
+    added = " ".join(f"{name}={value}" for name, value in environment.items())
+    config.setdefault("history", []).append({"created_by": f"ENV {added}", "empty_layer": True})
+    body["config"] = _blob(opened, tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
+    return _put(opened, tag.image, tag.name, body, answer.headers["Content-Type"])
 
 
 def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Digest:
@@ -120,21 +120,21 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
 
     The images are in the registry already, under the same name as the tag. Raises RegistryRefused.
     """
-    with credentials.session() as opened:
-        entries = []
-        for platform, digest in images.items():
-            system, _, architecture = platform.partition("/")
-            found = manifest(digest, opened)
-            entries.append(
-                {
-                    "mediaType": found.media_type,
-                    "digest": found.digest,
-                    "size": found.size,
-                    "platform": {"os": system, "architecture": architecture},
-                }
-            )
-        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-        return _put(opened, tag.image, tag.name, body, INDEX)
+    opened = clients.session()
+    entries = []
+    for platform, digest in images.items():
+        system, _, architecture = platform.partition("/")
+        found = manifest(digest, opened)
+        entries.append(
+            {
+                "mediaType": found.media_type,
+                "digest": found.digest,
+                "size": found.size,
+                "platform": {"os": system, "architecture": architecture},
+            }
+        )
+    body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+    return _put(opened, tag.image, tag.name, body, INDEX)
 
 
 def _parsed(content: bytes, media_type: str) -> Manifest:

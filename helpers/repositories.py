@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from google.api_core import exceptions
-from google.cloud import artifactregistry_v1
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import credentials, names, target
+from helpers import clients, names, target
 
 _NEVER_SCANNED: Final = types.Repository.VulnerabilityScanningConfig(enablement_config="DISABLED")
 _MANIFESTS = (
@@ -29,11 +28,6 @@ class StoredImage:
     size: int
     media_type: str
     uploaded: datetime
-
-
-def client() -> artifactregistry_v1.ArtifactRegistryClient:
-    """Google's client over REST: its requests are the ones that the lessons show."""
-    return artifactregistry_v1.ArtifactRegistryClient(transport="rest")
 
 
 def create(
@@ -58,7 +52,7 @@ def create(
     )
     if not scanning:
         wanted.vulnerability_scanning_config = _NEVER_SCANNED
-    operation = client().create_repository(
+    operation = clients.artifact_registry().create_repository(
         parent=repository.location.resource, repository=wanted, repository_id=repository.id
     )
     created: types.Repository = operation.result(timeout=seconds)  # type: ignore[no-untyped-call]
@@ -67,7 +61,7 @@ def create(
 
 def describe(repository: names.Repository) -> types.Repository:
     """Google's message about the repository. Raises google.api_core.exceptions.NotFound."""
-    return client().get_repository(name=repository.resource)
+    return clients.artifact_registry().get_repository(name=repository.resource)
 
 
 def exists(repository: names.Repository) -> bool:
@@ -81,12 +75,12 @@ def exists(repository: names.Repository) -> bool:
 
 def list_in(location: names.Location) -> tuple[types.Repository, ...]:
     """All repositories of a location, in Google's order. Raises google.api_core.exceptions.GoogleAPICallError."""
-    return tuple(client().list_repositories(parent=location.resource))
+    return tuple(clients.artifact_registry().list_repositories(parent=location.resource))
 
 
 def delete(repository: names.Repository, *, seconds: float = 120.0) -> None:
     """Delete the repository and every image in it. Raises google.api_core.exceptions.NotFound."""
-    client().delete_repository(name=repository.resource).result(timeout=seconds)  # type: ignore[no-untyped-call]
+    clients.artifact_registry().delete_repository(name=repository.resource).result(timeout=seconds)  # type: ignore[no-untyped-call]
 
 
 def layer_sizes(tag: names.Tag) -> dict[str, int]:
@@ -96,10 +90,10 @@ def layer_sizes(tag: names.Tag) -> dict[str, int]:
     """
     here = target.current()
     path = here.docker_name(tag.image).partition("/")[2]
-    with credentials.session() as session:
-        answer = session.get(
-            f"{here.registry_url}/v2/{path}/manifests/{tag.name}", headers={"Accept": ", ".join(_MANIFESTS)}, timeout=60
-        )
+    session = clients.session()
+    answer = session.get(
+        f"{here.registry_url}/v2/{path}/manifests/{tag.name}", headers={"Accept": ", ".join(_MANIFESTS)}, timeout=60
+    )
     answer.raise_for_status()
     return {layer["digest"]: int(layer["size"]) for layer in answer.json()["layers"]}
 
@@ -114,6 +108,6 @@ def images(repository: names.Repository) -> tuple[StoredImage, ...]:
             media_type=item.media_type,
             uploaded=item.upload_time,
         )
-        for item in client().list_docker_images(parent=repository.resource)
+        for item in clients.artifact_registry().list_docker_images(parent=repository.resource)
     ]
     return tuple(sorted(found, key=lambda one: (one.image.image, one.uploaded, one.image.value)))

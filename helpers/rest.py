@@ -7,7 +7,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 
-from helpers import credentials as defaults
+from helpers import clients
 
 
 def call(method: str, url: str, *, credentials: Any = None, seconds: float = 60, **arguments: Any) -> dict[str, Any]:
@@ -21,9 +21,11 @@ def call(method: str, url: str, *, credentials: Any = None, seconds: float = 60,
     Raises google.api_core.exceptions.GoogleAPICallError for a refusal, google.auth.exceptions.GoogleAuthError without
     credentials.
     """
-    opened = AuthorizedSession(credentials) if credentials else defaults.session()  # type: ignore[no-untyped-call]
-    with opened as session:
-        answer = session.request(method, url, timeout=seconds, **arguments)  # type: ignore[no-untyped-call]
+    if credentials is None:
+        answer = clients.session().request(method, url, timeout=seconds, **arguments)  # type: ignore[no-untyped-call]
+    else:
+        with AuthorizedSession(credentials) as session:  # type: ignore[no-untyped-call]
+            answer = session.request(method, url, timeout=seconds, **arguments)  # type: ignore[no-untyped-call]
     if answer.status_code >= 400:
         raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
     content: dict[str, Any] = answer.json() if answer.content.strip() else {}

@@ -14,10 +14,9 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from google.cloud import artifactregistry_v1
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import credentials, names, policies, prices, show, target
+from helpers import clients, names, policies, prices, show, target
 from helpers.fates import Snapshot, Stored, Verdict, decide, matches, subject
 from helpers.policies import Condition, Policy, Recent
 from helpers.snapshots import now, read
@@ -139,7 +138,7 @@ def put(repository: names.Repository, wanted: Sequence[Policy], *, dry_run: bool
     about = types.Repository(
         name=repository.resource, cleanup_policies=policies.to_google(wanted), cleanup_policy_dry_run=dry_run
     )
-    artifactregistry_v1.ArtifactRegistryClient(transport="rest").update_repository(
+    clients.artifact_registry().update_repository(
         repository=about, update_mask={"paths": ["cleanup_policies", "cleanup_policy_dry_run"]}
     )
 
@@ -154,8 +153,8 @@ def reported(repository: names.Repository) -> tuple[names.Digest, ...]:
         f'protoPayload.request.parent="{repository.resource}/packages/-" AND protoPayload.request.validateOnly=true'
     )
     body = {"resourceNames": [repository.project.resource], "filter": query, "orderBy": "timestamp desc"}
-    with credentials.session() as opened:
-        answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=60)
+    opened = clients.session()
+    answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=60)
     answer.raise_for_status()
     entries = answer.json().get("entries", [])
     last = [one for one in entries if one["timestamp"][:10] == entries[0]["timestamp"][:10]]

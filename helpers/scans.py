@@ -18,7 +18,7 @@ from google.protobuf import json_format
 from grafeas.grafeas_v1 import GrafeasClient, types
 from grafeas.grafeas_v1.services.grafeas.transports import GrafeasRestTransport
 
-from helpers import credentials, names
+from helpers import clients, names
 
 # Worst first; a severity that nobody has given stands before all others, because it may be any of them.
 SEVERITIES: Final = ("SEVERITY_UNSPECIFIED", "CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")
@@ -100,12 +100,13 @@ class ScanMissing(RuntimeError):
     """There is no result: no scan, or none that ended in time. The message says what to do."""
 
 
+@clients.kept
 def client() -> GrafeasClient:
     """Grafeas' client over REST: `get_grafeas_client()` would give one over gRPC.
 
     Raises google.auth.exceptions.DefaultCredentialsError.
     """
-    return GrafeasClient(transport=GrafeasRestTransport(host=_HOST, credentials=credentials.default()))
+    return GrafeasClient(transport=GrafeasRestTransport(host=_HOST, credentials=clients.default_credentials()))
 
 
 def read(image: names.Digest) -> Scan:
@@ -154,12 +155,12 @@ def on_demand(scan: str) -> Scan:
     Raises ScanMissing when there is no such scan, requests.HTTPError for another refusal.
     """
     found: list[types.Occurrence] = []
-    with credentials.session() as opened:
-        for one in _listed(opened, f"{scan}/vulnerabilities", "occurrences"):
-            message = types.Occurrence()
-            json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
-            found.append(message)
-        resource = found[0].resource_uri if found else _asked_for(opened, scan)
+    opened = clients.session()
+    for one in _listed(opened, f"{scan}/vulnerabilities", "occurrences"):
+        message = types.Occurrence()
+        json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
+        found.append(message)
+    resource = found[0].resource_uri if found else _asked_for(opened, scan)
     told = {match[1] for one in found if (match := _TAKEN.search(one.vulnerability.long_description))}
     day = datetime.fromisoformat(f"{min(told)}T00:00:00Z") if told else None
     return Scan(resource, FINISHED, order(_finding(one) for one in found), advisories=day)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from google.cloud import artifactregistry_v1
-
-from helpers import names, policies, registry, target
+from helpers import clients, names, policies, registry, target
 from helpers.fates import Snapshot, Stored
 
 
@@ -17,7 +15,7 @@ def read(repository: names.Repository, *, layers: bool = True) -> Snapshot:
     thousands, but layers that versions share are then counted for each of them. Raises
     google.api_core.exceptions.GoogleAPICallError and registry.RegistryRefused.
     """
-    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    client = clients.artifact_registry()
     about = client.get_repository(name=repository.resource)
     listed = list(client.list_docker_images(request={"parent": repository.resource, "page_size": 1000}))
     wanted = [names.Digest.parse(one.uri) for one in listed]

@@ -15,9 +15,8 @@ import docker.errors
 import requests
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
-from google.cloud import artifactregistry_v1
 
-from helpers import iam, names, rest, traces
+from helpers import clients, iam, names, rest, traces
 from helpers.target import LABEL, Target
 from helpers.traces import ORDER, Leftover
 
@@ -133,7 +132,7 @@ def _remove(one: Leftover, client: docker.DockerClient | None) -> None:
             # Without noprune the engine would delete the parents too, which are the next build's cache.
             client.images.remove(one.name, noprune=True)
         case "repository":
-            operation = artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_repository(name=one.name)
+            operation = clients.artifact_registry().delete_repository(name=one.name)
             operation.result(timeout=120)  # type: ignore[no-untyped-call]
         case "role":
             iam.revoke_all(names.Project.parse(one.detail), one.name)

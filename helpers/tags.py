@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from google.api_core import exceptions
-from google.cloud import artifactregistry_v1
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import names
+from helpers import clients, names
 
 
 def where(image: names.Image) -> dict[str, names.Digest]:
     """Tag → version of every tag of an image. Raises google.api_core.exceptions.GoogleAPICallError."""
-    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    client = clients.artifact_registry()
     return {
         tag.name.rpartition("/tags/")[2]: image.digest(tag.version.rpartition("/")[2])
         for tag in client.list_tags(parent=image.resource)
@@ -23,7 +22,7 @@ def point(tag: names.Tag, digest: names.Digest) -> None:
 
     Raises google.api_core.exceptions.NotFound without that version, BadRequest where tags are immutable.
     """
-    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    client = clients.artifact_registry()
     wanted = types.Tag(name=tag.resource, version=digest.resource)
     try:
         client.get_tag(name=tag.resource)
@@ -36,7 +35,7 @@ def point(tag: names.Tag, digest: names.Digest) -> None:
 def remove(tag: names.Tag) -> bool:
     """Remove a tag; the version stays. False when it wasn't there. Raises BadRequest on immutable tags."""
     try:
-        artifactregistry_v1.ArtifactRegistryClient(transport="rest").delete_tag(name=tag.resource)
+        clients.artifact_registry().delete_tag(name=tag.resource)
     except exceptions.NotFound:
         return False
     return True

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from google.api_core import exceptions
-from google.cloud import artifactregistry_v1
 
-from helpers import names, rest
+from helpers import clients, names, rest
 from helpers.target import LABEL
 
 Kind = Literal[
@@ -105,7 +104,7 @@ def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
 
 def repositories(location: names.Location) -> Iterator[Leftover]:
     """The region's repositories with a run's label."""
-    client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
+    client = clients.artifact_registry()
     for one in client.list_repositories(parent=location.resource):
         if run := one.labels.get(LABEL):
             created = one.create_time.isoformat() if one.create_time else ""

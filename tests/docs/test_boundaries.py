@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # What a topic of `helpers` may import of `helpers`: names, the target, and vocabulary that belongs to no single topic.
-_SHARED = {"names", "target", "show", "progress", "prices", "fates", "registry", "snapshots", "policies", "iam", "rest"}
+_SHARED = {
+    *("names", "target", "show", "progress", "prices", "fates", "registry", "snapshots", "policies"),
+    *("iam", "rest", "clients"),
+}
 _TOPICS = (
     "projects",
     "repositories",

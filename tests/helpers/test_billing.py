@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from helpers import billing, credentials, names, prices, projects, registry, repositories, target
+from helpers import billing, clients, names, prices, projects, registry, repositories, target
 from helpers.fates import Snapshot, Stored
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
@@ -95,11 +95,11 @@ def test_scans_on_push_and_on_demand_are_both_on_the_bill(in_world: target.Targe
 
     before = used()
     registry.push(repository.image("web").tag("1.0.0"), [{"own": "bytes"}])
-    with credentials.session() as opened:
-        url = f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{{}}/scans:analyzePackages"
-        for location in ("us", "us", "europe"):
-            answer = opened.post(url.format(location), json={"packages": [], "resourceUri": "app:v1"}, timeout=30)
-            assert answer.status_code == 200, answer.text
+    opened = clients.session()
+    url = f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{{}}/scans:analyzePackages"
+    for location in ("us", "us", "europe"):
+        answer = opened.post(url.format(location), json={"packages": [], "resourceUri": "app:v1"}, timeout=30)
+        assert answer.status_code == 200, answer.text
     after = used()
     for name, more in ((prices.SCAN.name, 1), (prices.SCAN_ON_DEMAND.name, 3)):
         assert (after[name] or 0) - (before[name] or 0) == more

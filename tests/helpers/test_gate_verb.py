@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from helpers import credentials, names, projects, registry, repositories, scans, target
+from helpers import clients, names, projects, registry, repositories, scans, target
 from helpers.gate_verb import Asked, gate
 from helpers.names import Project
 
@@ -74,11 +74,11 @@ def test_a_scan_on_demand_opens_the_gate_of_its_own_image_only(
     parent = f"https://ondemandscanning.googleapis.com/v1/{repository.project.resource}/locations/us"
 
     def scan(*packages: dict[str, str]) -> str:
-        with credentials.session() as opened:
-            body = {"packages": packages, "resourceUri": str(image)}
-            answer = opened.post(f"{parent}/scans:analyzePackages", json=body, timeout=30)
-            name: str = answer.json()["response"]["scan"]
-            return name
+        opened = clients.session()
+        body = {"packages": packages, "resourceUri": str(image)}
+        answer = opened.post(f"{parent}/scans:analyzePackages", json=body, timeout=30)
+        name: str = answer.json()["response"]["scan"]
+        return name
 
     clean = scan()
     assert scans.on_demand(clean).resource == str(image)

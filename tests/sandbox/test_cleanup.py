@@ -14,7 +14,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import artifactregistry_v1
 from hypothesis import given, settings
 
-from helpers import credentials, names, projects, registry, repositories, target
+from helpers import clients, names, projects, registry, repositories, target
 from helpers.world import World as Opened
 from sandbox import catalog, cleanup, log_entries
 from sandbox import projects as rows_of_projects
@@ -325,12 +325,12 @@ def test_batch_delete_with_validate_only_deletes_nothing(stocked: names.Reposito
 def test_a_logging_filter_that_the_sandbox_does_not_know_is_refused(world: Opened, in_world: target.Target) -> None:
     import requests
 
-    with credentials.session() as opened:
-        body = {"resourceNames": [f"projects/{in_world.project_id}"], "filter": 'a="b" OR c="d"'}
-        answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30)
-        assert answer.status_code == requests.codes.not_implemented
-        body["filter"] = ""
-        assert opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30).status_code == 200
+    opened = clients.session()
+    body = {"resourceNames": [f"projects/{in_world.project_id}"], "filter": 'a="b" OR c="d"'}
+    answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30)
+    assert answer.status_code == requests.codes.not_implemented
+    body["filter"] = ""
+    assert opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30).status_code == 200
 
 
 def test_the_tenth_policy_is_taken_and_the_eleventh_is_not(stocked: names.Repository) -> None:

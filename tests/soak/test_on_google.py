@@ -104,11 +104,11 @@ def test_no_address_of_the_sandbox_is_shown(google: Google, whole: Run) -> None:
 
 _PORT = "http://localhost:PORT"
 _API = f"{_PORT}/artifactregistry.googleapis.com"
-_CLIENT = 'ArtifactRegistryClient(transport="rest"'
+_CLIENT = 'artifactregistry_v1.ArtifactRegistryClient(transport="rest"'
 _BASH = '["bash", "-euo", "pipefail", "-c", '
 # A helper, a notebook that uses it, what in it is changed, and into what.
 WIRED = {
-    "repositories.py": ("02", f"{_CLIENT})", f'{_CLIENT}, client_options={{"api_endpoint": "{_API}"}})'),
+    "clients.py": ("02", f"{_CLIENT})", f'{_CLIENT}, client_options={{"api_endpoint": "{_API}"}})'),
     "rest.py": (
         "01",
         "session.request(method, url,",
