@@ -119,7 +119,8 @@ def timeline(preview: Foreseen) -> Figure:
     for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
         chosen = [one for one in preview.verdicts if one.delete is delete]
         axes.scatter(
-            [-(preview.at - one.version.uploaded).total_seconds() / 86400 for one in chosen],
+            # To the hour: a second more or less would move a pixel's shade, and no reader sees it.
+            [-round((preview.at - one.version.uploaded).total_seconds() / 3600) / 24 for one in chosen],
             [heights_of[f"{one.version.image}@{one.version.digest}"] for one in chosen],
             marker=marker,
             color=colour,
