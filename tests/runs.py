@@ -1,8 +1,9 @@
-"""`workbook run` as a process, and what it left to read."""
+"""Commands as processes: one that has to succeed, and `workbook run` with what it left to read."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -40,3 +41,27 @@ def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> R
     assert found, ran.stdout
     folder = Path(found[1].strip())
     return Run(ran.returncode, ran.stdout, folder, json.loads((folder / "summary.json").read_text()))
+
+
+def succeed(*command: str | Path, **variables: str) -> str:
+    """What a command printed, with more variables in its environment; the test fails when the command does."""
+    ran = subprocess.run(
+        [str(one) for one in command],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def recorded(python: str | Path, **variables: str) -> None:
+    """Run every notebook as a recording, and fail unless each is byte by byte as it is stored."""
+    test = "tests/notebooks/test_recorded.py"
+    said = succeed(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", test, WORKBOOK_SOAK="1", **variables)
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
+    assert "skipped" not in said

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import runs
+
 VERSIONS = ("3.11", "3.12", "3.13")
 # Tests that start no engine and no gcloud.
 UNITS = [
@@ -52,33 +53,15 @@ def found(version: str) -> str:
     return ""
 
 
-def run(*command: str | Path, **variables: str) -> str:
-    ran = subprocess.run(
-        [str(one) for one in command],
-        cwd=ROOT,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout
-    return ran.stdout
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_workbook_works_with_it(version: str, python_image: str, tmp_path: Path) -> None:
     interpreter = found(version)
     if not interpreter:
         pytest.skip(f"there is no Python {version} here")
     venv = tmp_path / "venv"
-    run("machine/install.sh", WORKBOOK_PYTHON=interpreter, WORKBOOK_VENV=str(venv))
+    runs.succeed("machine/install.sh", WORKBOOK_PYTHON=interpreter, WORKBOOK_VENV=str(venv))
     python = venv / "bin" / "python"
-    assert run(python, "--version").startswith(f"Python {version}.")
-    said = run(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *UNITS)
+    assert runs.succeed(python, "--version").startswith(f"Python {version}.")
+    said = runs.succeed(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *UNITS)
     assert re.search(r"^\d+ passed", said, re.MULTILINE)
-    # Every notebook, byte by byte as it is stored.
-    said = run(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", "tests/notebooks/test_recorded.py")
-    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
-    assert "skipped" not in said
+    runs.recorded(python)
