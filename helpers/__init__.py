@@ -1,1 +1,1 @@
-"""What a notebook imports: one file per topic, and the runner beside them."""
+"""What a notebook imports: one file per topic, and what several topics share."""

@@ -127,7 +127,7 @@ add_project() {
 ' '''
 import sys
 
-from helpers.cli import main
+from verbs.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,10 +18,10 @@ import nbformat
 import pytest
 
 from helpers import target
-from helpers import world as starter
-from helpers.world import World
 from machine import base_image, stand_in
 from machine import engine as machine_engine
+from verbs import world as starter
+from verbs.world import World
 
 NotebookWriter = Callable[..., Path]
 

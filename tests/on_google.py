@@ -24,12 +24,12 @@ from typing import Any
 import pytest
 
 from helpers import target
-from helpers import world as starter
-from helpers.world import World
 from machine import dockerd, stand_in
 from machine import engine as machine_engine
 from tests import runs
 from tests.runs import ROOT
+from verbs import world as starter
+from verbs.world import World
 
 # What the sandbox's own configuration of gcloud has and a user's hasn't.
 _SANDBOX_ONLY = re.compile(r"^\[artifacts\]\n(?:.+\n)*", re.MULTILINE)

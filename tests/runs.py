@@ -28,7 +28,7 @@ class Run:
 def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> Run:
     """Run the notebooks in `root` with the helpers in `root`."""
     ran = subprocess.run(
-        [sys.executable, "-m", "helpers.cli", "run", *arguments],
+        [sys.executable, "-m", "verbs.cli", "run", *arguments],
         cwd=root,
         env={**environment, "PYTHONPATH": str(root), "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,

@@ -30,9 +30,9 @@ import google.auth
 import google.auth.transport.requests
 
 from helpers import names, projects, registry, repositories, scans, target
-from helpers import world as starter
 from machine import base_image
 from machine import engine as machine_engine
+from verbs import world as starter
 
 LIMIT = 2.0
 APIS = ("artifactregistry", "containeranalysis", "containerscanning")

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers import exchanges
-from helpers.exchange_calls import CALLS
 from sandbox.google import APIS
 from sandbox.oci import registry as router
+from verbs import exchanges
+from verbs.exchange_calls import CALLS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fidelity.md"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import typer
 
-from helpers import cli
 from tests.docs.test_readme import ROOT
 from tests.notebooks import shape
+from verbs import cli
 
 TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*TEXTS, *sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -106,7 +106,9 @@ def test_every_variable_of_ours_means_something(page: Path) -> None:
 def variables() -> frozenset[str]:
     """Every WORKBOOK_ name that the code, its tests or the set-up reads."""
     files = [ROOT / "machine/install.sh", ROOT / "Makefile"]
-    files += [path for room in ("helpers", "machine", "sandbox", "tests") for path in (ROOT / room).rglob("*.py")]
+    files += [
+        path for room in ("helpers", "machine", "sandbox", "tests", "verbs") for path in (ROOT / room).rglob("*.py")
+    ]
     found = (re.findall(r"\bWORKBOOK_[A-Z_]+", path.read_text(encoding="utf-8")) for path in files)
     return frozenset(name for names in found for name in names)
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from helpers import fates, names, policies, projects, registry, repositories, retention, target
 from helpers.fates import Snapshot, Stored
-from helpers.world import World
 from sandbox import retention as engine
 from tests.sandbox import retention_strategies as random
+from verbs.world import World
 
 NOW = random.NOW
 EXAMPLES = int(os.environ.get("RETENTION_EXAMPLES", "500"))

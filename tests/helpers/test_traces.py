@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from helpers import command_lint, traces
+from helpers import traces
+from verbs import command_lint
 
 # What gcloud's words make: the kind that `traces` finds, or why nothing is left.
 _MADE = {

@@ -9,11 +9,12 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import doctor, documents, execution
+from helpers import documents
 from helpers.target import Target
 from tests.notebooks.messages import sayings, unsaid
 from tests.notebooks.shape import FOLDER, RULES, read
 from tests.notebooks.stored import disagreements
+from verbs import doctor, execution
 
 NAMES = {path.name for path in FOLDER.glob("[0-9][0-9]_*.ipynb")}
 soak = pytest.mark.skipif(not os.environ.get("WORKBOOK_SOAK"), reason="long: make soak")
@@ -121,7 +122,7 @@ def test_a_notebook_that_teaches_nothing(
 
 
 def _recorded(path: Path) -> str:
-    from helpers import record
+    from verbs import record
 
     return record.canonical(nbformat.read(path, as_version=4))
 

@@ -29,9 +29,10 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from helpers import documents, record
-from helpers.stand_ins import StandIns
+from helpers import documents
 from tests.notebooks.stored import disagreements
+from verbs import record
+from verbs.stand_ins import StandIns
 
 NotebookWriter = Callable[..., Path]
 

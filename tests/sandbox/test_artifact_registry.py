@@ -217,7 +217,7 @@ def test_services_that_cost_need_a_billing_account(session: AuthorizedSession, i
 def test_the_request_log_tells_what_was_asked_and_no_secret(
     world: object, client: ar.ArtifactRegistryClient, parent: str
 ) -> None:
-    from helpers.world import World
+    from verbs.world import World
 
     assert isinstance(world, World)
     list(client.list_repositories(parent=parent))

@@ -15,12 +15,12 @@ from google.cloud import artifactregistry_v1
 from hypothesis import given, settings
 
 from helpers import clients, names, projects, registry, repositories, target
-from helpers.world import World as Opened
 from sandbox import catalog, cleanup, log_entries
 from sandbox import projects as rows_of_projects
 from sandbox.clock import Clock, timestamp
 from sandbox.world import World
 from tests.sandbox import retention_strategies as random
+from verbs.world import World as Opened
 
 START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
 NAME = "projects/ml-one/locations/us-central1/repositories/ml-images"

@@ -22,8 +22,8 @@ import yaml
 from google.auth.transport.requests import AuthorizedSession
 
 from helpers import builds, names, target
-from helpers import world as starter
 from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
+from verbs import world as starter
 
 RUNNING = ("PENDING", "QUEUED", "WORKING")
 DOCKER = "gcr.io/cloud-builders/docker"

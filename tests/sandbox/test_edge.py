@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from helpers.world import World
 from sandbox.authority import DOMAINS, Authority, is_google
+from verbs.world import World
 
 API = "https://artifactregistry.googleapis.com/v1/projects/p/locations"
 

@@ -25,7 +25,6 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from helpers import world as starter
 from sandbox import access, admin, projects, seed, tokens
 from sandbox.clock import Clock
 from sandbox.google import APIS
@@ -33,6 +32,7 @@ from sandbox.google.service_usage import SERVICES
 from sandbox.methods import Api, Method
 from sandbox.oci import registry as router
 from sandbox.world import World
+from verbs import world as starter
 
 HOST = "us-central1-docker.pkg.dev"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

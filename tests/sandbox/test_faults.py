@@ -21,7 +21,7 @@ from google.cloud import artifactregistry_v1 as ar
 
 from helpers import projects
 from helpers.names import Project
-from helpers.world import World
+from verbs.world import World
 
 API = "artifactregistry.googleapis.com"
 HOST = "us-central1-docker.pkg.dev"

@@ -19,8 +19,8 @@ from google.auth import impersonated_credentials
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
 
-from helpers.world import World
 from tests.sandbox.conftest import SCOPES, ask, grant, learner_with, project, projects_url
+from verbs.world import World
 
 IAM = "https://iam.googleapis.com/v1"
 

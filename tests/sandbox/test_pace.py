@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from helpers import iam, projects, registry, repositories, scans
 from helpers.names import Project, Repository
 from helpers.target import Target
-from helpers.world import World as Started
 from sandbox import access, operations, pace
 from sandbox import projects as rows_of_projects
 from sandbox.clock import Clock
 from sandbox.world import World
+from verbs.world import World as Started
 
 START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
 PROJECT = "projects/ml-one"

@@ -25,8 +25,8 @@ from google.oauth2 import service_account
 
 from helpers import access, checks, names, projects, registry, repositories
 from helpers.target import Target
-from helpers.world import World
 from sandbox.tokens import TOKEN_USERNAMES
+from verbs.world import World
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 Key = dict[str, Any]

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import requests
 
-from helpers import world as starter
 from sandbox import access, projects, seed, tokens
 from sandbox.clock import Clock
 from sandbox.google.artifact_registry import API
 from sandbox.world import World
+from verbs import world as starter
 
 HOST = "us-central1-docker.pkg.dev"
 SERVICE = "artifactregistry.googleapis.com"

@@ -16,9 +16,9 @@ from google.auth.transport.requests import AuthorizedSession
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.world import World
 from sandbox.google.secret_manager import _crc32c
 from tests.sandbox.conftest import account, ask, grant, learner_with, project
+from verbs.world import World
 
 TOKEN = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:generateAccessToken"
 

@@ -28,7 +28,7 @@ from google.cloud import artifactregistry_v1
 
 from helpers import access, identity, names, projects, registry, repositories, terminal
 from helpers.target import Target
-from helpers.world import World
+from verbs.world import World
 
 ROOT = Path(__file__).parents[2]
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"

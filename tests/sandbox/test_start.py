@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import world as starter
+from verbs import world as starter
 
 
 def _sandbox(home: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """The whole workbook with `--target gcp`, where a proxy leads Google's names to the sandbox: `make soak`.
 
-`make test` has a slice of it, tests/helpers/test_on_google.py.
+`make test` has a slice of it, tests/verbs/test_on_google.py.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from helpers import documents, runner
-from helpers.plans import Plan
+from helpers import documents
 from tests import on_google
 from tests.on_google import ROOT, Google, Run
+from verbs import runner
+from verbs.plans import Plan
 
 pytestmark = [
     pytest.mark.docker,

@@ -25,7 +25,7 @@ UNITS = [
         "helpers/test_pictures",
         "helpers/test_policies",
         "helpers/test_show",
-        "helpers/test_stand_ins",
+        "verbs/test_stand_ins",
         "helpers/test_traffic",
         "docs/test_boundaries",
         "notebooks/test_shape",

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers import documents, execution, names, sweep, target
-from helpers import world as starter
+from helpers import documents, names, sweep, target
 from machine import engine as machine_engine
+from verbs import execution
+from verbs import world as starter
 
 REGION = "southamerica-east1"
 REPOSITORY = "mycoolproject-repo"

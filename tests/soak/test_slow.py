@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from helpers import documents, runner, world
-from helpers.plans import Plan
+from helpers import documents
+from verbs import runner, world
+from verbs.plans import Plan
 
 pytestmark = [
     pytest.mark.docker,

@@ -23,10 +23,11 @@ import nbformat
 import pytest
 from google.api_core import exceptions
 
-from helpers import iam, images, names, projects, real, repositories, rest, stale, target, traces
+from helpers import iam, images, names, projects, repositories, rest, target, traces
 from helpers.names import Project, Repository
 from helpers.target import Target
-from helpers.world import World
+from verbs import real, stale
+from verbs.world import World
 
 ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
@@ -88,7 +89,7 @@ if image := os.environ.get("SERVED"):
 """,
 )
 PROGRAM = (
-    "import sys; from pathlib import Path; from rich.console import Console; from helpers import plans, runner;"
+    "import sys; from pathlib import Path; from rich.console import Console; from verbs import plans, runner;"
     "plan = plans.Plan((Path(sys.argv[1]),), target='gcp', project=sys.argv[2]);"
     "sys.exit(runner.run(plan, Console(), Path(sys.argv[3])).code)"
 )
@@ -276,7 +277,7 @@ def test_a_bucket_with_something_of_others_stays(in_world: Target) -> None:
 
 
 def test_an_age_is_a_number_and_a_unit() -> None:
-    from helpers.plans import BadRequest
+    from verbs.plans import BadRequest
 
     for text in ("", "1", "d", "-1d", "1y", "99999d"):
         with pytest.raises(BadRequest, match="is no age"):

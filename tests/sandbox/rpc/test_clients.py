@@ -20,7 +20,7 @@ from google.iam.v1 import policy_pb2
 from google.longrunning import operations_pb2
 
 from helpers import target
-from helpers.world import World
+from verbs.world import World
 
 pytestmark = pytest.mark.timeout(120)
 

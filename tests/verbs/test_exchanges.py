@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from helpers import exchanges, projects, repositories, scrub, verbs
-from helpers.exchange_calls import CALLS
-from helpers.exchanges import Exchange
+from helpers import projects, repositories
 from helpers.names import Project
 from helpers.target import Target
 from tests.docs import fidelity
+from verbs import answers, exchanges, scrub
+from verbs.exchange_calls import CALLS
+from verbs.exchanges import Exchange
 
 ROOT = Path(__file__).parents[2]
 APIS = (
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
         for name, value in environment.items():
             patched.setenv(name, value)
         projects.enable(Project(environment["PROJECT_ID"]), *APIS)
-    command = [sys.executable, "-m", "helpers.cli", "record-exchanges", "--project", environment["PROJECT_ID"]]
+    command = [sys.executable, "-m", "verbs.cli", "record-exchanges", "--project", environment["PROJECT_ID"]]
     ran = subprocess.run(
         [*command, "--into", str(place)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -107,7 +108,9 @@ def test_nothing_is_written_when_something_secret_is_left(folder: Path, tmp_path
 
 def test_the_verb_writes_nothing_for_a_project_that_is_not_yours(tmp_path: Path, in_world: Target) -> None:
     said: list[str] = []
-    assert verbs.record_exchanges("somebody-elses", in_world.region, tmp_path / "new", say=said.append) == verbs.WRONG
+    assert (
+        answers.record_exchanges("somebody-elses", in_world.region, tmp_path / "new", say=said.append) == answers.WRONG
+    )
     assert "Forbidden" in said[0]
     assert not (tmp_path / "new").exists()
 
@@ -118,8 +121,8 @@ def test_the_verb_writes_nothing_when_something_secret_is_left(
     projects.enable(Project(in_world.project_id), *APIS)
     monkeypatch.setattr(scrub.Scrubber, "text", lambda self, text: text)
     said: list[str] = []
-    status = verbs.record_exchanges(in_world.project_id, in_world.region, tmp_path / "new", say=said.append)
-    assert status == verbs.WRONG
+    status = answers.record_exchanges(in_world.project_id, in_world.region, tmp_path / "new", say=said.append)
+    assert status == answers.WRONG
     assert "SecretLeft: Nothing was written." in said[-1]
     assert in_world.project_number not in said[-1]
     assert not (tmp_path / "new").exists()

@@ -11,12 +11,13 @@ from typing import Any
 import docker
 import pytest
 
-from helpers import google_world, identity, images, projects, registry, repositories, rest, target
+from helpers import identity, images, projects, registry, repositories, rest, target
 from helpers.names import Image
 from helpers.target import Target
 from machine import stand_in
 from tests import on_google
 from tests.on_google import Google
+from verbs import google_world
 
 HOST = "us-central1-docker.pkg.dev"
 

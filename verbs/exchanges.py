@@ -20,8 +20,9 @@ from typing import Any, Final
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
-from helpers import clients, names, projects, scrub, target
-from helpers.exchange_calls import CALLS, DELETE, Call
+from helpers import clients, names, projects, target
+from verbs import scrub
+from verbs.exchange_calls import CALLS, DELETE, Call
 
 FOLDER: Final = target.ROOT / "tests" / "exchanges"
 _API: Final = "https://artifactregistry.googleapis.com/v1"

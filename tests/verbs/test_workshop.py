@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers import report, workshop
+from verbs import report, workshop
 
 PLENTY = 10**11
 

@@ -13,8 +13,8 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from helpers import record
-from helpers.record import canonical
+from verbs import record
+from verbs.record import canonical
 
 
 def noisy() -> nbformat.NotebookNode:

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from helpers import iam, inspection, needs, org_policies, plans, projects, rest
+from helpers import iam, projects, rest
 from helpers.names import Project
-from helpers.readiness import ADMINISTRATOR, READY, YOU, Readiness, Row
 from helpers.target import Target
-from helpers.world import World
+from verbs import inspection, needs, org_policies, plans
+from verbs.readiness import ADMINISTRATOR, READY, YOU, Readiness, Row
+from verbs.world import World
 
 Workbook = Callable[..., subprocess.CompletedProcess[str]]
 BILLING = "https://cloudbilling.googleapis.com/v1/projects/{}/billingInfo"

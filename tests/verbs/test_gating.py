@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from helpers import clients, names, projects, registry, repositories, scans, target
-from helpers.gate_verb import Asked, gate
 from helpers.names import Project
+from verbs.gating import Asked, gate
 
 Workbook = Callable[..., subprocess.CompletedProcess[str]]
 OLD = {

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from helpers import doctor, report
-from helpers.doctor import Diagnosis, Refused, Version
+from verbs import doctor, report
+from verbs.doctor import Diagnosis, Refused, Version
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from google.api_core import exceptions
 
-from helpers import projects, repositories, settings, target
+from helpers import projects, repositories, target
 from helpers.names import Project
 from helpers.target import Target
+from verbs import settings
 
 
 class NameTaken(RuntimeError):

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from helpers import command_lint, report, show
+from helpers import show
 from helpers.target import ROOT
+from verbs import command_lint, report
 
 RECORDED: Final = ROOT / "docs" / "recorded_with.json"
 FINE: Final = 0

@@ -17,7 +17,7 @@ def workbook(environment: dict[str, str]) -> Callable[..., subprocess.CompletedP
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "helpers.cli", *arguments],
+            [sys.executable, "-m", "verbs.cli", *arguments],
             cwd=ROOT,
             env=environment | variables,
             capture_output=True,

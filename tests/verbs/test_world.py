@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import settings, target, world
-from helpers.world import World, WorldError
+from helpers import target
+from verbs import settings, world
+from verbs.world import World, WorldError
 
 
 @pytest.fixture

@@ -19,15 +19,16 @@ from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from helpers import documents, execution, google_world, report, spending, stale, sweep, target, world
-from helpers.execution import Interrupted, Result
+from helpers import documents, sweep, target
 from helpers.fast_forward import fast_forward
-from helpers.plans import BadRequest, Plan, require_parameters
-from helpers.spending import OverBudget
 from helpers.target import ROOT, Target
 from helpers.traces import Leftover
 from machine import base_image
 from machine import engine as machine_engine
+from verbs import execution, google_world, report, spending, stale, world
+from verbs.execution import Interrupted, Result
+from verbs.plans import BadRequest, Plan, require_parameters
+from verbs.spending import OverBudget
 
 RUNS: Final = ROOT / "runs"
 _STOPPED: Final = 3

@@ -15,8 +15,9 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from rich.console import Console
 
-from helpers import inspection, names, readiness, show, spending, sweep, traces
-from helpers.plans import BadRequest, Plan
+from helpers import names, show, sweep, traces
+from verbs import inspection, readiness, spending
+from verbs.plans import BadRequest, Plan
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _EXPECTED: Final = (exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError, requests.RequestException)
@@ -37,7 +38,7 @@ def run(plan: Plan, console: Console, *, say: Say) -> int:
     """Check, estimate, run within the limit, clean up. Gives what `check` gives when the project isn't ready, else the
     run's own exit code.
     """
-    from helpers import runner
+    from verbs import runner
 
     code = check(plan.project, plan.region, plan.notebooks, as_json=False, say=say)
     if code != readiness.READY:

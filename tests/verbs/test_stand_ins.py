@@ -8,7 +8,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.stand_ins import StandIns
+from verbs.stand_ins import StandIns
 
 DIGESTS = st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=True, min_size=1, max_size=9)
 

@@ -1,4 +1,4 @@
-"""`workbook`: the verbs beside the Makefile."""
+"""`workbook`: its verbs and their options; what each does is in the other files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from helpers import plans, world
-from helpers.plans import BadRequest
-from helpers.settings import SignInFailed
 from helpers.target import REGION, ROOT, NoTarget
 from machine.errors import MachineError
+from verbs import plans, world
+from verbs.plans import BadRequest
+from verbs.settings import SignInFailed
 
 app = typer.Typer(
     name="workbook",
@@ -132,7 +132,7 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the world and the images after the run.")] = False,
 ) -> None:
     """Run the notebooks in order in a world of their own."""
-    from helpers import runner
+    from verbs import runner
 
     plan = plans.Plan(
         plans.choose(only),
@@ -175,7 +175,7 @@ def real(
     strict: Annotated[bool, typer.Option("--strict", help="Fail when a single command isn't run.")] = False,
 ) -> None:
     """Run the notebooks on Google, within a budget; 0 ok, 1 you must mend something, 2 an administrator, 3 budget."""
-    from helpers import real as on_google
+    from verbs import real as on_google
 
     notebooks = plans.choose(only)
     if check:
@@ -194,7 +194,7 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """List what runs left in a project on Google, and with --yes remove it; 1 when something couldn't be."""
-    from helpers import real as on_google
+    from verbs import real as on_google
 
     wanted = on_google.Wanted(project, region, run, older_than)
     raise typer.Exit(on_google.clean(wanted, remove=yes, as_json=as_json, say=typer.echo))
@@ -208,7 +208,7 @@ def lab(
     project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project, with --target gcp.")] = "",
 ) -> None:
     """Open JupyterLab on your copy of the notebooks; what follows `--` goes to Jupyter."""
-    from helpers import lab as laboratory
+    from verbs import lab as laboratory
 
     plans.check_target(target, project)
     raise typer.Exit(laboratory.lab(context.args, say, home, project if target == "gcp" else ""))
@@ -217,8 +217,8 @@ def lab(
 @app.command()
 def workshop(only: Annotated[str, typer.Option(help="Only these notebooks, as 00,01,02.")] = "") -> None:
     """Run the notebooks once, so that nothing is fetched on the day, and print a report to hand in."""
-    from helpers import runner
-    from helpers import workshop as day
+    from verbs import runner
+    from verbs import workshop as day
 
     outcome = runner.run(plans.Plan(plans.choose(only)), console)
     if outcome.code > 1:  # interrupted
@@ -231,7 +231,7 @@ def workshop(only: Annotated[str, typer.Option(help="Only these notebooks, as 00
 @app.command()
 def record() -> None:
     """Run the notebooks in a fresh sandbox and store them with their outputs."""
-    from helpers import record as recorder
+    from verbs import record as recorder
 
     raise typer.Exit(recorder.record(plans.choose(""), console).code)
 
@@ -239,7 +239,7 @@ def record() -> None:
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> None:
     """Compare the installed tools with the recorded ones and lint every command; 1 unknown command, 2 missing tool."""
-    from helpers import doctor as surgery
+    from verbs import doctor as surgery
 
     raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo))
 
@@ -256,9 +256,9 @@ def cleanup_preview(
     layers: Annotated[bool, typer.Option(help="Read every manifest, to count shared layers once.")] = True,
 ) -> None:
     """Say for every version whether the next run would delete it, and why; exit status 3 with warnings."""
-    from helpers import verbs
+    from verbs import answers
 
-    raise typer.Exit(verbs.preview(policy, repository, as_json=as_json, layers=layers, say=typer.echo))
+    raise typer.Exit(answers.preview(policy, repository, as_json=as_json, layers=layers, say=typer.echo))
 
 
 @app.command()
@@ -267,9 +267,9 @@ def bill(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Say what a month of a project's present state would cost on Google."""
-    from helpers import verbs
+    from verbs import answers
 
-    raise typer.Exit(verbs.bill(project, as_json=as_json, say=typer.echo))
+    raise typer.Exit(answers.bill(project, as_json=as_json, say=typer.echo))
 
 
 @app.command()
@@ -284,10 +284,10 @@ def gate(
     output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
 ) -> None:
     """Say whether an image may go on; exit status 0 passes, 1 blocks, 2 could not tell."""
-    from helpers import gate_verb
+    from verbs import gating
 
-    asked = gate_verb.Asked(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
-    raise typer.Exit(gate_verb.gate(asked, say=typer.echo, complain=complain))
+    asked = gating.Asked(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
+    raise typer.Exit(gating.gate(asked, say=typer.echo, complain=complain))
 
 
 @app.command("record-exchanges")
@@ -297,9 +297,9 @@ def record_exchanges(
     folder: Annotated[Path, typer.Option("--into", help="Where the files go.")] = ROOT / "tests" / "exchanges",
 ) -> None:
     """Record what Google answers to a fixed list of calls, without names and secrets; exit status 1 writes nothing."""
-    from helpers import verbs
+    from verbs import answers
 
-    raise typer.Exit(verbs.record_exchanges(project, region, folder, say=say))
+    raise typer.Exit(answers.record_exchanges(project, region, folder, say=say))
 
 
 advisories_app = typer.Typer(help="The advisories that the sandbox's scans use.", no_args_is_help=True)
@@ -312,7 +312,7 @@ def advisories_refresh(
     url: Annotated[str, typer.Option(help="Where OSV's archives are.")] = "",
 ) -> None:
     """Take OSV's current advisories for Python and Debian 12 into your sandbox; later scans use them."""
-    from helpers import advisories
+    from verbs import advisories
 
     raise typer.Exit(advisories.refresh(home, url or advisories.ARCHIVES, say=say, complain=complain))
 

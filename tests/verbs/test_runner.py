@@ -19,10 +19,11 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from helpers import documents, plans, runner, stale, world
-from helpers.plans import BadRequest, Plan
+from helpers import documents
 from machine import engine as machine_engine
 from machine import processes
+from verbs import plans, runner, stale, world
+from verbs.plans import BadRequest, Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 NotebookWriter = Callable[..., Path]
@@ -134,7 +135,7 @@ def test_a_signal_cleans_up(
     gate = tmp_path / "gate"
     notebook = write_notebook("00_long.ipynb", BEGIN, f"%%terminal\necho $$ > {gate}\nsleep 300", "print('never')")
     program = (
-        "import sys; from pathlib import Path; from rich.console import Console; from helpers import runner, plans;"
+        "import sys; from pathlib import Path; from rich.console import Console; from verbs import runner, plans;"
         "plan = plans.Plan((Path(sys.argv[1]),));"
         "sys.exit(runner.run(plan, Console(), Path(sys.argv[2])).code)"
     )
@@ -172,7 +173,7 @@ def test_the_next_run_cleans_up_after_a_killed_one(
         f"open({str(gate)!r}, 'w').close()\ninput_never = __import__('threading').Event().wait()",
     )
     program = (
-        "import sys; from pathlib import Path; from rich.console import Console; from helpers import runner, plans;"
+        "import sys; from pathlib import Path; from rich.console import Console; from verbs import runner, plans;"
         "runner.run(plans.Plan((Path(sys.argv[1]),)), Console(), Path(sys.argv[2]))"
     )
     runs = tmp_path / "runs"

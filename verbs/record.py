@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from helpers import doctor, documents, runner, world
-from helpers.plans import Plan
-from helpers.runner import Outcome
-from helpers.stand_ins import StandIns
+from helpers import documents
 from helpers.target import ROOT
+from verbs import doctor, runner, world
+from verbs.plans import Plan
+from verbs.runner import Outcome
+from verbs.stand_ins import StandIns
 
 PROJECT: Final = "ml-workbook"
 CLOCK: Final = "2026-11-02T09:00:00Z"

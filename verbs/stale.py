@@ -13,9 +13,10 @@ from typing import Final
 
 import docker.errors
 
-from helpers import sweep, world
+from helpers import sweep
 from helpers.target import Target
 from machine import processes
+from verbs import world
 
 _NOTE: Final = "run.json"
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from helpers import cli
-from helpers.plans import BadRequest
-from helpers.world import World
+from verbs import cli
+from verbs.plans import BadRequest
+from verbs.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def workbook(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "helpers.cli", *arguments],
+        [sys.executable, "-m", "verbs.cli", *arguments],
         cwd=ROOT,
         env=dict(os.environ) | {"PYTHONPATH": str(ROOT)} | (environment or {}),
         capture_output=True,

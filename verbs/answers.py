@@ -17,8 +17,9 @@ import requests
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 
-from helpers import billing, exchanges, names, policies, registry, retention, snapshots, target
-from helpers.plans import BadRequest
+from helpers import billing, names, policies, registry, retention, snapshots, target
+from verbs import exchanges
+from verbs.plans import BadRequest
 
 FINE: Final = 0
 WRONG: Final = 1

@@ -19,8 +19,9 @@ import pytest
 import requests
 import websocket
 
-from helpers import lab, target, world
+from helpers import target
 from helpers.target import Target
+from verbs import lab, world
 
 ROOT = Path(__file__).resolve().parents[2]
 NotebookWriter = Callable[..., Path]
@@ -71,7 +72,7 @@ def test_lab_serves_with_a_token_and_stops_cleanly(python_image: str, tmp_path: 
         [
             sys.executable,
             "-m",
-            "helpers.cli",
+            "verbs.cli",
             "lab",
             "--home",
             str(home),

@@ -23,9 +23,10 @@ from typing import Any, Final
 
 import requests
 
-from helpers import settings, target
+from helpers import target
 from helpers.target import ROOT, SandboxInfo
 from machine import engine as machine_engine
+from verbs import settings
 
 LEARNERS_HOME: Final = ROOT / ".sandbox"
 LEARNERS_PROJECT: Final = "ml-workbook-lab"

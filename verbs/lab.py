@@ -15,10 +15,11 @@ from typing import Final
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 
-from helpers import documents, execution, google_world, target, world
-from helpers.execution import Interrupted
+from helpers import documents, target
 from machine import base_image
 from machine import engine as machine_engine
+from verbs import execution, google_world, world
+from verbs.execution import Interrupted
 
 RUN: Final = "lab"
 _STOP_SECONDS: Final = 15.0

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from helpers import images, names, repositories
-from helpers.execution import Result
 from helpers.target import Target
+from verbs.execution import Result
 
 _CLIENTS: Final = ("google-cloud-artifact-registry", "google-auth", "docker", "papermill", "nbclient", "ipykernel")
 

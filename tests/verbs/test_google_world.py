@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from google.api_core import exceptions
 
-from helpers import google_world, projects, repositories, target
+from helpers import projects, repositories, target
 from helpers.names import Project
 from helpers.target import Target
+from verbs import google_world
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from typing import Any, Final
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 
-from helpers import google_world, identity, names, needs, org_policies, projects, rest
-from helpers.readiness import Readiness, Row, State
+from helpers import identity, names, projects, rest
+from verbs import google_world, needs, org_policies
+from verbs.readiness import Readiness, Row, State
 
 _BILLING: Final = "https://cloudbilling.googleapis.com/v1"
 _USAGE: Final = "https://serviceusage.googleapis.com"

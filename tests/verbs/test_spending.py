@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from helpers import documents, plans, projects, registry, repositories, runner, scans, spending, sweep
+from helpers import documents, projects, registry, repositories, scans, sweep
 from helpers.names import Repository
 from helpers.target import Target
+from verbs import plans, runner, spending
 
 NotebookWriter = Callable[..., Path]
 ALL = list(range(11))

@@ -1,0 +1,1 @@
+"""What `make` and `.venv/bin/workbook` do: one file per verb, and what several need. No notebook imports them."""
