@@ -38,11 +38,12 @@ sweep: setup
 lab: setup
 	@$(WORKBOOK) lab $(WORLD) $(ARGS)
 
+# Three at once on two processors: while one waits for a container or a client, the others go on.
 test: setup
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 record: setup
 	@$(WORKBOOK) record $(ARGS)
