@@ -110,11 +110,7 @@ _BASH = '["bash", "-euo", "pipefail", "-c", '
 # A helper, a notebook that uses it, what in it is changed, and into what.
 WIRED = {
     "clients.py": ("02", f"{_CLIENT})", f'{_CLIENT}, client_options={{"api_endpoint": "{_API}"}})'),
-    "rest.py": (
-        "01",
-        "session.request(method, url,",
-        f'session.request(method, url.replace("https://", "{_PORT}/"),',
-    ),
+    "rest.py": ("01", ".request(method, url,", f'.request(method, url.replace("https://", "{_PORT}/"),'),
     "registry.py": ("08", 'f"https://{repository.location.host}/v2/', f'f"{_PORT}/v2/{{repository.location.host}}/'),
     "access.py": ("09", '"https://{repository.location.host}/v2"', f'"{_PORT}/v2/{{repository.location.host}}"'),
     "terminal.py": ("02", _BASH, f'{_BASH}"export CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY={_API}/\\n" + '),
