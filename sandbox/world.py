@@ -135,6 +135,7 @@ class World:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in ("blobs", "uploads"):
             (folder / part).mkdir(exist_ok=True)
+        _prepare(folder / "blobs" / "sha256")
         self._lock_file = (folder / "lock").open("w")
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,6 +228,16 @@ class World:
                 connection.close()
             self._connections.clear()
         self._lock_file.close()
+
+
+def _prepare(folder: Path) -> None:
+    """Make the 256 folders that blobs lie in: made one by one, each would cost the push that needs it two syncs."""
+    if folder.is_dir():
+        return
+    for number in range(256):
+        (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import functools
+import gzip
 import hashlib
 import json
 import os
@@ -88,16 +89,25 @@ def skopeo(peer: Peer, *arguments: str) -> None:
 
 
 def image_of(folder: Path, layers: int, size: int) -> Path:
-    """An image in skopeo's `dir:` form, with layers that nobody has."""
+    """An image in skopeo's `dir:` form, with layers that nobody has.
+
+    They are gzip, as layers in a registry are: what isn't skopeo would compress on its way, and that takes longer than
+    the registry.
+    """
     folder.mkdir()
     entries, ids = [], []
     for _ in range(layers):
         content = os.urandom(size)
-        digest = hashlib.sha256(content).hexdigest()
-        (folder / digest).write_bytes(content)
-        ids.append(f"sha256:{digest}")
+        packed = gzip.compress(content, compresslevel=0, mtime=0)
+        digest = hashlib.sha256(packed).hexdigest()
+        (folder / digest).write_bytes(packed)
+        ids.append(f"sha256:{hashlib.sha256(content).hexdigest()}")
         entries.append(
-            {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": ids[-1], "size": size}
+            {
+                "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                "digest": f"sha256:{digest}",
+                "size": len(packed),
+            }
         )
     config = json.dumps(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}}
