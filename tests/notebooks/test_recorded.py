@@ -30,6 +30,7 @@ import pytest
 from rich.console import Console
 
 from helpers import documents
+from tests import runs
 from tests.notebooks.stored import disagreements
 from verbs import record
 from verbs.stand_ins import StandIns
@@ -50,13 +51,9 @@ def marked(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(runs.Run):
     """A finished run of all notebooks; `fresh` are their canonical texts by path, none of a run that failed."""
 
-    status: int
-    output: str
-    folder: Path
-    summary: dict[str, Any]
     fresh: dict[Path, str]
 
     def outputs(self, notebook: str) -> dict[str, str]:
