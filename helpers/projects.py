@@ -19,11 +19,14 @@ _BATCH: Final = 20
 _PATIENCE: Final = 420.0
 # A question that costs nothing and changes nothing: every answer but "disabled" says that the API counts as enabled.
 _PROBES: Final = {
-    ARTIFACT_REGISTRY: "locations?pageSize=1",
-    "cloudbuild.googleapis.com": "builds?pageSize=1",
-    "containeranalysis.googleapis.com": "occurrences?pageSize=1",
-    "iam.googleapis.com": "serviceAccounts?pageSize=1",
-    "ondemandscanning.googleapis.com": "locations/us/operations/none",
+    ARTIFACT_REGISTRY: "v1/{project}/locations?pageSize=1",
+    "cloudbuild.googleapis.com": "v1/{project}/builds?pageSize=1",
+    "cloudresourcemanager.googleapis.com": "v1/{project}",
+    "containeranalysis.googleapis.com": "v1/{project}/occurrences?pageSize=1",
+    "iam.googleapis.com": "v1/{project}/serviceAccounts?pageSize=1",
+    "ondemandscanning.googleapis.com": "v1/{project}/locations/us/operations/none",
+    "run.googleapis.com": "v2/{project}/locations/us-central1/services?pageSize=1",
+    "secretmanager.googleapis.com": "v1/{project}/secrets?pageSize=1",
 }
 
 
@@ -74,7 +77,7 @@ def answers(project: Project, service: str) -> bool:
     if service not in _PROBES:
         return True
     try:
-        rest.call("GET", f"https://{service}/v1/{project.resource}/{_PROBES[service]}")
+        rest.call("GET", f"https://{service}/{_PROBES[service].format(project=project.resource)}")
     except exceptions.Forbidden as error:
         return bool(error.reason != "SERVICE_DISABLED")
     except (exceptions.NotFound, exceptions.BadRequest):

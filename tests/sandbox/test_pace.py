@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 from collections.abc import Iterator
@@ -15,13 +16,14 @@ from google.auth.transport.requests import AuthorizedSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import iam, projects, registry, repositories, scans
+from helpers import documents, iam, projects, registry, repositories, rest, scans
 from helpers.names import Project, Repository
 from helpers.target import Target
 from sandbox import access, operations, pace
 from sandbox import projects as rows_of_projects
 from sandbox.clock import Clock
 from sandbox.world import World
+from verbs import needs
 from verbs.world import World as Started
 
 START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
@@ -190,6 +192,26 @@ def test_the_helpers_wait_for_the_api_the_operation_the_grant_and_the_scan(here:
         questions += 1
         assert questions < 20
     repositories.delete(scratch)
+
+
+# Notebooks enable them and never call them themselves, or only for what makes something.
+UNASKED = {
+    f"{name}.googleapis.com" for name in ("binaryauthorization", "cloudtrace", "containerscanning", "iamcredentials")
+}
+
+
+def test_every_api_that_a_notebook_enables_is_waited_for(here: Target) -> None:
+    wanted = set().union(*(needs.apis_of(path) for path in documents.notebooks()))
+    assert wanted - UNASKED == projects._PROBES.keys()
+    project = Project(here.project_id)
+    for service in wanted:
+        url = f"https://serviceusage.googleapis.com/v1/{project.resource}/services/{service}:disable"
+        rest.call("POST", url, json={"disableDependentServices": True})
+    projects.enable(project, *sorted(wanted))
+    for service, question in projects._PROBES.items():
+        # Not "enabled recently": whatever else it says, it takes calls.
+        with contextlib.suppress(exceptions.NotFound):
+            rest.call("GET", f"https://{service}/{question.format(project=project.resource)}")
 
 
 def _enable_only(project: Project, service: str) -> None:
