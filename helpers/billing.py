@@ -190,8 +190,9 @@ def growth(versions: Iterable[Stored]) -> list[int]:
 
 
 def _locations(project: names.Project) -> list[str]:
-    opened = clients.session()
-    answer = opened.get(f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS)
+    answer = clients.session().get(
+        f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS
+    )
     answer.raise_for_status()
     return sorted(one["locationId"] for one in answer.json().get("locations", []))
 
@@ -199,22 +200,19 @@ def _locations(project: names.Project) -> list[str]:
 def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
     """Scans and build minutes of the last 30 days; None where the API can't be asked."""
     since = moment - _MONTH
-    opened = clients.session()
     scans = _pages(
-        opened,
         f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
         "occurrences",
         {"filter": 'kind="DISCOVERY"'},
     )
     asked = [
         _pages(
-            opened,
             f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{location}/operations",
             "operations",
         )
         for location in _ON_DEMAND
     ]
-    builds = _pages(opened, f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
+    builds = _pages(f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
     return {
         "scans": None if scans is None else sum(_moment(one["createTime"]) >= since for one in scans),
         "on_demand": None if None in asked else sum(_scanned(one, since) for found in asked for one in found or ()),
@@ -222,15 +220,13 @@ def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
     }
 
 
-def _pages(
-    opened: requests.Session, url: str, key: str, query: Mapping[str, str] | None = None
-) -> list[dict[str, Any]] | None:
+def _pages(url: str, key: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]] | None:
     """All items of a list; nothing where the API isn't enabled, None where it can't be asked."""
     found: list[dict[str, Any]] = []
     asked = {"pageSize": "1000", **(query or {})}
     token = ""
     while True:
-        answer = opened.get(url, params={**asked, "pageToken": token} if token else asked, timeout=_SECONDS)
+        answer = clients.session().get(url, params={**asked, "pageToken": token} if token else asked, timeout=_SECONDS)
         if answer.status_code == requests.codes.forbidden and "SERVICE_DISABLED" in answer.text:
             return []
         if answer.status_code in (requests.codes.forbidden, requests.codes.not_implemented):

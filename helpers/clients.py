@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,13 +30,17 @@ def kept(make: Callable[[], Made]) -> Callable[[], Made]:
     What is kept is everybody's, also other threads': nobody closes it.
     """
 
+    # Threads that come first at once: one makes it, and the others wait.
+    alone = threading.Lock()
+
     @functools.lru_cache(maxsize=2)
     def made(_sources: tuple[tuple[str, int], ...]) -> Made:
         return make()
 
     @functools.wraps(make)
     def current() -> Made:
-        return made(tuple(_state(os.environ.get(name, ""), file) for name, file in _SOURCES.items()))
+        with alone:
+            return made(tuple(_state(os.environ.get(name, ""), file) for name, file in _SOURCES.items()))
 
     return current
 

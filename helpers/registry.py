@@ -53,12 +53,10 @@ class Manifest:
     subject: str
 
 
-def manifest(name: names.Tag | names.Digest, opened: requests.Session | None = None) -> Manifest:
+def manifest(name: names.Tag | names.Digest) -> Manifest:
     """The manifest that a tag or a digest names. Raises RegistryRefused."""
     reference = name.value if isinstance(name, names.Digest) else name.name
-    answer = _call(
-        opened or clients.session(), "GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT}
-    )
+    answer = _call("GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT})
     return _parsed(answer.content, answer.headers["Content-Type"])
 
 
@@ -67,9 +65,8 @@ def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
     listed = list(wanted)
     if not listed:
         return {}
-    opened = clients.session()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(listed, pool.map(lambda name: manifest(name, opened), listed), strict=True))
+        return dict(zip(listed, pool.map(manifest, listed), strict=True))
 
 
 def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: str = "amd64") -> names.Digest:
@@ -77,7 +74,6 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
 
     The same files give the same layers, so what the registry has already is not sent again. Raises RegistryRefused.
     """
-    opened = clients.session()
     layers = [_layer(content) for content in files]
     plain = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in layers]
     config = {
@@ -91,10 +87,10 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
     body = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": _blob(opened, tag.image, json.dumps(config).encode(), kind),
-        "layers": [_blob(opened, tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
+        "config": _blob(tag.image, json.dumps(config).encode(), kind),
+        "layers": [_blob(tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
     }
-    return _put(opened, tag.image, tag.name, body, MANIFEST)
+    return _put(tag.image, tag.name, body, MANIFEST)
 
 
 def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) -> names.Digest:
@@ -103,16 +99,15 @@ def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) ->
     What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
     Both tags are of one image. Raises RegistryRefused.
     """
-    opened = clients.session()
-    answer = _call(opened, "GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
+    answer = _call("GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
     body = answer.json()
-    config = _call(opened, "GET", source.image, f"blobs/{body['config']['digest']}").json()
+    config = _call("GET", source.image, f"blobs/{body['config']['digest']}").json()
     settings = dict(line.partition("=")[::2] for line in config.setdefault("config", {}).get("Env") or [])
     config["config"]["Env"] = [f"{name}={value}" for name, value in {**settings, **environment}.items()]
     added = " ".join(f"{name}={value}" for name, value in environment.items())
     config.setdefault("history", []).append({"created_by": f"ENV {added}", "empty_layer": True})
-    body["config"] = _blob(opened, tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
-    return _put(opened, tag.image, tag.name, body, answer.headers["Content-Type"])
+    body["config"] = _blob(tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
+    return _put(tag.image, tag.name, body, answer.headers["Content-Type"])
 
 
 def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Digest:
@@ -120,11 +115,10 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
 
     The images are in the registry already, under the same name as the tag. Raises RegistryRefused.
     """
-    opened = clients.session()
     entries = []
     for platform, digest in images.items():
         system, _, architecture = platform.partition("/")
-        found = manifest(digest, opened)
+        found = manifest(digest)
         entries.append(
             {
                 "mediaType": found.media_type,
@@ -134,7 +128,7 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
             }
         )
     body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-    return _put(opened, tag.image, tag.name, body, INDEX)
+    return _put(tag.image, tag.name, body, INDEX)
 
 
 def _parsed(content: bytes, media_type: str) -> Manifest:
@@ -168,15 +162,15 @@ def _layer(files: Mapping[str, str]) -> bytes:
     return gzip.compress(packed.getvalue(), mtime=0)
 
 
-def _blob(opened: requests.Session, image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
+def _blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
     """Push a blob unless it is there; gives its descriptor."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    if opened.head(_url(image, f"blobs/{digest}"), timeout=_SECONDS).status_code != 200:
+    if clients.session().head(_url(image, f"blobs/{digest}"), timeout=_SECONDS).status_code != 200:
         # Artifact Registry takes uploads whole: begin one, then put everything where it says.
-        begun = _call(opened, "POST", image, "blobs/uploads/")
+        begun = _call("POST", image, "blobs/uploads/")
         where = requests.compat.urljoin(begun.url, begun.headers["Location"])
         sign = "&" if "?" in where else "?"
-        answer = opened.put(
+        answer = clients.session().put(
             f"{where}{sign}digest={digest}",
             data=content,
             headers={"Content-Type": "application/octet-stream"},
@@ -186,11 +180,9 @@ def _blob(opened: requests.Session, image: names.Image, content: bytes, media_ty
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 
-def _put(
-    opened: requests.Session, image: names.Image, reference: str, body: Mapping[str, Any], media_type: str
-) -> names.Digest:
+def _put(image: names.Image, reference: str, body: Mapping[str, Any], media_type: str) -> names.Digest:
     content = json.dumps(body).encode()
-    _call(opened, "PUT", image, f"manifests/{reference}", data=content, headers={"Content-Type": media_type})
+    _call("PUT", image, f"manifests/{reference}", data=content, headers={"Content-Type": media_type})
     return image.digest(f"sha256:{hashlib.sha256(content).hexdigest()}")
 
 
@@ -199,8 +191,9 @@ def _url(image: names.Image, path: str) -> str:
     return f"https://{repository.location.host}/v2/{repository.project}/{repository.id}/{image.path}/{path}"
 
 
-def _call(opened: requests.Session, method: str, image: names.Image, path: str, **options: Any) -> requests.Response:
-    answer = opened.request(method, _url(image, path), timeout=_SECONDS, **options)
+def _call(method: str, image: names.Image, path: str, **options: Any) -> requests.Response:
+    url = _url(image, path)
+    answer: requests.Response = clients.session().request(method, url, timeout=_SECONDS, **options)  # type: ignore[no-untyped-call]
     _require(answer)
     return answer
 

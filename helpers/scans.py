@@ -155,31 +155,30 @@ def on_demand(scan: str) -> Scan:
     Raises ScanMissing when there is no such scan, requests.HTTPError for another refusal.
     """
     found: list[types.Occurrence] = []
-    opened = clients.session()
-    for one in _listed(opened, f"{scan}/vulnerabilities", "occurrences"):
+    for one in _listed(f"{scan}/vulnerabilities", "occurrences"):
         message = types.Occurrence()
         json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
         found.append(message)
-    resource = found[0].resource_uri if found else _asked_for(opened, scan)
+    resource = found[0].resource_uri if found else _asked_for(scan)
     told = {match[1] for one in found if (match := _TAKEN.search(one.vulnerability.long_description))}
     day = datetime.fromisoformat(f"{min(told)}T00:00:00Z") if told else None
     return Scan(resource, FINISHED, order(_finding(one) for one in found), advisories=day)
 
 
-def _asked_for(opened: requests.Session, scan: str) -> str:
+def _asked_for(scan: str) -> str:
     """What a scan without findings is of, from the operation that made it; "" when that isn't told."""
     try:
-        made = _listed(opened, f"{scan.partition('/scans/')[0]}/operations", "operations")
+        made = _listed(f"{scan.partition('/scans/')[0]}/operations", "operations")
         return next((one["metadata"]["resourceUri"] for one in made if one.get("response", {}).get("scan") == scan), "")
     except (requests.HTTPError, ScanMissing):
         return ""
 
 
-def _listed(opened: requests.Session, path: str, key: str) -> Iterator[dict[str, Any]]:
+def _listed(path: str, key: str) -> Iterator[dict[str, Any]]:
     token = ""
     while True:
         query = {"pageSize": "1000", **({"pageToken": token} if token else {})}
-        answer = opened.get(f"{_ON_DEMAND}/{path}", params=query, timeout=60)
+        answer = clients.session().get(f"{_ON_DEMAND}/{path}", params=query, timeout=60)
         if answer.status_code == requests.codes.not_found:
             raise ScanMissing(
                 f"There is no scan {path.partition('/vuln')[0]}. Google keeps one for 48 hours: scan again."

@@ -27,16 +27,8 @@ class Run:
 
 def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> Run:
     """Run the notebooks in `root` with the helpers in `root`."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "verbs.cli", "run", *arguments],
-        cwd=root,
-        env={**environment, "PYTHONPATH": str(root), "COLUMNS": "200"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "verbs.cli", "run", *arguments]
+    ran = _ended(command, root, {**environment, "PYTHONPATH": str(root), "COLUMNS": "200"})
     found = re.search(r"^Files: (.+)$", ran.stdout, re.MULTILINE)
     assert found, ran.stdout
     folder = Path(found[1].strip())
@@ -45,18 +37,22 @@ def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> R
 
 def succeed(*command: str | Path, **variables: str) -> str:
     """What a command printed, with more variables in its environment; the test fails when the command does."""
-    ran = subprocess.run(
-        [str(one) for one in command],
-        cwd=ROOT,
-        env={**os.environ, **variables},
+    ran = _ended([str(one) for one in command], ROOT, {**os.environ, **variables})
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def _ended(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout
-    return ran.stdout
 
 
 def recorded(python: str | Path, **variables: str) -> None:

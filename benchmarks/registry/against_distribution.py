@@ -224,15 +224,17 @@ def measure(both: list[Peer], folder: Path, rounds: int, megabytes: int, layers:
         image = f"image-{number}-{secrets.token_hex(3)}"
         with tempfile.TemporaryDirectory(dir=folder) as place:
             work = Path(place)
-            large, many = image_of(work / "large", 1, megabytes << 20), image_of(work / "many", layers, SMALL)
+            images = {
+                "small layers": image_of(work / "many", layers, SMALL),
+                "one layer": image_of(work / "large", 1, megabytes << 20),
+            }
             files = [work / f"file-{n}" for n in range(5)]
             for file in files:
                 file.write_bytes(os.urandom(megabytes << 20))
             small = [os.urandom(SMALL) for _ in range(layers)]
             os.sync()  # what the making wrote is no burden of whoever is measured first
             for peer in both if number % 2 else both[::-1]:
-                both_images = {"small layers": many, "one layer": large}
-                for cell, *pair in one_round(peer, work, image, files, small, both_images):
+                for cell, *pair in one_round(peer, work, image, files, small, images):
                     figures.setdefault(cell, {}).setdefault(peer.title, []).append((pair[0], pair[1]))
         longest = max(longest, time.monotonic() - began)
         print(f"round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s", file=sys.stderr)

@@ -22,7 +22,7 @@ from google.cloud import artifactregistry_v1 as ar
 from google.protobuf import json_format
 from grafeas.grafeas_v1 import types
 
-from helpers import clients, names, projects, registry, repositories, scans, target
+from helpers import names, projects, registry, repositories, scans, target
 from helpers.checks import eventually
 from helpers.names import Project
 from machine import engine as machine_engine
@@ -142,17 +142,16 @@ def test_what_has_no_operating_system_or_is_damaged_is_no_success(repository: na
     assert "no operating system" in bare.reason
     alpine = push(repository, {"etc/os-release": "ID=alpine\n", "lib/apk/db/installed": "P:musl\n"}, name="alpine")
     assert scans.wait(alpine, 30).status == "FINISHED_UNSUPPORTED"
-    opened = clients.session()
     image = repository.image("broken")
     config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
     kind = "application/vnd.oci.image.config.v1+json"
     body = {
         "schemaVersion": 2,
         "mediaType": registry.MANIFEST,
-        "config": registry._blob(opened, image, json.dumps(config).encode(), kind),
-        "layers": [registry._blob(opened, image, b"no archive" * 200, "application/vnd.oci.image.layer.v1.tar+gzip")],
+        "config": registry._blob(image, json.dumps(config).encode(), kind),
+        "layers": [registry._blob(image, b"no archive" * 200, "application/vnd.oci.image.layer.v1.tar+gzip")],
     }
-    broken = registry._put(opened, image, "v1", body, registry.MANIFEST)
+    broken = registry._put(image, "v1", body, registry.MANIFEST)
     found = scans.wait(broken, 30)
     assert (found.status, found.findings) == ("FINISHED_FAILED", ())
     assert "not a tar archive" in found.reason
@@ -510,17 +509,16 @@ def test_a_bill_of_materials_stands_beside_the_image(repository: names.Repositor
     [discovery] = raw(session, digest, "DISCOVERY")
     assert discovery["name"].endswith(answers[0].json()["discoveryOccurrenceId"])
     registry_base = f"https://{repository.location.host}/v2/{repository.project}/{repository.id}/app"
-    opened = clients.session()
-    listed = opened.get(f"{registry_base}/referrers/{digest.value}", timeout=30).json()["manifests"]
+    listed = session.get(f"{registry_base}/referrers/{digest.value}", timeout=30).json()["manifests"]
     # Twice the same bytes are one artifact.
     assert sorted(one["artifactType"] for one in listed) == sorted((sbom.CYCLONEDX, sbom.SPDX))
     for one in listed:
-        manifest = opened.get(
+        manifest = session.get(
             f"{registry_base}/manifests/{one['digest']}", headers={"Accept": one["mediaType"]}, timeout=30
         ).json()
         assert manifest["subject"]["digest"] == digest.value
         [layer] = manifest["layers"]
-        document = opened.get(f"{registry_base}/blobs/{layer['digest']}", timeout=30).content
+        document = session.get(f"{registry_base}/blobs/{layer['digest']}", timeout=30).content
         assert set(sbom.packages(document)) == {
             ("glibc", "2.36-9+deb12u14"),
             ("python3-defaults", "3.11.2-1"),
