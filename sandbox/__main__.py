@@ -27,6 +27,7 @@ from sandbox.authority import Authority
 from sandbox.builds import queue
 from sandbox.clock import Clock, timestamp
 from sandbox.connection import Connection
+from sandbox.oci import uploads
 from sandbox.pace import SLOW
 from sandbox.rpc.door import Door
 from sandbox.world import World, WorldLocked, WorldTooNew
@@ -96,6 +97,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
         ws="none",
         lifespan="off",
         server_header=False,
+        proxy_headers=False,
         access_log=False,
         log_config=None,
         timeout_keep_alive=75,
@@ -127,6 +129,7 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: d
             await asyncio.wait_for(stopped.wait(), _HOUR)
             break
         await _daily(sandbox.world)
+        uploads.forget_idle(sandbox.world)
         await asyncio.to_thread(blobs.collect, sandbox.world)
     # Builds first: what they still ask of the sandbox is answered while it serves.
     await asyncio.to_thread(queue.of(sandbox.world).stop)

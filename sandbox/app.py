@@ -102,7 +102,7 @@ class Sandbox:
                 host=host,
                 # Somebody may paste a token where a name belongs.
                 path=redact(path),
-                query=request.url.query,
+                query=scope["query_string"].decode("latin-1"),
                 status=response.status_code,
                 method=told.method,
                 principal=scope.get("sandbox.principal") or told.principal,
@@ -152,9 +152,9 @@ class Sandbox:
 
     def _registry(self, request: Request, host: str, path: str) -> oci.Address | None:
         """Where a registry request is meant to go, in any of the three forms; None when it is not one."""
-        origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
         if not path.startswith("/v2"):
             return None
+        origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
         if not host:
             first, _, rest = path.removeprefix("/v2").lstrip("/").partition("/")
             if canonical := registry_host(first):

@@ -144,6 +144,11 @@ def needed(world: World, digest: str) -> None:
         _asked.setdefault(world, {})[digest] = time.monotonic()
 
 
+def is_collecting() -> bool:
+    """Whether `needed` would wait: for a collection, which takes its time, or for a moment."""
+    return _lock.locked()
+
+
 def collect(world: World, idle: float = IDLE) -> int:
     """Remove blobs that no version needs: those that came a day ago or earlier, and that no push asked for lately.
 

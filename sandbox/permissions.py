@@ -7,8 +7,9 @@ Source: https://cloud.google.com/iam/docs/policies and https://cloud.google.com/
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 ALL_USERS = "allUsers"
@@ -73,9 +74,7 @@ class Decision:
         resource: what was asked about.
         granted_by: every way in which it is granted; empty when it is denied.
         looked_at: every binding on the resource and its ancestors, nearest first.
-        would_grant: predefined roles that hold the permission, smallest first.
-        smallest: the smallest of them that is meant for people and workloads, so neither a basic role nor one made
-            for Google's own service agents; empty when there is none.
+        roles: those that were known.
     """
 
     allowed: bool
@@ -84,8 +83,18 @@ class Decision:
     resource: str
     granted_by: tuple[Grant, ...]
     looked_at: tuple[Looked, ...]
-    would_grant: tuple[str, ...]
-    smallest: str
+    roles: Roles = field(repr=False)
+
+    # Found when somebody asks why: most decisions are made for a request that only asks whether.
+    @functools.cached_property
+    def would_grant(self) -> tuple[str, ...]:
+        """Predefined roles that hold the permission, smallest first."""
+        return holders(self.permission, self.roles)
+
+    @functools.cached_property
+    def smallest(self) -> str:
+        """The smallest predefined role to give to somebody who needs the permission; see `smallest`."""
+        return smallest(self.permission, self.roles)
 
 
 def expand(group: str, groups: Groups) -> frozenset[str]:
@@ -179,6 +188,5 @@ def decide(
         resource=policies[0][0],
         granted_by=tuple(granted),
         looked_at=tuple(looked),
-        would_grant=holders(permission, roles),
-        smallest=smallest(permission, roles),
+        roles=roles,
     )

@@ -86,6 +86,11 @@ def _unknown(digest: str) -> RegistryError:
     return RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
 
 
+def is_quick(ask: Ask) -> bool:
+    """Whether a request reads a few rows and nothing else, which takes less time than to wake a thread."""
+    return ask.method == "HEAD" and not blobs.is_collecting()
+
+
 def read(ask: Ask, caller: Caller) -> Response:
     """GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists"."""
     enter(ask.world, caller.principal, ask.image, DOWNLOAD)

@@ -10,6 +10,7 @@ from sandbox import access, projects
 from sandbox.catalog import Repository, find_repository
 from sandbox.errors import RegistryError, service_disabled
 from sandbox.oci.address import Image
+from sandbox.projects import Project
 from sandbox.tokens import Principal
 from sandbox.world import World
 
@@ -40,7 +41,10 @@ def denied(principal: Principal, permission: str, resource: str) -> RegistryErro
 
 def may(world: World, principal: Principal, permission: str, image: Image) -> bool:
     """Whether the caller has a permission on the image's repository; the repository need not exist."""
-    project = projects.find(world, image.project)
+    return _may(world, principal, permission, image, projects.find(world, image.project))
+
+
+def _may(world: World, principal: Principal, permission: str, image: Image, project: Project | None) -> bool:
     if project is None or project.id != image.project:
         return False
     return access.decide(world, principal.member, permission, image.repository).allowed
@@ -56,7 +60,7 @@ def require(world: World, principal: Principal, permission: str, image: Image) -
     if project is not None and not principal.anonymous and not projects.counts(world, project.id, SERVICE):
         # unverified: that the registry says it in the API's words
         raise RegistryError("DENIED", service_disabled("Artifact Registry API", SERVICE, project.number).message)
-    if not may(world, principal, permission, image):
+    if not _may(world, principal, permission, image, project):
         raise denied(principal, permission, image.repository)
 
 
@@ -66,9 +70,9 @@ def enter(world: World, principal: Principal, image: Image, *permissions: str) -
     Raises:
         RegistryError: DENIED; NAME_UNKNOWN when the caller has the rights and the repository is not there.
     """
-    for permission in permissions:
-        require(world, principal, permission, image)
     with world.reading() as rows:
+        for permission in permissions:
+            require(world, principal, permission, image)
         repository = find_repository(rows, image.repository)
     if repository is None or repository.message.get("format", "DOCKER") != "DOCKER":
         raise RegistryError("NAME_UNKNOWN", f'Repository "{image.repository_id}" not found')

@@ -15,15 +15,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from sandbox.blobs import place
+from sandbox.blobs import digest_of, place, store
 from sandbox.errors import RegistryError
 from sandbox.world import World
 
 BATCH = 1 << 20  # bytes handed to a thread at once
 REQUEST_LIMIT = 9_900_000_000  # bytes; "9.9 GB per request", https://cloud.google.com/artifact-registry/quotas
 IDLE_SECONDS = 3600.0  # after which an upload that nobody touched is forgotten
+
+# A small blob stays in memory until its digest is named: to wake a thread for its bytes alone takes longer than all
+# else that is done with them. Together these uploads hold 16 MiB at most.
+_SMALL = 64 << 10  # bytes
+_HOLDING = 256  # open uploads from which on new ones go to their file
 
 # Threads of their own, so that hashing and syncing never keep a lookup waiting for a thread.
 _WORKERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="upload")
@@ -36,6 +41,8 @@ class Upload:
     Attributes:
         repository: resource name.
         size: bytes received.
+        may_hold: whether it may keep a small blob in memory.
+        held: the bytes received, while they are in no file.
         busy: whether a request is writing.
         touched: seconds, monotonic.
     """
@@ -45,7 +52,9 @@ class Upload:
     part: Path
     algorithm: str
     hasher: Any
+    may_hold: bool
     size: int = 0
+    held: bytes = b""
     busy: bool = False
     touched: float = field(default_factory=time.monotonic)
 
@@ -54,16 +63,21 @@ _uploads: weakref.WeakKeyDictionary[World, dict[str, Upload]] = weakref.WeakKeyD
 
 
 def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
-    """Start an upload, and forget those that were left alone for an hour."""
+    """Start an upload. It has no file before it has bytes."""
     open_now = _uploads.setdefault(world, {})
-    deadline = time.monotonic() - IDLE_SECONDS
-    for old in [upload for upload in list(open_now.values()) if not upload.busy and upload.touched < deadline]:
-        discard(world, old)
     name = secrets.token_hex(16)
-    upload = Upload(name, repository, world.folder / "uploads" / name, algorithm, hashlib.new(algorithm))
-    upload.part.touch(exist_ok=False)
+    part = world.folder / "uploads" / name
+    upload = Upload(name, repository, part, algorithm, hashlib.new(algorithm), len(open_now) < _HOLDING)
     open_now[name] = upload
     return upload
+
+
+def forget_idle(world: World) -> None:
+    """Discard uploads that were left alone for an hour."""
+    deadline = time.monotonic() - IDLE_SECONDS
+    for upload in list(_uploads.get(world, {}).values()):
+        if not upload.busy and upload.touched < deadline:
+            discard(world, upload)
 
 
 def find(world: World, repository: str, name: str) -> Upload:
@@ -111,8 +125,12 @@ async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_WORKERS, function, *args)
 
 
-async def batches(chunks: AsyncIterator[bytes], write: Callable[[Sequence[bytes]], None], limit: int) -> int:
-    """Hand a body to `write` in batches, one in flight while the next arrives. Returns the bytes received.
+async def batches(
+    chunks: AsyncIterator[bytes], write: Callable[[Sequence[bytes]], None], limit: int
+) -> tuple[int, list[bytes]]:
+    """Hand a body to `write` in batches, one in flight while the next arrives.
+
+    Returns the bytes received, and the last of them: they make no whole batch, and the caller has to write them.
 
     Raises:
         RegistryError: SIZE_INVALID (413) as soon as more than `limit` bytes have come.
@@ -137,9 +155,7 @@ async def batches(chunks: AsyncIterator[bytes], write: Callable[[Sequence[bytes]
         # Whatever happens, no thread may still be writing when the caller goes on.
         if flight is not None:
             await flight
-    if batch:
-        await loop.run_in_executor(_WORKERS, write, batch)
-    return total
+    return total, batch
 
 
 async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQUEST_LIMIT) -> int:
@@ -149,23 +165,36 @@ async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQ
         RegistryError: SIZE_INVALID (413); BLOB_UPLOAD_INVALID (409) while another request is writing to it.
     """
     seize(upload)
+    file: BinaryIO | None = None
+
+    def write(parts: Sequence[bytes]) -> None:
+        nonlocal file
+        if file is None:
+            file = upload.part.open("ab")
+        upload.size += sum(map(len, parts))
+        parts, upload.held = [upload.held, *parts], b""
+        for part in parts:
+            upload.hasher.update(part)
+        file.writelines(parts)
+        file.flush()
+
     try:
-        with upload.part.open("ab") as file:
-
-            def write(parts: Sequence[bytes]) -> None:
-                for part in parts:
-                    upload.hasher.update(part)
-                file.writelines(parts)
-                file.flush()
-                upload.size += sum(map(len, parts))
-
-            return await batches(chunks, write, limit)
+        total, rest = await batches(chunks, write, limit)
+        if upload.may_hold and not upload.size and total <= _SMALL:
+            upload.size, upload.held = total, b"".join(rest)
+        elif any(rest):  # a body ends with an empty chunk
+            await in_thread(write, rest)
+        return total
     finally:
+        if file is not None:
+            file.close()
         upload.busy = False
         upload.touched = time.monotonic()
 
 
 def _digest(upload: Upload, algorithm: str) -> str:
+    if upload.size == len(upload.held):
+        return digest_of(upload.held, algorithm)
     if algorithm == upload.algorithm:
         return f"{algorithm}:{upload.hasher.hexdigest()}"
     with upload.part.open("rb") as file:
@@ -181,6 +210,9 @@ def finish(world: World, upload: Upload, digest: str) -> None:
     try:
         if (found := _digest(upload, digest.split(":", 1)[0])) != digest:
             raise RegistryError("DIGEST_INVALID", f"The content's digest is {found}, not {digest}")
-        place(world, upload.part, digest)
+        if upload.size == len(upload.held):
+            store(world, upload.held, digest)
+        else:
+            place(world, upload.part, digest)
     finally:
         discard(world, upload)
