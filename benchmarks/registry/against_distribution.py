@@ -1,12 +1,16 @@
 """The sandbox's registry beside Debian's docker-registry (distribution 2.8), in one run, on one disk.
 
-    .venv/bin/python benchmarks/registry/against_distribution.py [--rounds 5] [--megabytes 200] [--layers 300]
+    .venv/bin/python benchmarks/registry/against_distribution.py [--rounds 5] [--layers 300] [--sync 0]
 
 Needs curl, skopeo, root (skopeo's cache of known blobs must be empty in each push: a private mount) and the package
 `docker-registry`; REGISTRY names another place of its program. Each round measures one after the other and the next one
 the other way round; no round begins that could not end within `--minutes`. Both sync what they acknowledge. Printed:
 medians of the seconds, the sandbox's as a share of the other's beside the aim, the same of the servers' processor time,
 which others at work on the machine disturb less, and the machine's load.
+
+Of skopeo's push of small layers most is skopeo: it draws a line for each layer, all of them each time, even when it is
+told to be quiet. What it takes for itself is printed, by a registry that keeps nothing and answers at once. The rest is
+a matter of the disk: `--sync 1` makes each sync of both a millisecond longer, as a slower disk does (it needs strace).
 """
 
 from __future__ import annotations
@@ -209,6 +213,14 @@ def one_round(
     yield WAIT, waits[0], 0.0
 
 
+def alone(folder: Path, number: int, layers: int) -> float:
+    """Seconds of a push of small layers to a registry that keeps nothing."""
+    source = image_of(folder / f"alone-{number}", layers, SMALL)
+    with peers.nothing() as peer:
+        remote = f"docker://localhost:{peer.port}/{peer.name}/alone:v1"
+        return timed(lambda: skopeo(peer, f"dir:{source}", remote))
+
+
 def measure(both: list[Peer], folder: Path, rounds: int, megabytes: int, layers: int, until: float) -> Figures:
     """Every cell, once in each round for each registry; the order turns with the round.
 
@@ -246,10 +258,12 @@ def medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(one[0] for one in pairs), statistics.median(one[1] for one in pairs)
 
 
-def told(figures: Figures) -> Iterator[str]:
-    """The lines of the table."""
+def told(figures: Figures, *, pushes: bool) -> Iterator[str]:
+    """The lines of the table; of pushes alone where syncs were made longer, which disturbs what does not sync."""
     yield f"{'medians':26} {'sandbox':>9} {'registry':>9}   ratio     aim        processor: sandbox registry   ratio"
     for cell, both in figures.items():
+        if pushes and (cell == "download" or cell.endswith("pull")):
+            continue
         (mine, my_busy), (theirs, their_busy) = (medians(both[title]) for title in ("sandbox", "docker-registry"))
         if cell == WAIT:
             yield f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s           <= {AIM_WAIT} s{said(mine <= AIM_WAIT)}"
@@ -273,11 +287,13 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--layers", type=int, default=300)
     parser.add_argument("--minutes", type=float, default=6.5, help="no further round begins that could end later")
+    parser.add_argument("--sync", type=float, default=0, metavar="MS", help="how much longer a sync takes")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     asked = parser.parse_args()
     until = time.monotonic() + asked.minutes * 60
     program = os.environ.get("REGISTRY") or shutil.which("docker-registry") or ""
-    missing = [name for name in ("curl", "skopeo", "unshare") if shutil.which(name) is None]
+    needed = ("curl", "skopeo", "unshare", *(("strace",) if asked.sync else ()))
+    missing = [name for name in needed if shutil.which(name) is None]
     if not program or missing or os.geteuid() != 0:
         needs = ["root", *missing, *([] if program else ["docker-registry"])]
         print(f"This needs {', '.join(needs)}: apt-get install docker-registry skopeo curl", file=sys.stderr)
@@ -290,20 +306,24 @@ def main() -> int:
             (folder / name).mkdir()
         starts = []
         for _ in range(3):
-            child, seconds = peers.start(folder / "start")
+            process, seconds = peers.start(folder / "start")
             starts.append(seconds)
-            child.terminate()
-            child.wait()
-        with peers.sandbox(folder / "sandbox") as one, peers.distribution(folder / "registry", program) as other:
+            process.stop()
+        with (
+            peers.sandbox(folder / "sandbox", asked.sync) as one,
+            peers.distribution(folder / "registry", program, asked.sync) as other,
+        ):
             content = os.urandom(asked.megabytes << 20)
             hashing = min(timed(lambda: hashlib.sha256(content).digest()) for _ in range(3))
             figures = measure([one, other], folder, asked.rounds, asked.megabytes, asked.layers, until)
             memory = {peer.title: peer.memory() for peer in (one, other)}
+        own = [alone(folder, number, asked.layers) for number in range(3)]
     rounds = len(figures["upload"]["sandbox"])
     print(
         f"{rounds} pairs, load {load:.1f} at the start and {os.getloadavg()[0]:.1f} at the end, {os.cpu_count()} cores"
     )
-    print("\n".join(told(figures)))
+    print("\n".join(told(figures, pushes=asked.sync > 0)))
+    print(f"{'small layers, push':26} {statistics.median(own):>7.3f} s by a registry that keeps nothing: skopeo itself")
     mine, theirs = (memory[title] / 1e6 for title in ("sandbox", "docker-registry"))
     print(f"{'peak memory':26} {mine:>6.0f} MB {theirs:>6.0f} MB           < 120 MB{said(mine * 1e6 < AIM_MEMORY)}")
     ready = statistics.median(starts)
@@ -311,7 +331,7 @@ def main() -> int:
     share = hashing / statistics.median(one[0] for one in figures["upload"]["sandbox"])
     print(f"SHA-256 of the upload alone, on one core: {hashing:.3f} s, {share:.0%} of the sandbox's upload")
     if asked.json:
-        found = {"figures": figures, "memory": memory, "sha256": hashing, "ready": starts, "load": load}
+        found = {"figures": figures, "memory": memory, "sha256": hashing, "ready": starts, "alone": own, "load": load}
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 

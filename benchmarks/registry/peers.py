@@ -1,15 +1,19 @@
-"""The two registries that are measured: a sandbox, and Debian's docker-registry, each in a process of its own."""
+"""The registries that are measured: a sandbox, Debian's docker-registry, and one that keeps nothing.
+
+Each is in a process of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from sandbox.world import World
 ROOT = Path(__file__).parents[2]
 HOST = "us-central1-docker.pkg.dev"
 PROJECT = "bench-registry"
+NOTHING = Path(__file__).with_name("nothing.py")
 
 
 @dataclass(frozen=True)
@@ -86,23 +91,52 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[bytes], float]:
+class Process:
+    """A program that writes to a file called `log`; stopped with SIGTERM.
+
+    Args:
+        sync: milliseconds by which strace makes each of its syncs longer.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, sync: float = 0) -> None:
+        self._traced = sync > 0
+        if self._traced:
+            which = "fsync,fdatasync"
+            late = f"inject={which}:delay_exit={round(sync * 1000)}"
+            command = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={which}", "-e", late, *command]
+        with (folder / "log").open("w") as log:
+            self.child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+
+    @property
+    def pid(self) -> int:
+        """Of the program itself, once it runs."""
+        if not self._traced:
+            return self.child.pid
+        return int(Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()[0])
+
+    def stop(self) -> None:
+        """End it and wait for it; strace ends with what it traces."""
+        if self.child.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+        self.child.wait()
+
+
+def start(folder: Path, sync: float = 0) -> tuple[Process, float]:
     """A sandbox on a folder, and the seconds until it was ready."""
     command = [sys.executable, "-m", "sandbox", "--home", str(folder), "--port", "0", "--project", PROJECT]
     (folder / "sandbox.json").unlink(missing_ok=True)
     started = time.perf_counter()
-    with (folder / "log").open("w") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+    process = Process(command, folder, sync)
     while not (folder / "sandbox.json").exists():
-        if time.perf_counter() - started > 60 or child.poll() is not None:
+        if time.perf_counter() - started > 60 or process.child.poll() is not None:
             raise RuntimeError((folder / "log").read_text())
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=0.01)
-    return child, time.perf_counter() - started
+            process.child.wait(timeout=0.01)
+    return process, time.perf_counter() - started
 
 
 @contextlib.contextmanager
-def sandbox(folder: Path) -> Iterator[Peer]:
+def sandbox(folder: Path, sync: float = 0) -> Iterator[Peer]:
     """A sandbox with a repository."""
     world = World(folder / "state", Clock())
     about = seed.prepare(world, folder, PROJECT, "us-central1")
@@ -112,7 +146,7 @@ def sandbox(folder: Path) -> Iterator[Peer]:
         rows.execute("INSERT OR IGNORE INTO services VALUES (?, 'artifactregistry.googleapis.com', 'x')", (PROJECT,))
     token = tokens.mint(world, learner, lifetime=36000)
     world.close()
-    child, _ = start(folder)
+    process, _ = start(folder, sync)
     try:
         port = json.loads((folder / "sandbox.json").read_text())["port"]
         parent = f"projects/{PROJECT}/locations/us-central1/repositories?repositoryId=r"
@@ -123,25 +157,32 @@ def sandbox(folder: Path) -> Iterator[Peer]:
             timeout=30,
         )
         made.raise_for_status()
-        yield Peer("sandbox", port, f"{HOST}/{PROJECT}/r", token, child.pid)
+        yield Peer("sandbox", port, f"{HOST}/{PROJECT}/r", token, process.pid)
     finally:
-        child.terminate()
-        child.wait()
+        process.stop()
 
 
 @contextlib.contextmanager
-def distribution(folder: Path, program: str) -> Iterator[Peer]:
+def distribution(folder: Path, program: str, sync: float = 0) -> Iterator[Peer]:
     """Debian's docker-registry on a folder."""
     port = free_port()
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {folder / 'data'}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
-    with (folder / "log").open("w") as log:
-        child = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    process = Process([program, "serve", str(folder / "config.yml")], folder, sync)
     try:
         wait_for(f"http://localhost:{port}/v2/")
-        yield Peer("docker-registry", port, "bench/r", "", child.pid)
+        yield Peer("docker-registry", port, "bench/r", "", process.pid)
     finally:
-        child.terminate()
-        child.wait()
+        process.stop()
+
+
+@contextlib.contextmanager
+def nothing() -> Iterator[Peer]:
+    """A registry that keeps nothing."""
+    with subprocess.Popen([sys.executable, NOTHING], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield Peer("nothing", int((child.stdout or sys.stdin).readline()), "bench/r", "", child.pid)
+        finally:
+            child.terminate()

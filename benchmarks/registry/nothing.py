@@ -1,0 +1,73 @@
+"""A registry that keeps nothing and answers at once: what a client's push takes by itself.
+
+    python benchmarks/registry/nothing.py
+
+Prints its port on loopback, and serves until it is told to stop. It says that nothing is here and takes every upload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from typing import cast
+
+import uvloop
+
+_LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
+_CHUNKED = re.compile(rb"^transfer-encoding: *chunked", re.IGNORECASE | re.MULTILINE)
+_DIGEST = re.compile(r"digest=([^&]+)")
+
+
+class Nothing(asyncio.Protocol):
+    """One connection with one request, as skopeo asks."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        if data[:1] == b"\x16":
+            # skopeo tries TLS first, and would wait for an answer to it.
+            self._transport.close()
+        elif end and self._whole(head, body):
+            verb, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+            self._answer(verb, target)
+
+    @staticmethod
+    def _whole(head: bytes, body: bytes) -> bool:
+        if _CHUNKED.search(head):
+            return body.endswith(b"0\r\n\r\n")
+        length = _LENGTH.search(head)
+        return len(body) >= (int(length[1]) if length else 0)
+
+    def _answer(self, verb: str, target: str) -> None:
+        status = {"HEAD": "404 Not Found", "POST": "202 Accepted", "PATCH": "202 Accepted", "PUT": "201 Created"}
+        place = f"{target}upload" if verb == "POST" else target
+        digest = _DIGEST.search(target)
+        lines = [
+            f"HTTP/1.1 {status.get(verb, '200 OK')}",
+            "Docker-Distribution-Api-Version: registry/2.0",
+            f"Location: {place}",
+            *([f"Docker-Content-Digest: {digest[1].replace('%3A', ':')}"] if digest else []),
+            "Content-Length: 0",
+            "Connection: close",
+        ]
+        self._transport.write("\r\n".join([*lines, "", ""]).encode())
+        self._transport.close()
+
+
+async def serve() -> None:
+    """Until SIGTERM."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Nothing, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    stopped = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())
