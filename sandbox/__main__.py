@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,10 +156,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         world = World(home / "state", Clock(asked.clock))
-        listener = _listen(asked.port)
-    except (WorldLocked, WorldTooNew) as error:
+    except (WorldLocked, WorldTooNew, OSError, sqlite3.Error) as error:
         print(f"The sandbox cannot start: {error}.", file=sys.stderr)
         return CANNOT_START
+    try:
+        listener = _listen(asked.port)
     except OSError as error:
         print(
             f"The sandbox cannot start on port {asked.port}: {error.strerror}. Choose another with --port.",

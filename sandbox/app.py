@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox import admin, calls, faults, oci
 from sandbox.authority import is_google
 from sandbox.clock import timestamp
-from sandbox.errors import ApiError, Refusal, unimplemented
+from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
 from sandbox.google import APIS
 from sandbox.methods import Api
 from sandbox.requests import RequestLog, redact
@@ -87,13 +87,13 @@ class Sandbox:
             response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
         except (ClientDisconnect, faults.Cut):
             return
-        except Exception:
-            log.exception("%s %s%s failed", request.method, host, redact(path))
-            error = ApiError(
-                "INTERNAL",
-                "Internal error encountered. The sandbox's log has the reason: `workbook status` says where.",
-            )
-            response = JSONResponse(error.body(), error.http_status)
+        except Exception as error:
+            if is_disk_full(error):
+                log.warning("%s %s%s: the disk is full", request.method, host, redact(path))
+            else:
+                log.exception("%s %s%s failed", request.method, host, redact(path))
+            failure = unexpected(error, registry=self._registry(request, host, path) is not None)
+            response = JSONResponse(failure.body(), failure.http_status)
         if not path.startswith("/_sandbox/"):
             kept = self.requests.add(
                 time=timestamp(self.world.now()),

@@ -59,28 +59,49 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 
 def place(world: World, part: Path, digest: str) -> None:
     """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread, in no transaction."""
+    if _is_here(world, digest):
+        part.unlink()
+        return
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    _move(world, part, digest)
+
+
+def store(world: World, content: bytes, digest: str) -> None:
+    """Write a small blob (a manifest) whole. Blocking; call it from a thread, in no transaction."""
+    if _is_here(world, digest):
+        return
+    part = world.folder / "uploads" / f"whole-{secrets.token_hex(16)}"
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _move(world, part, digest)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _is_here(world: World, digest: str) -> bool:
+    """Whether a blob's file is in its place; it stays there for the push that asks, and its name survives."""
     needed(world, digest)
     target = blob_path(world, digest)
-    if target.exists():
-        # The same bytes, synced before they were renamed; only the renaming may not be on disk yet.
-        part.unlink()
-        sync_folder(target.parent)
-        return
+    if not target.exists():
+        return False
+    # The same bytes, synced before they were renamed; only the renaming may not be on disk yet.
+    sync_folder(target.parent)
+    return True
+
+
+def _move(world: World, part: Path, digest: str) -> None:
+    target = blob_path(world, digest)
     if not target.parent.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
         sync_folder(world.folder / "blobs")
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
     part.rename(target)
     sync_folder(target.parent)
-
-
-def store(world: World, content: bytes, digest: str) -> None:
-    """Write a small blob (a manifest) whole. Blocking; call it from a thread."""
-    part = world.folder / "uploads" / f"whole-{secrets.token_hex(16)}"
-    part.write_bytes(content)
-    place(world, part, digest)
 
 
 def record(rows: sqlite3.Connection, world: World, repository: str, digest: str, size: int) -> None:

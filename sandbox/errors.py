@@ -9,6 +9,8 @@ Every code is listed once, here.
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +30,8 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
 }
 
-# OCI Distribution 1.1 "Error Codes", and the three that Artifact Registry adds (facts/artifact-registry.md 3.1).
+# OCI Distribution 1.1 "Error Codes", the three that Artifact Registry adds (facts/artifact-registry.md 3.1), and
+# distribution's UNKNOWN.
 REGISTRY_STATUS = {
     "BLOB_UNKNOWN": 404,
     "BLOB_UPLOAD_INVALID": 400,
@@ -49,6 +52,7 @@ REGISTRY_STATUS = {
     "GOOGLE_MANIFEST_DANGLING_TAG": 400,
     "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE": 400,
     "UNIMPLEMENTED": 501,
+    "UNKNOWN": 500,
 }
 
 ENTITY_NOT_FOUND = "Requested entity was not found."
@@ -128,6 +132,28 @@ class RegistryError(Refusal):
         if self.detail is not None:
             error["detail"] = self.detail
         return {"errors": [error]}
+
+
+# The sandbox's own. A client tries again for a minute after a 5xx, and doesn't show what it says.
+_DISK_FULL = (
+    "The disk that holds the sandbox's state is full, so nothing was changed. Free some space and try again: "
+    "`workbook status` says where the state is, and `workbook reset` starts with an empty one."
+)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error of the operating system or of SQLite means that there is no space left."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def unexpected(error: Exception, *, registry: bool) -> Refusal:
+    """What is answered when the sandbox itself failed, in the dialect of who asked."""
+    if is_disk_full(error):
+        return RegistryError("DENIED", _DISK_FULL) if registry else ApiError("FAILED_PRECONDITION", _DISK_FULL)
+    message = "Internal error encountered. The sandbox's log has the reason: `workbook status` says where."
+    return RegistryError("UNKNOWN", message) if registry else ApiError("INTERNAL", message)
 
 
 def not_found(message: str = ENTITY_NOT_FOUND) -> ApiError:

@@ -208,10 +208,12 @@ class World:
                 if tick:
                     self.clock.tick()
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                # A commit that failed has left the transaction open, or ended it.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     def now(self) -> dt.datetime:
         """The sandbox's time."""

@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class FileSlice(Response):
-    """Part of a file from where it stands, sent by the kernel; through TLS read ahead by one batch in a thread.
+    """Part of a file from where it stands, sent past the event loop; through TLS read ahead by one batch in a thread.
 
     The file is closed at the end.
     """
