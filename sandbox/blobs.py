@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.clock import timestamp
+from sandbox.disk import sync_folder
 from sandbox.errors import RegistryError
-from sandbox.world import World, sync_folder
+from sandbox.world import World
 
 # OCI image-spec 1.1 descriptor.md "Digests": the two registered algorithms.
 DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.clock import timestamp
-from sandbox.world import World, sync_folder
+from sandbox.disk import sync_folder
+from sandbox.world import World
 
 # Made when it is first needed: worlds that were made before buckets existed get it too.
 _TABLES = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.clock import Clock
+from sandbox.disk import sync_folder
 from sandbox.pace import AT_ONCE, Pace
 
 SCHEMA_VERSION = 3
@@ -240,12 +240,3 @@ def _prepare(folder: Path) -> None:
         (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
     sync_folder(folder)
     sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -221,20 +221,44 @@ def alone(folder: Path, number: int, layers: int) -> float:
         return timed(lambda: skopeo(peer, f"dir:{source}", remote))
 
 
-def measure(both: list[Peer], folder: Path, rounds: int, megabytes: int, layers: int, until: float) -> Figures:
-    """Every cell, once in each round for each registry; the order turns with the round.
+@contextlib.contextmanager
+def registries(folder: Path, program: str, sync: float) -> Iterator[list[Peer]]:
+    """Both, empty."""
+    for name in ("sandbox", "registry"):
+        (folder / name).mkdir()
+    with (
+        peers.sandbox(folder / "sandbox", sync) as one,
+        peers.distribution(folder / "registry", program, sync) as other,
+    ):
+        yield [one, other]
+
+
+def measure(
+    opened: Callable[[Path], contextlib.AbstractContextManager[list[Peer]]],
+    folder: Path,
+    rounds: int,
+    megabytes: int,
+    layers: int,
+    until: float,
+) -> tuple[Figures, dict[str, int]]:
+    """Every cell, once in each round for each registry, and the most bytes that each had resident.
+
+    The order turns with the round. Each round has registries of its own, and what it wrote goes with it: the page cache
+    of ten rounds is more than some machines have memory for, and then every write waits for a page.
 
     Args:
+        opened: both registries, on folders in the one that it is given.
         until: when no further round begins, unless it would probably end by then; of `time.monotonic`.
     """
     figures: Figures = {}
+    memory: dict[str, int] = {}
     longest = 0.0
     for number in range(rounds):
         began = time.monotonic()
         if number and began + longest > until:
             break
         image = f"image-{number}-{secrets.token_hex(3)}"
-        with tempfile.TemporaryDirectory(dir=folder) as place:
+        with tempfile.TemporaryDirectory(dir=folder) as place, opened(Path(place)) as both:
             work = Path(place)
             images = {
                 "small layers": image_of(work / "many", layers, SMALL),
@@ -248,9 +272,10 @@ def measure(both: list[Peer], folder: Path, rounds: int, megabytes: int, layers:
             for peer in both if number % 2 else both[::-1]:
                 for cell, *pair in one_round(peer, work, image, files, small, images):
                     figures.setdefault(cell, {}).setdefault(peer.title, []).append((pair[0], pair[1]))
+            memory |= {peer.title: max(memory.get(peer.title, 0), peer.memory()) for peer in both}
         longest = max(longest, time.monotonic() - began)
         print(f"round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return figures
+    return figures, memory
 
 
 def medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
@@ -302,21 +327,16 @@ def main() -> int:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=ROOT / "runs", prefix="bench-") as place:
         folder = Path(place)
-        for name in ("sandbox", "registry", "start"):
-            (folder / name).mkdir()
+        (folder / "start").mkdir()
         starts = []
         for _ in range(3):
             process, seconds = peers.start(folder / "start")
             starts.append(seconds)
             process.stop()
-        with (
-            peers.sandbox(folder / "sandbox", asked.sync) as one,
-            peers.distribution(folder / "registry", program, asked.sync) as other,
-        ):
-            content = os.urandom(asked.megabytes << 20)
-            hashing = min(timed(lambda: hashlib.sha256(content).digest()) for _ in range(3))
-            figures = measure([one, other], folder, asked.rounds, asked.megabytes, asked.layers, until)
-            memory = {peer.title: peer.memory() for peer in (one, other)}
+        content = os.urandom(asked.megabytes << 20)
+        hashing = min(timed(lambda: hashlib.sha256(content).digest()) for _ in range(3))
+        opened = functools.partial(registries, program=program, sync=asked.sync)
+        figures, memory = measure(opened, folder, asked.rounds, asked.megabytes, asked.layers, until)
         own = [alone(folder, number, asked.layers) for number in range(3)]
     rounds = len(figures["upload"]["sandbox"])
     print(

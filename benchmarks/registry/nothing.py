@@ -16,6 +16,7 @@ import uvloop
 
 _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 _CHUNKED = re.compile(rb"^transfer-encoding: *chunked", re.IGNORECASE | re.MULTILINE)
+_LAST = b"\r\n0\r\n\r\n"  # of a chunked body
 _DIGEST = re.compile(r"digest=([^&]+)")
 
 
@@ -24,24 +25,29 @@ class Nothing(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._received = b""
+        self._head = b""
+        self._bytes = 0
+        self._end = b""
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, body = self._received.partition(b"\r\n\r\n")
-        if data[:1] == b"\x16":
+        if data[:1] == b"\x16" and not self._head:
             # skopeo tries TLS first, and would wait for an answer to it.
             self._transport.close()
-        elif end and self._whole(head, body):
-            verb, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+            return
+        if not self._head:
+            # Clients send a head in one piece.
+            self._head, _, data = data.partition(b"\r\n\r\n")
+        self._bytes += len(data)
+        self._end = (self._end + data[-len(_LAST) :])[-len(_LAST) :]
+        if self._whole():
+            verb, target, _ = self._head.split(b"\r\n", 1)[0].decode().split(" ")
             self._answer(verb, target)
 
-    @staticmethod
-    def _whole(head: bytes, body: bytes) -> bool:
-        if _CHUNKED.search(head):
-            return body.endswith(b"0\r\n\r\n")
-        length = _LENGTH.search(head)
-        return len(body) >= (int(length[1]) if length else 0)
+    def _whole(self) -> bool:
+        if _CHUNKED.search(self._head):
+            return self._end == _LAST
+        length = _LENGTH.search(self._head)
+        return self._bytes >= (int(length[1]) if length else 0)
 
     def _answer(self, verb: str, target: str) -> None:
         status = {"HEAD": "404 Not Found", "POST": "202 Accepted", "PATCH": "202 Accepted", "PUT": "201 Created"}

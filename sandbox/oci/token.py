@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import tokens
+from sandbox.disk import sync_folder
 from sandbox.errors import RegistryError
 from sandbox.oci.address import Address, Image, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
 from sandbox.tokens import ANONYMOUS, InvalidToken, Principal
-from sandbox.world import World, sync_folder
+from sandbox.world import World
 
 LIFETIME = 3600  # seconds; unverified: Google's `expires_in`
 _PREFIX = "registry-"

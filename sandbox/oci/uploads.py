@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sandbox.blobs import digest_of, place, store
+from sandbox.disk import start_writing
 from sandbox.errors import RegistryError
 from sandbox.world import World
 
@@ -177,6 +178,7 @@ async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQ
             upload.hasher.update(part)
         file.writelines(parts)
         file.flush()
+        start_writing(file.fileno())
 
     try:
         total, rest = await batches(chunks, write, limit)
