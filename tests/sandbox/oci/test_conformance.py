@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -245,6 +246,20 @@ def test_conditions(registry: Registry, fresh: str) -> None:
     assert (stale.status_code, stale.content) == (200, b"content")
     several = registry.call("GET", url, headers={"Range": "bytes=0-1,3-4"})
     assert (several.status_code, several.content) == (200, b"content")
+
+
+@pytest.mark.parametrize("size", [1, 64 << 10, (64 << 10) + 1])
+def test_a_blob_that_is_on_the_disk_alone(door: Registry, size: int) -> None:
+    name = door.name(f"image-{secrets.token_hex(4)}")
+    content = secrets.token_bytes(size)
+    digest = door.push_blob(name, content)
+    algorithm, value = digest.split(":")
+    with (door.home / "state" / "blobs" / algorithm / value[:2] / value).open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for _ in range(2):  # the second time it is in memory
+        assert door.call("GET", f"{name}/blobs/{digest}").content == content
+        last = door.call("GET", f"{name}/blobs/{digest}", headers={"Range": f"bytes={size - 1}-"})
+        assert (last.status_code, last.content) == (206, content[-1:])
 
 
 def test_a_blob_in_use_stays(registry: Registry, fresh: str) -> None:
