@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,9 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from machine import engine as machine_engine
 from sandbox.blobs import digest_of
 
 if TYPE_CHECKING:
+    import docker
+
     from tests.sandbox.oci.conftest import Registry
 
 ROOT = Path(__file__).parents[3]
@@ -148,6 +153,41 @@ def test_the_api_refuses_what_cannot_be_written(small: Small) -> None:
     assert registry.call("POST", f"{url}?repositoryId=r-{number}", json={"format": "DOCKER"}).status_code == 200
     assert registry.call("GET", f"{url}/r-{number}").status_code == 200
     assert "Traceback" not in small.log.read_text()
+
+
+@pytest.mark.docker
+def test_docker_says_it_at_once(
+    small: Small, found_engine: machine_engine.Engine, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("docker isn't on the PATH")
+    server = f"localhost:{small.registry.port}"
+    environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
+
+    def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = ["docker", *args]
+        return subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    login = run("login", "-u", "oauth2accesstoken", "--password-stdin", server, stdin=small.registry.tokens["owner"])
+    assert login.returncode == 0, login.stderr
+    name = f"{server}/{small.registry.name('app')}:v1"
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "file").write_bytes(secrets.token_bytes(300_000))
+    (tmp_path / "context" / "Dockerfile").write_text("FROM scratch\nCOPY file /file\n")
+    engine.images.build(path=str(tmp_path / "context"), tag=name, rm=True)
+    try:
+        filler = fill(small.home)
+        refused = run("push", name)
+        assert refused.returncode == 1
+        assert f"denied: {FULL}" in refused.stderr
+        assert "Retrying" not in refused.stdout
+        filler.unlink()
+        pushed = run("push", name)
+        assert pushed.returncode == 0, pushed.stderr
+    finally:
+        engine.images.remove(name, force=True)
 
 
 def test_no_start_without_space(tmp_path: Path) -> None:
