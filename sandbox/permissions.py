@@ -83,7 +83,7 @@ class Decision:
     resource: str
     granted_by: tuple[Grant, ...]
     looked_at: tuple[Looked, ...]
-    roles: Roles = field(repr=False)
+    roles: Roles = field(repr=False, compare=False)
 
     # Found when somebody asks why: most decisions are made for a request that only asks whether.
     @functools.cached_property

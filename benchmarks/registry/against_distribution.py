@@ -245,7 +245,7 @@ def measure(
     """Every cell, once in each round for each registry, and the most bytes that each had resident.
 
     The order turns with the round. Each round has registries of its own, and what it wrote goes with it: the page cache
-    of ten rounds is more than some machines have memory for, and then every write waits for a page.
+    of a few rounds is more than some machines have memory for, and then every write waits for a page.
 
     Args:
         opened: both registries, on folders in the one that it is given.
@@ -322,7 +322,7 @@ def main() -> int:
     missing = [name for name in needed if shutil.which(name) is None]
     if not program or missing or os.geteuid() != 0:
         needs = ["root", *missing, *([] if program else ["docker-registry"])]
-        print(f"This needs {', '.join(needs)}: apt-get install docker-registry skopeo curl", file=sys.stderr)
+        print(f"This needs {', '.join(needs)}: apt-get install docker-registry skopeo curl strace", file=sys.stderr)
         return 2
     (ROOT / "runs").mkdir(exist_ok=True)
     load = os.getloadavg()[0]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import requests
 
@@ -183,6 +184,6 @@ def nothing() -> Iterator[Peer]:
     """A registry that keeps nothing."""
     with subprocess.Popen([sys.executable, NOTHING], stdout=subprocess.PIPE, text=True) as child:
         try:
-            yield Peer("nothing", int((child.stdout or sys.stdin).readline()), "bench/r", "", child.pid)
+            yield Peer("nothing", int(cast(IO[str], child.stdout).readline()), "bench/r", "", child.pid)
         finally:
             child.terminate()

@@ -89,8 +89,8 @@ def _unknown(digest: str) -> RegistryError:
 
 
 def is_quick(ask: Ask) -> bool:
-    """Whether `read` waits for nothing but a few rows, which takes less time than to wake a thread."""
-    return ask.method == "GET" or not blobs.is_collecting()
+    """Whether it is for `read`, and waits for nothing but a few rows: that is faster than to wake a thread."""
+    return ask.method == "GET" or (ask.method == "HEAD" and not blobs.is_collecting())
 
 
 def read(ask: Ask, caller: Caller) -> Response:

@@ -178,7 +178,7 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
     ask = Ask(world, address, service, image, request.method, request.headers, request.query_params, wanted.reference)
     if wanted.kind in ("begin", "upload"):
         return await _upload(ask, caller, request)
-    if wanted.kind == "blobs" and request.method != "DELETE" and blobs.is_quick(ask):
+    if wanted.kind == "blobs" and blobs.is_quick(ask):
         return blobs.read(ask, caller)
     if request.method == "PUT":
         ask = replace(ask, content=await _body(request, manifest_rules.LIMIT))

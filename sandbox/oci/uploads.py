@@ -59,6 +59,11 @@ class Upload:
     busy: bool = False
     touched: float = field(default_factory=time.monotonic)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it is in memory and there is no file."""
+        return self.size == len(self.held)
+
 
 _uploads: weakref.WeakKeyDictionary[World, dict[str, Upload]] = weakref.WeakKeyDictionary()
 
@@ -195,7 +200,7 @@ async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQ
 
 
 def _digest(upload: Upload, algorithm: str) -> str:
-    if upload.size == len(upload.held):
+    if upload.in_memory:
         return digest_of(upload.held, algorithm)
     if algorithm == upload.algorithm:
         return f"{algorithm}:{upload.hasher.hexdigest()}"
@@ -212,7 +217,7 @@ def finish(world: World, upload: Upload, digest: str) -> None:
     try:
         if (found := _digest(upload, digest.split(":", 1)[0])) != digest:
             raise RegistryError("DIGEST_INVALID", f"The content's digest is {found}, not {digest}")
-        if upload.size == len(upload.held):
+        if upload.in_memory:
             store(world, upload.held, digest)
         else:
             place(world, upload.part, digest)

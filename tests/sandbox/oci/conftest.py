@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
+from machine import engine as machine_engine
 from sandbox import access, projects, seed, tokens
 from sandbox.clock import Clock
 from sandbox.world import World
 from verbs import world as starter
+
+if TYPE_CHECKING:
+    import docker
 
 HOST = "us-central1-docker.pkg.dev"
 SERVICE = "artifactregistry.googleapis.com"
@@ -166,3 +173,30 @@ def door(request: pytest.FixtureRequest, registry: Registry) -> Iterator[Registr
 def fresh(registry: Registry) -> str:
     """`<name>` of an image that nobody pushed to."""
     return registry.name(f"image-{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def run(found_engine: machine_engine.Engine, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """docker with a configuration of its own."""
+    if shutil.which("docker") is None:
+        pytest.skip("docker isn't on the PATH")
+    environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
+
+    def call(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["docker", *args], env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def local(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of one small file, made without any other image."""
+    folder = tmp_path_factory.mktemp("context")
+    (folder / "file").write_bytes(secrets.token_bytes(300_000))
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY file /file\nCMD ["/file"]\n')
+    tag = f"registry-test-{secrets.token_hex(4)}"
+    engine.images.build(path=str(folder), tag=tag, rm=True)
+    yield tag
+    engine.images.remove(tag, force=True)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from machine import engine as machine_engine
 
 if TYPE_CHECKING:
     import docker
@@ -22,33 +16,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run(registry: Registry, found_engine: machine_engine.Engine, tmp_path: Path) -> Run:
-    """Run docker with a configuration of its own."""
-    if shutil.which("docker") is None:
-        pytest.skip("docker isn't on the PATH")
-    environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
-
-    def call(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["docker", *args], env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def local(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image of one small file, made without any other image."""
-    folder = tmp_path_factory.mktemp("context")
-    (folder / "file").write_bytes(secrets.token_bytes(300_000))
-    (folder / "Dockerfile").write_text('FROM scratch\nCOPY file /file\nCMD ["/file"]\n')
-    tag = f"registry-test-{secrets.token_hex(4)}"
-    engine.images.build(path=str(folder), tag=tag, rm=True)
-    yield tag
-    engine.images.remove(tag, force=True)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from machine import engine as machine_engine
 from sandbox.blobs import digest_of
 
 if TYPE_CHECKING:
@@ -120,6 +117,8 @@ def test_a_push_is_refused_whole(small: Small, size: int) -> None:
     assert (sent.status_code, sent.json()["errors"][0]["code"]) == (403, "DENIED")
     manifest = registry.call("PUT", f"{name}/manifests/v2", data=registry.call("GET", f"{name}/manifests/v1").content)
     assert manifest.status_code in (201, 403)
+    there = registry.call("HEAD", f"{name}/manifests/v2").status_code
+    assert there == (200 if manifest.status_code == 201 else 404)
     for digest, whole in taken.items():
         assert registry.call("GET", f"{name}/blobs/{digest}").content == whole
     assert registry.call("HEAD", f"{name}/manifests/v1").headers["Docker-Content-Digest"] == kept
@@ -157,26 +156,13 @@ def test_the_api_refuses_what_cannot_be_written(small: Small) -> None:
 
 @pytest.mark.docker
 def test_docker_says_it_at_once(
-    small: Small, found_engine: machine_engine.Engine, engine: docker.DockerClient, tmp_path: Path
+    small: Small, run: Callable[..., subprocess.CompletedProcess[str]], engine: docker.DockerClient, local: str
 ) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("docker isn't on the PATH")
     server = f"localhost:{small.registry.port}"
-    environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
-
-    def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = ["docker", *args]
-        return subprocess.run(
-            command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
-        )
-
     login = run("login", "-u", "oauth2accesstoken", "--password-stdin", server, stdin=small.registry.tokens["owner"])
     assert login.returncode == 0, login.stderr
     name = f"{server}/{small.registry.name('app')}:v1"
-    (tmp_path / "context").mkdir()
-    (tmp_path / "context" / "file").write_bytes(secrets.token_bytes(300_000))
-    (tmp_path / "context" / "Dockerfile").write_text("FROM scratch\nCOPY file /file\n")
-    engine.images.build(path=str(tmp_path / "context"), tag=name, rm=True)
+    assert engine.images.get(local).tag(name)
     try:
         filler = fill(small.home)
         refused = run("push", name)
@@ -187,7 +173,7 @@ def test_docker_says_it_at_once(
         pushed = run("push", name)
         assert pushed.returncode == 0, pushed.stderr
     finally:
-        engine.images.remove(name, force=True)
+        engine.images.remove(name)
 
 
 def test_no_start_without_space(tmp_path: Path) -> None:
