@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import requests
 
-from helpers import clients, names, prices, show, snapshots
+from helpers import names, prices, show, snapshots
 from helpers.fates import Snapshot, Stored
 from helpers.prices import Price
+from helpers.transport import clients
 
 _MONTH: Final = timedelta(days=30)
 _SECONDS: Final = 60

@@ -17,7 +17,8 @@ from google.cloud.devtools import cloudbuild_v1
 from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
-from helpers import clients, names, rest, target
+from helpers import names, target
+from helpers.transport import clients, rest
 
 _STORAGE: Final = "https://storage.googleapis.com"
 _RUNNING: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})

@@ -10,8 +10,9 @@ from typing import Any, Final
 import requests
 from google.api_core import exceptions
 
-from helpers import names, rest
+from helpers import names
 from helpers.target import LABEL
+from helpers.transport import rest
 
 _INVOKER: Final = "roles/run.invoker"
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from google.api_core import exceptions
 
-from helpers import names, rest
+from helpers import names
 from helpers.target import LABEL
+from helpers.transport import rest
 
 _IAM: Final = "https://iam.googleapis.com/v1"
 _ATTEMPTS: Final = 6

@@ -19,7 +19,8 @@ import docker
 import docker.errors
 import requests
 
-from helpers import names, progress, target
+from helpers import names, target
+from helpers.cell import progress
 from helpers.target import ROOT
 
 PLATFORM: Final = "linux/amd64"

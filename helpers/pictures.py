@@ -1,4 +1,4 @@
-"""Pictures for a notebook: which tag points at which version, and what a cleanup does to whom.
+"""Pictures for a notebook: which tag points at which version, what a cleanup does to whom, and what a scan found.
 
 Each has the same data as text beside it, and colour is never the only sign.
 """
@@ -10,16 +10,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from helpers import names, show
+from helpers import names, scans, show
 from helpers.fates import Verdict
+from helpers.scans import Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Told apart with every common kind of colour blindness (Okabe and Ito).
+# Told apart with every common kind of colour blindness (Okabe and Ito): what stays or can be fixed, and what does not.
 _KEEP: Final = "#0072B2"
 _DELETE: Final = "#D55E00"
 _INK: Final = "#333333"
+_WIDTH: Final = 8.0  # inches
+_SCAN_WIDTH: Final = 7.0
 
 
 class Tagged(Protocol):
@@ -137,7 +140,50 @@ def timeline(preview: Foreseen) -> Figure:
     return figure
 
 
+def findings_text(images: Mapping[str, Sequence[Finding]]) -> str:
+    """Counts of each image by severity as a table: `fixable + without a fix`."""
+    counted = {title: scans.counts(findings) for title, findings in images.items()}
+    rows = []
+    for name in scans.SEVERITIES:
+        if any(name in counts for counts in counted.values()):
+            cells = []
+            for counts in counted.values():
+                fixable, everything = counts.get(name, (0, 0))
+                cells.append(f"{fixable} + {everything - fixable}")
+            rows.append((name, *cells))
+    return show.table(rows, ("severity", *(f"{title}: fixable + no fix" for title in images)))
+
+
+def findings(images: Mapping[str, Sequence[Finding]]) -> Figure:
+    """Draw a panel of bars for each image (title → findings); gives the figure, and prints the same as text."""
+    print(findings_text(images))
+    shown = list(reversed(scans.SEVERITIES[1:]))
+    if any(one.severity == scans.SEVERITIES[0] for all_ in images.values() for one in all_):
+        shown.append(scans.SEVERITIES[0])
+    figure = _empty(_SCAN_WIDTH, 0.32 * len(shown) * len(images) + 1.0)
+    places = figure.subplots(len(images), 1, sharex=True, squeeze=False)
+    for axes, (title, all_) in zip(places[:, 0], images.items(), strict=True):
+        counts = scans.counts(all_)
+        fixable = [counts.get(name, (0, 0))[0] for name in shown]
+        rest = [counts.get(name, (0, 0))[1] - done for name, done in zip(shown, fixable, strict=True)]
+        axes.barh(shown, fixable, color=_KEEP, label="a fixed version is out")
+        axes.barh(shown, rest, left=fixable, color=_DELETE, hatch="///", edgecolor="white", label="no fix")
+        for place, (done, other) in enumerate(zip(fixable, rest, strict=True)):
+            if done + other:
+                axes.text(done + other + 0.2, place, str(done + other), va="center")
+        axes.set_title(title, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    places[-1, 0].set_xlabel("vulnerabilities")
+    places[-1, 0].legend(frameon=False, loc="lower right")
+    return figure
+
+
 def _figure(height: float) -> tuple[Figure, Any]:
+    figure = _empty(_WIDTH, height)
+    return figure, figure.subplots()
+
+
+def _empty(width: float, height: float) -> Figure:
     # Half a second to import, which a notebook without pictures needn't wait for.
     from matplotlib.figure import Figure
 
@@ -150,5 +196,4 @@ def _figure(height: float) -> tuple[Figure, Any]:
             self.savefig(drawn, format="png", dpi=100, metadata={"Software": None})
             return drawn.getvalue()
 
-    figure = Picture(figsize=(8, height), layout="constrained")
-    return figure, figure.subplots()
+    return Picture(figsize=(width, height), layout="constrained")

@@ -8,8 +8,8 @@ from typing import Final
 
 from google.api_core import exceptions
 
-from helpers import rest
 from helpers.names import Project
+from helpers.transport import rest
 
 _SERVICES: Final = "https://serviceusage.googleapis.com/v1"
 _PROJECTS: Final = "https://cloudresourcemanager.googleapis.com/v1"

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import requests
 
-from helpers import clients, names
+from helpers import names
+from helpers.transport import clients
 
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"

@@ -10,7 +10,8 @@ from typing import Final
 from google.api_core import exceptions
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import clients, names, target
+from helpers import names, target
+from helpers.transport import clients
 
 _NEVER_SCANNED: Final = types.Repository.VulnerabilityScanningConfig(enablement_config="DISABLED")
 _MANIFESTS = (

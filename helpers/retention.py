@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import clients, names, policies, prices, show, target
+from helpers import names, policies, prices, show, target
 from helpers.fates import Snapshot, Stored, Verdict, decide, matches, subject
 from helpers.policies import Condition, Policy, Recent
 from helpers.snapshots import now, read
+from helpers.transport import clients
 
 __all__ = ["Preview", "fast_forward", "forecast", "now", "preview", "put", "read", "reported"]
 

@@ -18,7 +18,8 @@ from google.protobuf import json_format
 from grafeas.grafeas_v1 import GrafeasClient, types
 from grafeas.grafeas_v1.services.grafeas.transports import GrafeasRestTransport
 
-from helpers import clients, names
+from helpers import names
+from helpers.transport import clients
 
 # Worst first; a severity that nobody has given stands before all others, because it may be any of them.
 SEVERITIES: Final = ("SEVERITY_UNSPECIFIED", "CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")

@@ -8,8 +8,9 @@ from typing import Final
 
 from google.api_core import exceptions
 
-from helpers import names, rest
+from helpers import names
 from helpers.target import LABEL
+from helpers.transport import rest
 
 _ACCESSOR: Final = "roles/secretmanager.secretAccessor"
 

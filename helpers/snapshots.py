@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from helpers import clients, names, policies, registry, target
+from helpers import names, policies, registry, target
 from helpers.fates import Snapshot, Stored
+from helpers.transport import clients
 
 
 def read(repository: names.Repository, *, layers: bool = True) -> Snapshot:

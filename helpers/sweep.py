@@ -16,9 +16,10 @@ import requests
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 
-from helpers import clients, iam, names, rest, traces
+from helpers import iam, leftovers, names
+from helpers.leftovers import ORDER, Leftover
 from helpers.target import LABEL, Target
-from helpers.traces import ORDER, Leftover
+from helpers.transport import clients, rest
 
 _ON_THIS_MACHINE = ("container", "image")
 _REFUSALS = (
@@ -50,13 +51,13 @@ def find(here: Target) -> tuple[Leftover, ...]:
 
 def find_made(here: Target) -> tuple[Leftover, ...]:
     """The same without what is on this machine."""
-    return tuple(one for one in traces.find(here.location, (here.run,)).found if one.run == here.run)
+    return tuple(one for one in leftovers.find(here.location, (here.run,)).found if one.run == here.run)
 
 
 def find_repositories(here: Target) -> tuple[Leftover, ...]:
     """The repositories with the run's label; none where the API isn't enabled."""
     try:
-        return tuple(one for one in traces.repositories(here.location) if one.run == here.run)
+        return tuple(one for one in leftovers.repositories(here.location) if one.run == here.run)
     except (exceptions.Forbidden, exceptions.NotFound):
         return ()
 
@@ -64,7 +65,7 @@ def find_repositories(here: Target) -> tuple[Leftover, ...]:
 def find_accounts(here: Target) -> tuple[Leftover, ...]:
     """The service accounts whose description is the run's label; none where the API isn't enabled."""
     try:
-        return tuple(one for one in traces.accounts(here.location.project) if one.run == here.run)
+        return tuple(one for one in leftovers.accounts(here.location.project) if one.run == here.run)
     except exceptions.Forbidden:
         return ()
 
@@ -89,12 +90,12 @@ def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Lef
     return tuple(sorted(set(found)))
 
 
-def remove(leftovers: Iterable[Leftover]) -> tuple[Leftover, ...]:
+def remove(found: Iterable[Leftover]) -> tuple[Leftover, ...]:
     """Remove them, containers first; gives those that were there. What is gone already is no error.
 
     Raises SweepFailed when something is left; everything else has been removed then.
     """
-    done = attempt(leftovers)
+    done = attempt(found)
     if done.failed:
         raise SweepFailed("\n".join(f"{one.kind} {one.name}: {reason}" for one, reason in done.failed))
     return done.removed
@@ -104,12 +105,12 @@ class SweepFailed(RuntimeError):
     """Something couldn't be removed. The message lists it, one line each, with the reason."""
 
 
-def attempt(leftovers: Iterable[Leftover]) -> Removal:
+def attempt(found: Iterable[Leftover]) -> Removal:
     """Remove what can be removed, in the order of `traces.ORDER`; one that can't be doesn't stop the others."""
     removed: list[Leftover] = []
     failed: list[tuple[Leftover, str]] = []
     with contextlib.ExitStack() as stack:
-        wanted = sorted(set(leftovers), key=lambda one: (ORDER.index(one.kind), one))
+        wanted = sorted(set(found), key=lambda one: (ORDER.index(one.kind), one))
         local = any(one.kind in _ON_THIS_MACHINE for one in wanted)
         client = stack.enter_context(contextlib.closing(docker.from_env())) if local else None
         for one in wanted:
@@ -137,12 +138,12 @@ def _remove(one: Leftover, client: docker.DockerClient | None) -> None:
         case "role":
             iam.revoke_all(names.Project.parse(one.detail), one.name)
         case "service account" | "identity pool":
-            rest.call("DELETE", f"{traces.IAM}/{one.name}")
+            rest.call("DELETE", f"{leftovers.IAM}/{one.name}")
         case "secret":
-            rest.call("DELETE", f"{traces.SECRETS}/{one.name}")
+            rest.call("DELETE", f"{leftovers.SECRETS}/{one.name}")
         case "trigger":
-            rest.call("DELETE", f"{traces.BUILD}/{one.name}")
+            rest.call("DELETE", f"{leftovers.BUILD}/{one.name}")
         case "budget":
-            rest.call("DELETE", f"{traces.BUDGETS}/{one.name}")
+            rest.call("DELETE", f"{leftovers.BUDGETS}/{one.name}")
         case _:
             rest.call("DELETE", one.name)

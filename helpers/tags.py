@@ -5,7 +5,8 @@ from __future__ import annotations
 from google.api_core import exceptions
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import clients, names
+from helpers import names
+from helpers.transport import clients
 
 
 def where(image: names.Image) -> dict[str, names.Digest]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from helpers import documents, identity, names, projects, repositories, sweep, target, terminal, traces, traffic
+from helpers import identity, names, projects, repositories, sweep, target
+from helpers.cell import documents, requests_seen, terminal
+from helpers.leftovers import ORDER
 from helpers.target import Target
 
 # Which notebooks need it, what it is, and which notebook makes it.
@@ -67,7 +69,7 @@ class Workbook:
         On Google they come from gcloud's own log, which has no bodies, and nothing of Docker's or Python's.
         Raises requests.RequestException when the sandbox doesn't answer.
         """
-        print(traffic.text(traffic.between(*_cells.before)))
+        print(requests_seen.text(requests_seen.between(*_cells.before)))
 
     def leftovers(self) -> None:
         """Print what this world holds now. It changes nothing; the runner removes it after a run."""
@@ -75,7 +77,7 @@ class Workbook:
         if not found:
             print("Nothing is left behind.")
             return
-        for kind in traces.ORDER:
+        for kind in ORDER:
             here = [one for one in found if one.kind == kind]
             # A reference by digest comes and goes with the engine's cache; those by tag are what somebody made.
             here = [one for one in here if "@" not in one.name or kind != "image"] or here
@@ -90,15 +92,15 @@ class _Cells:
     """Where the list of requests ended when each of the last two cells began."""
 
     def __init__(self) -> None:
-        self.marks: list[traffic.Mark] = []
+        self.marks: list[requests_seen.Mark] = []
 
     def begins(self, *_: object) -> None:
         """A cell begins. A sandbox that doesn't answer is for the cell itself to tell."""
         with contextlib.suppress(OSError, target.NoTarget):
-            self.marks = [*self.marks[-1:], traffic.mark(self.marks[-1] if self.marks else None)]
+            self.marks = [*self.marks[-1:], requests_seen.mark(self.marks[-1] if self.marks else None)]
 
     @property
-    def before(self) -> tuple[traffic.Mark, traffic.Mark]:
+    def before(self) -> tuple[requests_seen.Mark, requests_seen.Mark]:
         """The beginning and the end of the cell before the one that runs."""
         if len(self.marks) < 2:
             raise NotReady("There is no cell before this one: run a command first, then ask which requests it made.")

@@ -127,7 +127,7 @@ add_project() {
 ' '''
 import sys
 
-from verbs.cli import main
+from cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 One process, two doors on loopback, one dispatch table behind them (`sandbox.app`):
 
-* the edge (`sandbox.edge`), an HTTPS proxy that ends TLS for Google's hosts, so that gcloud, Google's Python
+* the edge (`sandbox.doors.edge`), an HTTPS proxy that ends TLS for Google's hosts, so that gcloud, Google's Python
   clients and curl need no endpoint setting;
 * the plain port, where a Google host name is the first part of the path
   (`http://localhost:5001/artifactregistry.googleapis.com/v1/...`), and where Docker finds `/v2/`.
@@ -11,7 +11,7 @@ What it does, it does as Google does: names, messages and status codes. Where Go
 says `# unverified`. What it does not do, it refuses with 501 and a sentence; it never pretends.
 """
 
-from sandbox import message_packages
+from sandbox.api import message_packages
 
 message_packages.install()
 

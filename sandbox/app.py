@@ -15,18 +15,20 @@ import re
 import time
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import admin, calls, faults, oci
-from sandbox.authority import is_google
-from sandbox.clock import timestamp
+from sandbox import calls, oci
+from sandbox.admin import faults, surface
+from sandbox.admin.surface import Controls
+from sandbox.api.methods import Api
+from sandbox.apis import APIS
+from sandbox.cloud_run import front
+from sandbox.doors.certificates import is_google
 from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
-from sandbox.google import APIS
-from sandbox.methods import Api
-from sandbox.requests import RequestLog, redact
-from sandbox.services import front
-from sandbox.world import World
+from sandbox.redaction import redact
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _REGISTRY_HOST = re.compile(
@@ -42,7 +44,26 @@ _HEADERS = {
     "X-XSS-Protection": "0",
 }
 
+_FRONT = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Artifact Registry workbook sandbox</title>
+<style>:root{{color-scheme:light dark}}
+body{{font:1rem/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}}</style>
+<h1>The workbook's sandbox</h1>
+<p>A local Google Cloud, as far as the workbook goes. Nothing here leaves this machine, and nothing is billed.</p>
+<ul>
+<li>Docker pushes to <code>{host}/us-central1-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG</code>.</li>
+<li>Look in by hand: <code>http://{host}/artifactregistry.googleapis.com/v1/projects/PROJECT/locations</code>
+with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
+<li>A shell that talks to it: <code>eval "$(.venv/bin/workbook env)"</code>.</li>
+</ul></html>"""
+
 log = logging.getLogger("sandbox")
+
+
+def front_page(request: Request) -> Response:
+    """What a person sees who opens the plain port in a browser."""
+    port = request.url.port or 80
+    return HTMLResponse(_FRONT.format(host=f"localhost:{port}"))
 
 
 def registry_host(host: str) -> str | None:
@@ -60,9 +81,7 @@ class Sandbox:
 
     def __init__(self, world: World, admin_token: str) -> None:
         self.world = world
-        self.admin_token = admin_token
-        self.requests = RequestLog()
-        self.faults = faults.Faults()
+        self.controls = Controls(world, admin_token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,7 +114,7 @@ class Sandbox:
             failure = unexpected(error, registry=self._registry(request, host, path) is not None)
             response = JSONResponse(failure.body(), failure.http_status)
         if not path.startswith("/_sandbox/"):
-            kept = self.requests.add(
+            kept = self.controls.requests.add(
                 time=timestamp(self.world.now()),
                 door=door,
                 verb=request.method,
@@ -117,12 +136,12 @@ class Sandbox:
 
     async def _fault(self, request: Request, host: str, path: str, send: Send) -> tuple[Receive, Send]:
         """What the call goes on with, after the fault that waits for it, if one does."""
-        if not self.faults.waiting or path.startswith("/_sandbox/"):
+        if not self.controls.faults.waiting or path.startswith("/_sandbox/"):
             return request.receive, send
         address = self._registry(request, host, path)
         host, path = (address.host, address.path) if address else (host, path)
         found = next((api.find(request.method, path) for api in APIS if api.serves(host)), None)
-        fault = self.faults.take(host, path, request.method, found[0].id if found else "")
+        fault = self.controls.faults.take(host, path, request.method, found[0].id if found else "")
         if fault is None:
             return request.receive, send
         return await fault.strike(request.scope, request.receive, send, registry=address is not None)
@@ -135,9 +154,9 @@ class Sandbox:
 
     async def _answer(self, request: Request, host: str, path: str, told: calls.Told) -> Response:
         if not host and path.startswith("/_sandbox/"):
-            return await admin.answer(self, request, path)
+            return await surface.answer(self.controls, request, path)
         if not host and path == "/":
-            return admin.front_page(self, request)
+            return front_page(request)
         if (address := self._registry(request, host, path)) is not None:
             response: Response = await oci.serve(request, self.world, address)
             return response

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from sandbox import access, projects, tokens
-from sandbox.errors import ApiError, invalid_token, permission_denied, service_disabled, unauthenticated
-from sandbox.google import secret_manager
-from sandbox.methods import Answer, Api, Call, Method
-from sandbox.world import World
-
-# Their denials name the permission and leave the resource out. # unverified: so they are quoted in public issues
-_NAMES_NO_RESOURCE = ("iam.googleapis.com", "iamcredentials.googleapis.com")
-# What still answers for a project whose deletion was asked for.
-_SEES_DELETED = ("cloudresourcemanager.googleapis.com", "cloudbilling.googleapis.com")
+from sandbox.api.methods import Answer, Api, Call, Method
+from sandbox.api.principal import Principal
+from sandbox.errors import ApiError, invalid_token, service_disabled, unauthenticated
+from sandbox.iam import policies, tokens
+from sandbox.state import projects
+from sandbox.state.world import World
 
 log = logging.getLogger("sandbox")
 
@@ -67,13 +63,13 @@ def make(world: World, asked: Asked, told: Told) -> Answer:
                 else ApiError("PERMISSION_DENIED", f"Permission denied on resource project {params['project']}.")
             )
         params = {**params, "project": project.id}
-        if project.state != "ACTIVE" and api.service not in _SEES_DELETED:
+        if project.state != "ACTIVE" and not api.sees_deleted:
             raise _project_deleted(project)
         if api.needs_enabling and not projects.counts(world, project.id, api.service):
             raise service_disabled(api.title, api.service, project.number)
     _check_quota_project(world, request, principal)
     for permission in method.permissions:
-        decision = access.decide(world, principal.member, permission, method.resource.format(**params))
+        decision = policies.decide(world, principal.member, permission, method.resource.format(**params))
         if not decision.allowed:
             raise _denied(api, method, permission, params)
     call = Call(
@@ -82,7 +78,7 @@ def make(world: World, asked: Asked, told: Told) -> Answer:
     return method.handle(call)
 
 
-def _principal(world: World, request: Request, api: Api, told: Told) -> tokens.Principal:
+def _principal(world: World, request: Request, api: Api, told: Told) -> Principal:
     header = request.headers.get("authorization")
     if header is None and (token := request.query_params.get("access_token")):
         header = f"Bearer {token}"
@@ -95,7 +91,7 @@ def _principal(world: World, request: Request, api: Api, told: Told) -> tokens.P
     return principal
 
 
-def _check_quota_project(world: World, request: Request, principal: tokens.Principal) -> None:
+def _check_quota_project(world: World, request: Request, principal: Principal) -> None:
     """A quota project named by the client needs serviceusage.services.use on it.
 
     Source: https://cloud.google.com/docs/quotas/set-quota-project and the reason USER_PROJECT_DENIED.
@@ -105,7 +101,7 @@ def _check_quota_project(world: World, request: Request, principal: tokens.Princ
         return
     project = projects.find(world, named)
     permission = "serviceusage.services.use"
-    if project is None or not access.decide(world, principal.member, permission, f"projects/{project.id}").allowed:
+    if project is None or not policies.decide(world, principal.member, permission, f"projects/{project.id}").allowed:
         raise ApiError(
             "PERMISSION_DENIED",
             f"Caller does not have required permission to use project {named}. Grant the caller the "
@@ -122,16 +118,7 @@ def _check_quota_project(world: World, request: Request, principal: tokens.Princ
 
 
 def _denied(api: Api, method: Method, permission: str, params: dict[str, str]) -> ApiError:
-    """403 in the words of the API that refuses."""
-    if api.service == secret_manager.SERVICE:
-        resource = method.resource.format(**params)
-        return ApiError(
-            "PERMISSION_DENIED", f"Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
-        )
-    error = permission_denied(permission, f"//{api.service}/{method.resource.format(**params)}")
-    if api.service in _NAMES_NO_RESOURCE:
-        error.message = f"Permission '{permission}' denied on resource (or it may not exist)."
-    return error
+    return api.denial(permission, f"//{api.service}/{method.resource.format(**params)}")
 
 
 def _project_deleted(project: projects.Project) -> ApiError:

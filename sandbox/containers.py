@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.world import World
+from sandbox.state.world import World
 
 LABEL = "workbook-world"
 STAND_IN = "workbook/python-stand-in"

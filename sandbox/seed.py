@@ -13,8 +13,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sandbox import access, keys, projects
-from sandbox.world import World
+from sandbox.iam import keys, policies
+from sandbox.state import projects
+from sandbox.state.world import World
 
 BILLING_ACCOUNT = "billingAccounts/01SAND-B0XB0X-000001"
 LEARNER = "learner"
@@ -40,7 +41,7 @@ def prepare(world: World, home: Path, project_id: str, region: str) -> dict[str,
         learner = projects.add_service_account(rows, world, project_id, LEARNER, "The learner")
         _write_key(rows, world, home, project_id, learner)
         number = rows.execute("SELECT number FROM projects WHERE id = ?", (project_id,)).fetchone()["number"]
-        access.grant(rows, world, f"projects/{project_id}", "roles/owner", f"serviceAccount:{learner}")
+        policies.grant(rows, world, f"projects/{project_id}", "roles/owner", f"serviceAccount:{learner}")
         about = {
             "project_id": project_id,
             "project_number": number,

@@ -17,11 +17,11 @@ import docker
 import nbformat
 import pytest
 
+from cli.world import starter as starter
+from cli.world.starter import World
 from helpers import target
 from machine import base_image, stand_in
 from machine import engine as machine_engine
-from verbs import world as starter
-from verbs.world import World
 
 NotebookWriter = Callable[..., Path]
 
@@ -29,6 +29,15 @@ NotebookWriter = Callable[..., Path]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The file with the one long run first: started last, it would keep one worker long after the other has ended."""
     items.sort(key=lambda item: item.path.name != "test_recorded.py")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name bytes by their argument and place, not by what they hold.
+
+    Compressed bytes hold the second in which they were made, and workers that collect in different seconds would
+    collect different tests.
+    """
+    return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,13 @@ from typing import Any
 
 import pytest
 
+from cli.world import starter as starter
+from cli.world.starter import World
 from helpers import target
 from machine import dockerd, stand_in
 from machine import engine as machine_engine
 from tests import runs
 from tests.runs import ROOT
-from verbs import world as starter
-from verbs.world import World
 
 # What the sandbox's own configuration of gcloud has and a user's hasn't.
 _SANDBOX_ONLY = re.compile(r"^\[artifacts\]\n(?:.+\n)*", re.MULTILINE)

@@ -27,7 +27,7 @@ class Run:
 
 def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> Run:
     """Run the notebooks in `root` with the helpers in `root`."""
-    command = [sys.executable, "-m", "verbs.cli", "run", *arguments]
+    command = [sys.executable, "-m", "cli.main", "run", *arguments]
     ran = _ended(command, root, {**environment, "PYTHONPATH": str(root), "COLUMNS": "200"})
     found = re.search(r"^Files: (.+)$", ran.stdout, re.MULTILINE)
     assert found, ran.stdout

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from starlette.datastructures import QueryParams
 
-from sandbox import projects
-from sandbox.clock import Clock
-from sandbox.google.artifact_registry import API
-from sandbox.methods import Call
-from sandbox.tokens import ANONYMOUS
-from sandbox.world import World
+from sandbox.api.methods import Call
+from sandbox.api.principal import ANONYMOUS
+from sandbox.artifact_registry.api import API
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 SIZES = (200, 50_000)
 PAIRS = 31

@@ -20,9 +20,10 @@ from typing import IO, cast
 
 import requests
 
-from sandbox import access, seed, tokens
-from sandbox.clock import Clock
-from sandbox.world import World
+from sandbox import seed
+from sandbox.iam import policies, tokens
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 ROOT = Path(__file__).parents[2]
 HOST = "us-central1-docker.pkg.dev"
@@ -143,7 +144,7 @@ def sandbox(folder: Path, sync: float = 0) -> Iterator[Peer]:
     about = seed.prepare(world, folder, PROJECT, "us-central1")
     learner = f"serviceAccount:{about['learner']}"
     with world.writing() as rows:
-        access.grant(rows, world, f"projects/{PROJECT}", "roles/owner", learner)
+        policies.grant(rows, world, f"projects/{PROJECT}", "roles/owner", learner)
         rows.execute("INSERT OR IGNORE INTO services VALUES (?, 'artifactregistry.googleapis.com', 'x')", (PROJECT,))
     token = tokens.mint(world, learner, lifetime=36000)
     world.close()

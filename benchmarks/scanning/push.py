@@ -29,10 +29,10 @@ import docker
 import google.auth
 import google.auth.transport.requests
 
+from cli.world import starter as starter
 from helpers import names, projects, registry, repositories, scans, target
 from machine import base_image
 from machine import engine as machine_engine
-from verbs import world as starter
 
 LIMIT = 2.0
 APIS = ("artifactregistry", "containeranalysis", "containerscanning")

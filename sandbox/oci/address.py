@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, QueryParams
 
 from sandbox.errors import RegistryError
-from sandbox.world import World
+from sandbox.state.world import World
 
 MISSING_IMAGE = "Missing image name. Pushes should be of the form docker push HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
 

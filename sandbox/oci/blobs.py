@@ -11,9 +11,9 @@ from typing import BinaryIO
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import blobs
-from sandbox.blobs import check_digest
-from sandbox.connection import SEND_FILE
+from sandbox.artifact_registry import blobs
+from sandbox.artifact_registry.blobs import check_digest
+from sandbox.doors.connection import SEND_FILE
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
 from sandbox.oci.address import Ask

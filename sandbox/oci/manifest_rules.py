@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.blobs import check_digest
-from sandbox.clock import timestamp
+from sandbox.artifact_registry.blobs import check_digest
 from sandbox.errors import RegistryError
+from sandbox.state.clock import timestamp
 
 LIMIT = 4 << 20  # bytes; OCI Distribution 1.1, "Pushing manifests": at least 4 MiB. unverified: Google's
 

@@ -8,8 +8,8 @@ import sqlite3
 
 from starlette.responses import Response
 
-from sandbox import blobs, catalog
-from sandbox.catalog import Repository, Version
+from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.errors import RegistryError
 from sandbox.oci import manifest_rules, rights
 from sandbox.oci.address import Ask

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox import blobs
-from sandbox.blobs import check_digest
-from sandbox.catalog import find_repository
+from sandbox.artifact_registry import blobs
+from sandbox.artifact_registry.blobs import check_digest
+from sandbox.artifact_registry.catalog import find_repository
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
 from sandbox.oci.address import Ask, image_of, split_host

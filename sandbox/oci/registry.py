@@ -15,7 +15,7 @@ from sandbox.errors import RegistryError
 from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, tags, token, uploads
 from sandbox.oci.address import MISSING_IMAGE, Address, Ask, Image, image_of
 from sandbox.oci.token import Caller
-from sandbox.world import World
+from sandbox.state.world import World
 
 VERSION = {"docker-distribution-api-version": "registry/2.0"}
 _FORM_LIMIT = 64 << 10  # bytes of a token request

@@ -6,13 +6,14 @@ https://cloud.google.com/artifact-registry/docs/access-control
 
 from __future__ import annotations
 
-from sandbox import access, projects
-from sandbox.catalog import Repository, find_repository
+from sandbox.api.principal import Principal
+from sandbox.artifact_registry.catalog import Repository, find_repository
 from sandbox.errors import RegistryError, service_disabled
+from sandbox.iam import policies
 from sandbox.oci.address import Image
-from sandbox.projects import Project
-from sandbox.tokens import Principal
-from sandbox.world import World
+from sandbox.state import projects
+from sandbox.state.projects import Project
+from sandbox.state.world import World
 
 SERVICE = "artifactregistry.googleapis.com"
 
@@ -47,7 +48,7 @@ def may(world: World, principal: Principal, permission: str, image: Image) -> bo
 def _may(world: World, principal: Principal, permission: str, image: Image, project: Project | None) -> bool:
     if project is None or project.id != image.project:
         return False
-    return access.decide(world, principal.member, permission, image.repository).allowed
+    return policies.decide(world, principal.member, permission, image.repository).allowed
 
 
 def require(world: World, principal: Principal, permission: str, image: Image) -> None:

@@ -15,7 +15,7 @@ from sandbox.errors import RegistryError
 from sandbox.oci.address import Address, Ask, Image, location_of
 from sandbox.oci.rights import DOWNLOAD, enter, may
 from sandbox.oci.token import Caller
-from sandbox.world import World
+from sandbox.state.world import World
 
 
 def _count(text: str | None) -> int | None:

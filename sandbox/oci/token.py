@@ -21,13 +21,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import tokens
-from sandbox.disk import sync_folder
+from sandbox.api.principal import ANONYMOUS, Principal
 from sandbox.errors import RegistryError
+from sandbox.iam import tokens
+from sandbox.iam.tokens import InvalidToken
 from sandbox.oci.address import Address, Image, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
-from sandbox.tokens import ANONYMOUS, InvalidToken, Principal
-from sandbox.world import World
+from sandbox.state.disk import sync_folder
+from sandbox.state.world import World
 
 LIFETIME = 3600  # seconds; unverified: Google's `expires_in`
 _PREFIX = "registry-"

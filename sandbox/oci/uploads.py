@@ -1,7 +1,7 @@
 """Uploads in progress: bytes that are hashed and written as they come, until a digest makes them a blob.
 
-Uploads live in memory and in one file each. A restart forgets them (`sandbox.blobs.sweep`), so a push that was cut
-short leaves nothing that anybody can see.
+Uploads live in memory and in one file each. A restart forgets them (`sandbox.artifact_registry.blobs.sweep`), so a
+push that was cut short leaves nothing that anybody can see.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sandbox.blobs import digest_of, place, store
-from sandbox.disk import start_writing
+from sandbox.artifact_registry.blobs import digest_of, place, store
 from sandbox.errors import RegistryError
-from sandbox.world import World
+from sandbox.state.disk import start_writing
+from sandbox.state.world import World
 
 BATCH = 1 << 20  # bytes handed to a thread at once
 REQUEST_LIMIT = 9_900_000_000  # bytes; "9.9 GB per request", https://cloud.google.com/artifact-registry/quotas

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.docs.fidelity        writes them
 
-One row for each operation of `sandbox.google.APIS` and of the registry; what a row says is kept in docs/fidelity.toml.
+One row for each operation of `sandbox.apis.APIS` and of the registry; what a row says is kept in docs/fidelity.toml.
 The rest of the page is written by hand.
 """
 
@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sandbox.google import APIS
+from cli.exchanges import recorder
+from cli.exchanges.calls import CALLS
+from sandbox.apis import APIS
 from sandbox.oci import registry as router
-from verbs import exchanges
-from verbs.exchange_calls import CALLS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fidelity.md"
@@ -115,7 +115,7 @@ def _unverified() -> Iterator[str]:
 
 def _observed() -> Iterator[str]:
     """When Google was last asked, operation by operation, from the exchanges that are kept."""
-    kept = exchanges.load()
+    kept = recorder.load()
     cases: dict[str, set[str]] = {}
     for call in CALLS:
         cases.setdefault(call.operation, set()).add(call.case)

@@ -41,7 +41,7 @@ def test_the_check_notices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_helpers_and_notebooks_name_no_host_that_is_not_listed() -> None:
-    rooms = (("helpers", "py"), ("verbs", "py"), ("notebooks", "ipynb"))
+    rooms = (("helpers", "py"), ("cli", "py"), ("notebooks", "ipynb"))
     files = [path for room, ext in rooms for path in (fidelity.ROOT / room).glob(f"*.{ext}")]
     address = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:googleapis\.com|pkg\.dev))")
     found = {host for path in files for host in address.findall(path.read_text())}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from cli.readiness import needs
+from cli.run import spending
 from helpers import prices
 from tests.docs.test_readme import NOTEBOOKS, ROOT
-from verbs import needs, spending
 
 PAGE = (ROOT / "docs" / "going_to_google.md").read_text(encoding="utf-8")
 NUMBERS = [int(path.name[:2]) for path in NOTEBOOKS]

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import typer
 
+from cli import main
 from tests.docs.test_readme import ROOT
 from tests.notebooks import shape
-from verbs import cli
 
 TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*TEXTS, *sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -66,7 +66,7 @@ def unknown(text: str) -> list[str]:
 @functools.cache
 def workbook() -> Any:
     """The command line, as Typer builds it."""
-    return typer.main.get_command(cli.app)
+    return typer.main.get_command(main.app)
 
 
 def find(words: list[str]) -> tuple[Any, list[str]]:
@@ -107,7 +107,7 @@ def variables() -> frozenset[str]:
     """Every WORKBOOK_ name that the code, its tests or the set-up reads."""
     files = [ROOT / "machine/install.sh", ROOT / "Makefile"]
     files += [
-        path for room in ("helpers", "machine", "sandbox", "tests", "verbs") for path in (ROOT / room).rglob("*.py")
+        path for room in ("cli", "helpers", "machine", "sandbox", "tests") for path in (ROOT / room).rglob("*.py")
     ]
     found = (re.findall(r"\bWORKBOOK_[A-Z_]+", path.read_text(encoding="utf-8")) for path in files)
     return frozenset(name for names in found for name in names)

@@ -6,8 +6,9 @@ import datetime as dt
 
 import pytest
 
-from helpers import billing, clients, names, prices, projects, registry, repositories, target
+from helpers import billing, names, prices, projects, registry, repositories, target
 from helpers.fates import Snapshot, Stored
+from helpers.transport import clients
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 PROJECT = names.Project("my-project")

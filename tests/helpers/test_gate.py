@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import gate, response_times, scan_pictures, scans
+from helpers import gate, pictures, response_times, scans
 from helpers.gate import Allowed, BadPolicy, Policy
 from helpers.scans import Affected, Finding, Scan
 
@@ -181,7 +181,7 @@ def test_due_dates_follow_the_severity() -> None:
 
 def test_the_picture_has_its_data_as_text_and_is_a_png(capsys: pytest.CaptureFixture[str]) -> None:
     before = [finding(), finding(identifier="CVE-2", fixable=False), finding("SEVERITY_UNSPECIFIED", identifier="X")]
-    figure = scan_pictures.findings({"old": before, "new": []})
+    figure = pictures.findings({"old": before, "new": []})
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split("  ")[0] == "severity"
     assert printed[1].startswith("SEVERITY_UNSPECIFIED  1 + 0")

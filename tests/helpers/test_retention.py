@@ -13,11 +13,11 @@ from google.cloud import artifactregistry_v1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.world.starter import World
 from helpers import fates, names, policies, projects, registry, repositories, retention, target
 from helpers.fates import Snapshot, Stored
-from sandbox import retention as engine
-from tests.sandbox import retention_strategies as random
-from verbs.world import World
+from sandbox.artifact_registry import cleanup_policies as engine
+from tests.sandbox.artifact_registry import cleanup_strategies as random
 
 NOW = random.NOW
 EXAMPLES = int(os.environ.get("RETENTION_EXAMPLES", "500"))

@@ -95,8 +95,8 @@ def clone(tmp_path: Path) -> Path:
     (folder / "machine").mkdir(parents=True)
     shutil.copy(ROOT / "machine/install.sh", folder / "machine")
     (folder / "requirements.txt").write_text("# nothing\n")
-    (folder / "verbs").mkdir()
-    (folder / "verbs/cli.py").write_text("import sys\ndef main():\n    print(sys.argv[1:])\n    return 3\n")
+    (folder / "cli").mkdir()
+    (folder / "cli/main.py").write_text("import sys\ndef main():\n    print(sys.argv[1:])\n    return 3\n")
     return folder
 
 

@@ -67,7 +67,7 @@ def sayings() -> dict[str, tuple[str, ...]]:
     """Who can say what."""
     found = {
         "the sandbox": tuple(_texts(ROOT / "sandbox")),
-        "the helpers": (*_texts(ROOT / "helpers"), *_texts(ROOT / "verbs")),
+        "the helpers": (*_texts(ROOT / "helpers"), *_texts(ROOT / "cli")),
         "a recorded cell": tuple(_recorded()),
         "docker": tuple(codes()),
         # What the kernel answers to a program for another processor; the shell writes it in lower case.

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams, get_sanitize_patterns
 
-from verbs.stand_ins import StandIns
+from cli.record.stand_ins import StandIns
 
 RULES = Path(__file__).with_name("sanitize.cfg")
 

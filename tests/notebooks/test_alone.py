@@ -26,7 +26,7 @@ _SOME = ["08"]
 def test_a_notebook_runs_alone(number: str, python_image: str) -> None:
     strict = ["--strict"] if shutil.which("gcloud") else []
     ran = subprocess.run(
-        [sys.executable, "-m", "verbs.cli", "run", "--only", number, *strict],
+        [sys.executable, "-m", "cli.main", "run", "--only", number, *strict],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

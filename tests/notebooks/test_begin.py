@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from helpers import documents, projects, repositories, workbook
+from helpers import projects, repositories, workbook
+from helpers.cell import documents
 from helpers.target import Target
 
 _ALL = [int(path.name[:2]) for path in documents.notebooks()]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import command_lint, doctor
 from helpers.target import Target
-from verbs import command_lint, doctor
 
 
 @pytest.mark.gcloud

@@ -17,8 +17,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from cli.run import execution
 from helpers.target import Target
-from verbs import execution
 
 BEGIN = "from helpers import workbook\n\nwb = workbook.begin(0)"
 CHECKS = "from helpers.checks import done, refused"

@@ -9,12 +9,13 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import documents
+from cli import doctor
+from cli.run import execution
+from helpers.cell import documents
 from helpers.target import Target
 from tests.notebooks.messages import sayings, unsaid
 from tests.notebooks.shape import FOLDER, RULES, read
 from tests.notebooks.stored import disagreements
-from verbs import doctor, execution
 
 NAMES = {path.name for path in FOLDER.glob("[0-9][0-9]_*.ipynb")}
 soak = pytest.mark.skipif(not os.environ.get("WORKBOOK_SOAK"), reason="long: make soak")
@@ -78,8 +79,8 @@ def test_an_import_across_the_rules(tmp_path: Path) -> None:
     from tests.docs import test_boundaries
 
     file = tmp_path / "retention.py"
-    file.write_text("from helpers import billing\nimport sandbox.world\n", encoding="utf-8")
-    assert test_boundaries._under(test_boundaries._of(file), "sandbox") == {"sandbox.world"}
+    file.write_text("from helpers import billing\nimport sandbox.state.world\n", encoding="utf-8")
+    assert test_boundaries._under(test_boundaries._of(file), "sandbox") == {"sandbox.state.world"}
 
 
 @soak
@@ -122,7 +123,7 @@ def test_a_notebook_that_teaches_nothing(
 
 
 def _recorded(path: Path) -> str:
-    from verbs import record
+    from cli.record import record
 
     return record.canonical(nbformat.read(path, as_version=4))
 

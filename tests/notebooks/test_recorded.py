@@ -29,11 +29,11 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from helpers import documents
+from cli.record import record
+from cli.record.stand_ins import StandIns
+from helpers.cell import documents
 from tests import runs
 from tests.notebooks.stored import disagreements
-from verbs import record
-from verbs.stand_ins import StandIns
 
 NotebookWriter = Callable[..., Path]
 

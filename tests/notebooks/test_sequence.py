@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.world import starter
 from tests.runs import Run, run
-from verbs import world
 
 _SOME = () if os.environ.get("WORKBOOK_SOAK") else ("--only", "00,01,02,03,04")
 _GCLOUD = ("gcloud", "docker-credential-gcloud")
@@ -31,7 +31,7 @@ def partial(python_image: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
             if tool.name not in _GCLOUD:
                 link.unlink(missing_ok=True)
                 link.symlink_to(tool)
-    return run(*_SOME, environment={**os.environ, "PATH": str(folder), world.OPTIONS: "--slow"})
+    return run(*_SOME, environment={**os.environ, "PATH": str(folder), starter.OPTIONS: "--slow"})
 
 
 def _tags(run: Run) -> dict[str, str]:

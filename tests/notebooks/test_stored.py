@@ -10,9 +10,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import documents
+from cli.record import record
+from helpers.cell import documents
 from tests.notebooks.stored import RULES, disagreements
-from verbs import record
 
 PICTURE = nbformat.v4.new_output("display_data", data={"image/png": "iVBORw0KGgo=", "text/plain": "<Picture>"})
 

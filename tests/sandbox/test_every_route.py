@@ -1,6 +1,6 @@
 """Every route of the dispatch table, called with every kind of bad credential over a real socket: refused.
 
-Open routes are listed here by name. A new method of `sandbox.google`, of the registry or of the admin surface is called
+Open routes are listed here by name. A new method of `sandbox.apis`, of the registry or of the admin surface is called
 without anybody thinking of it.
 """
 
@@ -25,14 +25,17 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from sandbox import access, admin, projects, seed, tokens
-from sandbox.clock import Clock
-from sandbox.google import APIS
-from sandbox.google.service_usage import SERVICES
-from sandbox.methods import Api, Method
+from cli.world import starter as starter
+from sandbox import seed
+from sandbox.admin import surface
+from sandbox.api.methods import Api, Method
+from sandbox.apis import APIS
+from sandbox.iam import policies, tokens
 from sandbox.oci import registry as router
-from sandbox.world import World
-from verbs import world as starter
+from sandbox.project.service_usage import SERVICES
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 HOST = "us-central1-docker.pkg.dev"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -204,17 +207,17 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with state.writing() as rows:
         projects.create(rows, state, other, "Another", {})
         stranger = f"serviceAccount:{projects.add_service_account(rows, state, other, 'stranger', '')}"
-        access.grant(rows, state, f"projects/{other}", "roles/owner", stranger)
+        policies.grant(rows, state, f"projects/{other}", "roles/owner", stranger)
         going = f"{project[:20]}-going"
         projects.create(rows, state, going, "Going", {})
-        access.grant(rows, state, f"projects/{going}", "roles/owner", learner)
+        policies.grant(rows, state, f"projects/{going}", "roles/owner", learner)
         for one in (project, other, going):
             rows.executemany(
                 "INSERT OR IGNORE INTO services (project, service, enable_time) VALUES (?, ?, ?)",
                 [(one, service, "2026-01-01T00:00:00Z") for service in SERVICES],
             )
         public = f"projects/{project}/locations/us-central1/repositories/public"
-        access.grant(rows, state, public, "roles/artifactregistry.reader", "allUsers")
+        policies.grant(rows, state, public, "roles/artifactregistry.reader", "allUsers")
     owner, expired = tokens.mint(state, learner), tokens.mint(state, learner, lifetime=-1)
     bad = {"garbage": "ya29.garbage", "expired token": expired, "foreign key": foreign_pem()}
     strange = tokens.mint(state, stranger)
@@ -422,7 +425,7 @@ def test_signed_in_to_nothing_one_sees_nothing(target: Target) -> None:
 
 def admin_routes() -> list[tuple[str, str]]:
     """The verbs and paths of the admin surface, read from its source."""
-    tree = ast.parse(inspect.getsource(admin.answer))
+    tree = ast.parse(inspect.getsource(surface.answer))
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.MatchSequence):

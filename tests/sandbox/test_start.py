@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from verbs import world as starter
+from cli.world import starter as starter
 
 
 def _sandbox(home: Path, *more: str) -> subprocess.CompletedProcess[str]:

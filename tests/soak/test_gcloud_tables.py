@@ -15,8 +15,8 @@ import docker
 import pytest
 from google.auth.transport.requests import AuthorizedSession
 
+from cli.world.starter import World
 from tests.sandbox.conftest import account, ask, learner_with, project
-from verbs.world import World
 
 pytestmark = [
     pytest.mark.docker,

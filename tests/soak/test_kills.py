@@ -20,9 +20,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from sandbox import access, blobs, seed, tokens
-from sandbox.clock import Clock
-from sandbox.world import World
+from sandbox import seed
+from sandbox.artifact_registry import blobs
+from sandbox.iam import policies, tokens
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
@@ -106,7 +108,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     about = seed.prepare(world, tmp_path, project, "us-central1")
     learner = f"serviceAccount:{about['learner']}"
     with world.writing() as rows:
-        access.grant(rows, world, f"projects/{project}", "roles/owner", learner)
+        policies.grant(rows, world, f"projects/{project}", "roles/owner", learner)
         rows.execute("INSERT OR IGNORE INTO services VALUES (?, 'artifactregistry.googleapis.com', 'x')", (project,))
     token = tokens.mint(world, learner)
     world.close()

@@ -1,6 +1,6 @@
 """The whole workbook with `--target gcp`, where a proxy leads Google's names to the sandbox: `make soak`.
 
-`make test` has a slice of it, tests/verbs/test_on_google.py.
+`make test` has a slice of it, tests/cli/test_on_google.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from helpers import documents
+from cli.run import runner
+from cli.run.plans import Plan
+from helpers.cell import documents
 from tests import on_google
 from tests.on_google import ROOT, Google, Run
-from verbs import runner
-from verbs.plans import Plan
 
 pytestmark = [
     pytest.mark.docker,

@@ -19,18 +19,18 @@ UNITS = [
     f"tests/{name}.py"
     for name in (
         "helpers/test_checks",
-        "helpers/test_commands",
+        "helpers/cell/test_commands",
         "helpers/test_conventions",
         "helpers/test_names",
         "helpers/test_pictures",
         "helpers/test_policies",
         "helpers/test_show",
-        "verbs/test_stand_ins",
-        "helpers/test_traffic",
+        "cli/record/test_stand_ins",
+        "helpers/cell/test_requests_seen",
         "docs/test_boundaries",
         "notebooks/test_shape",
-        "sandbox/test_artifact_registry",
-        "sandbox/test_retention",
+        "sandbox/artifact_registry/test_repositories",
+        "sandbox/artifact_registry/test_cleanup_policies",
         "sandbox/oci/test_durability",
     )
 ]

@@ -19,7 +19,8 @@ import docker
 import pytest
 
 from helpers import names, projects, registry, repositories, scans, target
-from sandbox import inventory, sbom
+from sandbox.artifact_analysis import sbom
+from sandbox.scanner import inventory
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="a long one: make soak")

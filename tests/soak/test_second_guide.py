@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers import documents, names, sweep, target
+from cli.run import execution
+from cli.world import starter as starter
+from helpers import names, sweep, target
+from helpers.cell import documents
 from machine import engine as machine_engine
-from verbs import execution
-from verbs import world as starter
 
 REGION = "southamerica-east1"
 REPOSITORY = "mycoolproject-repo"

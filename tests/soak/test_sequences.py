@@ -19,17 +19,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 
-from sandbox import access, blobs, catalog, cleanup, projects
-from sandbox.clock import Clock
+from sandbox.api.methods import Call
+from sandbox.api.principal import Principal
+from sandbox.artifact_registry import blobs, catalog, cleanup_job
+from sandbox.artifact_registry.api import API
 from sandbox.errors import ApiError, RegistryError
-from sandbox.google.artifact_registry import API
-from sandbox.methods import Call
+from sandbox.iam import policies
 from sandbox.oci import blobs as blob_calls
 from sandbox.oci import manifests, tags
 from sandbox.oci.address import Address, Ask, image_of
 from sandbox.oci.token import Caller
-from sandbox.tokens import Principal
-from sandbox.world import World
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
 HOST = "us-central1-docker.pkg.dev"
@@ -49,7 +51,7 @@ def world() -> Iterator[World]:
         with opened.writing() as rows:
             projects.create(rows, opened, "soak", "Soak", {})
             rows.execute("INSERT INTO services VALUES ('soak', 'artifactregistry.googleapis.com', 'x')")
-            access.grant(rows, opened, "projects/soak", "roles/owner", CALLER.principal.member)
+            policies.grant(rows, opened, "projects/soak", "roles/owner", CALLER.principal.member)
         Sequences.world = opened
         yield opened
         opened.close()
@@ -218,7 +220,7 @@ class Sequences(RuleBasedStateMachine):
     def a_cleanup_policy_runs(self, kind: str) -> None:
         policy = {"id": "p", "action": "DELETE", "condition": {"tagState": kind}}
         self.api("PATCH", f"/{self.id}", {"cleanupPolicies": {"p": policy}}, updateMask="cleanupPolicies")
-        cleanup.run(self.world)
+        cleanup_job.run(self.world)
         self.api("PATCH", f"/{self.id}", {}, updateMask="cleanupPolicies")
         # No parent holds what goes, nor an immutable tag; children whose parent goes now have to wait for the next run.
         tagged = {(package, digest) for (package, _), digest in self.tags.items()}

@@ -1,6 +1,6 @@
 """The whole workbook in a sandbox that is as slow as Google: no notebook and no helper depends on instant answers.
 
-In `make test`: tests/sandbox/test_pace.py, with the helpers alone.
+In `make test`: tests/sandbox/state/test_pace.py, with the helpers alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from helpers import documents
-from verbs import runner, world
-from verbs.plans import Plan
+from cli.run import runner
+from cli.run.plans import Plan
+from cli.world import starter
+from helpers.cell import documents
 
 pytestmark = [
     pytest.mark.docker,
@@ -29,7 +30,7 @@ pytestmark = [
 def test_every_notebook_runs_in_a_slow_sandbox(
     python_image: str, gcloud: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(world.OPTIONS, "--slow")
+    monkeypatch.setenv(starter.OPTIONS, "--slow")
     said = io.StringIO()
     outcome = runner.run(Plan(documents.notebooks(), strict=True), Console(file=said, width=200), tmp_path)
     assert outcome.code == 0, said.getvalue()

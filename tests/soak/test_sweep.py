@@ -23,11 +23,13 @@ import nbformat
 import pytest
 from google.api_core import exceptions
 
-from helpers import iam, images, names, projects, repositories, rest, target, traces
+from cli.readiness import real
+from cli.run import stale
+from cli.world.starter import World
+from helpers import iam, images, leftovers, names, projects, repositories, target
 from helpers.names import Project, Repository
 from helpers.target import Target
-from verbs import real, stale
-from verbs.world import World
+from helpers.transport import rest
 
 ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
@@ -89,7 +91,7 @@ if image := os.environ.get("SERVED"):
 """,
 )
 PROGRAM = (
-    "import sys; from pathlib import Path; from rich.console import Console; from verbs import plans, runner;"
+    "import sys; from pathlib import Path; from rich.console import Console; from cli.run import plans, runner;"
     "plan = plans.Plan((Path(sys.argv[1]),), target='gcp', project=sys.argv[2]);"
     "sys.exit(runner.run(plan, Console(), Path(sys.argv[3])).code)"
 )
@@ -116,21 +118,21 @@ def project(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> Project:
         repositories.create(Repository(in_world.location, name), labels=labels)
     other = iam.ServiceAccount(found, "wb-ci-0a0a0a")
     about = {"accountId": other.id, "serviceAccount": {"description": "a robot of others"}}
-    rest.call("POST", f"{traces.IAM}/{found.resource}/serviceAccounts", json=about)
+    rest.call("POST", f"{leftovers.IAM}/{found.resource}/serviceAccounts", json=about)
     iam.grant(found, "roles/viewer", other.member)
     bucket = f"{found}-data"
-    rest.call("POST", f"{traces.STORAGE}/b", params={"project": found.id}, json={"name": bucket})
+    rest.call("POST", f"{leftovers.STORAGE}/b", params={"project": found.id}, json={"name": bucket})
     upload = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
     rest.call("POST", upload, params={"uploadType": "media", "name": "source/theirs.tgz"}, data=b"theirs")
     account = in_world.billing_account
     budget = {"displayName": "workbook of others", "amount": {"specifiedAmount": {"units": "5"}}}
     rest.call("POST", f"{BUDGETS}/billingAccounts/{account}/budgets", json=budget)
     secret = {"replication": {"automatic": {}}, "labels": {"team": "ml"}}
-    rest.call("POST", f"{traces.SECRETS}/{found.resource}/secrets", params={"secretId": "theirs"}, json=secret)
-    pools = f"{traces.IAM}/{found.resource}/locations/global/workloadIdentityPools"
+    rest.call("POST", f"{leftovers.SECRETS}/{found.resource}/secrets", params={"secretId": "theirs"}, json=secret)
+    pools = f"{leftovers.IAM}/{found.resource}/locations/global/workloadIdentityPools"
     rest.call("POST", pools, params={"workloadIdentityPoolId": "theirs"}, json={"description": "of others"})
     trigger = {"name": "theirs", "build": {"steps": [{"name": "gcr.io/cloud-builders/docker"}]}}
-    rest.call("POST", f"{traces.BUILD}/{in_world.location.resource}/triggers", json=trigger)
+    rest.call("POST", f"{leftovers.BUILD}/{in_world.location.resource}/triggers", json=trigger)
     if WHOLE:
         monkeypatch.setenv("SERVED", str(_served(in_world)))
     for name in ("WORKBOOK_TARGET", "SANDBOX_URL"):
@@ -152,16 +154,16 @@ def _served(here: Target) -> names.Digest:
 def inventory(here: Target) -> set[str]:
     """Everything in the project that can be listed and deleted."""
     project, place = here.location.project, here.location.resource
-    found = {f"bucket {one['name']}" for one in _all(f"{traces.STORAGE}/b?project={project}", "items")}
+    found = {f"bucket {one['name']}" for one in _all(f"{leftovers.STORAGE}/b?project={project}", "items")}
     for bucket in list(found):
-        url = f"{traces.STORAGE}/b/{bucket.partition(' ')[2]}/o"
+        url = f"{leftovers.STORAGE}/b/{bucket.partition(' ')[2]}/o"
         found |= {f"object {one['id']}" for one in _all(url, "items")}
     lists = (
         (f"https://artifactregistry.googleapis.com/v1/{place}/repositories", "repositories"),
-        (f"{traces.IAM}/{project.resource}/serviceAccounts", "accounts"),
-        (f"{traces.IAM}/{project.resource}/locations/global/workloadIdentityPools", "workloadIdentityPools"),
-        (f"{traces.SECRETS}/{project.resource}/secrets", "secrets"),
-        (f"{traces.BUILD}/{place}/triggers", "triggers"),
+        (f"{leftovers.IAM}/{project.resource}/serviceAccounts", "accounts"),
+        (f"{leftovers.IAM}/{project.resource}/locations/global/workloadIdentityPools", "workloadIdentityPools"),
+        (f"{leftovers.SECRETS}/{project.resource}/secrets", "secrets"),
+        (f"{leftovers.BUILD}/{place}/triggers", "triggers"),
         (f"{BUDGETS}/billingAccounts/{here.billing_account}/budgets", "budgets"),
     )
     for url, key in lists:
@@ -249,22 +251,22 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(
         stale.clean(runs, said.append)
         assert not list(runs.glob("*/world"))
     if WHOLE:
-        assert kinds == set(traces.ORDER) - {"container", "image"}
+        assert kinds == set(leftovers.ORDER) - {"container", "image"}
     print(f"{KILLS} kills in {length} calls, seed {seed}: {', '.join(sorted(kinds))}")
 
 
 def test_a_bucket_with_something_of_others_stays(in_world: Target) -> None:
     project = in_world.location.project
     bucket = f"{project}_cloudbuild"
-    rest.call("POST", f"{traces.STORAGE}/b", params={"project": project.id}, json={"name": bucket})
+    rest.call("POST", f"{leftovers.STORAGE}/b", params={"project": project.id}, json={"name": bucket})
     upload = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
     run = f"{time.strftime('%Y%m%dt%H%M%S', time.gmtime(time.time() - 60))}-0a1b2c"
     for name in (f"source/{run}/1.tgz", "source/1700000000.0-abc.tgz"):
         rest.call("POST", upload, params={"uploadType": "media", "name": name}, data=b"x")
-    (source,) = traces.find(in_world.location).found
+    (source,) = leftovers.find(in_world.location).found
     assert (source.kind, source.run) == ("build source", run)
-    rest.call("DELETE", f"{traces.STORAGE}/b/{bucket}/o/source%2F1700000000.0-abc.tgz")
-    assert {one.kind for one in traces.find(in_world.location, (run,)).found} == {"build source", "bucket"}
+    rest.call("DELETE", f"{leftovers.STORAGE}/b/{bucket}/o/source%2F1700000000.0-abc.tgz")
+    assert {one.kind for one in leftovers.find(in_world.location, (run,)).found} == {"build source", "bucket"}
     wanted = real.Wanted(project.id, in_world.region, older_than="1h")
     said: list[str] = []
     # A minute is too young.
@@ -273,11 +275,11 @@ def test_a_bucket_with_something_of_others_stays(in_world: Target) -> None:
     named = real.Wanted(project.id, in_world.region, run=run, older_than="1h")
     assert real.clean(named, remove=True, as_json=False, say=said.append) == 0
     with pytest.raises(exceptions.NotFound):
-        rest.call("GET", f"{traces.STORAGE}/b/{bucket}")
+        rest.call("GET", f"{leftovers.STORAGE}/b/{bucket}")
 
 
 def test_an_age_is_a_number_and_a_unit() -> None:
-    from verbs.plans import BadRequest
+    from cli.run.plans import BadRequest
 
     for text in ("", "1", "d", "-1d", "1y", "99999d"):
         with pytest.raises(BadRequest, match="is no age"):

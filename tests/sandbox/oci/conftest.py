@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from cli.world import starter as starter
 from machine import engine as machine_engine
-from sandbox import access, projects, seed, tokens
-from sandbox.clock import Clock
-from sandbox.world import World
-from verbs import world as starter
+from sandbox import seed
+from sandbox.iam import policies, tokens
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 if TYPE_CHECKING:
     import docker
@@ -114,10 +116,10 @@ def prepare(home: Path, project: str) -> dict[str, str]:
             if name in ROLES:
                 for repository in ("ml-images", "immutable", "second"):
                     role = f"roles/artifactregistry.{ROLES[name]}"
-                    access.grant(rows, world, f"{resource}/{repository}", role, made[name])
-        access.grant(rows, world, f"{resource}/public", "roles/artifactregistry.reader", "allUsers")
+                    policies.grant(rows, world, f"{resource}/{repository}", role, made[name])
+        policies.grant(rows, world, f"{resource}/public", "roles/artifactregistry.reader", "allUsers")
         projects.create(rows, world, f"{project}-off", "No API enabled", {})
-        access.grant(rows, world, f"projects/{project}-off", "roles/owner", made["owner"])
+        policies.grant(rows, world, f"projects/{project}-off", "roles/owner", made["owner"])
     minted = {name: tokens.mint(world, member) for name, member in made.items()}
     minted["expired"] = tokens.mint(world, made["owner"], lifetime=-1)
     world.close()

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox import blobs, catalog
-from sandbox.catalog import Version
-from sandbox.clock import Clock
+from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry.catalog import Version
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
-from sandbox.world import World
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 if TYPE_CHECKING:
     from tests.sandbox.oci.conftest import Registry

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox.blobs import digest_of
+from sandbox.artifact_registry.blobs import digest_of
 
 if TYPE_CHECKING:
     import docker

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox import blobs
-from sandbox.clock import Clock
+from sandbox.artifact_registry import blobs
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
 from sandbox.oci.uploads import Upload
-from sandbox.world import World
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 REPOSITORY = "projects/p-one/locations/us-central1/repositories/r"
 SMALL = 64 << 10

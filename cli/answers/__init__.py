@@ -1,0 +1,1 @@
+"""Commands that print a report and set an exit status."""

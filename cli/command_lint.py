@@ -1,0 +1,95 @@
+"""The gcloud commands that a learner can read in notebooks and pages, and what the installed gcloud says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from helpers.cell import commands, documents
+from helpers.target import ROOT
+
+# Stand-ins for what the environment holds, of the right form for gcloud's parser.
+_VALUES: Final = {
+    "PROJECT_ID": "my-project",
+    "PROJECT_NUMBER": "123456789012",
+    "REGION": "us-central1",
+    "REPOSITORY": "ml-images",
+    "IMAGE": "ml-predictor",
+    "REGISTRY_HOST": "us-central1-docker.pkg.dev",
+    "REGISTRY": "us-central1-docker.pkg.dev",
+    "BILLING_ACCOUNT": "012345-6789AB-CDEF01",
+    "WORKBOOK_RUN": "run-1",
+    "DIGEST": f"sha256:{'0' * 64}",
+}
+_FENCE: Final = re.compile(r"```(?:bash|sh|console)\n(.*?)```", re.DOTALL)
+
+
+def _scripts() -> Iterator[tuple[str, str]]:
+    """(where, script) of every terminal cell and every fenced shell block."""
+    for path in documents.notebooks():
+        for cell in documents.read(path).cells:
+            source = cell.source
+            where = f"{path.name}#{cell.id}"
+            if cell.cell_type == "markdown":
+                for block in _FENCE.findall(source):
+                    yield where, block
+            elif source.startswith("%%terminal") and "--refused" not in source.partition("\n")[0]:
+                yield where, source.partition("\n")[2]
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in _FENCE.findall(path.read_text()):
+            yield path.name, block
+
+
+def _gcloud(script: str) -> Iterator[str]:
+    """The gcloud invocations of a script, cut out of pipelines and substitutions, with typed variables."""
+    for command in commands.split(script):
+        full = re.sub(r"(?<!\S)#.*", "", commands.expand(command, _VALUES))
+        full = re.sub(r"\$\(printf[^)]*\)", "value", full)
+        for start in re.finditer(r"(?:^|[;&|(]\s*|\$\()\s*(?:\w+=\S*\s+)*(gcloud\s)", full):
+            yield _until_end(full[start.start(1) :])
+
+
+def _until_end(text: str) -> str:
+    """The command up to the pipe, redirection, separator or bracket that ends it; quoted ones are its own."""
+    quote, depth = "", 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter == "(":
+            depth += 1
+        elif letter == ")" and depth:
+            depth -= 1
+        elif letter in "|;&)" or (letter in "<>" and text[place - 1] in " 12"):
+            return text[:place].rstrip(" 12") if letter in "<>" else text[:place].strip()
+    return text.strip()
+
+
+def readable() -> list[tuple[str, str]]:
+    """(where, command) of every gcloud command that a learner can read."""
+    return [(where, command) for where, script in _scripts() for command in _gcloud(script)]
+
+
+def lint(found: Sequence[str], folder: Path) -> list[dict[str, object]]:
+    """gcloud's verdicts, one per command: `success`, and an `error_message` where it is false.
+
+    Its exit status is 0 even for an unknown flag, so only they count. `folder` takes a file. Raises
+    subprocess.CalledProcessError when gcloud itself fails.
+    """
+    file = folder / "commands.txt"
+    # The linter reads the shell blocks of a Markdown text, and nothing else.
+    file.write_text("".join(f"```\n{command}\n```\n" for command in found))
+    ran = subprocess.run(
+        ["gcloud", "meta", "lint-gcloud-commands", f"--commands-text-file={file}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    verdicts: list[dict[str, object]] = json.loads(ran.stdout)
+    return verdicts

@@ -1,0 +1,1 @@
+"""Record and replay real API exchanges."""

@@ -1,0 +1,153 @@
+"""`make lab`: the learner's world and JupyterLab on a copy of the notebooks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
+
+from cli.run import execution, google_world
+from cli.run.execution import Interrupted
+from cli.world import starter
+from helpers import target
+from helpers.cell import documents
+from machine import base_image
+from machine import engine as machine_engine
+
+RUN: Final = "lab"
+_STOP_SECONDS: Final = 15.0
+
+
+def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy the notebooks that `folder` hasn't got; gives the names of those copied and of those left as they are.
+
+    A file that is there already is the learner's work and is never written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    copied, kept = [], []
+    for path in documents.notebooks(source):
+        aim = folder / path.name
+        try:
+            with aim.open("xb") as file:
+                file.write(path.read_bytes())
+            copied.append(path.name)
+        except FileExistsError:
+            kept.append(path.name)
+    return tuple(copied), tuple(kept)
+
+
+def lab(
+    extra: Sequence[str],
+    echo: Callable[[str], None],
+    home: Path = starter.LEARNERS_HOME,
+    project: str = "",
+) -> int:
+    """Serve JupyterLab until Ctrl-C or SIGTERM; gives Jupyter's exit code, 0 after a stop by signal.
+
+    The notebooks go to the sandbox, or with `project` to that project on Google. A sandbox that ran before goes on
+    running; one that was started here is stopped. A project that can't be read gives 1, and a sentence.
+    """
+    notebooks = home / "lab" / "notebooks"
+    copied, kept = copy_notebooks(documents.NOTEBOOKS, notebooks)
+    if copied:
+        echo(f"Copied {len(copied)} notebooks to {notebooks}. They are yours: nothing here overwrites them.")
+    if kept:
+        echo(f"{len(kept)} notebooks were there already and stay as you left them.")
+    lease = f"lab-{os.getpid()}"
+    with execution.signals(), contextlib.ExitStack() as stack:
+        try:
+            engine = machine_engine.ensure(echo)
+            machine_engine.lease(lease, os.getpid())
+            stack.callback(machine_engine.release, lease)
+            with contextlib.closing(machine_engine.client(engine)) as client:
+                python_image = base_image.ensure(client, echo)
+            variables = machine_engine.environment(engine)
+            if project:
+                changes = _on_google(home, project, variables, python_image, echo)
+            else:
+                changes = _in_the_sandbox(home, variables, python_image, echo, stack)
+            environment = target.apply(changes, os.environ) | {
+                "JUPYTER_PREFER_ENV_PATH": "1",
+                # So that `python` and `workbook` in Jupyter's terminals are this environment's.
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{changes.get('PATH') or os.environ.get('PATH', '')}",
+            }
+            return _serve(command(notebooks, extra), environment)
+        except Interrupted:
+            echo("JupyterLab has stopped.")
+            return 0
+        except (exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
+            echo(
+                f"Google says of the project {project}: {error} "
+                f"What is missing: make real PROJECT={project} ARGS=--check"
+            )
+            return 1
+
+
+def _in_the_sandbox(
+    home: Path,
+    variables: Mapping[str, str],
+    python_image: str,
+    echo: Callable[[str], None],
+    stack: contextlib.ExitStack,
+) -> dict[str, str | None]:
+    ran_before = starter.status(home).world is not None
+    opened = starter.start(home)
+    if ran_before:
+        echo("The sandbox runs already; it goes on running when you stop JupyterLab.")
+    else:
+        stack.callback(starter.stop, home)
+    return opened.environment(variables, run=RUN, python_image=python_image)
+
+
+def _on_google(
+    home: Path, project: str, variables: Mapping[str, str], python_image: str, echo: Callable[[str], None]
+) -> dict[str, str | None]:
+    """The environment of a lab on Google. gcloud's configuration is copied anew each time, never written back."""
+    folder = home / "google" / project
+    shutil.rmtree(folder / "gcloud", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    changes = google_world.prepare(folder, project, RUN, variables, python_image)
+    echo(
+        f"The notebooks go to your project {project} on Google, and what they make is billed to it. It carries the "
+        f'label {target.LABEL}={RUN}: `make sweep PROJECT={project} ARGS="--run {RUN}"` lists it when you are done.'
+    )
+    return changes
+
+
+def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
+    """Jupyter's command line: loopback only, and a token that Jupyter makes itself."""
+    return [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={notebooks}",
+        "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        *extra,
+    ]
+
+
+def _serve(line: Sequence[str], environment: dict[str, str]) -> int:
+    # A session of its own: Ctrl-C reaches us, and Jupyter gets a SIGTERM, which it obeys without asking.
+    jupyter = subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return jupyter.wait()
+    finally:
+        if jupyter.poll() is None:
+            jupyter.send_signal(signal.SIGTERM)
+            try:
+                jupyter.wait(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(jupyter.pid, signal.SIGKILL)
+                jupyter.wait()

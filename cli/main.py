@@ -1,0 +1,335 @@
+"""`workbook`: its verbs and their options; what each does is in the other files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.run import plans
+from cli.run.plans import BadRequest
+from cli.world import starter
+from cli.world.settings import SignInFailed
+from helpers.target import REGION, ROOT, NoTarget
+from machine.errors import MachineError
+
+app = typer.Typer(
+    name="workbook",
+    help="Artifact Registry, notebook by notebook, on a sandbox of your own or on Google.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+Home = Annotated[Path, typer.Option("--home", envvar="WORKBOOK_HOME", help="Folder of the world.", show_default=False)]
+_LAB_RUN = "lab"
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    console.print(line, markup=False, highlight=False)
+
+
+def complain(line: str) -> None:
+    """Print a line on standard error as it is."""
+    errors.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def setup() -> None:
+    """Make sure that a Docker Engine answers and that the base image is there."""
+    from machine import base_image, engine
+
+    started = time.monotonic()
+    found = engine.ensure(say)
+    kind = "started for this workbook" if found.private else "already running"
+    say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
+    started = time.monotonic()
+    with closing(engine.client(found)) as client:
+        image = base_image.ensure(client, say)
+    say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
+
+
+@app.command()
+def start(
+    home: Home = starter.LEARNERS_HOME, port: Annotated[int | None, typer.Option(help="Port of the sandbox.")] = None
+) -> None:
+    """Start your sandbox and return when it is ready."""
+    opened = starter.start(home, port=port)
+    say(f"The sandbox runs at {opened.url}, project {opened.info.project_id}.")
+    say('Load it into a shell with: eval "$(.venv/bin/workbook env)"')
+
+
+@app.command()
+def stop(home: Home = starter.LEARNERS_HOME) -> None:
+    """Stop your sandbox; its state stays."""
+    say("The sandbox has stopped." if starter.stop(home) else "No sandbox was running.")
+
+
+@app.command()
+def reset(home: Home = starter.LEARNERS_HOME) -> None:
+    """Stop your sandbox and forget everything in it; your notebooks stay."""
+    starter.reset(home)
+    say("The world is empty again. Your notebooks are untouched.")
+
+
+@app.command()
+def status(home: Home = starter.LEARNERS_HOME) -> None:
+    """Say whether your sandbox runs; exit status 1 when it doesn't."""
+    found = starter.status(home)
+    say(found.detail)
+    if found.world is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def env(home: Home = starter.LEARNERS_HOME) -> None:
+    """Print the lines that point this shell's gcloud, docker, curl and Python at your sandbox."""
+    found = starter.status(home)
+    if found.world is None:
+        complain(f"{found.detail} Start it with `.venv/bin/workbook start`, then ask again.")
+        raise typer.Exit(1)
+    for line in export_lines(_environment(found.world)):
+        typer.echo(line)
+
+
+def export_lines(changes: dict[str, str | None]) -> list[str]:
+    """The changes as lines for a POSIX shell, in the order of their names."""
+    return [
+        f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
+        for name, value in sorted(changes.items())
+    ]
+
+
+def _environment(opened: starter.World) -> dict[str, str | None]:
+    """The world's environment. Without an engine its variables are missing, and the rest is as useful."""
+    from machine import engine, stand_in
+    from machine.base_image import PUBLIC
+
+    found = engine.find()
+    if found is None:
+        complain("No Docker Engine answers: DOCKER_HOST isn't set. Make one available with `.venv/bin/workbook setup`.")
+        return opened.environment({}, run=_LAB_RUN)
+    with closing(engine.client(found)) as client:
+        image = stand_in.find(client) or PUBLIC
+    return opened.environment(engine.environment(found), run=_LAB_RUN, python_image=image)
+
+
+@app.command()
+def run(
+    only: Annotated[str, typer.Option(help="Only these notebooks, as 02,03.")] = "",
+    target: Annotated[str, typer.Option(envvar="TARGET", help="sandbox or gcp.")] = "sandbox",
+    project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project, with --target gcp.")] = "",
+    parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when a single command isn't run.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the world and the images after the run.")] = False,
+) -> None:
+    """Run the notebooks in order in a world of their own."""
+    from cli.run import runner
+
+    plan = plans.Plan(
+        plans.choose(only),
+        parameters=dict(read_parameter(text) for text in parameter or []),
+        target=target,
+        project=project if target == "gcp" else "",
+        strict=strict,
+        keep=keep,
+    )
+    raise typer.Exit(runner.run(plan, console).code)
+
+
+def read_parameter(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE` as a name and a typed value. Raises BadRequest without a name or a sign."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise BadRequest(f"{text!r} isn't a parameter: write -p NAME=VALUE.")
+    if value in ("true", "True", "false", "False"):
+        return name, value in ("true", "True")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+Project = Annotated[str, typer.Option(envvar="PROJECT", help="Your project on Google.")]
+Region = Annotated[str, typer.Option(help="The region of the repositories and services.")]
+
+
+@app.command()
+def real(
+    project: Project = "",
+    region: Region = REGION,
+    only: Annotated[str, typer.Option(help="Only these notebooks, as 02,03.")] = "",
+    max_usd: Annotated[float, typer.Option(min=0.0, help="The most that the run may cost, US dollars.")] = 1.0,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the project is ready.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when a single command isn't run.")] = False,
+) -> None:
+    """Run the notebooks on Google, within a budget; 0 ok, 1 you must mend something, 2 an administrator, 3 budget."""
+    from cli.readiness import real as on_google
+
+    notebooks = plans.choose(only)
+    if check:
+        raise typer.Exit(on_google.check(project, region, notebooks, as_json=as_json, say=typer.echo))
+    plan = plans.Plan(notebooks, target="gcp", project=project, strict=strict, region=region, max_usd=max_usd)
+    raise typer.Exit(on_google.run(plan, console, say=say))
+
+
+@app.command()
+def sweep(
+    project: Project = "",
+    region: Region = REGION,
+    run: Annotated[str, typer.Option(help="Only what this run left, however young.")] = "",
+    older_than: Annotated[str, typer.Option(help="What runs left that began so long ago: 12h, 1d, 2w.")] = "1d",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without it, nothing is removed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List what runs left in a project on Google, and with --yes remove it; 1 when something couldn't be."""
+    from cli.readiness import real as on_google
+
+    wanted = on_google.Wanted(project, region, run, older_than)
+    raise typer.Exit(on_google.clean(wanted, remove=yes, as_json=as_json, say=typer.echo))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(
+    context: typer.Context,
+    home: Home = starter.LEARNERS_HOME,
+    target: Annotated[str, typer.Option(envvar="TARGET", help="sandbox or gcp.")] = "sandbox",
+    project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project, with --target gcp.")] = "",
+) -> None:
+    """Open JupyterLab on your copy of the notebooks; what follows `--` goes to Jupyter."""
+    from cli import lab as laboratory
+
+    plans.check_target(target, project)
+    raise typer.Exit(laboratory.lab(context.args, say, home, project if target == "gcp" else ""))
+
+
+@app.command()
+def workshop(only: Annotated[str, typer.Option(help="Only these notebooks, as 00,01,02.")] = "") -> None:
+    """Run the notebooks once, so that nothing is fetched on the day, and print a report to hand in."""
+    from cli import workshop as day
+    from cli.run import runner
+
+    outcome = runner.run(plans.Plan(plans.choose(only)), console)
+    if outcome.code > 1:  # interrupted
+        raise typer.Exit(outcome.code)
+    said, ready = day.report(outcome.folder)
+    say(f"\n{said}")
+    raise typer.Exit(0 if ready else 1)
+
+
+@app.command()
+def record() -> None:
+    """Run the notebooks in a fresh sandbox and store them with their outputs."""
+    from cli.record import record as recorder
+
+    raise typer.Exit(recorder.record(plans.choose(""), console).code)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> None:
+    """Compare the installed tools with the recorded ones and lint every command; 1 unknown command, 2 missing tool."""
+    from cli import doctor as surgery
+
+    raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo))
+
+
+cleanup_app = typer.Typer(help="Cleanup policies.", no_args_is_help=True)
+app.add_typer(cleanup_app, name="cleanup")
+
+
+@cleanup_app.command("preview")
+def cleanup_preview(
+    policy: Annotated[Path, typer.Argument(help="Policy file, as gcloud takes it.")],
+    repository: Annotated[str, typer.Argument(help="LOCATION-docker.pkg.dev/PROJECT/REPOSITORY.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    layers: Annotated[bool, typer.Option(help="Read every manifest, to count shared layers once.")] = True,
+) -> None:
+    """Say for every version whether the next run would delete it, and why; exit status 3 with warnings."""
+    from cli.answers import cleanup_and_bill
+
+    raise typer.Exit(cleanup_and_bill.preview(policy, repository, as_json=as_json, layers=layers, say=typer.echo))
+
+
+@app.command()
+def bill(
+    project: Annotated[str, typer.Argument(help="Project id; without one that of the loaded world.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Say what a month of a project's present state would cost on Google."""
+    from cli.answers import cleanup_and_bill
+
+    raise typer.Exit(cleanup_and_bill.bill(project, as_json=as_json, say=typer.echo))
+
+
+@app.command()
+def gate(
+    image: Annotated[str, typer.Argument(help="LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG or @sha256:….")],
+    block: Annotated[str, typer.Option(help="The least severity that blocks.")] = "CRITICAL",
+    only_fixable: Annotated[bool, typer.Option("--only-fixable", help="Only what has a fixed version blocks.")] = False,
+    allow: Annotated[list[str] | None, typer.Option(help='"CVE-… until YYYY-MM-DD: reason".')] = None,
+    allow_file: Annotated[Path | None, typer.Option(help='JSON list of {"id", "until", "reason"}.')] = None,
+    scan: Annotated[str, typer.Option(help="A scan on demand, projects/P/locations/us/scans/ID.")] = "",
+    seconds: Annotated[float, typer.Option(help="How long to wait for the scan.")] = 60.0,
+    output: Annotated[str, typer.Option("--format", help="text, json or sarif.")] = "text",
+) -> None:
+    """Say whether an image may go on; exit status 0 passes, 1 blocks, 2 could not tell."""
+    from cli.answers import gate as gate_answer
+
+    asked = gate_answer.Asked(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
+    raise typer.Exit(gate_answer.gate(asked, say=typer.echo, complain=complain))
+
+
+@app.command("record-exchanges")
+def record_exchanges(
+    project: Annotated[str, typer.Option(envvar="PROJECT", help="Your project on Google.")],
+    region: Annotated[str, typer.Option(help="Where the scratch repository is made.")] = REGION,
+    folder: Annotated[Path, typer.Option("--into", help="Where the files go.")] = ROOT / "tests" / "exchanges",
+) -> None:
+    """Record what Google answers to a fixed list of calls, without names and secrets; exit status 1 writes nothing."""
+    from cli.answers import cleanup_and_bill
+
+    raise typer.Exit(cleanup_and_bill.record_exchanges(project, region, folder, say=say))
+
+
+advisories_app = typer.Typer(help="The advisories that the sandbox's scans use.", no_args_is_help=True)
+app.add_typer(advisories_app, name="advisories")
+
+
+@advisories_app.command("refresh")
+def advisories_refresh(
+    home: Home = starter.LEARNERS_HOME,
+    url: Annotated[str, typer.Option(help="Where OSV's archives are.")] = "",
+) -> None:
+    """Take OSV's current advisories for Python and Debian 12 into your sandbox; later scans use them."""
+    from cli import advisories
+
+    raise typer.Exit(advisories.refresh(home, url or advisories.ARCHIVES, say=say, complain=complain))
+
+
+def main() -> None:
+    """The console script. A refusal that we expect is one message and no traceback."""
+    os.chdir(ROOT)
+    try:
+        app()
+    except BadRequest as error:
+        complain(str(error))
+        raise SystemExit(2) from None
+    except (starter.WorldError, SignInFailed, MachineError, NoTarget) as error:
+        complain(str(error))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

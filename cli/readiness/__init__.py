@@ -1,0 +1,1 @@
+"""Is a Google project ready for a run?"""

@@ -1,0 +1,299 @@
+"""Asking Google's public APIs whether a project is ready for a real run, before anything is made. It changes nothing.
+
+What is refused is a row of the report, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
+
+from cli.readiness import needs, org_policies
+from cli.readiness.report import Readiness, Row, State
+from cli.run import google_world
+from helpers import identity, names, projects
+from helpers.transport import rest
+
+_BILLING: Final = "https://cloudbilling.googleapis.com/v1"
+_USAGE: Final = "https://serviceusage.googleapis.com"
+_MANAGER: Final = "https://cloudresourcemanager.googleapis.com/v1"
+_REGISTRY: Final = "https://artifactregistry.googleapis.com/v1"
+_POLICIES: Final = "https://orgpolicy.googleapis.com/v2"
+_MAY_LINK: Final = "resourcemanager.projects.createBillingAssignment"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the rows are asked about; `held` are the caller's permissions on the project, as far as they matter."""
+
+    project: names.Project
+    region: str
+    notebooks: tuple[int, ...]
+    apis: tuple[str, ...]
+    enabled: frozenset[str]
+    held: frozenset[str]
+    member: str
+
+
+def check(project: names.Project, region: str, notebooks: Sequence[Path]) -> Readiness:
+    """Look at everything; never raises for what is refused: that is a row."""
+    numbers = tuple(int(path.name[:2]) for path in notebooks)
+    return Readiness(project.id, region, numbers, tuple(_rows(project, region, numbers, notebooks)))
+
+
+def _rows(project: names.Project, region: str, numbers: tuple[int, ...], notebooks: Sequence[Path]) -> Iterator[Row]:
+    try:
+        who = identity.who_am_i()
+        rest.call("GET", f"{_USAGE}/v1/{project.resource}/services/{needs.BEFORE[-1]}")
+    except auth_exceptions.GoogleAuthError as error:
+        yield Row("sign-in of Python", "you", _short(error), "gcloud auth application-default login")
+        return
+    except exceptions.GoogleAPICallError as error:
+        if error.code == 401:
+            yield Row("sign-in of Python", "you", _short(error), "gcloud auth application-default login")
+            return
+    yield Row("sign-in of Python", "ok", str(who))
+    yield _gcloud(who.email)
+    reached = _project(project)
+    yield reached
+    if reached.state != "ok":
+        return
+    held = frozenset(_held(project))
+    refused = ""
+    enabled: frozenset[str] = frozenset()
+    try:
+        enabled = frozenset(projects.enabled(project))
+    except exceptions.GoogleAPICallError as error:
+        refused = _short(error)
+    apis = tuple(sorted({api for path in notebooks for api in needs.apis_of(path)}))
+    asked = _Asked(project, region, numbers, apis, enabled, held, who.member)
+    yield _billing(asked)
+    yield from _roles(asked)
+    if refused:
+        yield Row("APIs", "note", f"can't be listed: {refused}")
+    else:
+        yield from _apis(asked)
+    yield _region(asked)
+    yield from _quotas(asked)
+    yield from _organisation(asked)
+
+
+def _ask(method: str, url: str, **arguments: Any) -> dict[str, Any] | exceptions.GoogleAPICallError:
+    """The answer, or the refusal as a value."""
+    try:
+        return rest.call(method, url, **arguments)
+    except exceptions.GoogleAPICallError as refusal:
+        return refusal
+
+
+def _short(error: Exception) -> str:
+    """A refusal in one line: without the request's address in front, and without what stands behind the sentence."""
+    text = str(getattr(error, "message", "") or error).splitlines()[0]
+    return re.sub(r"^(?:GET|POST) \S+: ", "", text)[:200]
+
+
+def _gcloud(email: str) -> Row:
+    """gcloud's own sign-in, tried on a copy of its configuration: it writes logs and tokens beside it."""
+    if not shutil.which("gcloud"):
+        return Row("sign-in of gcloud", "note", "gcloud is missing: terminal cells are not run")
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "CLOUDSDK_CONFIG": str(google_world.copy_gcloud(Path(folder)))}
+        account, token = (
+            subprocess.run(
+                ["gcloud", *command], env=environment, capture_output=True, text=True, check=False, timeout=120
+            )
+            for command in (
+                ("auth", "list", "--filter=status:ACTIVE", "--format=value(account)"),
+                ("auth", "print-access-token", "--quiet"),
+            )
+        )
+    found = account.stdout.strip()
+    if not found or token.returncode:
+        return Row("sign-in of gcloud", "you", f"{found or 'no account'}: no token can be had", "gcloud auth login")
+    if found != email:
+        return Row(
+            "sign-in of gcloud",
+            "you",
+            f"{found}, and Python is {email}: notebook 9 needs one account",
+            f"gcloud auth login {email}\nor: gcloud auth application-default login, as {found}",
+        )
+    return Row("sign-in of gcloud", "ok", found)
+
+
+def _project(project: names.Project) -> Row:
+    try:
+        found = projects.describe(project)
+    except exceptions.GoogleAPICallError as error:
+        if "SERVICE_DISABLED" in str(error.details):
+            return Row("project", "you", _short(error), f"gcloud services enable {needs.BEFORE[1]} --project={project}")
+        return Row(
+            "project",
+            "you",
+            f"can't be read: {_short(error)}",
+            "Look for a typo: gcloud projects list\nIs the id right, ask its owner for a role on the project.",
+        )
+    if found.state != "ACTIVE":
+        return Row("project", "you", f"is {found.state}", f"gcloud projects undelete {project}")
+    return Row("project", "ok", f"{project} (number {found.number})")
+
+
+def _held(project: names.Project) -> Collection[str]:
+    wanted = sorted({one for need in needs.NEEDS for one in need.permissions} | {_MAY_LINK, "serviceusage.quotas.get"})
+    found = _ask("POST", f"{_MANAGER}/{project.resource}:testIamPermissions", json={"permissions": wanted})
+    return () if isinstance(found, exceptions.GoogleAPICallError) else found.get("permissions", ())
+
+
+def _billing(asked: _Asked) -> Row:
+    found = _ask("GET", f"{_BILLING}/{asked.project.resource}/billingInfo")
+    if isinstance(found, exceptions.GoogleAPICallError):
+        return Row("billing", "note", f"can't be read: {_short(found)}")
+    if found.get("billingEnabled"):
+        return Row("billing", "ok", f"on, paid by {found.get('billingAccountName', 'an account that you may not see')}")
+    mine = _ask("GET", f"{_BILLING}/billingAccounts")
+    accounts = [] if isinstance(mine, exceptions.GoogleAPICallError) else mine.get("billingAccounts", [])
+    usable = [one["name"].partition("/")[2] for one in accounts if one.get("open")]
+    if usable and _MAY_LINK in asked.held:
+        return Row(
+            "billing",
+            "you",
+            "off: nobody pays for the project",
+            f"gcloud billing projects link {asked.project} --billing-account={usable[0]}",
+        )
+    return Row(
+        "billing",
+        "administrator",
+        "off: nobody pays for the project",
+        f"a Billing Account User links it: gcloud billing projects link {asked.project} --billing-account=ACCOUNT",
+    )
+
+
+def _roles(asked: _Asked) -> Iterator[Row]:
+    state: State = "you" if needs.MAY_GRANT in asked.held else "administrator"
+    fine = True
+    for need in needs.NEEDS:
+        wanted = sorted(need.notebooks.intersection(asked.notebooks))
+        missing = [one for one in need.permissions if one not in asked.held]
+        if not wanted or not missing:
+            continue
+        fine = False
+        yield Row(
+            f"role {need.role}",
+            state,
+            f"lacks {', '.join(missing)} (notebooks {', '.join(f'{one:02}' for one in wanted)})",
+            f"gcloud projects add-iam-policy-binding {asked.project} --member={asked.member} --role={need.role}",
+        )
+    if fine:
+        yield Row("roles", "ok", "all that these notebooks need")
+
+
+def _apis(asked: _Asked) -> Iterator[Row]:
+    may = needs.MAY_ENABLE in asked.held
+    first = [api for api in needs.BEFORE if api not in asked.enabled]
+    if first:
+        yield Row(
+            "APIs needed at once",
+            "you" if may else "administrator",
+            f"off: {', '.join(first)}",
+            f"gcloud services enable {' '.join(first)} --project={asked.project}",
+        )
+    later = [api for api in asked.apis if api not in asked.enabled and api not in needs.BEFORE]
+    if later and may:
+        yield Row("APIs", "ok", f"off, and enabled by the notebooks: {', '.join(later)}")
+    elif later:
+        yield Row(
+            "APIs",
+            "administrator",
+            f"off: {', '.join(later)}",
+            f"gcloud services enable {' '.join(later)} --project={asked.project}",
+        )
+    elif not first:
+        yield Row("APIs", "ok", "all enabled")
+
+
+def _region(asked: _Asked) -> Row:
+    mend = "gcloud artifacts locations list\nThen: make real PROJECT=… REGION=us-central1"
+    if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+", asked.region):
+        return Row("region", "you", f"{asked.region} is no region, as us-central1 is one", mend)
+    if projects.ARTIFACT_REGISTRY not in asked.enabled:
+        return Row("region", "note", f"{asked.region}, not asked for: the Artifact Registry API is off")
+    found = _ask("GET", f"{_REGISTRY}/{asked.project.resource}/locations/{asked.region}")
+    if isinstance(found, exceptions.GoogleAPICallError):
+        return Row("region", "you", f"Artifact Registry has no {asked.region}: {_short(found)}", mend)
+    return Row("region", "ok", asked.region)
+
+
+def _quotas(asked: _Asked) -> Iterator[Row]:
+    """A quota of nothing stops a notebook; how much of one is used up can't be asked for here."""
+    fine = True
+    for api in asked.apis:
+        if api not in asked.enabled:
+            continue
+        url = f"{_USAGE}/v1beta1/{asked.project.resource}/services/{api}/consumerQuotaMetrics"
+        found = _ask("GET", url, params={"pageSize": "1000"})
+        if isinstance(found, exceptions.GoogleAPICallError):
+            yield Row("quotas", "note", f"can't be read: {_short(found)}")
+            return
+        for metric in found.get("metrics", ()):
+            if _nothing(metric, asked.region):
+                fine = False
+                yield Row(
+                    f"quota {metric.get('displayName', metric['metric'])}",
+                    "administrator",
+                    f"{metric['metric']} is 0 in {asked.region}",
+                    "a Quota Administrator raises it: "
+                    f"https://console.cloud.google.com/iam-admin/quotas?project={asked.project}",
+                )
+    if fine:
+        yield Row("quotas", "ok", "none of the enabled APIs has a quota of 0 here")
+
+
+def _nothing(metric: dict[str, Any], region: str) -> bool:
+    """Whether the bucket that is for the region, or else the one for everywhere, holds nothing."""
+    for limit in metric.get("consumerQuotaLimits", ()):
+        fitting = [
+            bucket
+            for bucket in limit.get("quotaBuckets", ())
+            if bucket.get("dimensions", {}).get("region", region) == region
+        ]
+        # From the least to the most specific, as Google orders them.
+        if fitting and fitting[-1].get("effectiveLimit") == "0":
+            return True
+    return False
+
+
+def _organisation(asked: _Asked) -> Iterator[Row]:
+    question = org_policies.Question(asked.region, (*asked.apis, *needs.BEFORE), asked.notebooks)
+    fine = True
+    for constraint in org_policies.CONSTRAINTS:
+        url = f"{_POLICIES}/{asked.project.resource}/policies/{constraint}:getEffectivePolicy"
+        found = _ask("GET", url)
+        if isinstance(found, exceptions.GoogleAPICallError):
+            yield Row(
+                "organisation's policies",
+                "note",
+                f"can't be read: {_short(found)}",
+            )
+            return
+        stopped = org_policies.bite(constraint, found.get("spec", {}).get("rules", ()), question)
+        if stopped:
+            fine = False
+            yield Row(
+                f"policy {constraint}",
+                "administrator",
+                stopped,
+                f"an Organization Policy Administrator makes an exception for {asked.project}, "
+                f"or choose another project\nlook: gcloud org-policies describe {constraint} --effective "
+                f"--project={asked.project}",
+            )
+    if fine:
+        yield Row("organisation's policies", "ok", "none is in the way")

@@ -1,0 +1,131 @@
+"""`workbook real` and `workbook sweep`: a run on Google from the first question to the last resource."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from google.api_core import exceptions
+from google.auth import exceptions as auth_exceptions
+from rich.console import Console
+
+from cli.readiness import checks, report
+from cli.run import spending
+from cli.run.plans import BadRequest, Plan
+from helpers import leftovers, names, show, sweep
+
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_EXPECTED: Final = (exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError, requests.RequestException)
+Say = Callable[[str], Any]
+
+
+def check(project: str, region: str, notebooks: Sequence[Path], *, as_json: bool, say: Say) -> int:
+    """Print whether the project is ready; gives 0, 1 (you can mend it) or 2 (an administrator must).
+
+    Raises BadRequest for what can't be a project's id.
+    """
+    found = checks.check(_project(project), region, notebooks)
+    say(json.dumps(found.json(), indent=2) if as_json else found.text())
+    return found.code
+
+
+def run(plan: Plan, console: Console, *, say: Say) -> int:
+    """Check, estimate, run within the limit, clean up. Gives what `check` gives when the project isn't ready, else the
+    run's own exit code.
+    """
+    from cli.run import runner
+
+    code = check(plan.project, plan.region, plan.notebooks, as_json=False, say=say)
+    if code != report.READY:
+        return code
+    limit = 0.0 if plan.max_usd is None else plan.max_usd
+    say("")
+    say(spending.text([int(path.name[:2]) for path in plan.notebooks], limit))
+    return runner.run(plan, console).code
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whose things to look for: those of one run, or of every run that began before a time."""
+
+    project: str
+    region: str
+    run: str = ""
+    older_than: str = ""
+
+
+def clean(wanted: Wanted, *, remove: bool, as_json: bool, say: Say) -> int:
+    """List what runs left, and with `remove` take it away; gives 0, or 1 when something stays or is unseen.
+
+    Raises BadRequest for an age or a project that can't be one.
+    """
+    age = _age(wanted.older_than)
+    location = names.Location(_project(wanted.project), wanted.region)
+    try:
+        seen = leftovers.find(location, (wanted.run,) if wanted.run else ())
+    except _EXPECTED as error:
+        say(f"{type(error).__name__}: {error}")
+        return 1
+    chosen = [one for one in seen.found if _is_wanted(one, seen.found, wanted.run, age)]
+    done = sweep.attempt(chosen) if remove else sweep.Removal((), ())
+    if as_json:
+        say(
+            json.dumps(
+                {
+                    "found": [asdict(one) for one in chosen],
+                    "removed": [asdict(one) for one in done.removed],
+                    "failed": [{"leftover": asdict(one), "reason": reason} for one, reason in done.failed],
+                    "unseen": dict(seen.unseen),
+                },
+                indent=2,
+            )
+        )
+    else:
+        say(_told(chosen, done, seen, remove=remove, spared=len(seen.found) - len(chosen)))
+    return 1 if done.failed or seen.unseen else 0
+
+
+def _is_wanted(one: leftovers.Leftover, found: Sequence[leftovers.Leftover], run: str, age: dt.timedelta) -> bool:
+    if run:
+        return one.run == run
+    began = leftovers.began(one.run, found)
+    # When nothing tells how old a run is, only its name is reason enough.
+    return bool(began) and dt.datetime.fromisoformat(began) <= dt.datetime.now(dt.UTC) - age
+
+
+def _told(
+    chosen: Sequence[leftovers.Leftover], done: sweep.Removal, seen: leftovers.Traces, *, remove: bool, spared: int
+) -> str:
+    rows = [(one.kind, one.run, re.sub(r"^https://[^/]+/", "", one.name), one.detail) for one in chosen]
+    lines = [show.table(rows, ("kind", "run", "name", "detail"))] if rows else ["No run left anything."]
+    if spared:
+        lines.append(f"Left alone: {spared} of other or younger runs.")
+    lines += [f"Not looked at: {kind}: {reason}" for kind, reason in seen.unseen]
+    lines += [f"Still there: {one.kind} {one.name}: {reason}" for one, reason in done.failed]
+    if remove:
+        lines.append(f"Removed: {len(done.removed)}.")
+    elif chosen:
+        lines.append("Nothing was removed. Say --yes to remove these.")
+    return "\n".join(lines)
+
+
+def _age(text: str) -> dt.timedelta:
+    match = re.fullmatch(r"(\d{1,4})([mhdw])", text)
+    if not match:
+        raise BadRequest(f"{text!r} is no age: write 30m, 12h, 1d or 2w.")
+    return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _project(text: str) -> names.Project:
+    if not text:
+        raise BadRequest("Which project? Write --project my-project, or: make real PROJECT=my-project")
+    try:
+        return names.Project.parse(text)
+    except names.BadName as error:
+        raise BadRequest(str(error)) from error

@@ -1,0 +1,1 @@
+"""Store notebooks with outputs in one canonical form."""

@@ -1,0 +1,146 @@
+"""`make record`: run the notebooks in a fresh sandbox and store them with their outputs in one canonical form."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from cli import doctor
+from cli.record.stand_ins import StandIns
+from cli.run import runner
+from cli.run.plans import Plan
+from cli.run.runner import Outcome
+from cli.world import starter
+from helpers.cell import documents
+from helpers.target import ROOT
+
+PROJECT: Final = "ml-workbook"
+CLOCK: Final = "2026-11-02T09:00:00Z"
+RUN: Final = "recorded"
+_WIDGET: Final = "application/vnd.jupyter.widget-view+json"
+_KERNEL: Final = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+_KEPT_METADATA: Final = frozenset({"tags", "jupyter", "slideshow", "editable", "deletable"})
+
+
+def rehearse(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
+    """Run the notebooks in the world of a recording, in which project, clock and run are fixed. Writes no notebook."""
+    with alone(console):
+        port = starter.USUAL_PORT if starter.is_free(starter.USUAL_PORT) else 0
+        plan = Plan(tuple(notebooks), project=PROJECT, clock=CLOCK, run=RUN, strict=True, port=port)
+        return runner.run(plan, console, runs)
+
+
+@contextlib.contextmanager
+def alone(console: Console) -> Iterator[None]:
+    """One recording at a time: project and run are the same in all, so on one engine each would clean up the others."""
+    path = Path(tempfile.gettempdir()) / f"workbook-recording-{os.getuid()}.lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print("Another recording runs on this machine: this one begins when it ends.", markup=False)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def texts(outcome: Outcome, notebooks: Sequence[Path]) -> dict[Path, str]:
+    """The canonical form of what a whole rehearsal executed, for each notebook that it came from."""
+    replaced = replacements(outcome)
+    stand_ins = StandIns()
+    return {path: canonical(documents.read(outcome.folder / path.name), replaced, stand_ins) for path in notebooks}
+
+
+def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
+    """Run all and, only when every cell of every one ran, write them back to where they came from."""
+    outcome = rehearse(notebooks, console, runs)
+    if outcome.code == 0:
+        written = texts(outcome, notebooks)
+        for path, text in written.items():
+            write(path, text)
+        if tuple(notebooks) == documents.notebooks():
+            doctor.note(json.loads((outcome.folder / "summary.json").read_text(encoding="utf-8"))["versions"])
+        console.print(f"Wrote {len(written)} notebooks.", markup=False)
+    else:
+        console.print("No notebook was changed.", markup=False)
+    return outcome
+
+
+def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    """What differs between machines and runs, and what stands for it: folders and the port."""
+    home = str(outcome.folder / "world")
+    pairs = [(home, ".sandbox"), (str(outcome.folder), "runs/recorded"), (f"{ROOT}/", ""), (str(ROOT), ".")]
+    if outcome.port and outcome.port != starter.USUAL_PORT:
+        pairs.append((f"localhost:{outcome.port}", f"localhost:{starter.USUAL_PORT}"))
+    return tuple(pairs)
+
+
+def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins: StandIns | None = None) -> str:
+    """The notebook's bytes: counts 1 to n, cell ids kept, no timings, no widgets, no standard error, no paths.
+
+    Digests and other names that are new on every build become stand-ins, numbered by first appearance.
+
+    The same notebook gives the same text, and its canonical form gives itself.
+    """
+    names = stand_ins or StandIns()
+    count = 0
+    for cell in notebook.cells:
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name in _KEPT_METADATA}
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        cell.outputs = _outputs(cell.outputs, count, replaced, names)
+    language = notebook.metadata.get("language_info", {}).get("name", "python")
+    notebook.metadata = {"kernelspec": dict(_KERNEL), "language_info": {"name": language}}
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return documents.text(notebook)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader finds the old text or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, str]], names: StandIns) -> list[Any]:
+    kept: list[Any] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                continue
+            # However the stream was cut on its way here, it is one text.
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+                continue
+        elif _WIDGET in output.get("data", {}):
+            continue
+        elif output.output_type == "execute_result":
+            output.execution_count = count
+        output.pop("metadata", None) if output.output_type == "stream" else output.setdefault("metadata", {})
+        kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = names.apply(_replace(output.text, replaced))
+        for kind, value in output.get("data", {}).items():
+            if kind.startswith("text/") and isinstance(value, str):
+                output.data[kind] = names.apply(_replace(value, replaced))
+    return kept
+
+
+def _replace(text: str, replaced: Sequence[tuple[str, str]]) -> str:
+    for old, new in replaced:
+        text = new.join(re.split(re.escape(old) + r"(?!\d)", text))
+    return text

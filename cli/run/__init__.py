@@ -1,0 +1,1 @@
+"""Run notebooks in a world of their own and report."""

@@ -1,0 +1,196 @@
+"""Executing one notebook with papermill, in a thread of its own so that Ctrl-C and SIGTERM reach the runner at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_core.utils import ensure_event_loop
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import execute_notebook
+
+from helpers.cell import documents
+
+_ENGINE: Final = "workbook"
+_CELL_SECONDS: Final = 1200
+_INTERRUPT_SECONDS: Final = 8.0
+_MARKER: Final = "papermill-error-cell-tag"
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where a notebook failed: the cell counted from 1, its id, and the error as the notebook shows it."""
+
+    cell: int
+    cell_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One executed notebook: code cells run, of how many, and how long it took."""
+
+    notebook: str
+    output: Path
+    cells: int
+    of: int
+    seconds: float
+    failure: Failure | None = None
+
+    @property
+    def status(self) -> str:
+        """`ok` or `failed`."""
+        return "failed" if self.failure else "ok"
+
+
+@dataclass
+class _Watch:
+    """What the executing thread and the waiting one share."""
+
+    on_cell: Callable[[], None]
+    log: Path
+    client: Any = None
+    error: BaseException | None = None
+    cells: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def cell_done(self) -> None:
+        with self.lock:
+            self.cells += 1
+        self.on_cell()
+
+
+class _Engine(Engine):  # type: ignore[misc, unused-ignore]
+    """papermill's own way of executing, with a hook after each code cell and a handle on the kernel."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: Any, **options: Any) -> Any:
+        watch: _Watch = options["watch"]
+        complete = nb_man.cell_complete
+
+        def completed(cell: Any, cell_index: int | None = None, **more: Any) -> None:
+            complete(cell, cell_index, **more)
+            if cell.cell_type == "code":
+                watch.cell_done()
+
+        nb_man.cell_complete = completed
+        watch.client = PapermillNotebookClient(  # type: ignore[no-untyped-call]
+            nb_man,
+            timeout=_CELL_SECONDS,
+            startup_timeout=options.get("start_timeout", 60),
+            kernel_name=kernel_name,
+            log_output=False,
+            # A stream that comes in pieces is still one text.
+            coalesce_streams=True,
+        )
+        # What the kernel process itself has to say is for the log, not for the learner.
+        with watch.log.open("ab") as log:
+            return watch.client.execute(stderr=log)
+
+
+def execute(
+    notebook: Path, output: Path, parameters: Mapping[str, Any], on_cell: Callable[[], None] = lambda: None
+) -> Result:
+    """Execute `notebook` with the environment of this process, its folder as the kernel's; write it to `output`.
+
+    Gives a Result also when a cell fails. Raises Interrupted after the kernel has been stopped.
+    """
+    papermill_engines.register(_ENGINE, _Engine)  # type: ignore[no-untyped-call]
+    watch = _Watch(on_cell, output.parent / "kernel.log")
+    started = time.monotonic()
+    thread = threading.Thread(
+        target=_run, args=(notebook, output, dict(parameters), watch), name="papermill", daemon=True
+    )
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.1)
+    except BaseException:
+        _end(watch, thread)
+        raise
+    count = documents.code_cells(notebook)
+    seconds = time.monotonic() - started
+    failure = _failure(watch.error, output) if watch.error else None
+    return Result(notebook.stem, output, min(watch.cells, count), count, seconds, failure)
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into Interrupted inside the block, and leave them out of the way of its clean-up."""
+
+    def arrived(number: int, _frame: object) -> None:
+        # One is enough: the clean-up that follows must not be cut short by a second one.
+        for known in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(known, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, arrived) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(notebook: Path, output: Path, parameters: dict[str, Any], watch: _Watch) -> None:
+    try:
+        execute_notebook(  # type: ignore[no-untyped-call]
+            str(notebook),
+            str(output),
+            parameters=parameters or None,
+            engine_name=_ENGINE,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=str(notebook.parent),
+            watch=watch,
+        )
+    except BaseException as error:  # noqa: BLE001 - it is handed to the waiting thread
+        watch.error = error
+    finally:
+        # The loop that Jupyter made for this thread; nobody else will close it.
+        ensure_event_loop().close()
+
+
+def _end(watch: _Watch, thread: threading.Thread) -> None:
+    """Stop the kernel: an interrupt first, so that a terminal cell can stop what it started, then for good."""
+    pid = getattr(getattr(getattr(watch.client, "km", None), "provisioner", None), "pid", None)
+    if pid is None:
+        return
+    for number, seconds in ((signal.SIGINT, _INTERRUPT_SECONDS), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        thread.join(seconds)
+        if not thread.is_alive():
+            return
+
+
+def _failure(error: BaseException, output: Path) -> Failure:
+    if isinstance(error, PapermillExecutionError):
+        return Failure(error.cell_index + 1, _cell_id(output, error.cell_index), f"{error.ename}: {error.evalue}")
+    return Failure(0, "", f"{type(error).__name__}: {error}")
+
+
+def _cell_id(output: Path, index: int) -> str:
+    try:
+        # papermill puts a cell of its own at the top, which links to the error.
+        cells = [cell for cell in documents.read(output).cells if _MARKER not in cell.metadata.get("tags", [])]
+        return str(cells[index].get("id", ""))
+    except (OSError, IndexError, ValueError):
+        return ""

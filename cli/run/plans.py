@@ -1,0 +1,84 @@
+"""What a run is asked to do, checked before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helpers.cell import documents
+from helpers.target import REGION
+
+
+class BadRequest(ValueError):
+    """The run can't start as asked. The message says what to write instead."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself.
+
+    `max_usd` is the most that a run on Google may cost; None asks nothing.
+    """
+
+    notebooks: tuple[Path, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    target: str = "sandbox"
+    project: str = ""
+    strict: bool = False
+    keep: bool = False
+    clock: str | None = None
+    port: int = 0
+    run: str = ""
+    region: str = REGION
+    max_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        check_target(self.target, self.project)
+
+
+def check_target(target: str, project: str) -> None:
+    """Raise BadRequest for a target that isn't there, and for Google without a project."""
+    if target not in ("sandbox", "gcp"):
+        raise BadRequest(f"There is no target {target!r}. Write sandbox or gcp.")
+    if target == "gcp" and not project:
+        raise BadRequest("On Google this needs your project: PROJECT=your-project-id.")
+
+
+def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:
+    """The notebooks that `only` names (`02,03`), or all. Raises BadRequest for a number that isn't there."""
+    there = documents.notebooks(folder)
+    if not there:
+        raise BadRequest(f"There is no notebook in {folder}.")
+    if not only.strip():
+        return there
+    by_number = {path.name[:2]: path for path in there}
+    wanted = [part.strip().zfill(2) for part in only.split(",") if part.strip()]
+    unknown = [number for number in wanted if number not in by_number]
+    if unknown:
+        raise BadRequest(f"There is no notebook {', '.join(unknown)}. There are {', '.join(by_number)}.")
+    return tuple(by_number[number] for number in sorted(set(wanted)))
+
+
+def known_parameters(notebooks: Sequence[Path]) -> dict[Path, frozenset[str]]:
+    """The parameters that each notebook declares."""
+    from papermill.inspection import inspect_notebook
+
+    return {path: frozenset(inspect_notebook(str(path))) for path in notebooks}  # type: ignore[no-untyped-call]
+
+
+def require_parameters(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+    """Each notebook's share of the parameters. Raises BadRequest for a name that none of them declares.
+
+    papermill itself only warns about such a name and runs with the default.
+    """
+    if not parameters:
+        return {path: {} for path in notebooks}
+    declared = known_parameters(notebooks)
+    known = sorted(set().union(*declared.values()))
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        listed = f"They know {', '.join(known)}." if known else "They know none."
+        raise BadRequest(f"No notebook of this run has a parameter {', '.join(unknown)}. {listed}")
+    return {path: {name: parameters[name] for name in parameters if name in declared[path]} for path in notebooks}

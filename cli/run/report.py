@@ -1,0 +1,193 @@
+"""What a run leaves for people and machines: summary.json, JUnit XML, HTML and the closing table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from google.api_core import exceptions
+from rich.console import Console
+from rich.table import Table
+
+from cli.run.execution import Result
+from helpers import images, names, repositories
+from helpers.target import Target
+
+_CLIENTS: Final = ("google-cloud-artifact-registry", "google-auth", "docker", "papermill", "nbclient", "ipykernel")
+
+
+@dataclass(frozen=True)
+class StoredDigest:
+    """An image that the run left in the registry, and whether the engine knows it by the same digest."""
+
+    image: str
+    tags: tuple[str, ...]
+    digest: str
+    size: int
+    engine: str
+    agree: bool
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Commands of one terminal cell that weren't run, and why."""
+
+    notebook: str
+    commands: tuple[str, ...]
+    reason: str
+
+
+def stored_digests(here: Target) -> tuple[StoredDigest, ...]:
+    """Every image of the location as the API lists it, beside the engine's RepoDigests of the same name."""
+    found = []
+    with contextlib.closing(images.engine()) as client:
+        known = [text for one in client.api.images() for text in one.get("RepoDigests") or []]
+    try:
+        listed = repositories.list_in(here.location)
+    except exceptions.Forbidden:
+        # The notebooks that were run haven't enabled the API: then there is no image either.
+        return ()
+    for repository in listed:
+        for one in repositories.images(names.Repository.parse(repository.name)):
+            wanted = here.docker_name(one.image.image)
+            mine = [text.partition("@")[2] for text in known if text.partition("@")[0] == wanted]
+            engine = one.image.value if one.image.value in mine else next(iter(mine), "")
+            found.append(
+                StoredDigest(
+                    str(one.image.image), one.tags, one.image.value, one.size, engine, engine == one.image.value
+                )
+            )
+    return tuple(found)
+
+
+def not_run(journal: Path) -> tuple[NotRun, ...]:
+    """The journal's cells that weren't run."""
+    if not journal.exists():
+        return ()
+    entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return tuple(NotRun(one["notebook"], tuple(one["commands"]), one["reason"]) for one in entries if not one["ran"])
+
+
+def versions() -> dict[str, str]:
+    """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
+    found = {"python": platform.python_version()}
+    for tool, command in (
+        ("gcloud", ("gcloud", "version", "--format=value('Google Cloud SDK')")),
+        ("docker", ("docker", "version", "--format", "{{.Client.Version}}")),
+        ("docker engine", ("docker", "version", "--format", "{{.Server.Version}}")),
+    ):
+        found[tool] = _output(command)
+    # There is a docker on the command line as well.
+    return found | {f"{name} (Python)": metadata.version(name) for name in _CLIENTS}
+
+
+def write_summary(
+    folder: Path,
+    here: Target | None,
+    results: Sequence[Result],
+    digests: Sequence[StoredDigest],
+    skipped: Sequence[NotRun],
+    verdict: str,
+    used: dict[str, str],
+) -> None:
+    """Write `summary.json`."""
+    content = {
+        "verdict": verdict,
+        "target": here.name if here else "",
+        "project": here.project_id if here else "",
+        "run": here.run if here else "",
+        "seconds": round(sum(one.seconds for one in results), 1),
+        "notebooks": [
+            {
+                "notebook": one.notebook,
+                "status": one.status,
+                "cells": one.cells,
+                "of": one.of,
+                "seconds": round(one.seconds, 2),
+                "failure": asdict(one.failure) if one.failure else None,
+            }
+            for one in results
+        ],
+        "images": [asdict(one) for one in digests],
+        "commands_not_run": {
+            "count": sum(len(one.commands) for one in skipped),
+            "cells": [asdict(one) for one in skipped],
+        },
+        "versions": used,
+    }
+    (folder / "summary.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_junit(folder: Path, results: Sequence[Result], skipped: Sequence[NotRun]) -> None:
+    """Write `junit.xml`: one test case for each notebook."""
+    suite = ET.Element(
+        "testsuite",
+        name="workbook",
+        tests=str(len(results)),
+        failures=str(sum(one.failure is not None for one in results)),
+        time=f"{sum(one.seconds for one in results):.2f}",
+    )
+    for one in results:
+        case = ET.SubElement(suite, "testcase", classname="notebooks", name=one.notebook, time=f"{one.seconds:.2f}")
+        if one.failure:
+            failure = ET.SubElement(case, "failure", message=_xml(one.failure.error.splitlines()[0]))
+            failure.text = _xml(f"cell {one.failure.cell} {one.failure.cell_id}\n{one.failure.error}")
+        reasons = [
+            f"{skip.reason}: {command}"
+            for skip in skipped
+            if skip.notebook == one.notebook
+            for command in skip.commands
+        ]
+        if reasons:
+            ET.SubElement(case, "system-out").text = _xml("Not run:\n" + "\n".join(reasons))
+    ET.ElementTree(suite).write(folder / "junit.xml", encoding="utf-8", xml_declaration=True)
+
+
+def write_html(results: Iterable[Result]) -> None:
+    """Write each executed notebook beside itself as one HTML file."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter()  # type: ignore[no-untyped-call]
+    for one in results:
+        if one.output.exists():
+            body, _ = exporter.from_filename(str(one.output))
+            one.output.with_suffix(".html").write_text(body, encoding="utf-8")
+
+
+def _output(command: Sequence[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    ran = subprocess.run(
+        list(command), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60
+    )
+    return ran.stdout.strip() if ran.returncode == 0 else ""
+
+
+def _xml(text: str) -> str:
+    """XML 1.0 has no way to write most control characters."""
+    return "".join(letter for letter in text if letter in "\n\t" or ord(letter) >= 32)
+
+
+def print_table(console: Console, results: Sequence[Result], digests: Sequence[StoredDigest], folder: Path) -> None:
+    """The closing table: notebooks, cells, seconds; below it the digests in the registry and where the files are."""
+    table = Table("notebook", "status")
+    table.add_column("cells", justify="right")
+    table.add_column("seconds", justify="right")
+    for one in results:
+        table.add_row(one.notebook, one.status, f"{one.cells}/{one.of}", f"{one.seconds:.1f}")
+    table.add_row("all", "", str(sum(one.cells for one in results)), f"{sum(one.seconds for one in results):.1f}")
+    console.print(table)
+    for image in digests:
+        tags = f" ({', '.join(image.tags)})" if image.tags else ""
+        agreed = "the engine has the same digest" if image.agree else "the engine doesn't have this digest"
+        console.print(f"{image.image}{tags}\n  {image.digest}: {agreed}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Files: {folder}", markup=False, highlight=False, soft_wrap=True)

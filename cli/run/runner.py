@@ -1,0 +1,312 @@
+"""`make run`: notebooks in order, in a world of their own, and everything cleaned up afterwards, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.run import execution, google_world, report, spending, stale
+from cli.run.execution import Interrupted, Result
+from cli.run.plans import BadRequest, Plan, require_parameters
+from cli.run.spending import OverBudget
+from cli.world import starter
+from helpers import sweep, target
+from helpers.cell import documents
+from helpers.fast_forward import fast_forward
+from helpers.leftovers import Leftover
+from helpers.target import ROOT, Target
+from machine import base_image
+from machine import engine as machine_engine
+
+RUNS: Final = ROOT / "runs"
+_STOPPED: Final = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its folder, the last line, the exit code (0 ok or partial, 1 failed, 3 stopped by its budget,
+    130/143 interrupted).
+    """
+
+    folder: Path
+    verdict: str
+    code: int
+    results: tuple[Result, ...] = ()
+    digests: tuple[report.StoredDigest, ...] = ()
+    port: int = 0
+
+
+def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
+    """Run the plan and clean up. Raises BadRequest before anything is started; failures are in the Outcome."""
+    shares = require_parameters(plan.notebooks, plan.parameters)
+    folder, run_id = _new_folder(runs, plan.run)
+    stale.note(folder, None)
+    results: list[Result] = []
+    facts = _Facts()
+    failure = stopped_by = ""
+
+    def keep(result: Result) -> None:
+        results.append(result)
+        # Asked after every notebook: the last one leaves an empty registry.
+        if facts.here:
+            facts.digests = report.stored_digests(facts.here) or facts.digests
+
+    with execution.signals():
+        try:
+            with _opened(plan, folder, run_id, console, facts):
+                results += _executed(plan, shares, folder, console, keep)
+        except Interrupted as stopped:
+            verdict = f"INTERRUPTED by signal {stopped.number}; what was created is cleaned up. Log: {folder}"
+            console.print(verdict, markup=False, soft_wrap=True)
+            return Outcome(folder, verdict, 128 + stopped.number, tuple(results))
+        except OverBudget as reached:
+            stopped_by = str(reached)
+        except Exception as error:  # noqa: BLE001 - whatever stopped the run is its outcome
+            failure = f"{type(error).__name__}: {error}"
+            _log(folder, error)
+    return _closed(plan, folder, tuple(dict.fromkeys(results)), facts, _Ended(failure, stopped_by), console)
+
+
+@dataclass
+class _Facts:
+    """What can only be asked while the world is there."""
+
+    here: Target | None = None
+    digests: tuple[report.StoredDigest, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Why the notebooks ended early, other than by a cell that failed."""
+
+    failure: str = ""
+    budget: str = ""
+
+
+def _new_folder(runs: Path, run_id: str) -> tuple[Path, str]:
+    """`runs/<UTC time>/` and the run's id, which fits a label's value and a part of a repository's name."""
+    runs.mkdir(exist_ok=True)
+    for _ in range(100):
+        moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z"
+        folder = runs / moment
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder, run_id or f"{moment[:15].lower()}-{secrets.token_hex(3)}"
+    raise BadRequest(f"No folder could be made in {runs}.")
+
+
+@contextlib.contextmanager
+def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Facts) -> Iterator[None]:
+    """Engine, base image, world and environment; taken down again in the opposite order."""
+
+    def echo(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    home = folder / "world"
+    lease = f"run-{run_id}"
+    with contextlib.ExitStack() as stack:
+        engine = machine_engine.ensure(echo)
+        machine_engine.lease(lease, os.getpid())
+        stack.callback(machine_engine.release, lease)
+        variables = machine_engine.environment(engine)
+        with _patched(variables):
+            stale.clean(folder.parent, echo)
+        with contextlib.closing(machine_engine.client(engine)) as client:
+            python_image = base_image.ensure(client, echo)
+        home.mkdir(mode=0o700)
+        if not plan.keep:
+            stack.callback(shutil.rmtree, home, ignore_errors=True)
+        if plan.target == "gcp":
+            changes = google_world.prepare(home, plan.project, run_id, variables, python_image, plan.region)
+        else:
+            project = plan.project or f"ml-workbook-{secrets.token_hex(3)}"
+            opened = starter.start(home, project=project, port=plan.port, clock=plan.clock)
+            stack.callback(_stopped, home, folder)
+            facts.port = opened.info.port
+            changes = opened.environment(variables, run=run_id, python_image=python_image)
+        with _environment(changes, folder):
+            facts.here = target.current()
+            if plan.target == "gcp":
+                google_world.refuse_existing(facts.here)
+            stale.note(folder, facts.here)
+            try:
+                yield
+                facts.versions = report.versions()
+            finally:
+                if not plan.keep:
+                    _swept(plan, facts.here, echo)
+
+
+def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:
+    """Make what a notebook of the workbook builds on, where those before it are left out of the run."""
+    before = [one for one in documents.notebooks() if one < path]
+    if path.parent == documents.NOTEBOOKS and not set(before) <= set(done):
+        fast_forward(int(path.name[:2]), lambda line: console.print(line, markup=False, highlight=False))
+
+
+def _swept(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
+    """Remove what the run created; a sandbox of the run's own goes whole. What can't be removed doesn't end the run."""
+    made: tuple[Leftover, ...] = ()
+    if plan.target == "gcp":
+        try:
+            made = sweep.find_made(here)
+        except (GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+            echo(f"Google couldn't be asked what is left: {error}")
+            echo(f"Look later with: {sweep_command(here)}")
+    repositories = [one for one in made if one.kind == "repository"]
+    failed = sweep.attempt((*sweep.find_local(here, repositories), *made)).failed
+    for one, reason in failed:
+        echo(f"Still there: {one.kind} {one.name}: {reason}")
+    if failed and made:
+        echo(f"Try again with: {sweep_command(here)}")
+
+
+def sweep_command(here: Target) -> str:
+    """What a person types to remove what a run left."""
+    return f".venv/bin/workbook sweep --project {here.project_id} --region {here.region} --run {here.run} --yes"
+
+
+def _stopped(home: Path, folder: Path) -> None:
+    starter.stop(home)
+    log = home / "sandbox.log"
+    if log.exists():
+        shutil.copyfile(log, folder / "sandbox.log")
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[None]:
+    """This process's environment as the world wants it: papermill hands it to the kernels."""
+    with tempfile.TemporaryDirectory(prefix="workbook-ipython-") as profile:
+        own = {
+            "WORKBOOK_JOURNAL": str(folder / "journal.jsonl"),
+            "WORKBOOK_PROGRESS": "off",
+            # The kernel of this environment, whatever a kernelspec in the user's home says.
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            # The user's IPython start-up files are not part of the workbook.
+            "IPYTHONDIR": profile,
+        }
+        with _patched({**changes, **own}):
+            yield
+
+
+@contextlib.contextmanager
+def _patched(changes: Mapping[str, str | None]) -> Iterator[None]:
+    before = dict(os.environ)
+    changed = target.apply(changes, before)
+    os.environ.clear()
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _executed(
+    plan: Plan,
+    shares: Mapping[Path, Mapping[str, Any]],
+    folder: Path,
+    console: Console,
+    keep: Callable[[Result], None],
+) -> list[Result]:
+    """Execute until one fails. `keep` gets each result at once, so that an interrupted run can tell of those before."""
+    counts = {path: documents.code_cells(path) for path in plan.notebooks}
+    since = dt.datetime.now(dt.UTC)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        whole = progress.add_task("all notebooks", total=sum(counts.values()))
+        for position, path in enumerate(plan.notebooks, 1):
+            one = progress.add_task(path.stem, total=counts[path])
+
+            def advance(one: Any = one) -> None:
+                progress.advance(one)
+                progress.advance(whole)
+
+            if plan.max_usd is not None:
+                _afford(path, plan.notebooks[: position - 1], plan.max_usd, since)
+            os.environ["WORKBOOK_NOTEBOOK"] = path.stem
+            _stand_alone(path, plan.notebooks[: position - 1], console)
+            result = execution.execute(path, folder / path.name, shares[path], advance)
+            progress.remove_task(one)
+            keep(result)
+            console.print(
+                f"[{position}/{len(plan.notebooks)}] {path.stem}: {result.status}, "
+                f"{result.cells} of {result.of} cells, {result.seconds:.1f} s",
+                markup=False,
+                highlight=False,
+            )
+            if result.failure:
+                break
+    return []
+
+
+def _afford(path: Path, done: Sequence[Path], limit: float, since: dt.datetime) -> None:
+    """Raise OverBudget when the notebook would break the run's limit."""
+    used = spending.measured(target.current().location.project, since)
+    spending.require(int(path.name[:2]), [int(one.name[:2]) for one in done], used, limit)
+
+
+def _log(folder: Path, error: Exception) -> None:
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    (folder / "error.log").write_text(text, encoding="utf-8")
+
+
+def _sentence(error: str) -> str:
+    """The error's first line, ending in one full stop."""
+    return error.splitlines()[0].rstrip(". ") + "."
+
+
+def _closed(
+    plan: Plan, folder: Path, results: tuple[Result, ...], facts: _Facts, ended: _Ended, console: Console
+) -> Outcome:
+    """Write the reports, print the closing table, and put the verdict on the last line."""
+    skipped = report.not_run(folder / "journal.jsonl")
+    count = sum(len(one.commands) for one in skipped)
+    failed = next((one for one in results if one.failure), None)
+    reasons = ", ".join(sorted({one.reason for one in skipped}))
+    if failed and failed.failure:
+        where = f"{failed.notebook}, cell {failed.failure.cell} ({failed.failure.cell_id})"
+        verdict = f"FAILED: {where}: {_sentence(failed.failure.error)} Log: {failed.output}"
+    elif ended.failure:
+        verdict = f"FAILED: {_sentence(ended.failure)} Log: {folder / 'error.log'}"
+    elif ended.budget:
+        verdict = f"STOPPED: {ended.budget}"
+    elif count and plan.strict:
+        verdict = (
+            f"FAILED: {count} commands not run ({reasons}), and --strict allows none. Log: {folder / 'journal.jsonl'}"
+        )
+    elif count:
+        verdict = f"PARTIAL: {count} commands not run ({reasons})"
+    else:
+        verdict = "OK"
+    report.write_summary(folder, facts.here, results, facts.digests, skipped, verdict, facts.versions)
+    report.write_junit(folder, results, skipped)
+    report.write_html(results)
+    report.print_table(console, results, facts.digests, folder)
+    console.print(verdict, markup=False, highlight=False, soft_wrap=True)
+    code = {"FAILED": 1, "STOPPED": _STOPPED}.get(verdict.partition(":")[0], 0)
+    return Outcome(folder, verdict, code, results, facts.digests, facts.port)

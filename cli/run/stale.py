@@ -1,0 +1,71 @@
+"""Cleaning up after runs that were killed: their sandboxes, containers and image names, in our own `runs/` only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import docker.errors
+
+from cli.world import starter
+from helpers import sweep
+from helpers.target import Target
+from machine import processes
+
+_NOTE: Final = "run.json"
+
+
+def note(folder: Path, here: Target | None) -> None:
+    """Write down whose run this is, so that a later one can clean up; `here` is None before it is known."""
+    content = {"pid": os.getpid(), "born": processes.born(os.getpid()), "target": asdict(here) if here else None}
+    (folder / _NOTE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def clean(runs: Path, echo: Callable[[str], object]) -> tuple[Path, ...]:
+    """Stop and remove the worlds of dead runs; gives their folders.
+
+    On Google nothing is deleted here: `echo` says what such a run may have left, and how to look.
+    """
+    cleaned = []
+    for home in sorted(runs.glob("*/world")):
+        folder = home.parent
+        killed = _dead(folder)
+        if killed is None:
+            continue
+        here = killed.target
+        echo(f"Cleaning up after the run {folder.name}, which was killed.")
+        if here and here.name == "gcp":
+            echo(
+                f"What it left in {here.project_id} is shown by: .venv/bin/workbook sweep --project {here.project_id} "
+                f"--region {here.region} --run {here.run}"
+            )
+        starter.stop(home)
+        # Without an engine there is nothing of its to remove now; a later run comes back for it.
+        with contextlib.suppress(docker.errors.DockerException):
+            if here:
+                sweep.remove(sweep.find_local(here))
+            shutil.rmtree(home)
+            cleaned.append(folder)
+    return tuple(cleaned)
+
+
+@dataclass(frozen=True)
+class _Killed:
+    target: Target | None
+
+
+def _dead(folder: Path) -> _Killed | None:
+    """What a run whose process is gone wrote down; None for one that lives, and for any other folder."""
+    try:
+        content = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        if processes.born(int(content["pid"])) == content["born"]:
+            return None
+        return _Killed(Target(**content["target"]) if content["target"] else None)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

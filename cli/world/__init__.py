@@ -1,0 +1,1 @@
+"""Start and stop a sandbox and write its client configuration."""

@@ -1,0 +1,327 @@
+"""The starter: a sandbox and the folder that is its world, from `start` to `stop`.
+
+The folder holds the sandbox's state, the learner's key and the configuration of gcloud and docker for this world alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+
+from cli.world import settings
+from helpers import target
+from helpers.target import ROOT, SandboxInfo
+from machine import engine as machine_engine
+
+LEARNERS_HOME: Final = ROOT / ".sandbox"
+LEARNERS_PROJECT: Final = "ml-workbook-lab"
+USUAL_PORT: Final = 5001
+_READY_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 15.0
+_TAKEN: Final = 3
+# What `reset` keeps: the engine's data, and the learner's own work.
+_KEPT: Final = frozenset({"engine", "lab"})
+_LOCK: Final = "starter.lock"
+# Further options of `python -m sandbox`: WORKBOOK_SANDBOX_OPTIONS=--slow workbook start
+OPTIONS: Final = "WORKBOOK_SANDBOX_OPTIONS"
+
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+class WorldError(RuntimeError):
+    """The sandbox didn't start or stop. The message shows why and where its log is."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A running sandbox and its folder."""
+
+    home: Path
+    info: SandboxInfo
+
+    @property
+    def url(self) -> str:
+        """The plain port: `http://localhost:PORT`."""
+        return f"http://localhost:{self.info.port}"
+
+    def admin(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call the admin surface (`status`, `requests`; with a body `tokens:expire`, `clock:advance`).
+
+        Raises requests.RequestException, and WorldError when the answer isn't 200.
+        """
+        token = (self.home / "admin-token").read_text(encoding="utf-8").strip()
+        with requests.Session() as session:
+            # The plain port must never be looked for through a proxy.
+            session.trust_env = False
+            answer = session.request(
+                "GET" if body is None else "POST",
+                f"{self.url}/_sandbox/{path}",
+                json=None if body is None else dict(body),
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=10,
+            )
+        if answer.status_code != 200:
+            raise WorldError(f"The sandbox answered {answer.status_code} to {path}: {answer.text[:300]}")
+        return answer.json()
+
+    def environment(
+        self, engine: Mapping[str, str], *, run: str, python_image: str = "", base: Mapping[str, str] | None = None
+    ) -> dict[str, str | None]:
+        """What turns an environment into this world's; see `target.sandbox_environment`."""
+        return target.sandbox_environment(self.home, self.info, engine, run=run, python_image=python_image, base=base)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the world in `home` runs; `detail` is one sentence for a person."""
+
+    home: Path
+    world: World | None
+    detail: str
+
+
+def status(home: Path) -> Status:
+    """Look at the world in `home`, change nothing."""
+    home = home.resolve()
+    try:
+        info = SandboxInfo.read(home / "sandbox.json")
+    except FileNotFoundError:
+        return Status(home, None, f"No sandbox runs in {home}.")
+    except ValueError as error:
+        return Status(home, None, str(error))
+    if not _is_ours(info.pid, home):
+        return Status(home, None, f"The sandbox in {home} is gone (process {info.pid} ended without a clean stop).")
+    world = World(home, info)
+    try:
+        world.admin("status")
+    except (requests.RequestException, WorldError, OSError) as error:
+        return Status(home, None, f"Process {info.pid} doesn't answer at {world.url}: {error}")
+    return Status(home, world, f"The sandbox runs at {world.url}, project {info.project_id}, process {info.pid}.")
+
+
+def start(
+    home: Path,
+    *,
+    project: str = LEARNERS_PROJECT,
+    port: int | None = None,
+    clock: str | None = None,
+    region: str = target.REGION,
+    seconds: float = _READY_SECONDS,
+) -> World:
+    """Start the sandbox in `home`, or give the one that runs there.
+
+    `port` None takes the port of the last time, else 5001, else any free one; 0 takes any free one. `clock` (RFC 3339)
+    fixes the sandbox's clock. Raises WorldError with the end of the log when it doesn't get ready within `seconds`.
+    """
+    home = home.resolve()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(home):
+        running = status(home).world
+        if running is None:
+            running = _launch(home, project, port, clock, region, time.monotonic() + seconds)
+        machine_engine.lease(_lease(home), running.info.pid)
+        try:
+            settings.write_gcloud(home, running.info)
+            settings.write_docker(home)
+            settings.sign_in(home, running.info, running.environment({}, run="sign-in"))
+        except BaseException:
+            _stop(home)
+            raise
+    return running
+
+
+def stop(home: Path) -> bool:
+    """Stop the sandbox in `home` cleanly; True when there was one. Raises WorldError when it can't be stopped."""
+    home = home.resolve()
+    if not home.is_dir():
+        return False
+    with _locked(home):
+        return _stop(home)
+
+
+def reset(home: Path) -> None:
+    """Stop the sandbox and forget its world. The engine's data and the learner's notebooks stay."""
+    home = home.resolve()
+    if not home.is_dir():
+        return
+    with _locked(home):
+        _stop(home)
+        for entry in home.iterdir():
+            if entry.name in _KEPT or entry.name == _LOCK:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    with (home / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _lease(home: Path) -> str:
+    return "sandbox-" + hashlib.sha256(str(home).encode()).hexdigest()[:12]
+
+
+def _launch(home: Path, project: str, port: int | None, clock: str | None, region: str, deadline: float) -> World:
+    (home / "sandbox.json").unlink(missing_ok=True)
+    ports = (port,) if port is not None else _usual_ports(home)
+    for attempt in ports:
+        child = _spawn(home, project, attempt, clock, region)
+        world = _wait(home, child, deadline)
+        if world is not None:
+            (home / "port").write_text(f"{world.info.port}\n", encoding="utf-8")
+            return world
+    raise WorldError(f"The sandbox can't start in {home}.\n{_tail(home)}")
+
+
+def _usual_ports(home: Path) -> tuple[int, ...]:
+    """Images are tagged with the port in their name, so the port of the last time comes first."""
+    last = home / "port"
+    remembered = int(last.read_text(encoding="utf-8")) if last.exists() else USUAL_PORT
+    wanted = dict.fromkeys((remembered, USUAL_PORT))
+    return (*(candidate for candidate in wanted if is_free(candidate)), 0)
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on that port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sandbox", "--home", str(home), "--port", str(port), "--project", project]
+    command += ["--region", region]
+    if clock:
+        command += ["--clock", clock]
+    command += shlex.split(os.environ.get(OPTIONS, ""))
+    found = machine_engine.find()
+    # Builds and services run in containers: the sandbox's own process needs the engine too.
+    engine = machine_engine.environment(found) if found else {}
+    with (home / "sandbox.log").open("ab") as log:
+        # A session of its own: Ctrl-C in the terminal stops the notebook first, and the sandbox only after that.
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=target.process_environment() | engine,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    # Those that ended without being asked to are reaped here.
+    for pid in [pid for pid, known in _children.items() if known.poll() is not None]:
+        del _children[pid]
+    _children[child.pid] = child
+    return child
+
+
+def _wait(home: Path, child: subprocess.Popen[bytes], deadline: float) -> World | None:
+    """The world when it is ready, None when the port was taken."""
+    try:
+        while time.monotonic() < deadline:
+            code = child.poll()
+            if code == _TAKEN:
+                return None
+            if code is not None:
+                raise WorldError(f"The sandbox ended with exit status {code} before it was ready.\n{_tail(home)}")
+            with contextlib.suppress(FileNotFoundError, ValueError, requests.RequestException, WorldError):
+                world = World(home, SandboxInfo.read(home / "sandbox.json"))
+                if world.info.pid == child.pid and world.admin("status").get("status") == "ready":
+                    return world
+            time.sleep(0.05)
+    except BaseException:
+        _end(child.pid)
+        raise
+    _end(child.pid)
+    raise WorldError(f"The sandbox wasn't ready in time.\n{_tail(home)}")
+
+
+def _tail(home: Path, lines: int = 15) -> str:
+    log = home / "sandbox.log"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-lines:])])
+
+
+def _stop(home: Path) -> bool:
+    machine_engine.release(_lease(home))
+    path = home / "sandbox.json"
+    try:
+        pid = SandboxInfo.read(path).pid
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        path.unlink()
+        return False
+    was_running = _is_ours(pid, home)
+    if was_running:
+        _end(pid)
+    path.unlink(missing_ok=True)
+    return was_running
+
+
+def _end(pid: int) -> None:
+    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not _is_alive(pid):
+                return
+            time.sleep(0.02)
+    raise WorldError(f"Process {pid} can't be stopped. End it by hand with `kill -9 {pid}`.")
+
+
+def _is_alive(pid: int) -> bool:
+    child = _children.get(pid)
+    if child is not None:
+        # Our own child stays a zombie, which still counts as alive, until somebody asks for its exit status.
+        if child.poll() is None:
+            return True
+        _children.pop(pid, None)
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_ours(pid: int, home: Path) -> bool:
+    """Whether the process is the sandbox of `home`: a number alone may have been given to another process since."""
+    if not _is_alive(pid):
+        return False
+    listing = Path(f"/proc/{pid}/cmdline")
+    try:
+        words = listing.read_bytes().decode(errors="replace").split("\0")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return False
+        shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return "-m sandbox" in shown.stdout and str(home) in shown.stdout
+    return "sandbox" in words and str(home) in words

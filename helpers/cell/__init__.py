@@ -1,0 +1,1 @@
+"""What runs behind a notebook cell; notebooks don't import from here."""

@@ -1,0 +1,263 @@
+"""The `%%terminal` cell: plain bash, as it can be pasted into a terminal, run strictly.
+
+The cell stops at the first command that fails, in a pipeline too, and at an unset variable: it raises CommandFailed.
+Options: `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output. `%%terminal --retry TEXT` runs it
+again for some minutes, for as long as it fails with TEXT in its output: what was granted or enabled a moment ago.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import contextlib
+import json
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from helpers import target
+from helpers.cell import commands
+from helpers.target import ROOT
+
+# After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
+_LINGER_SECONDS: Final = 0.5
+# https://cloud.google.com/iam/docs/access-change-propagation: 2 minutes, "in some cases, it can take 7 minutes or more"
+_RETRY_SECONDS: Final = 480.0
+_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-Z\\-_])")
+_SECRETS: Final = (
+    re.compile(r"ya29\.[\w.\-]+"),
+    re.compile(r"eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
+    re.compile(r'(?<="auth": ")[^"]+|(?<="identitytoken": ")[^"]+|(?<="auth":")[^"]+|(?<="identitytoken":")[^"]+'),
+)
+_EXPANDED: Final[tuple[str, ...]] = (
+    "PROJECT_ID",
+    "PROJECT_NUMBER",
+    "REGION",
+    "REPOSITORY",
+    "IMAGE",
+    "REGISTRY_HOST",
+    "REGISTRY",
+    "REGISTRY_URL",
+    "SANDBOX_URL",
+    "BILLING_ACCOUNT",
+)
+
+
+class CommandFailed(Exception):
+    """A terminal cell didn't end as it should. `status` is bash's exit status, `output` all that it printed."""
+
+    def __init__(self, message: str, status: int, output: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.output = output
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"CommandFailed: {self}"]
+
+
+class _BadOption(ValueError):
+    def _render_traceback_(self) -> list[str]:
+        return [f"%%terminal: {self}"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _BadOption(f"{message}. Write %%terminal, %%terminal --refused TEXT or --retry TEXT.")
+
+
+def load(shell: Any) -> None:
+    """Register the magic with an IPython shell, and make a failing `!command` fail its cell."""
+    shell.register_magic_function(terminal, magic_kind="cell", magic_name="terminal")
+    shell.system_raise_on_error = True
+
+
+def terminal(line: str, cell: str) -> None:
+    """Run a cell; what `%%terminal` calls. Raises CommandFailed."""
+    parser = _Parser(prog="%%terminal", add_help=False, allow_abbrev=False)
+    parser.add_argument("--refused", default=None)
+    parser.add_argument("--retry", default=None)
+    asked = parser.parse_args(shlex.split(line))
+    run(cell, refused=asked.refused, retry=asked.retry)
+
+
+def run(
+    script: str,
+    *,
+    refused: str | None = None,
+    retry: str | None = None,
+    write: Callable[[str], object] | None = None,
+) -> None:
+    """Run the script with bash in the repository's root, show its output as it comes, and keep the journal.
+
+    Raises CommandFailed when it fails, or, with `refused`, when it doesn't fail with that text. With `retry` a failure
+    with that text is met by another run, after a pause, until eight minutes have passed.
+    """
+    show = write or _write
+    needing = commands.needing_gcloud(script)
+    started = time.monotonic()
+    absent = [
+        tool for tool in ("gcloud", "docker-credential-gcloud") if _uses(needing, tool) and not shutil.which(tool)
+    ]
+    if absent:
+        reason = f"{absent[0]} isn't on the PATH"
+        show(f"Not run: {reason}. Install the Google Cloud CLI to run it; the Python cells reach the same state.\n")
+        _note(needing, ran=False, reason=reason, seconds=0.0)
+        return
+    output, status = _stream(script, show)
+    pause = 1.0
+    while retry and status != 0 and retry in output and time.monotonic() - started + pause < _RETRY_SECONDS:
+        show(f"Not yet, as after any change of roles or APIs. Again in {pause:g} s.\n")
+        time.sleep(pause)
+        pause = min(pause * 2, 30.0)
+        output, status = _stream(script, show)
+    _note(commands.split(script), ran=True, reason="", seconds=time.monotonic() - started)
+    _show_on_google(script, output, show)
+    if refused is None:
+        if status != 0:
+            raise CommandFailed(_why(status), status, output)
+        return
+    if status == 0:
+        raise CommandFailed(f"This was expected to be refused with {refused!r}, and it went through.", status, output)
+    if refused not in output and refused not in target.current().canonical(output):
+        raise CommandFailed(
+            f"This was refused (exit status {status}), but its output doesn't say {refused!r}.", status, output
+        )
+    show(f"Refused, as expected: exit status {status}.\n")
+
+
+def redact(text: str) -> str:
+    """The text without tokens, keys and passwords: `[token]` stands in their place."""
+    for secret in _known_secrets():
+        text = text.replace(secret, "[token]")
+    for pattern in _SECRETS:
+        text = pattern.sub("[token]", text)
+    return text
+
+
+def collapse(line: str) -> str:
+    """What remains visible of a line on which carriage returns have overwritten earlier text; no colours."""
+    parts = [part for part in _ESCAPE.sub("", line).split("\r") if part]
+    return parts[-1] if parts else ""
+
+
+def on_google(script: str, here: target.Target, values: dict[str, str]) -> tuple[str, ...]:
+    """The commands that carry the sandbox's address, as they read on Google; all docker commands when none does."""
+    known: dict[str, str] = {name: values[name] for name in _EXPANDED if name in values}
+    written = [(command, commands.expand(command, known)) for command in commands.split(script)]
+    chosen = [full for _, full in written if here.shows_sandbox(full)]
+    chosen = chosen or [full for command, full in written if commands.uses(command, "docker")]
+    return tuple(here.canonical(full) for full in chosen or [full for _, full in written])
+
+
+def _show_on_google(script: str, output: str, show: Callable[[str], object]) -> None:
+    with contextlib.suppress(target.NoTarget):
+        here = target.current()
+        if here.shows_sandbox(output):
+            for command in on_google(script, here, dict(os.environ)):
+                show(f"On Google: {redact(command)}\n")
+
+
+def _stream(script: str, show: Callable[[str], object]) -> tuple[str, int]:
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    lines = []
+    try:
+        for line in _lines(process):
+            text = redact(collapse(line)) + "\n"
+            lines.append(text)
+            show(text)
+        return "".join(lines), process.wait()
+    except BaseException:
+        _end_group(process)
+        raise
+    finally:
+        if process.stdout:
+            process.stdout.close()
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    descriptor = process.stdout.fileno()
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    held = ""
+    ended_at: float | None = None
+    while True:
+        readable, _, _ = select.select([descriptor], [], [], 0.1)
+        if readable:
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                break
+            *complete, held = (held + decode(chunk)).split("\n")
+            yield from complete
+        if process.poll() is not None:
+            ended_at = ended_at or time.monotonic()
+            if not readable and time.monotonic() - ended_at > _LINGER_SECONDS:
+                break
+    held += decode(b"", True)
+    if held:
+        yield held
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Stop bash and what it started: first as Ctrl-C does, then for good."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _uses(needing: tuple[str, ...], tool: str) -> bool:
+    return any(commands.uses(command, tool) for command in needing)
+
+
+def _why(status: int) -> str:
+    if status > 128:
+        return f"exit status {status}: stopped by signal {status - 128}."
+    return f"exit status {status}. The last lines above say why."
+
+
+def _known_secrets() -> tuple[str, ...]:
+    home = os.environ.get("WORKBOOK_HOME")
+    token = Path(home) / "admin-token" if home else None
+    return (token.read_text(encoding="utf-8").strip(),) if token and token.is_file() else ()
+
+
+def _note(lines: tuple[str, ...], *, ran: bool, reason: str, seconds: float) -> None:
+    """Append to the run's journal, from which the runner counts what wasn't run."""
+    journal = os.environ.get("WORKBOOK_JOURNAL")
+    if not journal:
+        return
+    entry = {
+        "notebook": os.environ.get("WORKBOOK_NOTEBOOK", ""),
+        "commands": list(lines),
+        "ran": ran,
+        "reason": reason,
+        "seconds": round(seconds, 3),
+    }
+    with Path(journal).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")

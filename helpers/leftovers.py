@@ -1,0 +1,269 @@
+"""What runs made in a project and what is still there, kind by kind, each with the run that made it.
+
+A run is told by its label, `workbook-run`; where a kind of thing has no labels, by the label's text in a description
+or a tag, or by the run's id in a name. What carries neither was made by somebody else, and is left out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from google.api_core import exceptions
+
+from helpers import names
+from helpers.target import LABEL
+from helpers.transport import clients, rest
+
+Kind = Literal[
+    "container",
+    "image",
+    "service",
+    "trigger",
+    "secret",
+    "identity pool",
+    "role",
+    "service account",
+    "repository",
+    "build source",
+    "bucket",
+    "budget",
+]
+# Roles go before accounts, since a policy keeps a deleted one; a bucket goes when it is empty.
+ORDER: Final[tuple[Kind, ...]] = Kind.__args__  # type: ignore[attr-defined]
+
+IAM: Final = "https://iam.googleapis.com/v1"
+STORAGE: Final = "https://storage.googleapis.com/storage/v1"
+BUILD: Final = "https://cloudbuild.googleapis.com/v1"
+SECRETS: Final = "https://secretmanager.googleapis.com/v1"
+BUDGETS: Final = "https://billingbudgets.googleapis.com/v1"
+_BILLING: Final = "https://cloudbilling.googleapis.com/v1"
+_MANAGER: Final = "https://cloudresourcemanager.googleapis.com/v1"
+_RUN: Final = "apis/serving.knative.dev/v1/namespaces"
+
+# As the runner makes them: `20261125t151006-1a2b3c`, at the end of a name or between others.
+RUN_ID: Final = re.compile(r"(?<![a-z0-9])\d{8}t\d{6}-[0-9a-f]{6}(?![a-z0-9])")
+_LONGEST: Final = dt.timedelta(hours=6)
+_ACCOUNT: Final = re.compile(r"(?:deleted:)?serviceAccount:(wb-[a-z]+-([0-9a-f]{6}))@")
+
+
+@dataclass(frozen=True, order=True)
+class Leftover:
+    """One thing that a run created: a container (by id), an image (by reference), or on Google by what deletes it: the
+    resource name, or the address in its API. A role is `MEMBER` with the project in `detail`.
+
+    `run` is the run's id, and `created` the time (RFC 3339) where the API tells it.
+    """
+
+    kind: Kind
+    name: str
+    detail: str = ""
+    run: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What was found, and the kinds that couldn't be looked for, with the reason."""
+
+    found: tuple[Leftover, ...]
+    unseen: tuple[tuple[str, str], ...] = ()
+
+
+def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
+    """Everything in a project and region that some run made. `runs` are ids that are known already: accounts are named
+    after a digest of the run's id, which can't be read back. Changes nothing.
+    """
+    found: list[Leftover] = []
+    unseen: list[tuple[str, str]] = []
+
+    def look(kind: Kind, finder: Callable[[], Iterator[Leftover]]) -> None:
+        try:
+            found.extend(finder())
+        except (exceptions.Forbidden, exceptions.NotFound, exceptions.MethodNotImplemented) as error:
+            # In an API that isn't enabled, or isn't there, there is nothing.
+            if isinstance(error, exceptions.Forbidden) and "SERVICE_DISABLED" not in str(error.details):
+                unseen.append((kind, str(error.message).splitlines()[0]))
+
+    look("repository", lambda: repositories(location))
+    look("service", lambda: services(location))
+    look("service account", lambda: accounts(location.project))
+    look("secret", lambda: _secrets(location.project))
+    look("budget", lambda: _budgets(location.project))
+    look("identity pool", lambda: _pools(location.project))
+    known = {one.run for one in found} | set(runs)
+    look("trigger", lambda: _triggers(location, known))
+    look("role", lambda: _roles(location.project, known))
+    look("build source", lambda: _sources(location, known))
+    look("bucket", lambda: _bucket(location.project, [one for one in found if one.kind == "build source"], known))
+    return Traces(tuple(sorted(set(found), key=lambda one: (ORDER.index(one.kind), one))), tuple(unseen))
+
+
+def repositories(location: names.Location) -> Iterator[Leftover]:
+    """The region's repositories with a run's label."""
+    client = clients.artifact_registry()
+    for one in client.list_repositories(parent=location.resource):
+        if run := one.labels.get(LABEL):
+            created = one.create_time.isoformat() if one.create_time else ""
+            yield Leftover("repository", one.name, f"{one.size_bytes} bytes", run, created)
+
+
+def services(location: names.Location) -> Iterator[Leftover]:
+    """The region's Cloud Run services with a run's label."""
+    url = f"https://{location}-run.googleapis.com/{_RUN}/{location.project}/services"
+    for one in rest.call("GET", url).get("items", []):
+        about = one["metadata"]
+        if run := about.get("labels", {}).get(LABEL):
+            address = one.get("status", {}).get("url", "")
+            yield Leftover("service", f"{url}/{about['name']}", address, run, about.get("creationTimestamp", ""))
+
+
+def accounts(project: names.Project) -> Iterator[Leftover]:
+    """The service accounts whose description is a run's label. Google doesn't say since when they are there."""
+    for one in _pages(f"{IAM}/{project.resource}/serviceAccounts", "accounts"):
+        if run := _labelled(one.get("description", "")):
+            yield Leftover("service account", one["name"], one.get("displayName", ""), run)
+
+
+def _secrets(project: names.Project) -> Iterator[Leftover]:
+    for one in _pages(f"{SECRETS}/{project.resource}/secrets", "secrets"):
+        if run := one.get("labels", {}).get(LABEL):
+            yield Leftover("secret", one["name"], "", run, one.get("createTime", ""))
+
+
+def _budgets(project: names.Project) -> Iterator[Leftover]:
+    """A budget of the project's billing account named `workbook RUN`."""
+    account = rest.call("GET", f"{_BILLING}/{project.resource}/billingInfo").get("billingAccountName", "")
+    for one in _pages(f"{BUDGETS}/{account}/budgets", "budgets") if account else ():
+        word, _, run = one.get("displayName", "").partition(" ")
+        if word == "workbook" and run and f"projects/{project}" in one.get("budgetFilter", {}).get("projects", ()):
+            yield Leftover("budget", one["name"], one["displayName"], run)
+
+
+def _pools(project: names.Project) -> Iterator[Leftover]:
+    """Workload identity pools; their providers go with them."""
+    url = f"{IAM}/{project.resource}/locations/global/workloadIdentityPools"
+    for one in _pages(url, "workloadIdentityPools"):
+        if run := _labelled(one.get("description", "")) or _in_name(one["name"]):
+            yield Leftover("identity pool", one["name"], one.get("displayName", ""), run)
+
+
+def _triggers(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
+    """Build triggers, which have no labels: by a tag, the description, the name, or the account that they run as."""
+    for one in _pages(f"{BUILD}/{location.resource}/triggers", "triggers"):
+        texts = (*one.get("tags", ()), one.get("description", ""))
+        run = next((found for text in texts if (found := _labelled(text))), "")
+        run = run or _in_name(one.get("name", "")) or _of_account(one.get("serviceAccount", ""), known)
+        if run:
+            name = f"{location.resource}/triggers/{one['id']}"
+            yield Leftover("trigger", name, one.get("name", ""), run, one.get("createTime", ""))
+
+
+def _roles(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:
+    """Accounts of runs in the project's policy, also those that are deleted already."""
+    policy = rest.call(
+        "POST", f"{_MANAGER}/{project.resource}:getIamPolicy", json={"options": {"requestedPolicyVersion": 3}}
+    )
+    hashes = {digits(run): run for run in known}
+    for entry in policy.get("bindings", ()):
+        for member in entry.get("members", ()):
+            match = _ACCOUNT.match(member)
+            if match and match[2] in hashes:
+                yield Leftover("role", member, project.resource, hashes[match[2]])
+
+
+def _sources(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
+    """Sources that were uploaded for builds: with the run's id in the object's name, or fetched by a run's build."""
+    bucket = f"{location.project}_cloudbuild"
+    url = f"{STORAGE}/b/{bucket}/o"
+    of_builds = dict(_fetched(location, known))
+    for one in _pages(url, "items"):
+        run = _in_path(one["name"], known) or of_builds.get((bucket, one["name"]), "")
+        if run:
+            address = f"{url}/{one['name'].replace('/', '%2F')}"
+            yield Leftover("build source", address, f"{one.get('size', 0)} bytes", run, one.get("timeCreated", ""))
+
+
+def _fetched(location: names.Location, known: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
+    try:
+        listed = list(_pages(f"{BUILD}/{location.resource}/builds", "builds"))
+    except exceptions.Forbidden:
+        return
+    for one in listed:
+        source = one.get("source", {}).get("storageSource", {})
+        texts = (*one.get("substitutions", {}).values(), *one.get("images", ()))
+        run = _of_account(one.get("serviceAccount", ""), known)
+        run = run or next((found for text in texts if (found := _in_name(text))), "")
+        if run and source:
+            yield (source["bucket"], source["object"]), run
+
+
+def _bucket(project: names.Project, sources: list[Leftover], known: Iterable[str]) -> Iterator[Leftover]:
+    """The bucket for sources, when it was made in the hours of a run and holds nothing but what runs put there.
+
+    gcloud makes it anew when somebody needs it, so an empty one is no loss.
+    """
+    url = f"{STORAGE}/b/{project}_cloudbuild"
+    created = rest.call("GET", url)["timeCreated"]
+    if len(list(_pages(f"{url}/o", "items"))) != len(sources):
+        return
+    made = dt.datetime.fromisoformat(created)
+    times = {run: dt.datetime.fromisoformat(_moment(run)) for run in known if _moment(run)}
+    # The id counts whole seconds.
+    fitting = [run for run, start in times.items() if start <= made <= start + _LONGEST]
+    if fitting:
+        yield Leftover("bucket", url, "", max(fitting), created)
+
+
+def digits(run: str) -> str:
+    """What the names of a run's service accounts end in: as `iam.account` makes them."""
+    return hashlib.sha256(run.encode()).hexdigest()[:6]
+
+
+def _moment(run: str) -> str:
+    """When the run began, from its id, as RFC 3339 that can be compared as text; "" when the id doesn't say."""
+    if not RUN_ID.fullmatch(run):
+        return ""
+    return f"{run[:4]}-{run[4:6]}-{run[6:8]}T{run[9:11]}:{run[11:13]}:{run[13:15]}Z"
+
+
+def began(run: str, leftovers: Iterable[Leftover] = ()) -> str:
+    """When a run began (RFC 3339): as its id says, else the time of the oldest thing that it left; "" if none tells."""
+    times = (one.created for one in leftovers if one.run == run and one.created)
+    return _moment(run) or min(times, default="")
+
+
+def _labelled(text: str) -> str:
+    label, sign, run = text.partition("=")
+    return run.strip() if label == LABEL and sign else ""
+
+
+def _in_name(text: str) -> str:
+    match = RUN_ID.search(text)
+    return match[0] if match else ""
+
+
+def _in_path(name: str, known: Iterable[str]) -> str:
+    """The run that a part of an object's path is."""
+    parts = name.split("/")
+    return next((run for run in known if run in parts), "") or next((part for part in parts if _moment(part)), "")
+
+
+def _of_account(account: str, known: Iterable[str]) -> str:
+    email = account.rpartition("/")[2]
+    return next((run for run in known if re.match(rf"wb-[a-z]+-{digits(run)}@", email)), "")
+
+
+def _pages(url: str, key: str) -> Iterator[dict[str, Any]]:
+    """All items of a list that Google gives in pages."""
+    token = ""
+    while True:
+        answer = rest.call("GET", url, params={"pageToken": token} if token else {})
+        yield from answer.get(key, ())
+        token = answer.get("nextPageToken", "")
+        if not token:
+            return

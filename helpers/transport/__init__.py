@@ -1,0 +1,1 @@
+"""One session, one client, one REST call: how helpers reach Google."""

@@ -1,0 +1,1 @@
+"""The `/_sandbox/` surface for lessons and tests: clock, faults, request log, limits."""

@@ -1,0 +1,191 @@
+"""Faults on demand: the next N calls that match fail, wait or are cut off.
+
+For lessons and tests, asked for by name through the admin surface: POST, GET and DELETE /_sandbox/faults.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import fnmatch
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from sandbox.doors.connection import HANG_UP, SEND_FILE
+from sandbox.errors import HTTP_STATUS, REGISTRY_STATUS, ApiError, Refusal, RegistryError, invalid
+
+_TIMES = 1000
+_SECONDS = 300.0
+_CODES = {number: code for code, number in reversed(REGISTRY_STATUS.items())} | {403: "DENIED", 404: "NAME_UNKNOWN"}
+_STATUSES = {number: status for status, number in reversed(HTTP_STATUS.items())} | {504: "DEADLINE_EXCEEDED"}
+
+
+class Cut(Exception):
+    """The connection was dropped, as a fault asked for."""
+
+
+@dataclasses.dataclass
+class Fault:
+    """One fault, and how many calls it still meets.
+
+    Attributes:
+        host, method, path, verb: what it meets; `*` in a pattern stands for anything. `host` is Google's name of it,
+            `us-central1-docker.pkg.dev` for the registry; `method` an API method's id; `path` starts after the host.
+        status: the HTTP status that the call is answered with; 0 lets it through.
+        delay_seconds: waited before the call goes on, or fails.
+        cut_after_bytes: the connection ends after so many bytes of bodies, both ways counted, so that a request of
+            that size is carried out and its answer lost; None never ends it.
+    """
+
+    id: int
+    times: int
+    host: str = "*"
+    method: str = "*"
+    path: str = "*"
+    verb: str = "*"
+    status: int = 0
+    delay_seconds: float = 0.0
+    cut_after_bytes: int | None = None
+
+    def meets(self, host: str, method: str, path: str, verb: str) -> bool:
+        """Whether a call is one of those that this fault is for."""
+        pairs = ((host, self.host), (method, self.method), (path, self.path), (verb, self.verb))
+        # Brackets and question marks are nothing special in a path.
+        return all(
+            fnmatch.fnmatchcase(value, pattern.replace("[", "[[]").replace("?", "[?]")) for value, pattern in pairs
+        )
+
+    def refusal(self, registry: bool) -> Refusal:
+        """The failure in the dialect of whoever is called."""
+        message = f"The sandbox was told to fail this call with {self.status} (fault {self.id})."
+        if registry:
+            return RegistryError(_CODES.get(self.status, "UNKNOWN"), message, http_status=self.status)
+        status = _STATUSES.get(self.status, "INTERNAL" if self.status >= 500 else "FAILED_PRECONDITION")
+        return ApiError(status, message, http_status=self.status)
+
+    async def strike(self, scope: Scope, receive: Receive, send: Send, *, registry: bool) -> tuple[Receive, Send]:
+        """Do what the fault says; the call goes on with what this returns.
+
+        Raises:
+            Refusal: for a fault with a status.
+        """
+        await asyncio.sleep(self.delay_seconds)
+        if self.status:
+            raise self.refusal(registry)
+        return (receive, send) if self.cut_after_bytes is None else _cut(scope, receive, send, self.cut_after_bytes)
+
+
+def _cut(scope: Scope, receive: Receive, send: Send, allowed: int) -> tuple[Receive, Send]:
+    left = allowed
+    scope.pop(SEND_FILE, None)  # bytes that pass by here can be counted
+
+    def spend(body: bytes) -> bytes:
+        nonlocal left
+        kept = body[:left]
+        left -= len(body)
+        return kept
+
+    async def drop() -> None:
+        scope[HANG_UP]()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise Cut
+
+    async def receive_some() -> Message:
+        message = await receive()
+        if spend(message.get("body", b"")) != message.get("body", b""):
+            await drop()
+        return message
+
+    async def send_some(message: Message) -> None:
+        if left <= 0:
+            await drop()
+        body = message.get("body", b"")
+        kept = spend(body)
+        if kept != body:
+            await send({**message, "body": kept, "more_body": True})
+            await drop()
+        await send(message)
+
+    return receive_some, send_some
+
+
+class Faults:
+    """The faults that are waiting for calls; the oldest that meets a call strikes."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Fault] = []
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(self, body: Any) -> Fault:
+        """Take a fault from a JSON body; `times` is 1 unless it is given.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT for a body that does not fit.
+        """
+        fault = Fault(next(self._numbers), **_checked(body))
+        with self._lock:
+            self._waiting.append(fault)
+        return fault
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is any."""
+        return bool(self._waiting)
+
+    def take(self, host: str, path: str, verb: str, method: str) -> Fault | None:
+        """The fault that strikes a call, counted down; None for a call that nothing waits for."""
+        with self._lock:
+            for fault in self._waiting:
+                if fault.meets(host, method, path, verb):
+                    fault.times -= 1
+                    if fault.times == 0:
+                        self._waiting.remove(fault)
+                    return fault
+        return None
+
+    def told(self) -> list[dict[str, Any]]:
+        """The faults that wait, with the number of calls that they still meet."""
+        with self._lock:
+            return [dataclasses.asdict(fault) for fault in self._waiting]
+
+    def clear(self) -> int:
+        """Forget them all; how many there were."""
+        with self._lock:
+            number = len(self._waiting)
+            self._waiting.clear()
+        return number
+
+
+def _checked(body: Any) -> dict[str, Any]:
+    """The fields of a fault, each looked at."""
+    if not isinstance(body, Mapping):
+        raise invalid("A fault is a JSON object.")
+    rules: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(
+            ("host", "method", "path", "verb"), lambda value: isinstance(value, str) and 0 < len(value) < 500
+        ),
+        "status": lambda value: _whole(value) and 400 <= value <= 599,
+        "times": lambda value: _whole(value) and 1 <= value <= _TIMES,
+        "delay_seconds": lambda value: (_whole(value) or isinstance(value, float)) and 0 <= value <= _SECONDS,
+        "cut_after_bytes": lambda value: _whole(value) and value >= 0,
+    }
+    for name, value in body.items():
+        if name not in rules:
+            raise invalid(f"A fault has no field {str(name)[:80]!r}; it has {', '.join(rules)}.")
+        if not rules[name](value):
+            raise invalid(f"A fault's {name} cannot be {str(value)[:80]!r}.")
+    if not {"status", "delay_seconds", "cut_after_bytes"} & body.keys():
+        raise invalid("A fault needs a status, delay_seconds or cut_after_bytes.")
+    if {"status", "cut_after_bytes"} <= body.keys():
+        raise invalid("A fault has a status or cut_after_bytes, not both.")
+    return {"times": 1, **body}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

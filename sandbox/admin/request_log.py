@@ -1,0 +1,82 @@
+"""What was asked of the sandbox lately: for lessons that look under the hood, and for whoever mends it.
+
+Credentials are never kept: no Authorization header, no body of the token endpoint, no token in a query.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import json
+import threading
+from typing import Any
+
+from sandbox.redaction import redact
+
+_KEEP = 5000
+_BODY = 4000  # characters of a JSON body
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request as it is told afterwards.
+
+    Attributes:
+        number: counts up from 1.
+        time: the sandbox's clock, RFC 3339.
+        door: `edge` or `port`.
+        method: id of the API's method, or empty.
+        principal: the caller's e-mail address, or `anonymous`.
+        body: JSON request body, cut to 4000 characters, without secrets.
+        milliseconds: from the head to the answer.
+    """
+
+    number: int
+    time: str
+    door: str
+    verb: str
+    host: str
+    path: str
+    query: str
+    status: int
+    method: str
+    principal: str
+    body: str
+    milliseconds: float
+
+
+class RequestLog:
+    """The last requests, oldest first."""
+
+    def __init__(self) -> None:
+        self._requests: collections.deque[Request] = collections.deque(maxlen=_KEEP)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(self, *, query: str, body: bytes, **told: Any) -> Request:
+        """Keep one request, without its secrets."""
+        with self._lock:
+            request = Request(
+                number=next(self._numbers),
+                query=redact(query),
+                body=redact(body.decode("utf-8", "replace"))[:_BODY],
+                **told,
+            )
+            self._requests.append(request)
+        return request
+
+    def since(self, number: int) -> list[dict[str, Any]]:
+        """Requests after a number, as JSON objects; a JSON body is an object again."""
+        with self._lock:
+            kept = [request for request in self._requests if request.number > number]
+        return [_told(request) for request in kept]
+
+
+def _told(request: Request) -> dict[str, Any]:
+    told = dataclasses.asdict(request)
+    try:
+        told["body"] = json.loads(request.body) if request.body else None
+    except (ValueError, RecursionError):
+        told["body"] = request.body
+    return told

@@ -1,0 +1,138 @@
+"""The admin surface, `/_sandbox/`: what a lesson or a test asks of the sandbox itself.
+
+It has a token of its own (`admin-token` in the home folder), so no web page and no Google credential can drive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import hmac
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox import __version__
+from sandbox.admin.faults import Faults
+from sandbox.admin.request_log import RequestLog
+from sandbox.artifact_registry import cleanup_job
+from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.iam import tokens
+from sandbox.project import org_limits
+from sandbox.state import pace, projects
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+_END_OF_TIME = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Controls:
+    """What the surface reads and moves.
+
+    Attributes:
+        token: what a caller shows as its bearer token.
+    """
+
+    world: World
+    token: str
+    requests: RequestLog = dataclasses.field(default_factory=RequestLog)
+    faults: Faults = dataclasses.field(default_factory=Faults)
+
+
+async def answer(controls: Controls, request: Request, path: str) -> Response:
+    """Answer one admin call.
+
+    Raises:
+        ApiError: UNAUTHENTICATED without the admin token, INVALID_ARGUMENT for a body that does not fit.
+    """
+    if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {controls.token}"):
+        raise ApiError(
+            "UNAUTHENTICATED", "The admin surface needs the token in the file admin-token of the home folder."
+        )
+    match request.method, path.removeprefix("/_sandbox/"):
+        case "GET", "status":
+            return JSONResponse({"status": "ready", "version": __version__, "time": timestamp(controls.world.now())})
+        case "GET", "requests":
+            number = request.query_params.get("since", "0")
+            if not number.isdigit():
+                raise invalid("since is the number of a request, for example ?since=12")
+            return JSONResponse({"requests": controls.requests.since(int(number))})
+        case "POST", "tokens:expire":
+            return JSONResponse({"expired": await asyncio.to_thread(tokens.expire_all, controls.world)})
+        case "POST", "clock:advance":
+            return JSONResponse(await _advance(controls, request))
+        case "GET", "pace":
+            return JSONResponse(controls.world.pace.told())
+        case "POST", "pace":
+            controls.world.pace = pace.of(await _json(request))
+            return JSONResponse(controls.world.pace.told())
+        case "POST", "policies":
+            return JSONResponse(await asyncio.to_thread(_forbid, controls, await _json(request)))
+        case "POST", "quotas":
+            return JSONResponse(await asyncio.to_thread(_limit, controls, await _json(request)))
+        case "POST", "faults":
+            return JSONResponse({"fault": dataclasses.asdict(controls.faults.add(await _json(request)))})
+        case "GET", "faults":
+            return JSONResponse({"faults": controls.faults.told()})
+        case "DELETE", "faults":
+            return JSONResponse({"cleared": controls.faults.clear()})
+    raise unimplemented(f"{request.method} {path}")
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"The body is not JSON: {error}") from None
+
+
+async def _advance(controls: Controls, request: Request) -> dict[str, Any]:
+    try:
+        delta = dt.timedelta(seconds=float(json.loads(await request.body())["seconds"]))
+        if delta < dt.timedelta() or controls.world.now() + delta > _END_OF_TIME:
+            raise ValueError(delta)
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise invalid('The body is {"seconds": N}, N not negative and before the year 2100.') from None
+    runs = await asyncio.to_thread(cleanup_job.travel, controls.world, delta)
+    return {"time": timestamp(controls.world.now()), "cleanups": [_told(run) for run in runs]}
+
+
+def _forbid(controls: Controls, body: Any) -> dict[str, Any]:
+    try:
+        project, constraint, rules = str(body["project"]), str(body["constraint"]), body["rules"]
+        if projects.find(controls.world, project) is None or not all(isinstance(rule, dict) for rule in rules):
+            raise TypeError(project)
+        org_limits.set_rules(controls.world, project, constraint, rules)
+    except (KeyError, TypeError):
+        raise invalid(
+            'The body is {"project": ID, "constraint": NAME, "rules": [...]}, the rules as in a policy\'s spec; no '
+            f"rule brings back the default. Constraints: {', '.join(org_limits.CONSTRAINTS)}."
+        ) from None
+    return {"rules": org_limits.rules(controls.world, project, constraint)}
+
+
+def _limit(controls: Controls, body: Any) -> dict[str, Any]:
+    try:
+        project, metric = str(body["project"]), str(body["metric"])
+        if projects.find(controls.world, project) is None:
+            raise ValueError(project)
+        org_limits.set_override(controls.world, project, metric, str(body.get("region", "")), int(body["limit"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        known = [quota.metric for quotas in org_limits.QUOTAS.values() for quota in quotas]
+        raise invalid(
+            f'The body is {{"project": ID, "metric": NAME, "limit": N, "region": R}}; metrics: {", ".join(known)}.'
+        ) from None
+    return {"limits": org_limits.override(controls.world, project, metric)}
+
+
+def _told(run: cleanup_job.Run) -> dict[str, Any]:
+    return {
+        "time": timestamp(run.time),
+        "repository": run.repository,
+        "dryRun": run.dry_run,
+        "versions": [f"{version.package}@{version.name}" for version in run.versions],
+    }

@@ -1,0 +1,149 @@
+"""What one method of a Google API is: its path, its permission, the API that must be enabled, its function.
+
+Each service's package lists its methods in an `Api`; `sandbox.apis` lists the APIs, and `sandbox.app` serves them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import Response
+
+from sandbox.api.principal import Principal
+from sandbox.errors import ApiError, invalid, permission_denied
+from sandbox.state.projects import Project
+from sandbox.state.world import World
+
+Answer = Mapping[str, Any] | Response
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method by an authenticated principal that may make it.
+
+    Attributes:
+        params: the path's variables, decoded once; a project number is already the project id.
+        named_project: the project named in the path, if the path names one.
+    """
+
+    world: World
+    method: Method
+    principal: Principal
+    host: str
+    params: Mapping[str, str]
+    query: QueryParams
+    content: bytes
+    named_project: Project | None
+    headers: Headers = field(default_factory=Headers)
+
+    @property
+    def project(self) -> Project:
+        """The project named in the path.
+
+        Raises:
+            LookupError: when the method's path names none; a mistake in the method's table.
+        """
+        if self.named_project is None:
+            raise LookupError(f"{self.method.id} names no project")
+        return self.named_project
+
+    def json(self) -> dict[str, Any]:
+        """The request body as a JSON object; an empty body is an empty object.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT when it is no JSON object.
+        """
+        if not self.content.strip():
+            return {}
+        try:
+            body = json.loads(self.content)
+        except (ValueError, RecursionError) as error:
+            raise invalid(f"Invalid JSON payload received. {error}") from None
+        if not isinstance(body, dict):
+            raise invalid("Invalid JSON payload received. Expected an object.")
+        return body
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        id: Google's method id, for example `artifactregistry.projects.locations.repositories.create`.
+        verb: GET, POST, PATCH, PUT or DELETE.
+        path: with variables in braces; `{name}` is one segment, `{name**}` is any number of them.
+        handle: a plain function; runs in a thread.
+        permissions: all of them are needed, on `resource`; empty means that any authenticated principal may call it.
+        resource: the policy-bearing resource, with the path's variables in braces.
+        open_to_all: also callable without credentials (the token endpoint).
+    """
+
+    id: str
+    verb: str
+    path: str
+    handle: Callable[[Call], Answer]
+    permissions: tuple[str, ...] = ()
+    resource: str = "projects/{project}"
+    open_to_all: bool = False
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pieces = re.split(r"\{(\w+(?:\*\*)?)\}", self.path)
+        expression = "".join(_variable(piece) if place % 2 else re.escape(piece) for place, piece in enumerate(pieces))
+        object.__setattr__(self, "pattern", re.compile(expression))
+
+
+def _variable(name: str) -> str:
+    return f"(?P<{name.removesuffix('**')}>.+)" if name.endswith("**") else f"(?P<{name}>[^/]+?)"
+
+
+@dataclass(frozen=True)
+class Api:
+    """One Google API: its host names and methods.
+
+    Attributes:
+        service: name in Service Usage, for example `artifactregistry.googleapis.com`.
+        title: how Google calls it in messages, for example `Artifact Registry API`.
+        methods: those with a verb after a colon come first, since a variable would also match `name:verb`.
+        regional: also answers at `SERVICE.REGION.rep.googleapis.com` and `REGION-SERVICE`.
+        needs_enabling: False for the few APIs that work in every project.
+        body_limit: bytes of one request.
+        sees_deleted: whether it still answers for a project whose deletion was asked for.
+        denial: words a 403, given the permission and the full resource name.
+    """
+
+    service: str
+    title: str
+    methods: tuple[Method, ...]
+    regional: bool = False
+    needs_enabling: bool = True
+    body_limit: int = 16 * 1024 * 1024
+    sees_deleted: bool = False
+    denial: Callable[[str, str], ApiError] = permission_denied
+
+    def serves(self, host: str) -> bool:
+        """Whether a host name belongs to this API."""
+        if host == self.service:
+            return True
+        if not self.regional:
+            return False
+        name = self.service.removesuffix(".googleapis.com")
+        region = r"[a-z]+(-[a-z]+[0-9]+)?"
+        return bool(re.fullmatch(rf"{name}\.{region}\.rep\.googleapis\.com|{region}-{name}\.googleapis\.com", host))
+
+    def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
+        """The method for a verb and a path, with the path's variables."""
+        for method in self.methods:
+            if method.verb == verb and (match := method.pattern.fullmatch(path)):
+                return method, match.groupdict()
+        return None
+
+
+def ordered(methods: Iterable[Method]) -> tuple[Method, ...]:
+    """Methods with a custom verb (`:setIamPolicy`) before those without, otherwise in the order given."""
+    return tuple(sorted(methods, key=lambda method: ":" not in method.path.rsplit("/", 1)[-1]))

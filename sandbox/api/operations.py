@@ -1,0 +1,79 @@
+"""Long-running operations: google.longrunning.Operation as JSON.
+
+The sandbox's operations are done when they are answered: gcloud and the clients then do not poll, which saves seconds.
+In a slow sandbox (`sandbox.state.pace`) what was asked for has happened, and the operation says so at its third poll.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.errors import not_found
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+# How many polls are left until the operation tells that it is done; never told.
+_POLLS = "pollsLeft"
+
+
+def finish(
+    rows: sqlite3.Connection,
+    world: World,
+    name: str,
+    response: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Keep an operation that is done, and return it; in a slow sandbox as one that runs.
+
+    Args:
+        name: the operation's resource name, unique in the world.
+        response: the result, with its `@type`.
+        metadata: likewise.
+    """
+    operation: dict[str, Any] = {"name": name, "done": True, "response": dict(response)}
+    if metadata:
+        operation["metadata"] = dict(metadata)
+    if world.pace.polls:
+        operation[_POLLS] = world.pace.polls
+    rows.execute(
+        "INSERT INTO operations (name, operation, create_time) VALUES (?, ?, ?)",
+        (name, json.dumps(operation), timestamp(world.now())),
+    )
+    return _told(operation)
+
+
+def get(world: World, name: str) -> dict[str, Any]:
+    """An operation by name; one that runs is a poll nearer to its end afterwards.
+
+    Raises:
+        ApiError: NOT_FOUND.
+    """
+    with world.reading() as rows:
+        row = rows.execute("SELECT operation FROM operations WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise not_found()
+    operation: dict[str, Any] = json.loads(row["operation"])
+    if operation.get(_POLLS):
+        operation[_POLLS] -= 1
+        with world.writing(tick=False) as rows:
+            rows.execute("UPDATE operations SET operation = ? WHERE name = ?", (json.dumps(operation), name))
+        world.asked_in_vain()
+    return _told(operation)
+
+
+def _told(operation: dict[str, Any]) -> dict[str, Any]:
+    hidden = {_POLLS, "done", "response"} if operation.get(_POLLS) else {_POLLS}
+    return {key: value for key, value in operation.items() if key not in hidden}
+
+
+def under(world: World, prefix: str) -> list[dict[str, Any]]:
+    """The operations whose names begin so, the oldest first."""
+    with world.reading() as rows:
+        found = rows.execute(
+            "SELECT operation FROM operations WHERE substr(name, 1, ?) = ? ORDER BY create_time, name",
+            (len(prefix), prefix),
+        ).fetchall()
+    return [_told(json.loads(row["operation"])) for row in found]

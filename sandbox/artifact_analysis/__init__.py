@@ -1,0 +1,1 @@
+"""Artifact Analysis: automatic and on-demand scans, occurrences, notes, SBOMs and provenance."""

@@ -1,0 +1,101 @@
+"""An image's parts as a scan needs them: which layers, and which line of the Dockerfile made each."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sandbox.artifact_analysis.occurrences import LayerFacts
+from sandbox.artifact_registry import blobs, catalog
+from sandbox.state.world import World
+
+_INDEXES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_IMAGES: Final = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_CONFIGS: Final = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_SMALL: Final = 16 << 20  # bytes of a manifest or config
+
+
+class NoImage(ValueError):
+    """The version holds no linux/amd64 image; the message says what it is instead."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Digests of the layers' blobs, lowest first, and what the config says of each."""
+
+    layers: tuple[str, ...]
+    facts: tuple[LayerFacts, ...]
+
+
+def is_image(version: catalog.Version) -> bool:
+    """Whether a version is what scanners look at: an image or an index, and nothing attached to one."""
+    return not version.subject and version.media_type in _INDEXES + _IMAGES and not version.artifact_type
+
+
+def find(world: World, rows: sqlite3.Connection, version: catalog.Version) -> Parts:
+    """The parts of an image; of an index, those of its first linux/amd64 image.
+
+    Google's scanner does the same (container-scanning-overview, facts/artifact-registry.md 4).
+
+    Raises:
+        NoImage: when there is none.
+        OSError: when a blob is gone.
+    """
+    manifest = _json(world, version.digest)
+    if version.media_type in _INDEXES:
+        for child in manifest.get("manifests", []):
+            platform = child.get("platform") or {}
+            if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+                found = catalog.find_version(rows, version.repository, version.package, str(child.get("digest")))
+                if found is not None and found.media_type in _IMAGES:
+                    return find(world, rows, found)
+        raise NoImage("the index has no linux/amd64 image")
+    config = manifest.get("config") or {}
+    if config.get("mediaType") not in _CONFIGS:
+        raise NoImage(f"the manifest's config is {config.get('mediaType')}, not an image's")
+    digests = tuple(str(layer.get("digest")) for layer in manifest.get("layers", []))
+    return Parts(digests, _facts(_json(world, str(config.get("digest"))), len(digests)))
+
+
+def _json(world: World, digest: str) -> Mapping[str, Any]:
+    path = blobs.blob_path(world, blobs.check_digest(digest))
+    if path.stat().st_size > _SMALL:
+        raise NoImage("a manifest or config is larger than 16 MiB")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise NoImage("a manifest or config is not JSON") from None
+    if not isinstance(content, dict):
+        raise NoImage("a manifest or config is not a JSON object")
+    return content
+
+
+def _facts(config: Mapping[str, Any], count: int) -> tuple[LayerFacts, ...]:
+    """Diff ids and the history entries that made a layer; empty where the config's lists do not fit."""
+    root = config.get("rootfs") or {}
+    diffs = [str(one) for one in root.get("diff_ids") or []] if isinstance(root, dict) else []
+    history = [one for one in config.get("history") or [] if isinstance(one, dict) and not one.get("empty_layer")]
+    if len(diffs) != count:
+        return ()
+    lines = [_line(str(one.get("created_by") or "")) for one in history]
+    return tuple(
+        LayerFacts(diff, line) for diff, line in zip(diffs, lines if len(lines) == count else [""] * count, strict=True)
+    )
+
+
+def _line(text: str) -> str:
+    """The Dockerfile's line without what the builders put around it, 500 characters at most."""
+    text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
+    text = re.sub(r"^(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
+    text = re.sub(r"\s+# buildkit$", "", text)
+    return re.sub(r"\s+", " ", text).strip()[:500]

@@ -1,0 +1,156 @@
+"""Where an image comes from, as Cloud Build tells it: BUILD occurrences with in-toto statements.
+
+Cloud Build writes two for each image that a build lists in `images:`, in SLSA's forms 0.1 and 1.0, when the Container
+Analysis API is enabled: https://cloud.google.com/build/docs/securing-builds/view-build-provenance. Fields:
+grafeas/v1/build.proto, intoto_statement.proto and intoto_provenance.proto.
+
+Google signs them, and names its own workers as the builder. Here nobody signs, and the builder is called what it is:
+a provenance that could be mistaken for Google's would be worth nothing. gcloud therefore says `slsa_build_level: 1`,
+on Google 3.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from google.cloud.devtools.cloudbuild_v1 import types as builds
+from grafeas.grafeas_v1 import types
+
+from sandbox.api import messages
+from sandbox.artifact_analysis import automatic_scans, occurrences
+from sandbox.state import projects
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+SERVICE: Final = "containeranalysis.googleapis.com"
+BUILDER: Final = "https://localhost/artifact-registry-workbook/worker"
+_NOTES: Final = "projects/verified-builder/notes"
+_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+# Of a Build message, what Cloud Build repeats as the recipe's arguments. # unverified: which fields exactly
+_ARGUMENTS: Final = ("id", "name", "options", "sourceProvenance", "steps", "substitutions")
+
+
+def record(world: World, build: Mapping[str, Any]) -> None:
+    """Write what a finished build says of the images that it pushed; nothing where the API is not enabled.
+
+    Args:
+        build: Google's Build message as JSON, with `results.images` and both its times.
+    """
+    if build.get("status") != "SUCCESS" or not projects.is_enabled(world, build["projectId"], SERVICE):
+        return
+    found = list(occurrences_of(build, timestamp(world.now())))
+    if found:
+        with world.writing(tick=False) as rows:
+            for occurrence in found:
+                automatic_scans.put(rows, occurrence)
+
+
+def occurrences_of(build: Mapping[str, Any], now: str) -> Iterable[dict[str, Any]]:
+    """Two occurrences for each pushed image, by its name in the order of `images:`. Pure."""
+    pushed = build.get("results", {}).get("images", [])
+    for digest in dict.fromkeys(image["digest"] for image in pushed if image.get("digest")):
+        # An image that was pushed under several tags is one image with several names.
+        names = [f"https://{image['name']}" for image in pushed if image.get("digest") == digest]
+        parent, resource = _place(names[0], digest)
+        if not parent:
+            continue
+        subject = [{"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}} for name in names]
+        for kind, body, statement in (
+            ("intoto", "intotoStatement", _slsa_01(build, subject)),
+            ("intoto_slsa_v1", "inTotoSlsaProvenanceV1", _slsa_10(build, subject)),
+        ):
+            yield _occurrence(parent, resource, f"{_NOTES}/{kind}_{build['id']}", body, statement, now)
+
+
+def _place(name: str, digest: str) -> tuple[str, str]:
+    """Where an image's occurrences stand, and its resource; empty for an image outside Artifact Registry."""
+    host, _, rest = name.removeprefix("https://").partition("/")
+    location, mark, _ = host.partition("-docker.pkg.dev")
+    folder, _, last = rest.rpartition("/")
+    if not mark or not folder:
+        return "", ""
+    parent = f"projects/{rest.partition('/')[0]}/locations/{location}"
+    return parent, f"https://{host}/{folder}/{last.partition(':')[0].partition('@')[0]}@{digest}"
+
+
+def _occurrence(
+    parent: str, resource: str, note: str, body: str, statement: dict[str, Any], now: str
+) -> dict[str, Any]:
+    payload = json.dumps(statement, separators=(",", ":")).encode()
+    # JSON calls the field `_type`; the message's Python class does not know that name.
+    fields = {"type" if key == "_type" else key: value for key, value in statement.items()}
+    occurrence = {
+        "name": occurrences.name_of(parent, resource, note),
+        "resourceUri": resource,
+        "noteName": note,
+        "kind": "BUILD",
+        "createTime": now,
+        "updateTime": now,
+        "build": {body: fields},
+        "envelope": {"payload": base64.b64encode(payload).decode(), "payloadType": _PAYLOAD_TYPE},
+    }
+    rendered = messages.render(messages.parse(types.Occurrence.pb(), occurrence))
+    rendered["build"][body]["_type"] = rendered["build"][body].pop("type")
+    return rendered | {"createTime": now, "updateTime": now}
+
+
+def _source(build: Mapping[str, Any]) -> list[dict[str, Any]]:
+    resolved = build.get("sourceProvenance", {}).get("resolvedStorageSource")
+    if not resolved:
+        return []
+    return [{"uri": f"gs://{resolved['bucket']}/{resolved['object']}#{resolved['generation']}"}]
+
+
+def _slsa_01(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[str, Any]:
+    """https://slsa.dev/provenance/v0.1"""
+    arguments = {key: build[key] for key in _ARGUMENTS if build.get(key)}
+    known = messages.render(messages.parse(builds.Build.pb(), arguments))
+    return {
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": "https://slsa.dev/provenance/v0.1",
+        "subject": subject,
+        "slsaProvenance": {
+            "builder": {"id": f"{BUILDER}@v0.1"},
+            "materials": [*_source(build), *({"uri": step["name"]} for step in build.get("steps", ()))],
+            "metadata": {
+                "buildInvocationId": build["id"],
+                "buildStartedOn": build["startTime"],
+                "buildFinishedOn": build["finishTime"],
+            },
+            "recipe": {
+                "type": "https://cloudbuild.googleapis.com/CloudBuildYaml@v0.1",
+                "definedInMaterial": "-1",
+                "arguments": {"@type": "type.googleapis.com/google.devtools.cloudbuild.v1.Build", **known},
+            },
+        },
+    }
+
+
+def _slsa_10(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[str, Any]:
+    """https://slsa.dev/spec/v1.0/provenance"""
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "subject": subject,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "https://cloud.google.com/build/gcb-buildtypes/google-worker/v1",
+                "externalParameters": {"substitutions": dict(build.get("substitutions", {}))},
+                "internalParameters": {
+                    "systemSubstitutions": {"BUILD_ID": build["id"], "PROJECT_ID": build["projectId"]}
+                },
+                "resolvedDependencies": [*_source(build), *({"uri": step["name"]} for step in build.get("steps", ()))],
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER},
+                "metadata": {
+                    "invocationId": f"https://cloudbuild.googleapis.com/v1/{build['name']}",
+                    "startedOn": build["startTime"],
+                    "finishedOn": build["finishTime"],
+                },
+            },
+        },
+    }

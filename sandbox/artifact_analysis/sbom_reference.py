@@ -1,0 +1,74 @@
+"""Where the bill of materials of an image lies, as an SBOM_REFERENCE occurrence.
+
+Shapes: grafeas/v1/sbom.proto, and gcloud's command_lib/artifacts/sbom_util.py, which writes the same for `sbom load`.
+JSON calls a statement's type `_type`; the messages' Python classes do not know that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from grafeas.grafeas_v1 import types
+
+from sandbox.api import messages
+from sandbox.artifact_analysis import occurrences
+
+# unverified: the note's name
+NOTE: Final = "projects/goog-analysis/notes/sbom-spdx-2-3"
+_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+_STATEMENT: Final = "https://in-toto.io/Statement/v0.1"
+_PREDICATE: Final = "https://bcid.corp.google.com/reference/v0.1"
+_REFERRER: Final = "https://containeranalysis.googleapis.com/ArtifactAnalysis@v0.1"
+
+
+def parse(body: Mapping[str, Any]) -> dict[str, Any]:
+    """An occurrence as a client sends it, checked against Grafeas' message.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT.
+    """
+    given = dict(body)
+    reference = given.get("sbomReference")
+    if isinstance(reference, Mapping) and isinstance(reference.get("payload"), Mapping):
+        payload = {"type" if key == "_type" else key: value for key, value in reference["payload"].items()}
+        given["sbomReference"] = {**reference, "payload": payload}
+    rendered = messages.render(messages.parse(types.Occurrence.pb(), given, "occurrence"))
+    payload = rendered.get("sbomReference", {}).get("payload", {})
+    if "type" in payload:
+        payload["_type"] = payload.pop("type")
+    return rendered
+
+
+def occurrence(
+    parent: str, resource: str, location: str, digest: str, media_type: str, created: str, now: str
+) -> dict[str, Any]:
+    """The reference to a bill that was written for an image. Nobody signs it here, Artifact Analysis does on Google.
+
+    Args:
+        resource: `https://HOST/P/R/I@sha256:…`.
+        location: `gs://BUCKET/OBJECT`.
+        digest: of the bill, 64 letters.
+    """
+    image, _, own = resource.removeprefix("https://").partition("@sha256:")
+    body = {
+        "resourceUri": resource,
+        "noteName": NOTE,
+        "kind": "SBOM_REFERENCE",
+        "sbomReference": {
+            "payloadType": _PAYLOAD_TYPE,
+            "payload": {
+                "_type": _STATEMENT,
+                "predicateType": _PREDICATE,
+                "subject": [{"name": f"{image}@sha256:{own}", "digest": {"sha256": own}}],
+                "predicate": {
+                    "referrerId": _REFERRER,
+                    "location": location,
+                    "mimeType": media_type,
+                    "digest": {"sha256": digest},
+                },
+            },
+        },
+    }
+    name = occurrences.name_of(parent, resource, NOTE)
+    return parse(body) | {"name": name, "createTime": created, "updateTime": now}

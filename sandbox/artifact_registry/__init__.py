@@ -1,0 +1,1 @@
+"""Artifact Registry: the catalog and its rules, the blob store, cleanup, and the REST API."""

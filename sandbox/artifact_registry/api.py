@@ -1,0 +1,22 @@
+"""artifactregistry.googleapis.com v1, as far as Docker repositories go."""
+
+from sandbox.api.methods import Api, ordered
+from sandbox.artifact_registry import (
+    docker_images,
+    files,
+    locations,
+    operations,
+    packages,
+    project_settings,
+    repositories,
+    tags,
+    versions,
+)
+
+_NOUNS = (locations, operations, project_settings, repositories, packages, versions, tags, docker_images, files)
+API = Api(
+    "artifactregistry.googleapis.com",
+    "Artifact Registry API",
+    ordered(method for noun in _NOUNS for method in noun.METHODS),
+    regional=True,
+)

@@ -1,0 +1,309 @@
+"""What repositories hold: packages, versions and tags, and the rules by which they change.
+
+Both halves of Artifact Registry meet here: `docker push` (`sandbox.oci`) and the API (`sandbox.apis`).
+Functions take an open transaction, so that a rule and the change that it allows are one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+
+class CatalogRefusal(Exception):
+    """A rule of the catalog forbids the change; each half says it in its own dialect."""
+
+
+class TagImmutable(CatalogRefusal):
+    """The repository has immutable tags, and the change would move or remove one."""
+
+
+class VersionTagged(CatalogRefusal):
+    """The version has tags."""
+
+
+class VersionHasParents(CatalogRefusal):
+    """An index refers to the version."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository.
+
+    Attributes:
+        name: `projects/P/locations/L/repositories/R`.
+        message: the Repository message as JSON, without names and times.
+    """
+
+    name: str
+    project: str
+    location: str
+    id: str
+    message: Mapping[str, Any]
+    create_time: str
+    update_time: str
+
+    @property
+    def immutable_tags(self) -> bool:
+        """Whether tags may not be moved or removed."""
+        return bool(self.message.get("dockerConfig", {}).get("immutableTags", False))
+
+    @property
+    def uri(self) -> str:
+        """`us-central1-docker.pkg.dev/P/R`."""
+        return f"{self.location}-docker.pkg.dev/{self.project}/{self.id}"
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Repository:
+        """From a row of the table `repositories`."""
+        return cls(**{**dict(row), "message": json.loads(row["message"])})
+
+
+@dataclass(frozen=True)
+class Version:
+    """One manifest in one package.
+
+    Attributes:
+        package: plain, with slashes: `team/nested`.
+        size: bytes of the image: config and layers as stored, those of an index's children not counted.
+        build_time: RFC 3339 from the image's config, or empty.
+        tags: sorted.
+        client_annotations: those that the API's callers gave; `annotations` are the manifest's own.
+    """
+
+    repository: str
+    package: str
+    digest: str
+    media_type: str
+    artifact_type: str
+    subject: str
+    size: int
+    manifest_size: int
+    annotations: Mapping[str, str]
+    build_time: str
+    create_time: str
+    update_time: str
+    tags: tuple[str, ...] = ()
+    client_annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_repository(rows: sqlite3.Connection, name: str) -> Repository | None:
+    """A repository by its resource name."""
+    row = rows.execute("SELECT * FROM repositories WHERE name = ?", (name,)).fetchone()
+    return Repository.of(row) if row else None
+
+
+def with_tags(rows: sqlite3.Connection, found: Sequence[sqlite3.Row]) -> list[Version]:
+    """Versions of rows of the table `versions` that are of one repository; their tags are read at once."""
+    if not found:
+        return []
+    keys = json.dumps([[row["package"], row["digest"]] for row in found])
+    tags: dict[tuple[str, str], list[str]] = {}
+    # CROSS JOIN: the few keys first, and for each a look into the index of tags.
+    for row in rows.execute(
+        "SELECT tags.package, tags.digest, tags.id FROM json_each(?) AS wanted CROSS JOIN tags"
+        " ON tags.repository = ? AND tags.package = json_extract(wanted.value, '$[0]')"
+        " AND tags.digest = json_extract(wanted.value, '$[1]') ORDER BY tags.id",
+        (keys, found[0]["repository"]),
+    ):
+        tags.setdefault((row["package"], row["digest"]), []).append(row["id"])
+    return [_version(row, tuple(tags.get((row["package"], row["digest"]), ()))) for row in found]
+
+
+def _version(row: sqlite3.Row, tags: tuple[str, ...]) -> Version:
+    texts = {name: json.loads(row[name]) for name in ("annotations", "client_annotations")}
+    return Version(**{**dict(row), **texts, "tags": tags})
+
+
+def find_version(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> Version | None:
+    """A version by digest."""
+    row = rows.execute(
+        "SELECT * FROM versions WHERE repository = ? AND package = ? AND digest = ?", (repository, package, digest)
+    ).fetchone()
+    return with_tags(rows, [row])[0] if row else None
+
+
+def versions(rows: sqlite3.Connection, repository: str, package: str | None = None) -> list[Version]:
+    """Every version of a package, or of a whole repository, by package and digest."""
+    if package is None:
+        found = rows.execute("SELECT * FROM versions WHERE repository = ? ORDER BY package, digest", (repository,))
+    else:
+        found = rows.execute(
+            "SELECT * FROM versions WHERE repository = ? AND package = ? ORDER BY digest", (repository, package)
+        )
+    return with_tags(rows, found.fetchall())
+
+
+def find_tag(rows: sqlite3.Connection, repository: str, package: str, tag: str) -> str | None:
+    """The digest that a tag points at."""
+    row = rows.execute(
+        "SELECT digest FROM tags WHERE repository = ? AND package = ? AND id = ?", (repository, package, tag)
+    ).fetchone()
+    return row["digest"] if row else None
+
+
+def put_version(
+    rows: sqlite3.Connection,
+    world: World,
+    version: Version,
+    *,
+    blobs: Iterable[str] = (),
+    children: Sequence[str] = (),
+) -> bool:
+    """Add a version, its package if it is the first, and what it refers to; known versions stay as they are.
+
+    Args:
+        blobs: digests of config and layers that the registry holds.
+        children: digests of an index's manifests, in the same package.
+
+    Returns:
+        True when the version is new.
+    """
+    now = timestamp(world.now())
+    rows.execute(
+        "INSERT INTO packages (repository, id, create_time, update_time) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET update_time = excluded.update_time",
+        (version.repository, version.package, now, now),
+    )
+    key = (version.repository, version.package, version.digest)
+    if find_version(rows, *key):
+        rows.execute(
+            "UPDATE versions SET update_time = ? WHERE repository = ? AND package = ? AND digest = ?", (now, *key)
+        )
+        return False
+    rows.execute(
+        "INSERT INTO versions (repository, package, digest, media_type, artifact_type, subject, size, manifest_size,"
+        " annotations, build_time, create_time, update_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *key,
+            version.media_type,
+            version.artifact_type,
+            version.subject,
+            version.size,
+            version.manifest_size,
+            json.dumps(dict(version.annotations)),
+            version.build_time,
+            now,
+            now,
+        ),
+    )
+    rows.executemany("INSERT OR IGNORE INTO version_blobs VALUES (?, ?, ?, ?)", [(*key, blob) for blob in blobs])
+    rows.executemany("INSERT OR IGNORE INTO children VALUES (?, ?, ?, ?)", [(*key, child) for child in children])
+    for watch in world.watchers:
+        watch(rows, version)
+    return True
+
+
+def set_tag(
+    rows: sqlite3.Connection, world: World, repository: Repository, package: str, tag: str, digest: str
+) -> None:
+    """Point a tag at a version of the package.
+
+    Raises:
+        TagImmutable: the tag exists, points elsewhere, and the repository has immutable tags.
+    """
+    current = find_tag(rows, repository.name, package, tag)
+    if current == digest:
+        return
+    if current is not None and repository.immutable_tags:
+        raise TagImmutable(tag)
+    now = timestamp(world.now())
+    rows.execute(
+        "INSERT INTO tags (repository, package, id, digest, create_time, update_time) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (repository, package, id)"
+        " DO UPDATE SET digest = excluded.digest, update_time = excluded.update_time",
+        (repository.name, package, tag, digest, now, now),
+    )
+
+
+def remove_tag(rows: sqlite3.Connection, repository: Repository, package: str, tag: str) -> bool:
+    """Remove a tag. Returns False when it was not there.
+
+    Raises:
+        TagImmutable: the repository has immutable tags.
+    """
+    if find_tag(rows, repository.name, package, tag) is None:
+        return False
+    if repository.immutable_tags:
+        raise TagImmutable(tag)
+    rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND id = ?", (repository.name, package, tag))
+    return True
+
+
+def remove_version(
+    rows: sqlite3.Connection, repository: Repository, package: str, digest: str, *, force: bool, dry_run: bool = False
+) -> bool:
+    """Remove a version. Returns False when it was not there.
+
+    A package without versions is removed with its last one.
+
+    Args:
+        force: also remove the tags that point at it ("If force=true, the version and any tags pointing to the version
+            are deleted": the API's versions.delete).
+        dry_run: only look whether it could be removed.
+
+    Raises:
+        VersionHasParents: an index refers to it.
+        VersionTagged: it has tags and `force` is False.
+        TagImmutable: it has tags and the repository has immutable tags.
+    """
+    version = find_version(rows, repository.name, package, digest)
+    if version is None:
+        return False
+    key = (repository.name, package, digest)
+    if rows.execute("SELECT 1 FROM children WHERE repository = ? AND package = ? AND child = ?", key).fetchone():
+        raise VersionHasParents(digest)
+    if version.tags:
+        if repository.immutable_tags:
+            raise TagImmutable(version.tags[0])
+        if not force:
+            raise VersionTagged(", ".join(version.tags))
+    if dry_run:
+        return True
+    if version.tags:
+        rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND digest = ?", key)
+    rows.execute("DELETE FROM versions WHERE repository = ? AND package = ? AND digest = ?", key)
+    left = rows.execute(
+        "SELECT 1 FROM versions WHERE repository = ? AND package = ? LIMIT 1", (repository.name, package)
+    ).fetchone()
+    if left is None:
+        rows.execute("DELETE FROM packages WHERE repository = ? AND id = ?", (repository.name, package))
+    return True
+
+
+def remove_package(rows: sqlite3.Connection, repository: Repository, package: str) -> bool:
+    """Remove a package with all its versions and tags. Returns False when it was not there.
+
+    Raises:
+        TagImmutable: it has tags and the repository has immutable tags.
+    """
+    tag = rows.execute(
+        "SELECT id FROM tags WHERE repository = ? AND package = ? LIMIT 1", (repository.name, package)
+    ).fetchone()
+    if tag and repository.immutable_tags:
+        raise TagImmutable(tag["id"])
+    rows.execute("DELETE FROM tags WHERE repository = ? AND package = ?", (repository.name, package))
+    removed = rows.execute("DELETE FROM packages WHERE repository = ? AND id = ?", (repository.name, package)).rowcount
+    return removed > 0
+
+
+def remove_repository(rows: sqlite3.Connection, name: str) -> bool:
+    """Remove a repository and everything in it. Returns False when it was not there."""
+    rows.execute("DELETE FROM tags WHERE repository = ?", (name,))
+    return rows.execute("DELETE FROM repositories WHERE name = ?", (name,)).rowcount > 0
+
+
+def stored_bytes(rows: sqlite3.Connection, repository: str) -> int:
+    """What a repository's versions need, each blob counted once: the API's sizeBytes, which storage is billed by."""
+    row = rows.execute(
+        "SELECT COALESCE(SUM(size), 0) AS total FROM blobs WHERE digest IN ("
+        "SELECT blob FROM version_blobs WHERE repository = ? UNION SELECT digest FROM versions WHERE repository = ?)",
+        (repository, repository),
+    ).fetchone()
+    return int(row["total"])

@@ -1,0 +1,185 @@
+"""The daily job that applies cleanup policies, the audit log that it writes, and travelling through its days.
+
+On Google it runs "periodically", and changes take effect "within approximately one day"
+(https://cloud.google.com/artifact-registry/docs/repositories/cleanup-policy-overview). Here it runs at 00:00 UTC of the
+sandbox's clock, in the name of Artifact Registry's service agent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+import threading
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from sandbox.artifact_registry import catalog, cleanup_policies
+from sandbox.cloud_logging import entries
+from sandbox.iam import members
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+METHOD = "google.devtools.artifactregistry.v1.ArtifactRegistry.BatchDeleteVersions"
+SERVICE = "artifactregistry.googleapis.com"
+DATA_ACCESS = "cloudaudit.googleapis.com%2Fdata_access"
+_BATCH = 1000  # versions in one entry; unverified, an entry of Cloud Logging has at most 256 KB
+_DAY = dt.timedelta(days=1)
+
+_travelling = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run did in one repository: versions deleted, or with `dry_run` those that would have been."""
+
+    time: dt.datetime
+    repository: str
+    dry_run: bool
+    versions: tuple[cleanup_policies.Version, ...]
+
+
+def travel(world: World, delta: dt.timedelta) -> list[Run]:
+    """Move the clock forward, and run each daily job at its time on the way.
+
+    Jobs that fell due before the journey are made up for by one run now.
+
+    Raises:
+        ValueError: for a journey backwards.
+        OverflowError: for one beyond the year 9999.
+    """
+    if delta < dt.timedelta():
+        raise ValueError("the clock only moves forward")
+    with _travelling:
+        destination = world.now() + delta
+        runs: list[Run] = []
+        due = _last_run(world) + _DAY
+        if due <= world.now():
+            runs += run(world)
+            due = _midnight(world.now()) + _DAY
+        while due <= destination:
+            # A fixed clock ticks at each deletion, so it may have passed the hour already.
+            world.clock.advance(max(due - world.now(), dt.timedelta()))
+            runs += run(world)
+            due += _DAY
+        world.clock.advance(max(destination - world.now(), dt.timedelta()))
+        with world.writing() as rows:
+            _remember(rows, "clock_offset", str(world.clock.offset.total_seconds()))
+        return runs
+
+
+def run(world: World) -> list[Run]:
+    """One run over every repository that has cleanup policies."""
+    with world.reading() as rows:
+        found = rows.execute(
+            "SELECT repositories.* FROM repositories JOIN projects ON projects.id = project"
+            " WHERE state = 'ACTIVE' AND message LIKE '%\"cleanupPolicies\"%' ORDER BY repositories.name"
+        ).fetchall()
+    moment = world.now()
+    runs = [done for row in found if (done := _apply(world, row["name"], moment)) is not None]
+    with world.writing() as rows:
+        _remember(rows, "cleanup_ran", timestamp(moment))
+        _remember(rows, "clock_offset", str(world.clock.offset.total_seconds()))
+    return runs
+
+
+def _apply(world: World, name: str, moment: dt.datetime) -> Run | None:
+    # One transaction: what is decided is what is there when it is deleted.
+    with world.writing() as rows:
+        repository = catalog.find_repository(rows, name)
+        policies = repository.message.get("cleanupPolicies", {}) if repository else {}
+        if repository is None or not policies:
+            return None
+        fates = cleanup_policies.decide(
+            [cleanup_policies.Policy.of(key, policy) for key, policy in policies.items()],
+            versions(rows, name),
+            moment,
+            immutable_tags=repository.immutable_tags,
+        )
+        going = tuple(fate.version for fate in fates if fate.delete)
+        dry_run = bool(repository.message.get("cleanupPolicyDryRun", False))
+        if not dry_run:
+            for version in going:
+                catalog.remove_version(rows, repository, version.package, version.name, force=True)
+        for start in range(0, len(going), _BATCH):
+            _log(rows, world, repository, going[start : start + _BATCH], dry_run)
+    return Run(moment, name, dry_run, going)
+
+
+def versions(rows: sqlite3.Connection, repository: str) -> list[cleanup_policies.Version]:
+    """Every version of a repository as the policies see it, by package, oldest first."""
+    tags: dict[tuple[str, str], list[str]] = {}
+    for row in rows.execute("SELECT package, digest, id FROM tags WHERE repository = ? ORDER BY id", (repository,)):
+        tags.setdefault((row["package"], row["digest"]), []).append(row["id"])
+    parents: dict[tuple[str, str], list[str]] = {}
+    for row in rows.execute("SELECT package, parent, child FROM children WHERE repository = ?", (repository,)):
+        parents.setdefault((row["package"], row["child"]), []).append(row["parent"])
+    found = rows.execute(
+        "SELECT package, digest, subject, create_time FROM versions WHERE repository = ?"
+        " ORDER BY package, create_time, digest",
+        (repository,),
+    )
+    return [
+        cleanup_policies.Version(
+            package=row["package"],
+            name=row["digest"],
+            uploaded=dt.datetime.fromisoformat(row["create_time"]),
+            tags=tuple(tags.get((row["package"], row["digest"]), ())),
+            parents=tuple(parents.get((row["package"], row["digest"]), ())),
+            attachment=bool(row["subject"]),
+        )
+        for row in found
+    ]
+
+
+def _log(
+    rows: sqlite3.Connection,
+    world: World,
+    repository: catalog.Repository,
+    going: tuple[cleanup_policies.Version, ...],
+    dry_run: bool,
+) -> None:
+    """The Data Access entry; documented are serviceName, methodName, request.parent and request.validateOnly."""
+    parent = f"{repository.name}/packages/-"
+    request: dict[str, Any] = {
+        "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.BatchDeleteVersionsRequest",
+        "parent": parent,
+        "names": [
+            f"{repository.name}/packages/{quote(version.package, safe='')}/versions/{version.name}" for version in going
+        ],
+    }
+    if dry_run:
+        request["validateOnly"] = True
+    number = rows.execute("SELECT number FROM projects WHERE id = ?", (repository.project,)).fetchone()["number"]
+    labels = {"project_id": repository.project, "service": SERVICE, "method": METHOD}
+    body = {
+        "severity": "INFO",
+        "resource": {"type": "audited_resource", "labels": labels},
+        "protoPayload": {
+            "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
+            "serviceName": SERVICE,
+            "methodName": METHOD,
+            "resourceName": parent,
+            "authenticationInfo": {"principalEmail": members.REGISTRY_AGENT.format(number=number)},
+            "request": request,
+            "status": {},
+        },
+    }
+    entries.write(rows, world, repository.project, DATA_ACCESS, body)
+
+
+def _midnight(moment: dt.datetime) -> dt.datetime:
+    return moment.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _last_run(world: World) -> dt.datetime:
+    """The midnight whose run is done; in a new world the one before it began."""
+    with world.reading() as rows:
+        found = rows.execute("SELECT value FROM meta WHERE key = 'cleanup_ran'").fetchone()
+        began = rows.execute("SELECT MIN(create_time) AS time FROM projects").fetchone()["time"]
+    moment = found["value"] if found else began
+    return _midnight(dt.datetime.fromisoformat(moment) if moment else world.now())
+
+
+def _remember(rows: sqlite3.Connection, key: str, value: str) -> None:
+    rows.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

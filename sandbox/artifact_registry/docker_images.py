@@ -1,0 +1,106 @@
+"""`repositories.dockerImages`: versions as docker knows them.
+
+Source: facts/artifact-registry.md 1.4.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.api import pages
+from sandbox.api.methods import Call
+from sandbox.artifact_registry import blobs, catalog, repositories
+from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, unescape
+from sandbox.errors import not_found
+from sandbox.state.world import World
+
+_INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+# Field of the message ImageManifest to field of an index's platform (image-spec 1.1 image-index.md).
+_PLATFORM = {
+    "architecture": "architecture",
+    "os": "os",
+    "osVersion": "os.version",
+    "osFeatures": "os.features",
+    "variant": "variant",
+}
+
+
+def metadata(version: catalog.Version) -> dict[str, Any]:
+    """What Version.metadata and DockerImage share; the number is a string, as every int64 in Google's JSON."""
+    told = {
+        "name": f"{version.repository}/dockerImages/{escape(version.package)}@{version.digest}",
+        "imageSizeBytes": str(version.size),
+        "mediaType": version.media_type,
+        "buildTime": version.build_time,
+        "artifactType": version.artifact_type,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
+def _manifests(world: World, version: catalog.Version) -> list[dict[str, Any]]:
+    """One entry for each manifest of a multi-platform image; none for an image of one platform."""
+    if version.media_type not in _INDEXES:
+        return []
+    body = json.loads(blobs.read(world, version.digest))
+    return [_manifest(entry) for entry in body["manifests"]]
+
+
+def _manifest(entry: Mapping[str, Any]) -> dict[str, Any]:
+    platform = entry.get("platform")
+    platform = platform if isinstance(platform, dict) else {}
+    told = {"digest": entry["digest"], "mediaType": entry.get("mediaType", "")}
+    for name, key in _PLATFORM.items():
+        # A client may push what it likes here; what does not fit the message is left out.
+        value = platform.get(key)
+        fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if fits if name == "osFeatures" else isinstance(value, str):
+            told[name] = value
+    return {key: value for key, value in told.items() if value}
+
+
+def _render(world: World, version: catalog.Version, repository: catalog.Repository) -> dict[str, Any]:
+    answer: dict[str, Any] = metadata(version) | {
+        "uri": f"{repository.uri}/{version.package}@{version.digest}",
+        "uploadTime": version.create_time,
+        "updateTime": version.update_time,
+    }
+    if version.tags:
+        answer["tags"] = list(version.tags)
+    if manifests := _manifests(world, version):
+        answer["imageManifests"] = manifests
+    return answer
+
+
+def _list(call: Call) -> dict[str, Any]:
+    repository = repositories.find(call)
+    source = pages.Source(
+        "SELECT * FROM versions WHERE repository = ?",
+        (repository.name,),
+        ("package", "digest"),
+        {"upload_time": "create_time", "update_time": "update_time", "image_size_bytes": "size"},
+    )
+    with call.world.reading() as rows:
+        found, token = pages.read(rows, source, call.query)
+        images = [_render(call.world, version, repository) for version in catalog.with_tags(rows, found)]
+    return pages.answer("dockerImages", images, token)
+
+
+def _get(call: Call) -> dict[str, Any]:
+    repository = repositories.find(call)
+    package, _, digest = call.params["image"].rpartition("@")
+    with call.world.reading() as rows:
+        version = catalog.find_version(rows, repository.name, unescape(package), digest)
+        if version is None:
+            raise not_found()
+        return _render(call.world, version, repository)
+
+
+METHODS = (
+    method("dockerImages.list", "GET", REPOSITORY_PATH + "/dockerImages", _list, "dockerimages.list"),
+    method("dockerImages.get", "GET", REPOSITORY_PATH + "/dockerImages/{image}", _get, "dockerimages.get"),
+)

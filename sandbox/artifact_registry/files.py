@@ -1,0 +1,106 @@
+"""`repositories.files`: the manifests, configs and layers that a repository's versions are made of.
+
+Source: facts/artifact-registry.md 1.1, 1.4 and Appendix A. A file is named by its digest. unverified: so it is said
+nowhere for Docker repositories, nor whom Google calls the owner of a layer that several versions share.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from typing import Any
+
+from starlette.responses import FileResponse
+
+from sandbox.api import pages
+from sandbox.api.methods import Answer, Call
+from sandbox.artifact_registry import blobs, repositories
+from sandbox.artifact_registry.names import REPOSITORY_PATH, method, package_name, version_name
+from sandbox.errors import not_found
+
+_PATH = REPOSITORY_PATH + "/files/{file}"
+# What only an unfinished push knows is no file yet. The owners: [[package, digest], ...], by name.
+_FILES = """
+SELECT * FROM (SELECT kept.repository, kept.digest, kept.create_time, blobs.size, (
+    SELECT json_group_array(json_array(package, digest)) FROM (
+        SELECT versions.package, versions.digest FROM versions
+            WHERE versions.repository = kept.repository AND versions.digest = kept.digest
+        UNION ALL SELECT versions.package, versions.digest FROM version_blobs JOIN versions
+            ON versions.repository = version_blobs.repository AND versions.package = version_blobs.package
+            AND versions.digest = version_blobs.version
+            WHERE version_blobs.blob = kept.digest AND version_blobs.repository = kept.repository
+        ORDER BY 1, 2)) AS owners
+FROM repository_blobs AS kept JOIN blobs ON blobs.digest = kept.digest
+WHERE kept.repository = ?) WHERE owners != '[]'
+"""
+
+
+def _name(row: sqlite3.Row) -> str:
+    return f"{row['repository']}/files/{row['digest']}"
+
+
+def _owners(row: sqlite3.Row) -> tuple[str, ...]:
+    """Versions that need the file, then their packages: gcloud asks for either."""
+    owners = json.loads(row["owners"])
+    versions = [version_name(row["repository"], package, digest) for package, digest in owners]
+    return (*versions, *dict.fromkeys(package_name(row["repository"], package) for package, _ in owners))
+
+
+def _render(row: sqlite3.Row) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "name": _name(row),
+        "sizeBytes": str(row["size"]),
+        "createTime": row["create_time"],
+        "updateTime": row["create_time"],
+        "owner": _owners(row)[0],
+    }
+    algorithm, _, value = row["digest"].partition(":")
+    # Hash.HashType knows SHA256 and MD5 (google/devtools/artifactregistry/v1/file.proto).
+    if algorithm == "sha256":
+        answer["hashes"] = [{"type": "SHA256", "value": base64.b64encode(bytes.fromhex(value)).decode()}]
+    return answer
+
+
+def _list(call: Call) -> dict[str, Any]:
+    source = pages.Source(
+        _FILES,
+        (repositories.find(call).name,),
+        ("digest",),
+        {"create_time": "create_time", "update_time": "create_time", "size_bytes": "size"},
+        {"name": _name, "owner": _owners, "annotations": lambda row: {}},
+    )
+    with call.world.reading() as rows:
+        found, token = pages.read(rows, source, call.query)
+    return pages.answer("files", [_render(row) for row in found], token)
+
+
+def _find(call: Call) -> sqlite3.Row:
+    with call.world.reading() as rows:
+        found: sqlite3.Row | None = rows.execute(
+            f"{_FILES} AND digest = ?",
+            (repositories.find(call).name, call.params["file"]),
+        ).fetchone()
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _get(call: Call) -> dict[str, Any]:
+    return _render(_find(call))
+
+
+def _download(call: Call) -> Answer:
+    """The bytes with `alt=media`, whole or a range; else the empty DownloadFileResponse."""
+    file = _find(call)
+    if call.query.get("alt") != "media":
+        return {}
+    path = blobs.blob_path(call.world, file["digest"])
+    return FileResponse(path, media_type="application/octet-stream", headers={"ETag": f'"{file["digest"]}"'})
+
+
+METHODS = (
+    method("files.list", "GET", REPOSITORY_PATH + "/files", _list, "files.list"),
+    method("files.get", "GET", _PATH, _get, "files.get"),
+    method("files.download", "GET", _PATH + ":download", _download, "files.download"),
+)

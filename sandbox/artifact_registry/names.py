@@ -1,0 +1,44 @@
+"""Names inside a repository, and the methods on them.
+
+Source: facts/artifact-registry.md 1.2. Slashes inside a package's id are `%2F` in its name; on the wire the name is
+escaped once more, so a path that was decoded once carries the id as it stands in the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sandbox.api.methods import Answer, Call, Method
+
+TYPE = "type.googleapis.com/google.devtools.artifactregistry.v1"
+REPOSITORIES = "/v1/projects/{project}/locations/{location}/repositories"
+RESOURCE = "projects/{project}/locations/{location}/repositories/{repository}"
+REPOSITORY_PATH = REPOSITORIES + "/{repository}"
+PACKAGE_PATH = REPOSITORY_PATH + "/packages/{package}"
+ID_PREFIX = "artifactregistry.projects.locations.repositories"
+
+
+def escape(package: str) -> str:
+    """`team/nested` as it stands in a resource name: `team%2Fnested`."""
+    return package.replace("%", "%25").replace("/", "%2F")
+
+
+def unescape(package: str) -> str:
+    """The inverse of `escape`."""
+    return package.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
+
+
+def package_name(repository: str, package: str) -> str:
+    """Resource name of a package."""
+    return f"{repository}/packages/{escape(package)}"
+
+
+def version_name(repository: str, package: str, digest: str) -> str:
+    """Resource name of a version."""
+    return f"{package_name(repository, package)}/versions/{digest}"
+
+
+def method(name: str, verb: str, path: str, handle: Callable[[Call], Answer], *permissions: str) -> Method:
+    """A method on something inside a repository; permissions without `artifactregistry.`"""
+    needed = tuple(f"artifactregistry.{permission}" for permission in permissions)
+    return Method(f"{ID_PREFIX}.{name}", verb, path, handle, needed, RESOURCE)

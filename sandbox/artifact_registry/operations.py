@@ -1,0 +1,74 @@
+"""`projects.locations.operations`: all of them are done when they are answered."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from google.longrunning import operations_pb2
+
+from sandbox.api import messages, operations
+from sandbox.api.methods import Call, Method
+from sandbox.artifact_registry.names import TYPE
+from sandbox.errors import permission_denied
+from sandbox.iam import policies
+from sandbox.iam.decisions import ALL_AUTHENTICATED_USERS, ALL_USERS
+
+_PATH = "/v1/projects/{project}/locations/{location}/operations/{operation}"
+_EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+
+
+def finish(
+    rows: sqlite3.Connection,
+    call: Call,
+    response: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Keep and return an operation that is done.
+
+    Args:
+        response: with its `@type`; None for Empty.
+        metadata: likewise; None for OperationMetadata.
+    """
+    name = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{uuid.uuid4()}"
+    told = metadata or {"@type": f"{TYPE}.OperationMetadata"}
+    return operations.finish(rows, call.world, name, response or _EMPTY, told)
+
+
+def _get(call: Call) -> dict[str, Any]:
+    """An operation, for whoever may see the project's repositories, or one of them in that location.
+
+    unverified: what Google asks for; the permission is in none of its tables
+    """
+    parent = f"projects/{call.params['project']}/locations/{call.params['location']}"
+    with call.world.reading() as rows:
+        found = rows.execute(
+            "SELECT name FROM repositories WHERE project = ? AND location = ?",
+            (call.params["project"], call.params["location"]),
+        ).fetchall()
+    seen = "artifactregistry.repositories.get"
+    resources = [f"projects/{call.params['project']}", *(row["name"] for row in found)]
+    decisions = [policies.decide(call.world, call.principal.member, seen, name) for name in resources]
+    # A public repository opens itself, not what goes on beside it.
+    everybody = (ALL_USERS, ALL_AUTHENTICATED_USERS)
+    if not any(grant.member not in everybody for decision in decisions for grant in decision.granted_by):
+        raise permission_denied(seen, f"//artifactregistry.googleapis.com/{parent}")
+    return operations.get(call.world, f"{parent}/operations/{call.params['operation']}")
+
+
+def _cancel(call: Call) -> dict[str, Any]:
+    """Nothing is left to cancel: "the server makes a best effort to cancel [...] but success is not guaranteed".
+
+    Source: google/longrunning/operations.proto, CancelOperation.
+    """
+    _get(call)
+    messages.parse(operations_pb2.CancelOperationRequest, call.json())
+    return {}
+
+
+METHODS = (
+    Method("artifactregistry.projects.locations.operations.get", "GET", _PATH, _get),
+    Method("artifactregistry.projects.locations.operations.cancel", "POST", _PATH + ":cancel", _cancel),
+)

@@ -1,0 +1,118 @@
+"""`packages.tags`: names that point at versions.
+
+Source: facts/artifact-registry.md 1.2 and 1.4.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+from google.cloud.artifactregistry_v1 import types
+
+from sandbox.api import field_masks, messages, pages
+from sandbox.api.methods import Call
+from sandbox.artifact_registry import catalog, packages, repositories
+from sandbox.artifact_registry.names import PACKAGE_PATH, RESOURCE, method, package_name, unescape, version_name
+from sandbox.errors import ApiError, invalid, not_found
+
+# Narrower than the API's own ids, which also have ~ : and @: what docker could not pull is of no use here.
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_PATH = PACKAGE_PATH + "/tags/{tag}"
+
+
+def render(repository: str, package: str, tag: str, digest: str) -> dict[str, str]:
+    """A tag as the API tells it."""
+    name = f"{package_name(repository, package)}/tags/{tag}"
+    return {"name": name, "version": version_name(repository, package, digest)}
+
+
+def _told(row: sqlite3.Row) -> dict[str, str]:
+    return render(row["repository"], row["package"], row["id"], row["digest"])
+
+
+def _list(call: Call) -> dict[str, Any]:
+    package = packages.find(call)
+    source = pages.Source(
+        "SELECT * FROM tags WHERE repository = ? AND package = ?",
+        (package["repository"], package["id"]),
+        ("id",),
+        fields={"name": lambda row: _told(row)["name"], "version": lambda row: _told(row)["version"]},
+    )
+    with call.world.reading() as rows:
+        found, token = pages.read(rows, source, call.query)
+    return pages.answer("tags", [_told(row) for row in found], token)
+
+
+def _get(call: Call) -> dict[str, Any]:
+    package = packages.find(call)
+    with call.world.reading() as rows:
+        digest = catalog.find_tag(rows, package["repository"], package["id"], call.params["tag"])
+    if digest is None:
+        raise not_found()
+    return dict(render(package["repository"], package["id"], call.params["tag"], digest))
+
+
+def _body(call: Call) -> tuple[str, catalog.Version]:
+    """The id and the version that a Tag in a request body names.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a version of another package, NOT_FOUND for one that is not there.
+    """
+    tag = messages.render(messages.parse(types.Tag.pb(), call.json(), "tag"))
+    prefix = f"{RESOURCE.format(**call.params)}/packages/{call.params['package']}/versions/"
+    if not tag.get("version", "").startswith(prefix):
+        raise invalid(f"Invalid tag: its version must be one of the same package, {prefix}...")
+    digest = tag["version"].removeprefix(prefix)
+    with call.world.reading() as rows:
+        version = catalog.find_version(rows, RESOURCE.format(**call.params), unescape(call.params["package"]), digest)
+    if version is None:
+        raise not_found()
+    return str(tag.get("name", "")).rpartition("/")[2], version
+
+
+def _create(call: Call) -> dict[str, Any]:
+    repository = repositories.find(call)
+    named, version = _body(call)
+    tag = call.query.get("tagId") or call.query.get("tag_id") or named
+    if not _ID.fullmatch(tag):
+        raise invalid(f"Invalid tag id {tag[:140]!r}: letters, digits, underscores, dots and dashes, 128 at most.")
+    with call.world.writing() as rows:
+        if catalog.find_tag(rows, repository.name, version.package, tag) is not None:
+            raise ApiError("ALREADY_EXISTS", "the tag already exists")  # unverified
+        catalog.set_tag(rows, call.world, repository, version.package, tag, version.digest)
+    return dict(render(repository.name, version.package, tag, version.digest))
+
+
+def _patch(call: Call) -> dict[str, Any]:
+    repository = repositories.find(call)
+    before = _get(call)
+    _, version = _body(call)
+    field_masks.apply(types.Tag.pb().DESCRIPTOR, before, {}, field_masks.of(call), may=("version",))
+    with call.world.writing() as rows:
+        try:
+            catalog.set_tag(rows, call.world, repository, version.package, call.params["tag"], version.digest)
+        except catalog.TagImmutable as tag:
+            raise packages.immutable(str(tag)) from None
+    return dict(render(repository.name, version.package, call.params["tag"], version.digest))
+
+
+def _delete(call: Call) -> dict[str, Any]:
+    repository = repositories.find(call)
+    with call.world.writing() as rows:
+        try:
+            if not catalog.remove_tag(rows, repository, unescape(call.params["package"]), call.params["tag"]):
+                raise not_found()
+        except catalog.TagImmutable as tag:
+            raise packages.immutable(str(tag)) from None
+    return {}
+
+
+METHODS = (
+    method("packages.tags.list", "GET", PACKAGE_PATH + "/tags", _list, "tags.list"),
+    method("packages.tags.get", "GET", _PATH, _get, "tags.get"),
+    method("packages.tags.create", "POST", PACKAGE_PATH + "/tags", _create, "tags.create"),
+    method("packages.tags.patch", "PATCH", _PATH, _patch, "tags.get", "tags.update"),
+    method("packages.tags.delete", "DELETE", _PATH, _delete, "tags.delete"),
+)

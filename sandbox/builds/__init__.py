@@ -1,1 +1,0 @@
-"""Builds: what a build's configuration means (pure), and the jobs that run its steps in containers."""

@@ -1,0 +1,1 @@
+"""Cloud Build: the API, what a configuration means, and the jobs that run its steps in containers."""

@@ -1,0 +1,58 @@
+"""cloudbuild.googleapis.com v1: builds, triggers, the default service account.
+
+Source: facts/artifact-registry.md section 5 and Appendix A "cloudbuild.v1"; facts/gcloud-requests.md 6a to 6y.
+"""
+
+from __future__ import annotations
+
+from sandbox.api.methods import Api, Method, ordered
+from sandbox.cloud_build import build_methods, triggers
+
+_PLACES = ("/v1/projects/{project}", "/v1/projects/{project}/locations/{location}")
+
+
+def _methods(base: str) -> tuple[Method, ...]:
+    one, trigger = f"{base}/builds/{{build}}", f"{base}/triggers/{{trigger}}"
+    b, t = "cloudbuild.projects.builds", "cloudbuild.projects.triggers"
+    see, change = "cloudbuild.builds.get", "cloudbuild.builds.update"
+    return (
+        Method(f"{b}.create", "POST", f"{base}/builds", build_methods.create, ("cloudbuild.builds.create",)),
+        Method(f"{b}.list", "GET", f"{base}/builds", build_methods.list_builds, ("cloudbuild.builds.list",)),
+        Method(f"{b}.get", "GET", one, build_methods.find, (see,)),
+        Method(f"{b}.cancel", "POST", f"{one}:cancel", build_methods.cancel, (change,)),
+        Method(f"{b}.retry", "POST", f"{one}:retry", build_methods.retry, ("cloudbuild.builds.create",)),
+        # Google asks for the permissions of builds here: roles/cloudbuild.builds.editor may keep triggers.
+        Method(f"{t}.create", "POST", f"{base}/triggers", triggers.create, ("cloudbuild.builds.create",)),
+        Method(f"{t}.list", "GET", f"{base}/triggers", triggers.list_triggers, ("cloudbuild.builds.list",)),
+        Method(f"{t}.get", "GET", trigger, triggers.get, (see,)),
+        Method(f"{t}.patch", "PATCH", trigger, triggers.patch, (change,)),
+        Method(f"{t}.delete", "DELETE", trigger, triggers.delete, (change,)),
+        Method(f"{t}.run", "POST", f"{trigger}:run", triggers.run, ("cloudbuild.builds.create",)),
+    )
+
+
+API = Api(
+    "cloudbuild.googleapis.com",
+    "Cloud Build API",
+    ordered(
+        (
+            *_methods(_PLACES[0]),
+            *_methods(_PLACES[1]),
+            Method(
+                "cloudbuild.projects.locations.getDefaultServiceAccount",
+                "GET",
+                f"{_PLACES[1]}/defaultServiceAccount",
+                build_methods.default_account,
+                ("cloudbuild.builds.get",),
+            ),
+            Method(
+                "cloudbuild.operations.get",
+                "GET",
+                "/v1/operations/build/{project}/{operation}",
+                build_methods.get_operation,
+                ("cloudbuild.builds.get",),
+            ),
+        )
+    ),
+    regional=True,
+)

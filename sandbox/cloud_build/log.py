@@ -1,0 +1,84 @@
+"""A build's log: a file that grows, and entries in Cloud Logging, whichever the build asked for.
+
+Lines are written as they come. Entries are written in batches, by the sandbox's clock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.cloud_logging import entries
+from sandbox.redaction import redact
+from sandbox.state.world import World
+
+_BATCH = 50  # lines
+_LIMIT = 8 * 1024 * 1024  # bytes of one log
+
+
+class BuildLog:
+    """Takes lines from several threads.
+
+    Args:
+        to_file: whether the file is written (not for CLOUD_LOGGING_ONLY and NONE).
+        to_logging: whether entries are written.
+        hidden: texts that are taken out of every line: the sandbox's address before Google's names.
+    """
+
+    def __init__(
+        self, world: World, build: Mapping[str, Any], path: Path, *, to_file: bool, to_logging: bool, hidden: str
+    ) -> None:
+        self._world = world
+        self._build = build
+        self._path = path
+        self._to_file = to_file
+        self._to_logging = to_logging
+        self._hidden = hidden
+        self._lock = threading.Lock()
+        self._held: list[str] = []
+        self._written = 0
+        if to_file:
+            path.write_text("")
+
+    def line(self, text: str) -> None:
+        """Add one line, without secrets, with Google's names."""
+        text = redact(text.replace(self._hidden, "") if self._hidden else text)
+        with self._lock:
+            if self._written > _LIMIT:
+                return
+            self._written += len(text) + 1
+            if self._written > _LIMIT:
+                text = "The log is full: the sandbox keeps 8 MiB of it."
+            if self._to_file:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(text + "\n")
+            if self._to_logging:
+                self._held.append(text)
+                if len(self._held) >= _BATCH:
+                    self._flush()
+
+    def flush(self) -> None:
+        """Make everything so far readable through the Logging API."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        body = {
+            "resource": {
+                "type": "build",
+                "labels": {
+                    "build_id": self._build["id"],
+                    "build_trigger_id": self._build.get("buildTriggerId", ""),
+                    "project_id": self._build["projectId"],
+                },
+            },
+            "severity": "INFO",
+        }
+        with self._world.writing(tick=False) as rows:
+            for text in self._held:
+                entries.write(rows, self._world, self._build["projectId"], "cloudbuild", {**body, "textPayload": text})
+        self._held.clear()

@@ -1,0 +1,58 @@
+"""The images of a build, pushed after its steps, with digests and times for `results`.
+
+Source: facts/artifact-registry.md section 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox import containers
+from sandbox.cloud_build.running import BuildFailed, Running, exit_code
+
+_DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
+
+
+def push(running: Running, images: Sequence[str]) -> dict[str, Any]:
+    """Push images in their order; Google's Results as JSON. When one is missing, none is pushed.
+
+    Raises:
+        BuildFailed: for a missing image, and when the registry takes one not.
+    """
+    registry = running.place.address.registry
+    missing = [image for image in images if not containers.has_image(f"{registry}/{image}")]
+    if missing:
+        named = " ".join(f'"{image}"' for image in missing)
+        raise BuildFailed(
+            "FAILURE",
+            "PUSH_IMAGE_NOT_FOUND",
+            f"failed to find one or more images after execution of build steps: [{named}]",
+        )
+    return {"images": [_push(running, image) for image in images], "buildStepImages": [], "buildStepOutputs": []}
+
+
+def _push(running: Running, image: str) -> dict[str, Any]:
+    begun = running.now()
+    running.told.line(f"Pushing {image}")
+    output: list[str] = []
+    process = containers.start(["push", f"{running.place.address.registry}/{image}"], running.config)
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    with process.stdout:
+        for line in process.stdout:
+            output.append(line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2])
+            running.told.line(output[-1])
+    code = exit_code(process)
+    if running.cancelled.is_set():
+        raise BuildFailed("CANCELLED", "", "context canceled")
+    if code != 0:
+        denied = any("denied" in text for text in output)
+        raise BuildFailed(
+            "FAILURE",
+            "PUSH_NOT_AUTHORIZED" if denied else "PUSH_FAILED",
+            f'error pushing image "{image}": step exited with non-zero status: {code}',
+        )
+    digest = _DIGEST.search("\n".join(output))
+    timing = {"startTime": begun, "endTime": running.now()}
+    return {"name": image, "digest": digest[1] if digest else "", "pushTiming": timing}

@@ -1,0 +1,101 @@
+"""Which builds run: at most two at a time, the others wait in the order in which they came."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+import weakref
+from typing import Any
+
+from sandbox import containers
+from sandbox.cloud_build import store, validation
+from sandbox.cloud_build.job import Job
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+AT_ONCE = 2  # builds; Google's default is 30, on machines of their own
+_TTL = 3600  # seconds that a build waits before it expires; https://cloud.google.com/build/docs/api/reference/rest
+log = logging.getLogger("sandbox")
+
+
+class Queue:
+    """The builds of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._waiting: queue.Queue[tuple[Job, float]] = queue.Queue()
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._workers: list[threading.Thread] = []
+        self._stopped = threading.Event()
+
+    def submit(self, build: dict[str, Any]) -> None:
+        """Put a build into the queue; returns at once."""
+        job = Job(self._world, build)
+        with self._lock:
+            self._jobs[build["id"]] = job
+            if len(self._workers) < AT_ONCE:
+                self._workers.append(threading.Thread(target=self._work, daemon=True, name="build"))
+                self._workers[-1].start()
+        self._waiting.put((job, time.monotonic()))
+
+    def cancel(self, build_id: str) -> None:
+        """Stop a build wherever it stands."""
+        job = self._jobs.get(build_id)
+        if job is not None:
+            job.cancel()
+
+    def stop(self) -> None:
+        """End what runs, for the sandbox's own end; what waits goes on at the next start."""
+        self._stopped.set()
+        for job in list(self._jobs.values()):
+            if job.build["status"] == "WORKING":
+                job.cancel("INTERNAL_ERROR")
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            job, since = self._waiting.get()
+            if self._stopped.is_set():
+                return
+            try:
+                if time.monotonic() - since > validation.seconds(job.build.get("queueTtl"), _TTL):
+                    job.cancel("EXPIRED")
+                else:
+                    job.run()
+            except Exception:
+                log.exception("build %s could not be run", job.build["id"])
+            finally:
+                with self._lock:
+                    self._jobs.pop(job.build["id"], None)
+
+
+_queues: weakref.WeakKeyDictionary[World, Queue] = weakref.WeakKeyDictionary()
+_queues_lock = threading.Lock()
+
+
+def of(world: World) -> Queue:
+    """The queue of a world."""
+    with _queues_lock:
+        return _queues.setdefault(world, Queue(world))
+
+
+def recover(world: World) -> None:
+    """At start: end the builds that a crash cut short, and go on with those that wait."""
+    with contextlib.suppress(containers.EngineFailed):
+        unfinished = store.unfinished(world)
+        for build in unfinished:
+            if build["status"] == "QUEUED":
+                of(world).submit(build)
+                continue
+            build |= {
+                "status": "INTERNAL_ERROR",
+                "statusDetail": "the sandbox was stopped while this build ran",
+                "finishTime": timestamp(world.now()),
+            }
+            for step in build["steps"]:
+                if step.get("status") == "WORKING":
+                    step["status"] = "CANCELLED"
+            store.save(world, build)

@@ -1,0 +1,75 @@
+"""The folders that a build's steps share: the workspace with the source, the account's home, and volumes by name."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+from sandbox import containers
+from sandbox.cloud_build import source
+from sandbox.cloud_build.running import BuildFailed, Running
+from sandbox.cloud_storage import objects
+from sandbox.containers import EngineFailed
+
+
+def fill(running: Running, token: str) -> None:
+    """Make the volumes, and fill them through a container that never runs.
+
+    Args:
+        token: of the build's account.
+
+    Raises:
+        BuildFailed: when the source is not there any more, or is no archive that may be unpacked.
+        EngineFailed: when the engine does not answer or has no base image.
+    """
+    place = running.place
+    content = _source(running)
+    base = containers.base_image()
+    if not base:
+        raise EngineFailed("no base image is there to build with; `workbook setup` makes one")
+    for volume in (place.workspace, place.home):
+        containers.call("volume", "create", *running.labelled, volume)
+    holder = f"workbook-{place.short}-source"
+    mounts = ["--volume", f"{place.workspace}:/workspace", "--volume", f"{place.home}:/builder/home"]
+    containers.call("create", "--name", holder, *running.labelled, *mounts, base, "true")
+    if content:
+        containers.call("cp", "-", f"{holder}:/workspace", stdin=content, seconds=300)
+    containers.call("cp", "-", f"{holder}:/builder/home", stdin=_home(running, token))
+    for name in sorted(_volumes(running)):
+        containers.call("volume", "create", *running.labelled, place.volume(name))
+
+
+def _source(running: Running) -> bytes:
+    """The source as a tar stream; empty for a build without one."""
+    resolved = running.build.get("sourceProvenance", {}).get("resolvedStorageSource")
+    if not resolved:
+        return b""
+    name = f"gs://{resolved['bucket']}/{resolved['object']}#{resolved['generation']}"
+    running.told.line(f"Fetching storage object: {name}")
+    with running.world.reading() as rows:
+        stored = objects.find(rows, resolved["bucket"], resolved["object"])
+    if stored is None or str(stored.generation) != str(resolved["generation"]):
+        raise BuildFailed("FAILURE", "FETCH_SOURCE_FAILED", f"could not fetch source: {name} not found")
+    try:
+        return source.clean(stored.path(running.world))
+    except source.BadSource as error:
+        raise BuildFailed("FAILURE", "FETCH_SOURCE_FAILED", f"could not fetch source: {error}") from None
+
+
+def _volumes(running: Running) -> set[str]:
+    named = [*running.build["options"].get("volumes", ())]
+    for step in running.build["steps"]:
+        named += step.get("volumes", ())
+    return {volume["name"] for volume in named}
+
+
+def _home(running: Running, token: str) -> bytes:
+    """/builder/home with docker's configuration and the token that gcloud reads."""
+    out = io.BytesIO()
+    files = {".docker/config.json": (running.config / "config.json").read_bytes(), ".access-token": token.encode()}
+    with tarfile.open(fileobj=out, mode="w") as target:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o600
+            target.addfile(member, io.BytesIO(content))
+    return out.getvalue()

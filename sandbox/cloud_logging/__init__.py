@@ -1,0 +1,1 @@
+"""Log entries, and the API that reads them."""

@@ -1,0 +1,143 @@
+"""Cloud Logging, as far as reading the entries that the sandbox's own jobs write.
+
+Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list and, for filters,
+https://cloud.google.com/logging/docs/view/logging-query-language (comparisons joined by AND; no OR, NOT, brackets).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sandbox.api import lists
+from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.cloud_logging.entries import of_project
+from sandbox.errors import invalid, permission_denied, service_disabled, unimplemented
+from sandbox.iam import policies
+from sandbox.state import projects
+
+SERVICE = "logging.googleapis.com"
+TITLE = "Cloud Logging API"
+
+_TERM = re.compile(
+    r'\s*(?P<path>"?[\w@./-]+"?)\s*(?P<op>!=|>=|<=|=|:|>|<)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()"]+)(?P<rest>.*)',
+    re.DOTALL,
+)
+_PROJECT = re.compile(r"projects/([a-z0-9-]+)")
+_ORDERS = {"": False, "timestamp asc": False, "timestamp": False, "timestamp desc": True}
+# Data Access entries are private: https://cloud.google.com/logging/docs/access-control
+_PERMISSIONS = {False: "logging.logEntries.list", True: "logging.privateLogEntries.list"}
+
+Entry = dict[str, Any]
+
+
+def _predicate(text: str) -> Callable[[Entry], bool]:
+    """A predicate for a filter; a field that an entry lacks meets no comparison."""
+    terms: list[Callable[[Entry], bool]] = []
+    rest = text.strip()
+    while rest:
+        match = _TERM.match(rest)
+        if match is None or match["path"] in ("OR", "NOT", "AND"):
+            raise unimplemented(f"the logging filter {text[:200]!r}; it knows comparisons joined by AND")
+        terms.append(_comparison(match["path"], match["op"], match["value"]))
+        rest = re.sub(r"\A\s*AND\s+", "", match["rest"]).strip()
+    return lambda entry: all(term(entry) for term in terms)
+
+
+def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
+    wanted = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+    wanted = wanted.lower()
+    tests: dict[str, Callable[[str], bool]] = {
+        "=": lambda found: found == wanted,
+        "!=": lambda found: found != wanted,
+        ":": lambda found: wanted in found,
+        # Timestamps in UTC, all written alike, are in the order of their text.
+        ">": lambda found: found > wanted,
+        ">=": lambda found: found >= wanted,
+        "<": lambda found: found < wanted,
+        "<=": lambda found: found <= wanted,
+    }
+    if path == "severity":
+        return _severity(op, wanted)
+    if op in (">", ">=", "<", "<=") and path != "timestamp":
+        raise unimplemented(f"the operator {op} in a logging filter on {path}; it compares timestamps and severities")
+
+    def holds(entry: Entry) -> bool:
+        found: Any = entry
+        for key in path.strip('"').split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if found is None:
+            return False
+        values = found if isinstance(found, list) else [found]
+        return any(
+            tests[op]("true" if one is True else "false" if one is False else str(one).lower()) for one in values
+        )
+
+    return holds
+
+
+# google/logging/type/log_severity.proto
+_SEVERITIES = ("default", "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+def _severity(op: str, wanted: str) -> Callable[[Entry], bool]:
+    if wanted not in _SEVERITIES:
+        raise invalid(f"Invalid severity {wanted!r} in a logging filter.")
+    level = _SEVERITIES.index(wanted)
+    tests: dict[str, Callable[[int], bool]] = {
+        "=": lambda found: found == level,
+        ":": lambda found: found == level,
+        "!=": lambda found: found != level,
+        ">": lambda found: found > level,
+        ">=": lambda found: found >= level,
+        "<": lambda found: found < level,
+        "<=": lambda found: found <= level,
+    }
+    # An entry without a severity has the severity DEFAULT.
+    return lambda entry: tests[op](_SEVERITIES.index(str(entry.get("severity", "default")).lower()))
+
+
+def _list(call: Call) -> dict[str, Any]:
+    body = call.json()
+    unknown = set(body) - {"resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds"}
+    if unknown:
+        raise invalid(f'Invalid JSON payload received. Unknown name "{min(unknown)}": Cannot find field.')
+    names = [*body.get("resourceNames", []), *(f"projects/{name}" for name in body.get("projectIds", []))]
+    if not names:
+        raise invalid("The request must name at least one resource in resourceNames.")
+    order = _ORDERS.get(body.get("orderBy", ""))
+    if order is None:
+        raise invalid(f"Invalid orderBy {body['orderBy']!r}: write timestamp asc or timestamp desc.")
+    wanted = _predicate(body.get("filter", ""))
+    found = [entry for name in dict.fromkeys(names) for entry in _of(call, name) if wanted(entry)]
+    found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]), reverse=order)
+    query = {"pageSize": str(body.get("pageSize") or 0), "pageToken": body.get("pageToken", "")}
+    chosen, token = lists.page(found, query, lambda entry: str(entry["insertId"]))
+    answer: dict[str, Any] = {"entries": chosen} if chosen else {}
+    return answer | ({"nextPageToken": token} if token else {})
+
+
+def _of(call: Call, name: str) -> list[Entry]:
+    """A project's entries that the caller may see."""
+    match = _PROJECT.fullmatch(name)
+    if match is None:
+        raise unimplemented(f"log entries of {name[:100]!r}; it keeps the logs of projects")
+    project = projects.find(call.world, match[1])
+    resource = f"//{SERVICE}/projects/{match[1]}"
+    if project is None:
+        raise permission_denied(_PERMISSIONS[False], resource)
+    if not projects.counts(call.world, project.id, SERVICE):
+        raise service_disabled(TITLE, SERVICE, project.number)
+    may = {
+        private: policies.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed
+        for private, permission in _PERMISSIONS.items()
+    }
+    if not may[False]:
+        raise permission_denied(_PERMISSIONS[False], resource)
+    with call.world.reading() as rows:
+        entries = of_project(rows, project.id)
+    return [entry for entry in entries if may[True] or "data_access" not in entry["logName"]]
+
+
+API = Api(SERVICE, TITLE, ordered((Method("logging.entries.list", "POST", "/v2/entries:list", _list),)))

@@ -1,0 +1,254 @@
+"""From a service's specification to a revision that serves: image, container, traffic, conditions.
+
+Source: Knative's serving/v1 and facts/artifact-registry.md 5b; the sentences of failures are Cloud Run's, as public
+issues quote them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import re
+import threading
+import uuid
+from typing import Any
+
+from sandbox.artifact_registry import catalog
+from sandbox.cloud_run import instances, probes, store
+from sandbox.cloud_run.instances import NotStarted
+from sandbox.cloud_run.secret_env import SecretRefused
+from sandbox.containers import EngineFailed
+from sandbox.iam import policies
+from sandbox.iam.members import COMPUTE_ACCOUNT, RUN_AGENT
+from sandbox.state import projects
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+Json = dict[str, Any]
+_IMAGE = re.compile(
+    r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9-]+)/(?P<repository>[a-z0-9-]+)/"
+    r"(?P<package>[a-z0-9._/-]+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_PULL = "artifactregistry.repositories.downloadArtifacts"
+log = logging.getLogger("sandbox")
+
+
+class ImageRefused(Exception):
+    """An image that cannot be deployed; the text is Cloud Run's, `reason` the condition's."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def resolve_image(world: World, image: str, number: str, project_id: str) -> str:
+    """The image by digest, as it stands now.
+
+    Raises:
+        ImageRefused: when it is in no registry of the sandbox, is not there, or the service agent may not pull it.
+    """
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        raise ImageRefused(f"Image '{image}' not found.", "ContainerMissing")
+    name = f"projects/{match['project']}/locations/{match['location']}/repositories/{match['repository']}"
+    agent = RUN_AGENT.format(number=number)
+    if not policies.decide(world, f"serviceAccount:{agent}", _PULL, name).allowed:
+        other = (
+            f" Note that the image is from project [{match['project']}], which is not the same as this project "
+            f"[{project_id}]. Permission must be granted to the Google Cloud Run Service Agent from this project."
+            if match["project"] != project_id
+            else ""
+        )
+        raise ImageRefused(
+            f"Google Cloud Run Service Agent {agent} must have permission to read the image, {image}. Ensure that the "
+            "provided container image URL is correct and that the above account has permission to access the image. If "
+            "you just enabled the Cloud Run API, the permissions might take a few minutes to propagate." + other,
+            "ContainerPermissionDenied",
+        )
+    with world.reading() as rows:
+        digest = match["digest"] or catalog.find_tag(rows, name, match["package"], match["tag"] or "latest")
+        known = digest and catalog.find_version(rows, name, match["package"], digest)
+    if not known:
+        raise ImageRefused(f"Image '{image}' not found.", "ContainerMissing")
+    prefix = f"{match['location']}-docker.pkg.dev/{match['project']}/{match['repository']}/{match['package']}"
+    return f"{prefix}@{digest}"
+
+
+def condition(world: World, kind: str, status: str, message: str = "", reason: str = "") -> Json:
+    """One condition of a Knative object."""
+    answer = {
+        "type": kind,
+        "status": status,
+        "lastTransitionTime": timestamp(world.now()),
+        "message": message,
+        "reason": reason,
+    }
+    return {key: value for key, value in answer.items() if value}
+
+
+def begin(world: World, name: str) -> None:
+    """Start on a service's newest generation, in the background."""
+    threading.Thread(target=_reconcile, args=(world, name), daemon=True, name="deployment").start()
+
+
+_one_at_a_time: dict[str, threading.Lock] = {}
+
+
+def _reconcile(world: World, name: str) -> None:
+    with _one_at_a_time.setdefault(name, threading.Lock()):
+        service = store.find(world, name)
+        if service is None:
+            return
+        try:
+            _deploy(world, name, service)
+        except Exception:
+            log.exception("the deployment of %s failed", name)
+            store.change(
+                world,
+                name,
+                lambda now: _settle(world, now, "Internal error. The sandbox's log has the reason.", "Internal"),
+            )
+
+
+def _deploy(world: World, name: str, service: Json) -> None:
+    newest = next(iter(store.revisions(world, name)), None)
+    template = service["spec"]["template"]
+    if newest is not None and newest["metadata"]["annotations"].get("workbook/template") == _fingerprint(template):
+        store.change(world, name, lambda now: _settle(world, now))
+        return
+    revision, number = _revision(world, name, service)
+    full = store.revision_name(name, revision["metadata"]["name"])
+    store.add_revision(world, name, number, revision)
+    created = revision["metadata"]["name"]
+    store.change(world, name, lambda now: now["status"].update(latestCreatedRevisionName=created))
+    problem, reason = "", ""
+    try:
+        project = projects.find(world, name.split("/")[1])
+        assert project is not None  # noqa: S101 - the dispatch table found it
+        image = revision["spec"]["containers"][0]["image"]
+        revision["status"]["imageDigest"] = resolve_image(world, image, project.number, project.id)
+        instances.of(world).ensure(full, revision)
+    except ImageRefused as refused:
+        problem, reason = str(refused), refused.reason
+    except NotStarted as stopped:
+        problem, reason = str(stopped), "HealthCheckContainerError"
+    except SecretRefused as refused:
+        problem, reason = str(refused), "SecretsAccessCheckFailed"
+    except EngineFailed as error:
+        problem, reason = f"The sandbox's engine could not run it: {error}", "Internal"
+    _conclude(world, revision, problem, reason)
+    store.save_revision(world, full, revision)
+
+    def after(now: Json) -> None:
+        if not problem:
+            now["status"]["latestReadyRevisionName"] = created
+        shown = problem
+        if problem and reason in ("HealthCheckContainerError", "SecretsAccessCheckFailed"):
+            shown = f"Revision '{created}' is not ready and cannot serve traffic. {problem}"
+        _settle(world, now, shown, reason)
+
+    store.change(world, name, after)
+
+
+def _fingerprint(template: Json) -> str:
+    return hashlib.sha256(repr(_sorted(template)).encode()).hexdigest()[:16]
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return sorted((key, _sorted(entry)) for key, entry in value.items())
+    return [_sorted(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _revision(world: World, name: str, service: Json) -> tuple[Json, int]:
+    template = service["spec"]["template"]
+    number, generated = store.next_name(world, name)
+    meta = template.get("metadata", {})
+    project = projects.find(world, name.split("/")[1])
+    account = COMPUTE_ACCOUNT.format(number=project.number if project else "")
+    spec = copy.deepcopy(template["spec"])
+    spec.pop("nodeSelector", None)
+    spec.setdefault("containerConcurrency", 80)
+    spec.setdefault("timeoutSeconds", 300)
+    spec.setdefault("serviceAccountName", account)
+    container = spec["containers"][0]
+    container["ports"] = container.get("ports") or [{"name": "http1", "containerPort": instances.PORT}]
+    container.setdefault("startupProbe", probes.default(instances.port_of(container)))
+    limits = container.setdefault("resources", {}).setdefault("limits", {})
+    limits.setdefault("cpu", "1000m")
+    limits.setdefault("memory", "512Mi")
+    if not container.get("name"):
+        container["name"] = f"{service['metadata']['name']}-1"
+    created = meta.get("name") or generated
+    place = name.split("/")[3]
+    namespace = service["metadata"]["namespace"]
+    revision = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Revision",
+        "metadata": {
+            "name": created,
+            "namespace": namespace,
+            "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{created}")),
+            "generation": 1,
+            "selfLink": f"/apis/serving.knative.dev/v1/namespaces/{namespace}/revisions/{created}",
+            "resourceVersion": f"AAX{number}",
+            "creationTimestamp": timestamp(world.now()),
+            "labels": {
+                **meta.get("labels", {}),
+                "serving.knative.dev/configuration": service["metadata"]["name"],
+                "serving.knative.dev/configurationGeneration": str(service["metadata"]["generation"]),
+                "serving.knative.dev/service": service["metadata"]["name"],
+                "serving.knative.dev/serviceUid": service["metadata"]["uid"],
+                "cloud.googleapis.com/location": place,
+            },
+            "annotations": {
+                **meta.get("annotations", {}),
+                "serving.knative.dev/creator": service["metadata"]["annotations"]["serving.knative.dev/lastModifier"],
+                "workbook/template": _fingerprint(template),
+            },
+        },
+        "spec": spec,
+        "status": {"observedGeneration": 1, "conditions": [condition(world, "Ready", "Unknown", "Deploying.")]},
+    }
+    return revision, number
+
+
+def _conclude(world: World, revision: Json, problem: str, reason: str) -> None:
+    good = "False" if problem else "True"
+    kinds = ("Ready", "ContainerHealthy", "ResourcesAvailable")
+    first = [
+        condition(world, kind, good, problem, reason) for kind in kinds[: 1 if reason.startswith("Container") else 2]
+    ]
+    rest = [condition(world, kind, "True") for kind in kinds[2:]] if not problem else []
+    active = condition(world, "Active", "True") if not problem else condition(world, "Active", "False", problem, reason)
+    revision["status"]["conditions"] = [*first, *rest, active]
+
+
+def _settle(world: World, service: Json, problem: str = "", reason: str = "") -> None:
+    """Resolve the traffic and set the conditions."""
+    status = service["status"]
+    ready = status.get("latestReadyRevisionName", "")
+    wanted = service["spec"].get("traffic") or [{"latestRevision": True, "percent": 100}]
+    traffic: list[Json] = []
+    for entry in wanted:
+        target = ready if entry.get("latestRevision") else entry.get("revisionName", "")
+        if not target:
+            continue
+        resolved = {**entry, "revisionName": target}
+        if entry.get("tag"):
+            name = service["metadata"]["name"]
+            resolved["url"] = status["url"].replace(f"/{name}-", f"/{entry['tag']}---{name}-")
+        traffic.append(resolved)
+    status["traffic"] = traffic
+    status["observedGeneration"] = service["metadata"]["generation"]
+    if problem:
+        status["conditions"] = [
+            condition(world, "Ready", "False", problem, reason),
+            condition(world, "ConfigurationsReady", "False", problem, reason),
+            condition(world, "RoutesReady", "False" if not ready else "True"),
+        ]
+    else:
+        status["conditions"] = [
+            condition(world, kind, "True") for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
+        ]

@@ -1,0 +1,225 @@
+"""The front end of deployed services: who may call, which revision answers, and the headers as Google sends them.
+
+`http://localhost:PORT/NAME-NUMBER.REGION.run.app/path` and, through the edge, `https://NAME-NUMBER.REGION.run.app/path`.
+Source: https://cloud.google.com/run/docs/authenticating/overview, …/known-issues (reserved paths).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import random
+import re
+import secrets
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jwt
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from sandbox.cloud_run import instances, store
+from sandbox.cloud_run.secret_env import SecretRefused
+from sandbox.containers import EngineFailed
+from sandbox.iam import policies
+from sandbox.iam.keys import id_token_public_key
+from sandbox.state import projects
+from sandbox.state.world import World
+
+_HOST = re.compile(
+    r"(?:(?P<tag>[a-z0-9-]+)---)?(?P<service>[a-z0-9-]+)-(?P<number>\d+)\.(?P<region>[a-z0-9-]+)\.run\.app"
+)
+_BODY_LIMIT = 32 * 1024 * 1024  # bytes; https://cloud.google.com/run/quotas
+_HOP = {
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade", "host", "content-length",
+}  # fmt: skip
+# gcloud's own client; its identity tokens carry it as their audience unless --audiences says otherwise.
+_GCLOUD_AUDIENCE = "32555940559.apps.googleusercontent.com"
+_INVOKE = "run.routes.invoke"
+_threads = ThreadPoolExecutor(32, thread_name_prefix="front")
+
+
+def _page(status: int, title: str, text: str) -> Response:
+    return HTMLResponse(
+        '<html><head>\n<meta http-equiv="content-type" content="text/html;charset=utf-8">\n'
+        f"<title>{status} {title}</title>\n</head>\n<body text=#000000 bgcolor=#ffffff>\n<h1>Error: {title}</h1>\n"
+        f"<h2>{text}</h2>\n<h2></h2>\n</body></html>\n",
+        status,
+    )
+
+
+async def serve(world: World, request: Request, host: str, path: str, *, by_port: bool) -> Response:
+    """Answer one request to a service.
+
+    Args:
+        host: the service's Google name.
+        path: without that name, decoded.
+        by_port: whether it came through the plain port, where the name is the first part of the path.
+    """
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > _BODY_LIMIT:
+            return _page(413, "Request Entity Too Large", "Your client issued a request that was too large.")
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads, _serve, world, request, host, path, bytes(content), by_port)
+
+
+def _serve(world: World, request: Request, host: str, path: str, content: bytes, by_port: bool) -> Response:
+    match = _HOST.fullmatch(host)
+    project = projects.find(world, match["number"]) if match else None
+    name = store.resource(project.id, match["region"], match["service"]) if match and project else ""
+    service = store.find(world, name) if name else None
+    if match is None or project is None or service is None:
+        return _page(404, "Page not found", "The requested URL was not found on this server.")
+    # Google's front end keeps some paths that end in z for itself: they never reach the container.
+    if path.rstrip("/").endswith("z") and re.fullmatch(r"/(?:\w+/)*[a-z]+z/?", path):
+        return _page(404, "Page not found", f"The requested URL <code>{path}</code> was not found on this server.")
+    url = store.url(world, match["service"], project.number, match["region"])
+    refusal = _refused(world, request, name, path, (url, f"https://{host}"))
+    if refusal is not None:
+        return refusal
+    revision = _choose(service, match["tag"] or "")
+    if not revision:
+        return PlainTextResponse("Service Unavailable", 503)
+    full = store.revision_name(name, revision)
+    found = store.find_revision(world, full)
+    if found is None:
+        return PlainTextResponse("Service Unavailable", 503)
+    prefix = f"/{host}" if by_port else ""
+    try:
+        with instances.of(world).use(full, found) as instance:
+            return _forward(instance.connection, request, host, path, content, prefix, found["spec"])
+    except (instances.NotStarted, SecretRefused, EngineFailed, OSError):
+        return PlainTextResponse("Service Unavailable", 503)
+
+
+def _refused(world: World, request: Request, name: str, path: str, audiences: tuple[str, ...]) -> Response | None:
+    if policies.decide(world, "", _INVOKE, name).allowed:
+        return None
+    header = request.headers.get("x-serverless-authorization") or request.headers.get("authorization", "")
+    kind, _, token = header.partition(" ")
+    if kind.lower() != "bearer" or not token:
+        return _page(
+            403,
+            "Forbidden",
+            f"Your client does not have permission to get URL <code>{path}</code> from this server.",
+        )
+    try:
+        claims = jwt.decode(
+            token,
+            id_token_public_key(world),
+            algorithms=["RS256"],
+            leeway=30,
+            audience=[*audiences, _GCLOUD_AUDIENCE],
+            issuer="https://accounts.google.com",
+        )
+    except jwt.InvalidTokenError as error:
+        answer = _page(
+            401,
+            "Unauthorized",
+            f"Your client does not have permission to the requested URL <code>{path}</code>.",
+        )
+        answer.headers["WWW-Authenticate"] = (
+            'Bearer error="invalid_token" error_description="The access token could not be verified"'
+        )
+        answer.headers["X-Workbook-Reason"] = re.sub(r"[^ -~]", " ", str(error))[:200]
+        return answer
+    if policies.decide(world, f"serviceAccount:{claims.get('email', '')}", _INVOKE, name).allowed:
+        return None
+    return _page(
+        403, "Forbidden", f"Your client does not have permission to get URL <code>{path}</code> from this server."
+    )
+
+
+def _choose(service: dict[str, Any], tag: str) -> str:
+    """The revision of a tag, or one by the traffic's percentages."""
+    traffic = service["status"].get("traffic", ())
+    if tag:
+        return next((str(entry["revisionName"]) for entry in traffic if entry.get("tag") == tag), "")
+    draw = random.uniform(0, 100)  # noqa: S311 - a share of traffic, no secret
+    for entry in traffic:
+        draw -= entry.get("percent", 0)
+        if draw <= 0 and entry.get("percent", 0):
+            return str(entry["revisionName"])
+    return ""
+
+
+def _forward(
+    opened: socket.socket,
+    request: Request,
+    host: str,
+    path: str,
+    content: bytes,
+    prefix: str,
+    spec: dict[str, Any],
+) -> Response:
+    raw = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+    target = raw.removeprefix(prefix) if raw else path
+    if request.url.query:
+        target = f"{target or '/'}?{request.url.query}"
+    client = request.client.host if request.client else "127.0.0.1"
+    headers = [(key, value) for key, value in request.headers.items() if key.lower() not in _HOP]
+    headers = [(key, _unsigned(value) if key == "authorization" else value) for key, value in headers]
+    trace = f"{secrets.token_hex(16)}/{secrets.randbits(63)}"
+    headers += [
+        ("Host", host),
+        ("X-Forwarded-For", client),
+        ("X-Forwarded-Proto", "https"),
+        ("Forwarded", f'for="{client}";proto=https'),
+        ("X-Cloud-Trace-Context", f"{trace};o=1"),
+        ("Content-Length", str(len(content))),
+    ]
+    if prefix:
+        headers.append(("X-Forwarded-Prefix", prefix))
+    limit = float(spec.get("timeoutSeconds", 300))
+    opened.settimeout(limit)
+    connection = http.client.HTTPConnection("instance")
+    connection.sock = opened
+    started = time.monotonic()
+    try:
+        connection.putrequest(request.method, target or "/", skip_host=True, skip_accept_encoding=True)
+        for key, value in headers:
+            connection.putheader(key, value)
+        connection.endheaders(content or None)
+        answer = connection.getresponse()
+        body = answer.read()
+    except TimeoutError:
+        return PlainTextResponse("upstream request timeout", 504)
+    except (OSError, http.client.HTTPException):
+        late = time.monotonic() - started >= limit
+        return PlainTextResponse("upstream request timeout" if late else "Service Unavailable", 504 if late else 503)
+    finally:
+        connection.close()
+    response = Response(b"" if request.method == "HEAD" else body, answer.status)
+    del response.headers["content-length"]
+    for key, value in answer.getheaders():
+        if key.lower() not in _HOP - {"content-length"}:
+            response.headers.append(key, _led(value, host, prefix, request) if key.lower() == "location" else value)
+    if "content-length" not in response.headers and answer.status not in (204, 304):
+        response.headers["content-length"] = str(len(body))
+    response.headers["Server"] = "Google Frontend"
+    return response
+
+
+def _unsigned(header: str) -> str:
+    # The container may read who calls and cannot use the token elsewhere.
+    kind, _, token = header.partition(" ")
+    parts = token.split(".")
+    return f"{kind} {parts[0]}.{parts[1]}.SIGNATURE_REMOVED_BY_GOOGLE" if len(parts) == 3 else header
+
+
+def _led(location: str, host: str, prefix: str, request: Request) -> str:
+    """A redirect leads to where the client came from, also when the program knows only Google's name."""
+    if not prefix or location.startswith((f"{prefix}/", "//")):
+        return location
+    if location.startswith("/"):
+        return f"{prefix}{location}"
+    for scheme in ("https", "http"):
+        if location.startswith(f"{scheme}://{host}"):
+            rest = location.removeprefix(f"{scheme}://{host}")
+            return f"http://{request.headers['host']}{prefix}{rest}"
+    return location

@@ -1,0 +1,321 @@
+"""Instances of revisions: one container each, started at deployment and on the first call after a pause.
+
+Google scales to many instances; the sandbox to one. The revision's image is the digest that its tag stood on at
+deployment, and the engine keeps it under a name of the revision's own, as Cloud Run keeps its copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import containers
+from sandbox.cloud_logging import entries
+from sandbox.cloud_run import probes, secret_env
+from sandbox.containers import EngineFailed
+from sandbox.iam import tokens
+from sandbox.iam.members import RUN_AGENT
+from sandbox.redaction import redact
+from sandbox.state import projects
+from sandbox.state.world import World
+
+PORT = 8080
+CONNECT_SECONDS = 10.0
+# Google keeps an idle instance up to 15 minutes; https://cloud.google.com/run/docs/about-instance-autoscaling
+IDLE_SECONDS = float(os.environ.get("WORKBOOK_IDLE_SECONDS", "300"))
+_REGISTRY = re.compile(r"([a-z0-9-]+-docker\.pkg\.dev)/")
+log = logging.getLogger("sandbox")
+
+
+class NotStarted(Exception):
+    """A container that did not start; the text is Cloud Run's."""
+
+
+@dataclass
+class Instance:
+    """A running container; `address` is where it listens."""
+
+    container: str
+    address: tuple[str, int]
+    used: float
+    busy: int = 0
+
+
+@dataclass(frozen=True)
+class Connected:
+    """One request's connection to a container; closed with the request."""
+
+    container: str
+    connection: socket.socket
+
+
+class Instances:
+    """The instances of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._running: dict[str, Instance] = {}
+        self._lock = threading.Lock()
+        self._starting: dict[str, threading.Lock] = {}
+        self._reaper: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def use(self, name: str, revision: dict[str, Any]) -> Iterator[Connected]:
+        """A connection to the instance of a revision for one request; the instance is started when there is none.
+
+        Raises:
+            NotStarted: when its container does not start.
+            SecretRefused: when a secret of its environment cannot be read.
+            EngineFailed: when the engine does not answer.
+            OSError: when a running container does not take the connection.
+        """
+        instance, connection = self._connect(name, revision)
+        with self._lock:
+            instance.busy += 1
+        try:
+            with connection:
+                yield Connected(instance.container, connection)
+        finally:
+            with self._lock:
+                instance.busy -= 1
+                instance.used = time.monotonic()
+
+    def _connect(self, name: str, revision: dict[str, Any]) -> tuple[Instance, socket.socket]:
+        instance = self.ensure(name, revision)
+        try:
+            return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
+        except OSError:
+            # A full backlog is no death: others may be talking to this instance, so only the engine's word ends it.
+            if containers.is_running(instance.container):
+                raise
+        self._drop(name, instance)
+        instance = self.ensure(name, revision)
+        return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
+
+    def ensure(self, name: str, revision: dict[str, Any]) -> Instance:
+        """The instance of a revision, started when there is none.
+
+        Raises:
+            NotStarted: when its container does not start.
+            SecretRefused: when a secret of its environment cannot be read.
+            EngineFailed: when the engine does not answer.
+        """
+        with self._lock:
+            gate = self._starting.setdefault(name, threading.Lock())
+        with gate:
+            found = self._running.get(name)
+            if found is not None:
+                return found
+            started = self._start(name, revision)
+            with self._lock:
+                self._running[name] = started
+                if self._reaper is None:
+                    self._reaper = threading.Thread(target=self._reap, daemon=True, name="scale to zero")
+                    self._reaper.start()
+            return started
+
+    def drop(self, name: str) -> None:
+        """Stop a revision's instance, if it has one."""
+        found = self._running.get(name)
+        if found is not None:
+            self._drop(name, found)
+
+    def _drop(self, name: str, instance: Instance) -> None:
+        with self._lock:
+            # Another call may have replaced it meanwhile: that one stays.
+            if self._running.get(name) is instance:
+                del self._running[name]
+        with contextlib.suppress(EngineFailed):
+            containers.call("rm", "--force", "--volumes", instance.container)
+
+    def drop_service(self, service_resource: str) -> None:
+        """Stop all instances of a service."""
+        for name in list(self._running):
+            if name.startswith(f"{service_resource}/"):
+                self.drop(name)
+
+    def _reap(self) -> None:
+        while True:
+            time.sleep(min(IDLE_SECONDS / 2, 10))
+            now = time.monotonic()
+            with self._lock:
+                idle = [name for name, one in self._running.items() if not one.busy and now - one.used > IDLE_SECONDS]
+            for name in idle:
+                log.info("scaled to zero: %s", name)
+                self.drop(name)
+
+    def fetch(self, name: str, image: str, number: str) -> None:
+        """Get an image by digest with the service agent's rights, and keep it under the revision's name.
+
+        Raises:
+            EngineFailed: when it cannot be pulled.
+        """
+        address = containers.address(self._world)
+        copy = _copy(self._world, name)
+        if containers.has_image(copy):
+            return
+        # One for each pull: two revisions may be fetched at once.
+        folder = self._world.folder / "builders" / f"agent-{secrets.token_hex(8)}"
+        token = tokens.mint(self._world, f"serviceAccount:{RUN_AGENT.format(number=number)}", 600, tick=False)
+        containers.write_config(folder, address.registry, token)
+        local = _REGISTRY.sub(rf"{address.registry}/\1/", image)
+        try:
+            containers.call("pull", "--quiet", local, config=folder, seconds=300)
+        finally:
+            shutil.rmtree(folder)
+        containers.call("tag", local, copy)
+
+    def forget(self, name: str) -> None:
+        """Give up a revision: its instance and its copy of the image."""
+        self.drop(name)
+        with contextlib.suppress(EngineFailed):
+            containers.call("image", "rm", "--no-prune", _copy(self._world, name))
+
+    def _start(self, name: str, revision: dict[str, Any]) -> Instance:
+        project_id, service = name.split("/")[1], name.split("/")[5]
+        project = projects.find(self._world, project_id)
+        self.fetch(name, revision["status"]["imageDigest"], project.number if project else "")
+        spec = revision["spec"]
+        container = spec["containers"][0]
+        port = port_of(container)
+        bridge = containers.has_bridge()
+        told = port if bridge else _free_port()
+        run = ["run", "--detach", "--init", "--label", containers.label(self._world)]
+        mark = f"workbook-revision={revision['metadata']['name']}"
+        run += ["--label", f"workbook-service={service}", "--label", mark, "--pids-limit", "512"]
+        run += ["--memory", _memory(container.get("resources", {}).get("limits", {}).get("memory", "512Mi"))]
+        if not bridge:
+            run += ["--network", "host"]
+        given = secret_env.values(self._world, project_id, spec)
+        own = {"PORT": str(told), "K_SERVICE": service, "K_CONFIGURATION": service}
+        for key, value in {**given, **own, "K_REVISION": revision["metadata"]["name"]}.items():
+            run += ["--env", f"{key}={value}"]
+        command = list(container.get("command", ()))
+        if command:
+            run += ["--entrypoint", command[0]]
+        run += [_copy(self._world, name), *command[1:], *container.get("args", ())]
+        try:
+            started = containers.call(*run)
+        except EngineFailed as error:
+            # The engine keeps a container that it made and could not start.
+            containers.remove_all([containers.label(self._world), mark])
+            raise NotStarted(f"Failed to start: {error}") from None
+        threading.Thread(
+            target=self._follow, args=(started, project_id, name.split("/")[3], service, revision), daemon=True
+        ).start()
+        try:
+            probe = probes.read(container, port)
+            return Instance(started, self._wait(started, told, probe, bridge=bridge), time.monotonic())
+        except NotStarted:
+            containers.call("rm", "--force", "--volumes", started)
+            raise
+
+    def _wait(self, container: str, port: int, probe: probes.Probe, *, bridge: bool) -> tuple[str, int]:
+        """Where the container listens, as soon as its startup probe is answered; it is given up when it has ended.
+
+        Args:
+            port: what the container was told to listen on.
+        """
+        template = "{{.State.Running}} {{.NetworkSettings.IPAddress}}"
+        begun = time.monotonic()
+        pause = 0.05
+        while (gone := time.monotonic() - begun) < probe.delay + probe.window:
+            running, _, ip = containers.call("inspect", "--format", template, container).partition(" ")
+            if running != "true":
+                break
+            host = ip if bridge else "127.0.0.1"
+            left = probe.delay + probe.window - gone
+            if (
+                host
+                and gone >= probe.delay
+                and probes.answers(probe, (host, probe.port or port), timeout=min(probe.timeout, left))
+            ):
+                return host, port
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        if probe.configured:
+            raise NotStarted(
+                "The user-provided container failed the configured startup probe checks. Logs for this revision might "
+                "contain more information."
+            )
+        raise NotStarted(
+            "The user-provided container failed to start and listen on the port defined provided by the "
+            f"PORT={port if bridge else PORT} environment variable within the allocated timeout. This can happen when "
+            "the container port is misconfigured or if the timeout is too short. The health check timeout can be "
+            "extended. Logs for this revision might contain more information."
+        )
+
+    def _follow(self, container: str, project: str, location: str, service: str, revision: dict[str, Any]) -> None:
+        """What the container prints becomes entries of Cloud Logging, until it ends."""
+        body = {
+            "resource": {
+                "type": "cloud_run_revision",
+                "labels": {
+                    "service_name": service,
+                    "revision_name": revision["metadata"]["name"],
+                    "configuration_name": service,
+                    "location": location,
+                    "project_id": project,
+                },
+            },
+        }
+        process = containers.start(["logs", "--follow", container])
+        assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+        with contextlib.suppress(Exception), process.stdout:
+            for line in process.stdout:
+                text = redact(line.decode("utf-8", "replace").rstrip("\r\n"))
+                with self._world.writing(tick=False) as rows:
+                    entries.write(
+                        rows, self._world, project, "run.googleapis.com%2Fstdout", {**body, "textPayload": text}
+                    )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+
+
+def port_of(container: Mapping[str, Any]) -> int:
+    """The port that a container of a specification listens on."""
+    return next((int(entry["containerPort"]) for entry in container.get("ports", ())), PORT)
+
+
+def _copy(world: World, name: str) -> str:
+    """A revision's own name for its image; in the project's part of the registry's names, where a clean-up finds it."""
+    _, project, _, location, _, service, _, revision = name.split("/")
+    registry = containers.address(world).registry
+    return f"{registry}/{location}-docker.pkg.dev/{project}/cloud-run-copies/{service}:{revision}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _memory(text: str) -> str:
+    """Kubernetes' `512Mi` as docker's bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|k|M|G)?", text)
+    if match is None:
+        return "512m"
+    unit = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}.get(match[2] or "", 1)
+    return str(max(int(float(match[1]) * unit), 128 * 2**20))
+
+
+_of: weakref.WeakKeyDictionary[World, Instances] = weakref.WeakKeyDictionary()
+_of_lock = threading.Lock()
+
+
+def of(world: World) -> Instances:
+    """The instances of a world."""
+    with _of_lock:
+        return _of.setdefault(world, Instances(world))

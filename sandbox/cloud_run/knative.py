@@ -1,0 +1,367 @@
+"""Services and revisions as Knative has them. A change is answered at once; conditions tell how it goes on.
+
+Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.services and facts/gcloud-requests.md 7a to 7o.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import sqlite3
+import uuid
+from typing import Any
+
+from sandbox.api import lists
+from sandbox.api.methods import Call
+from sandbox.cloud_run import deployment, instances, probes, secret_env, store
+from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.iam import policies
+from sandbox.iam.members import service_account_exists
+from sandbox.state.clock import timestamp
+
+Json = dict[str, Any]
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?")
+_ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# https://cloud.google.com/run/docs/configuring/services/environment-variables#reserved
+_RESERVED = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION")
+
+
+def region(call: Call) -> str:
+    """The location: in the path, or in front of the host's name."""
+    if "location" in call.params:
+        return call.params["location"]
+    match = re.fullmatch(r"([a-z]+-[a-z]+\d+)-run\.googleapis\.com", call.host)
+    match = match or re.fullmatch(r"run\.([a-z]+-[a-z]+\d+)\.rep\.googleapis\.com", call.host)
+    if match is None:
+        raise invalid("Services are asked for at the host of their region, for example us-central1-run.googleapis.com.")
+    return match[1]
+
+
+def may(call: Call, permission: str, resource: str, shown: str) -> None:
+    """403 in the words of Cloud Run's Knative surface."""
+    if not policies.decide(call.world, call.principal.member, permission, resource).allowed:
+        raise ApiError(
+            "PERMISSION_DENIED", f"Permission '{permission}' denied on resource '{shown}' (or resource may not exist)."
+        )
+
+
+def _named(call: Call, permission: str) -> str:
+    """The resource name of the service in the path, after the permission was checked."""
+    service = call.params["service"]
+    name = store.resource(call.params["project"], region(call), service)
+    may(call, permission, name, f"namespaces/{call.params['project']}/services/{service}")
+    return name
+
+
+def exists(call: Call) -> None:
+    """404 for a service that is not there."""
+    name = store.resource(call.params["project"], region(call), call.params["service"])
+    if store.find(call.world, name) is None:
+        raise _missing(call.params["service"])
+
+
+def _missing(service: str) -> ApiError:
+    return not_found(f"Resource '{service}' of kind 'SERVICE' does not exist.")
+
+
+def _container(template: Json) -> Json:
+    found = template.get("spec", {}).get("containers") or []
+    if len(found) != 1:
+        if found:
+            raise unimplemented("several containers in one revision")
+        raise invalid("spec.template.spec.containers: Revision template must contain at least one container.")
+    container: Json = found[0]
+    return container
+
+
+def check_name(service_id: Any) -> None:
+    """A new service's name.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT.
+    """
+    if not isinstance(service_id, str) or not _NAME.fullmatch(service_id):
+        raise invalid(
+            "metadata.name: Service name must use only lowercase alphanumeric characters and dashes, cannot begin or "
+            "end with a dash, and cannot be longer than 49 characters."  # unverified: the sentence
+        )
+
+
+def check(call: Call, service: Json) -> None:
+    """What can be said of a specification at once.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT, UNIMPLEMENTED, or PERMISSION_DENIED for an account that the caller may not act as.
+    """
+    template = service.get("spec", {}).get("template", {})
+    container = _container(template)
+    if not container.get("image"):
+        raise invalid("spec.template.spec.containers[0].image: should not be empty")
+    for port in container.get("ports", ()):
+        if not 1 <= int(port.get("containerPort", 0)) <= 65535:
+            raise invalid("spec.template.spec.containers[0].ports[0].container_port: must be between 1 and 65535.")
+    seen = set()
+    for place, entry in enumerate(container.get("env", ())):
+        name = entry.get("name", "")
+        if name in _RESERVED:
+            raise invalid(
+                "spec.template.spec.containers[0].env: The following reserved env names were provided: "
+                f"{name}. These values are automatically set by the system."
+            )
+        if not _ENV.fullmatch(name) or name in seen:
+            raise invalid(f"spec.template.spec.containers[0].env: invalid or duplicate name {name!r}")
+        if "valueFrom" in entry:
+            secret_env.check(entry, place)
+        seen.add(name)
+    if template["spec"].get("volumes") or container.get("volumeMounts"):
+        raise unimplemented("volumes in a revision")
+    probes.check(container)
+    _check_traffic(service)
+    if account := template["spec"].get("serviceAccountName"):
+        _check_account(call, account)
+
+
+def _check_traffic(service: Json) -> None:
+    traffic = service.get("spec", {}).get("traffic") or []
+    if traffic and sum(int(entry.get("percent", 0)) for entry in traffic) != 100:
+        raise invalid("spec.traffic: Traffic percentages must add up to 100.")
+
+
+def _check_account(call: Call, account: str) -> None:
+    with call.world.reading() as rows:
+        resource = policies.canonical(rows, f"projects/-/serviceAccounts/{account}")
+        known = service_account_exists(rows, account)
+    allowed = (
+        known and policies.decide(call.world, call.principal.member, "iam.serviceAccounts.actAs", resource).allowed
+    )
+    if not allowed:
+        raise ApiError(
+            "PERMISSION_DENIED",
+            f"Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist).",
+        )
+
+
+def create(call: Call) -> Json:
+    """A new service."""
+    body = call.json()
+    meta = body.get("metadata", {})
+    service_id = meta.get("name", "")
+    project, place = call.params["project"], region(call)
+    may(call, "run.services.create", f"projects/{project}/locations/{place}", f"namespaces/{project}/services")
+    check_name(service_id)
+    check(call, body)
+    return begin(call, service_id, body)
+
+
+def begin(call: Call, service_id: str, body: Json) -> Json:
+    """Keep a checked service and start on its first revision."""
+    project, place = call.project, region(call)
+    name = store.resource(project.id, place, service_id)
+    meta = body.get("metadata", {})
+    url = store.url(call.world, service_id, project.number, place)
+    service = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {
+            "name": service_id,
+            "namespace": project.number,
+            "selfLink": f"/apis/serving.knative.dev/v1/namespaces/{project.number}/services/{service_id}",
+            "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{timestamp(call.world.now())}")),
+            "resourceVersion": "AAX1",
+            "generation": 1,
+            "creationTimestamp": timestamp(call.world.now()),
+            "labels": {**meta.get("labels", {}), "cloud.googleapis.com/location": place},
+            "annotations": {
+                **meta.get("annotations", {}),
+                "serving.knative.dev/creator": call.principal.email,
+                "serving.knative.dev/lastModifier": call.principal.email,
+                "run.googleapis.com/ingress": meta.get("annotations", {}).get("run.googleapis.com/ingress", "all"),
+                "run.googleapis.com/urls": f'["{url}"]',
+            },
+        },
+        "spec": copy.deepcopy(body["spec"]),
+        "status": {
+            "url": url,
+            "address": {"url": url},
+            "conditions": [
+                deployment.condition(call.world, kind, "Unknown")
+                for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
+            ],
+        },
+    }
+    service["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+    try:
+        store.add(call.world, name, service)
+    except sqlite3.IntegrityError:
+        raise ApiError("ALREADY_EXISTS", f"Resource '{service_id}' already exists.") from None
+    deployment.begin(call.world, name)
+    return service
+
+
+def replace(call: Call) -> Json:
+    """A new generation of a service."""
+    name = _named(call, "run.services.update")
+    body = call.json()
+    if store.find(call.world, name) is None:
+        raise _missing(call.params["service"])
+    check(call, body)
+    return update(call, name, body)
+
+
+def update(call: Call, name: str, body: Json) -> Json:
+    """Keep a checked change and start on it."""
+    given = body.get("metadata", {}).get("resourceVersion")
+    # Traffic may name the revision that this very change makes: `gcloud run deploy --no-traffic --tag=…`.
+    coming = body["spec"].get("template", {}).get("metadata", {}).get("name")
+    for revision in (entry.get("revisionName") for entry in body["spec"].get("traffic") or ()):
+        if (
+            revision
+            and revision != coming
+            and store.find_revision(call.world, store.revision_name(name, revision)) is None
+        ):
+            raise invalid(f"spec.traffic: Revision '{revision}' not found.")  # unverified: the sentence
+
+    def change(now: Json) -> None:
+        meta = now["metadata"]
+        if given and given != meta["resourceVersion"]:
+            raise ApiError(
+                "ABORTED",
+                f"Conflict for resource '{meta['name']}': version '{given}' was specified but current version is "
+                f"'{meta['resourceVersion']}'.",
+            )
+        meta["generation"] += 1
+        meta["resourceVersion"] = f"AAX{meta['generation']}"
+        asked = body.get("metadata", {})
+        kept = {
+            key: value for key, value in meta["annotations"].items() if key.startswith("serving.knative.dev/creator")
+        }
+        kept["run.googleapis.com/urls"] = meta["annotations"]["run.googleapis.com/urls"]
+        kept["run.googleapis.com/ingress"] = "all"
+        meta["annotations"] = {
+            **asked.get("annotations", meta["annotations"]),
+            **kept,
+            "serving.knative.dev/lastModifier": call.principal.email,
+        }
+        if "labels" in asked:
+            meta["labels"] = {**asked["labels"], "cloud.googleapis.com/location": name.split("/")[3]}
+        now["spec"] = copy.deepcopy(body["spec"])
+        now["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+        now["status"]["conditions"] = [
+            deployment.condition(call.world, kind, "Unknown")
+            for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
+        ]
+
+    changed = store.change(call.world, name, change, tick=True)
+    if changed is None:
+        raise _missing(name.rpartition("/")[2])
+    deployment.begin(call.world, name)
+    return changed
+
+
+def get(call: Call) -> Json:
+    """One service."""
+    name = _named(call, "run.services.get")
+    service = store.find(call.world, name)
+    if service is None:
+        raise _missing(call.params["service"])
+    return service
+
+
+def delete(call: Call) -> Json:
+    """Remove a service, its revisions, its policy and its containers."""
+    name = _named(call, "run.services.delete")
+    if store.find(call.world, name) is None:
+        raise _missing(call.params["service"])
+    forget(call, name)
+    return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}
+
+
+def forget(call: Call, name: str) -> None:
+    """The removal itself."""
+    running = instances.of(call.world)
+    for revision in store.revisions(call.world, name):
+        running.forget(store.revision_name(name, revision["metadata"]["name"]))
+    with call.world.writing() as rows:
+        store.remove(rows, name)
+        policies.forget(rows, name)
+
+
+def list_services(call: Call) -> Json:
+    """The services of a region, or of all with `-`."""
+    project = call.params["project"]
+    place = region(call)
+    may(call, "run.services.list", f"projects/{project}", f"namespaces/{project}/services")
+    found = [service for _, service in store.of_project(call.world, project, place)]
+    found = [service for service in found if _selected(service["metadata"].get("labels", {}), call)]
+    query = {"pageSize": call.query.get("limit", ""), "pageToken": call.query.get("continue", "")}
+    chosen, token = lists.page(found, query, lambda service: str(service["metadata"]["uid"]))
+    meta = {"continue": token} if token else {}
+    return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "metadata": meta, "items": chosen}
+
+
+def _selected(labels: dict[str, str], call: Call) -> bool:
+    for term in filter(None, call.query.get("labelSelector", "").split(",")):
+        key, _, value = (part.strip() for part in term.partition("="))
+        if labels.get(key) != value.lstrip("=").strip():
+            return False
+    return True
+
+
+def list_revisions(call: Call) -> Json:
+    """The revisions of a region, newest first; `labelSelector` chooses a service. gcloud needs `metadata`."""
+    project = call.params["project"]
+    may(call, "run.revisions.list", f"projects/{project}", f"namespaces/{project}/revisions")
+    found = [
+        revision
+        for name, _ in store.of_project(call.world, project, region(call))
+        for revision in store.revisions(call.world, name)
+        if _selected(revision["metadata"]["labels"], call)
+    ]
+    query = {"pageSize": call.query.get("limit", ""), "pageToken": call.query.get("continue", "")}
+    chosen, token = lists.page(found, query, lambda revision: str(revision["metadata"]["uid"]))
+    meta = {"continue": token} if token else {}
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "RevisionList",
+        "metadata": meta,
+        "items": [shown(revision) for revision in chosen],
+    }
+
+
+def shown(revision: Json) -> Json:
+    """A revision without what only the sandbox needs."""
+    answer = copy.deepcopy(revision)
+    answer["metadata"]["annotations"].pop("workbook/template", None)
+    return answer
+
+
+def _revision(call: Call, permission: str) -> tuple[str, Json]:
+    project, wanted = call.params["project"], call.params["revision"]
+    may(call, permission, f"projects/{project}", f"namespaces/{project}/revisions/{wanted}")
+    for name, _ in store.of_project(call.world, project, region(call)):
+        found = store.find_revision(call.world, store.revision_name(name, wanted))
+        if found is not None:
+            return name, found
+    raise not_found(f"Resource '{wanted}' of kind 'REVISION' does not exist.")
+
+
+def get_revision(call: Call) -> Json:
+    """One revision."""
+    return shown(_revision(call, "run.revisions.get")[1])
+
+
+def delete_revision(call: Call) -> Json:
+    """Remove a revision that gets no traffic and is not the newest."""
+    name, revision = _revision(call, "run.revisions.delete")
+    wanted = revision["metadata"]["name"]
+    service = store.find(call.world, name) or {"status": {}}
+    status = service["status"]
+    if wanted == status.get("latestCreatedRevisionName"):
+        raise ApiError("FAILED_PRECONDITION", "The latest created revision cannot be directly deleted.")
+    if any(entry.get("revisionName") == wanted for entry in status.get("traffic", ())):
+        raise ApiError("FAILED_PRECONDITION", f"Revision '{wanted}' is receiving traffic and cannot be deleted.")
+    full = store.revision_name(name, wanted)
+    instances.of(call.world).forget(full)
+    with call.world.writing() as rows:
+        store.remove_revision(rows, full)
+    return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}

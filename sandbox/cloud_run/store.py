@@ -1,0 +1,176 @@
+"""Services and revisions as rows: Knative's objects as JSON, as gcloud reads and writes them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from sandbox import containers
+from sandbox.state.world import World
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS run_services (name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL,"
+    " service TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS run_revisions (name TEXT PRIMARY KEY, service TEXT NOT NULL"
+    " REFERENCES run_services(name) ON DELETE CASCADE, number INTEGER NOT NULL, revision TEXT NOT NULL) WITHOUT ROWID",
+)
+
+Json = dict[str, Any]
+_ADDRESS = re.compile(r"http://localhost:\d+/")
+_changing = threading.Lock()
+
+
+def _has_tables(rows: sqlite3.Connection) -> bool:
+    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'run_revisions'").fetchone() is not None
+
+
+def resource(project: str, location: str, service: str) -> str:
+    """`projects/P/locations/L/services/S`, under which policies are kept too."""
+    return f"projects/{project}/locations/{location}/services/{service}"
+
+
+def _read(world: World, text: str) -> Json:
+    """A service from its row. The sandbox may listen on another port than when the service was deployed."""
+    with contextlib.suppress(containers.EngineFailed):
+        text = _ADDRESS.sub(f"http://{containers.address(world).registry}/", text)
+    service: Json = json.loads(text)
+    return service
+
+
+def find(world: World, name: str) -> Json | None:
+    """A service by its resource name."""
+    with world.reading() as rows:
+        if not _has_tables(rows):
+            return None
+        row = rows.execute("SELECT service FROM run_services WHERE name = ?", (name,)).fetchone()
+    return _read(world, row["service"]) if row else None
+
+
+def of_project(world: World, project: str, location: str = "-") -> list[tuple[str, Json]]:
+    """A project's services with their resource names, in order."""
+    with world.reading() as rows:
+        if not _has_tables(rows):
+            return []
+        found = rows.execute(
+            "SELECT name, service FROM run_services WHERE project = ? AND (location = ? OR ? = '-') ORDER BY name",
+            (project, location, location),
+        ).fetchall()
+    return [(row["name"], _read(world, row["service"])) for row in found]
+
+
+def add(world: World, name: str, service: Json) -> None:
+    """Add a service.
+
+    Raises:
+        sqlite3.IntegrityError: when it exists.
+    """
+    _, project, _, location, _, _ = name.split("/")
+    with world.writing() as rows:
+        for table in _TABLES:
+            rows.execute(table)
+        rows.execute(
+            "INSERT INTO run_services (name, project, location, service) VALUES (?, ?, ?, ?)",
+            (name, project, location, json.dumps(service)),
+        )
+
+
+def change(world: World, name: str, how: Callable[[Json], None], *, tick: bool = False) -> Json | None:
+    """Change a service in one transaction; None when it is gone."""
+    with _changing, world.writing(tick=tick) as rows:
+        row = rows.execute("SELECT service FROM run_services WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        service = _read(world, row["service"])
+        how(service)
+        rows.execute("UPDATE run_services SET service = ? WHERE name = ?", (json.dumps(service), name))
+        return service
+
+
+def remove(rows: sqlite3.Connection, name: str) -> None:
+    """Remove a service and its revisions."""
+    rows.execute("DELETE FROM run_services WHERE name = ?", (name,))
+
+
+def revision_name(service_resource: str, revision: str) -> str:
+    """`projects/P/locations/L/services/S/revisions/R`."""
+    return f"{service_resource}/revisions/{revision}"
+
+
+def next_name(world: World, service_resource: str) -> tuple[int, str]:
+    """The number and the name of a service's next revision: `ml-predictor-00002-kib`."""
+    with world.reading() as rows:
+        row = rows.execute(
+            "SELECT COALESCE(MAX(number), 0) + 1 AS next FROM run_revisions WHERE service = ?", (service_resource,)
+        ).fetchone()
+    number = int(row["next"])
+    digest = hashlib.sha256(f"{service_resource}/{number}".encode()).digest()
+    consonants, vowels = "bcdfghjklmnpqrstvwxz", "aeiou"
+    suffix = f"{consonants[digest[0] % 20]}{vowels[digest[1] % 5]}{consonants[digest[2] % 20]}"
+    return number, f"{service_resource.rpartition('/')[2]}-{number:05d}-{suffix}"
+
+
+def add_revision(world: World, service_resource: str, number: int, revision: Json) -> None:
+    """Add a revision.
+
+    Raises:
+        sqlite3.IntegrityError: when the name is taken.
+    """
+    with world.writing(tick=False) as rows:
+        rows.execute(
+            "INSERT INTO run_revisions (name, service, number, revision) VALUES (?, ?, ?, ?)",
+            (
+                revision_name(service_resource, revision["metadata"]["name"]),
+                service_resource,
+                number,
+                json.dumps(revision),
+            ),
+        )
+
+
+def find_revision(world: World, name: str) -> Json | None:
+    """A revision by `revision_name`."""
+    with world.reading() as rows:
+        if not _has_tables(rows):
+            return None
+        row = rows.execute("SELECT revision FROM run_revisions WHERE name = ?", (name,)).fetchone()
+    return json.loads(row["revision"]) if row else None
+
+
+def save_revision(world: World, name: str, revision: Json) -> None:
+    """Replace a revision."""
+    with world.writing(tick=False) as rows:
+        rows.execute("UPDATE run_revisions SET revision = ? WHERE name = ?", (json.dumps(revision), name))
+
+
+def revisions(world: World, service_resource: str) -> list[Json]:
+    """A service's revisions, newest first."""
+    with world.reading() as rows:
+        if not _has_tables(rows):
+            return []
+        found = rows.execute(
+            "SELECT revision FROM run_revisions WHERE service = ? ORDER BY number DESC", (service_resource,)
+        ).fetchall()
+    return [json.loads(row["revision"]) for row in found]
+
+
+def remove_revision(rows: sqlite3.Connection, name: str) -> None:
+    """Remove one revision."""
+    rows.execute("DELETE FROM run_revisions WHERE name = ?", (name,))
+
+
+def host(service: str, number: str, location: str) -> str:
+    """Google's name of a service's address: `ml-predictor-123456789012.us-central1.run.app`."""
+    return f"{service}-{number}.{location}.run.app"
+
+
+def url(world: World, service: str, number: str, location: str) -> str:
+    """What `status.url` says: the plain port, with Google's name behind it; Google's address when it was asked for."""
+    address = containers.address(world)
+    name = host(service, number, location)
+    return f"https://{name}" if address.google_urls else f"http://{address.registry}/{name}"

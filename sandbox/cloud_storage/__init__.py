@@ -1,0 +1,1 @@
+"""Cloud Storage, as far as `gcloud builds submit` needs it."""

@@ -1,0 +1,185 @@
+"""Buckets and objects: what `gcloud builds submit` uploads, and the logs that builds write while they run.
+
+An object's bytes are a file of their own; the row that names it is committed after the file is whole. A build's log is
+the exception: its file grows while the build runs, and its size is what is there now.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.state.clock import timestamp
+from sandbox.state.disk import sync_folder
+from sandbox.state.world import World
+
+# Made when it is first needed: worlds that were made before buckets existed get it too.
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL,"
+    " labels TEXT NOT NULL DEFAULT '{}', create_time TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS objects (bucket TEXT NOT NULL REFERENCES buckets(name), name TEXT NOT NULL,"
+    " generation INTEGER NOT NULL, file TEXT NOT NULL, content_type TEXT NOT NULL, md5 TEXT NOT NULL,"
+    " create_time TEXT NOT NULL, PRIMARY KEY (bucket, name)) WITHOUT ROWID",
+)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bucket; `labels` is JSON."""
+
+    name: str
+    project: str
+    location: str
+    labels: str
+    create_time: str
+
+    @property
+    def resource(self) -> str:
+        """What policies are looked up under."""
+        return f"projects/{self.project}/buckets/{self.name}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object; `file` is relative to the state folder, `md5` is base64 and empty for a log that still grows."""
+
+    bucket: str
+    name: str
+    generation: int
+    file: str
+    content_type: str
+    md5: str
+    create_time: str
+
+    def path(self, world: World) -> Path:
+        """Where the bytes are."""
+        return world.folder / self.file
+
+    def size(self, world: World) -> int:
+        """Bytes that are there now."""
+        path = self.path(world)
+        return path.stat().st_size if path.exists() else 0
+
+
+def prepare(rows: sqlite3.Connection) -> None:
+    """Make the tables where they are missing; needs a writing transaction."""
+    for table in _TABLES:
+        rows.execute(table)
+
+
+def _has_tables(rows: sqlite3.Connection) -> bool:
+    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'objects'").fetchone() is not None
+
+
+def find_bucket(rows: sqlite3.Connection, name: str) -> Bucket | None:
+    """A bucket by its name."""
+    if not _has_tables(rows):
+        return None
+    row = rows.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
+    return Bucket(**dict(row)) if row else None
+
+
+def buckets(rows: sqlite3.Connection, project: str, prefix: str = "") -> list[Bucket]:
+    """A project's buckets by name."""
+    if not _has_tables(rows):
+        return []
+    found = rows.execute("SELECT * FROM buckets WHERE project = ? ORDER BY name", (project,))
+    return [Bucket(**dict(row)) for row in found if row["name"].startswith(prefix)]
+
+
+def make_bucket(
+    rows: sqlite3.Connection, world: World, name: str, project: str, location: str = "US", labels: str = "{}"
+) -> None:
+    """Add a bucket.
+
+    Raises:
+        sqlite3.IntegrityError: when the name is taken.
+    """
+    prepare(rows)
+    rows.execute(
+        "INSERT INTO buckets (name, project, location, labels, create_time) VALUES (?, ?, ?, ?, ?)",
+        (name, project, location, labels, timestamp(world.now())),
+    )
+
+
+def remove_bucket(rows: sqlite3.Connection, name: str) -> bool:
+    """Remove an empty bucket; False when it still holds objects."""
+    if rows.execute("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (name,)).fetchone():
+        return False
+    rows.execute("DELETE FROM buckets WHERE name = ?", (name,))
+    return True
+
+
+def find(rows: sqlite3.Connection, bucket: str, name: str) -> Stored | None:
+    """An object by bucket and name."""
+    if not _has_tables(rows):
+        return None
+    row = rows.execute("SELECT * FROM objects WHERE bucket = ? AND name = ?", (bucket, name)).fetchone()
+    return Stored(**dict(row)) if row else None
+
+
+def in_bucket(rows: sqlite3.Connection, bucket: str, prefix: str = "") -> list[Stored]:
+    """A bucket's objects by name."""
+    found = rows.execute("SELECT * FROM objects WHERE bucket = ? ORDER BY name", (bucket,))
+    return [Stored(**dict(row)) for row in found if row["name"].startswith(prefix)]
+
+
+def part(world: World) -> Path:
+    """A new file for bytes that are on their way."""
+    folder = world.folder / "objects"
+    folder.mkdir(exist_ok=True)
+    return folder / f"part-{secrets.token_hex(16)}"
+
+
+def keep(world: World, bucket: str, name: str, content: Path, content_type: str) -> Stored:
+    """Make a finished file an object, in place of an older one of that name. Blocking."""
+    with content.open("rb") as file:
+        md5 = base64.b64encode(hashlib.file_digest(file, _md5).digest()).decode()
+        os.fsync(file.fileno())
+    place = content.with_name(secrets.token_hex(16))
+    content.rename(place)
+    sync_folder(place.parent)
+    with world.writing() as rows:
+        prepare(rows)
+        before = find(rows, bucket, name)
+        stored = _row(rows, world, bucket, name, f"objects/{place.name}", content_type, md5)
+    if before is not None:
+        before.path(world).unlink(missing_ok=True)
+    return stored
+
+
+def _md5() -> hashlib._Hash:
+    # The API's own checksum of an object; it protects nothing here.
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _row(
+    rows: sqlite3.Connection, world: World, bucket: str, name: str, file: str, content_type: str, md5: str
+) -> Stored:
+    now = timestamp(world.now())
+    last = rows.execute("SELECT MAX(generation) AS last FROM objects").fetchone()["last"] or 0
+    generation = max(int(world.now().timestamp() * 10**6), last + 1)
+    stored = Stored(bucket, name, generation, file, content_type, md5, now)
+    rows.execute(
+        "INSERT OR REPLACE INTO objects (bucket, name, generation, file, content_type, md5, create_time)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (bucket, name, generation, file, content_type, md5, now),
+    )
+    return stored
+
+
+def add_growing(rows: sqlite3.Connection, world: World, bucket: str, name: str, file: str) -> None:
+    """Name a file that is still being written, a log, as an object."""
+    prepare(rows)
+    _row(rows, world, bucket, name, file, "text/plain; charset=utf-8", "")
+
+
+def remove(rows: sqlite3.Connection, world: World, stored: Stored) -> None:
+    """Remove an object and its bytes."""
+    rows.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", (stored.bucket, stored.name))
+    stored.path(world).unlink(missing_ok=True)

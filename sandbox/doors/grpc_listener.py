@@ -1,0 +1,157 @@
+"""The gRPC listener behind the edge: takes each call's bytes, asks the dispatch table, and answers in gRPC.
+
+The edge ends TLS and leads a connection here when its client speaks HTTP/2 alone. Which of Google's hosts it was opened
+for is known by the port that it comes from: a connection that is not the edge's is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import logging
+import socket
+from collections.abc import Iterable, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from urllib.parse import unquote
+
+from google.protobuf.json_format import ParseError
+from starlette.types import ASGIApp
+
+from sandbox.doors import grpc_schema, grpc_transcoding
+
+_THREADS = 16
+_MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes, as for the same calls over HTTP
+_STOP_SECONDS = 1.0
+# Of HTTP/2 and gRPC themselves; the rest is the caller's own and goes on.
+_TRANSPORT = ("grpc-", ":", "te", "content-type", "accept-encoding")
+log = logging.getLogger("sandbox")
+
+
+class Door:
+    """Opens at the first connection: half a second, and 20 MB that a world without gRPC need not spend.
+
+    Args:
+        app: the dispatch table.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._server: Any = None
+        self._port = 0
+        self._opening = asyncio.Lock()
+        self._hosts: dict[int, str] = {}
+        self._loop: asyncio.AbstractEventLoop
+
+    async def connect(self, host: str) -> socket.socket:
+        """A connection to this door whose calls are for that host.
+
+        Raises:
+            OSError: when no port of loopback is free.
+        """
+        async with self._opening:
+            if self._server is None:
+                self._loop = asyncio.get_running_loop()
+                await asyncio.to_thread(self._open)
+        here = socket.socket()
+        try:
+            here.bind(("127.0.0.1", 0))
+            here.setblocking(False)
+            self._hosts[here.getsockname()[1]] = host
+            await self._loop.sock_connect(here, ("127.0.0.1", self._port))
+        except OSError:
+            here.close()
+            raise
+        return here
+
+    def close(self) -> None:
+        """End all calls and connections."""
+        if self._server is not None:
+            self._server.stop(_STOP_SECONDS).wait()
+
+    def _open(self) -> None:
+        grpc = importlib.import_module("grpc")
+        handler = type("Handler", (grpc.GenericRpcHandler,), {"service": lambda _, details: self._handler(details)})
+        server = grpc.server(
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc"),
+            handlers=(handler(),),
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MESSAGE_LIMIT)],
+        )
+        self._port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        self._server = server
+
+    def _handler(self, details: Any) -> Any:
+        grpc = importlib.import_module("grpc")
+        # Without serializers a handler gets and gives bytes.
+        return grpc.unary_unary_rpc_method_handler(functools.partial(self._serve, grpc, details.method))
+
+    # context.abort raises, always: its "result" only tells the type checker that the call ends there.
+    def _serve(self, grpc: Any, path: str, content: bytes, context: Any) -> bytes:
+        host = self._hosts.get(int(context.peer().rpartition(":")[2]), "")
+        found = grpc_schema.find(path, host)
+        if not host or found is None:
+            where = f" of {host}" if host else ", which did not come through the edge"
+            sentence = f'The workbook\'s sandbox does not do this: the gRPC call {path}{where}. transport="rest" may.'
+            return bytes(context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence))
+        try:
+            request = grpc_transcoding.request(found, content)
+        except grpc_transcoding.NotTranscodable as error:
+            return bytes(context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error}."))
+        asked: Future[tuple[int, bytes]] = asyncio.run_coroutine_threadsafe(
+            ask(self._app, host, request, context.invocation_metadata()), self._loop
+        )
+        context.add_callback(asked.cancel)
+        status, body = asked.result()
+        if status >= 400:
+            failed = grpc_transcoding.failure(status, body)
+            context.set_trailing_metadata((("grpc-status-details-bin", failed.status),))
+            return bytes(context.abort(grpc.StatusCode[failed.code], failed.message))
+        try:
+            return grpc_transcoding.answer(found, body)
+        except ParseError:
+            log.exception("the answer of %s is no %s", path, grpc_schema.name(found.answer))
+            return bytes(context.abort(grpc.StatusCode.INTERNAL, "Internal error encountered."))
+
+
+async def ask(
+    app: ASGIApp, host: str, request: grpc_transcoding.HttpRequest, metadata: Iterable[tuple[str, str | bytes]]
+) -> tuple[int, bytes]:
+    """Put a request to the dispatch table as the edge does; gives the HTTP status and the body."""
+    headers = [(b"host", host.encode()), (b"content-length", str(len(request.body)).encode())]
+    if request.body:
+        headers.append((b"content-type", b"application/json"))
+    headers += [
+        (name.lower().encode(), value.encode())
+        for name, value in metadata
+        if isinstance(value, str) and not name.lower().startswith(_TRANSPORT)
+    ]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "2",
+        "method": request.verb,
+        "scheme": "https",
+        "path": unquote(request.path),
+        "raw_path": request.path.encode(),
+        "query_string": request.query.encode(),
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 0),
+        "server": (host, 443),
+    }
+    status, body = 500, bytearray()
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": request.body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = int(message["status"])
+        else:
+            body.extend(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return status, bytes(body)

@@ -1,0 +1,12 @@
+"""How the IAM APIs word a 403."""
+
+from __future__ import annotations
+
+from sandbox.errors import ApiError, permission_denied
+
+
+def denial(permission: str, resource: str) -> ApiError:
+    """Name the permission and leave the resource out. # unverified: so it is quoted in public issues."""
+    error = permission_denied(permission, resource)
+    error.message = f"Permission '{permission}' denied on resource (or it may not exist)."
+    return error

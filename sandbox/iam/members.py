@@ -1,0 +1,145 @@
+"""Who exists: the people and groups of a small directory, service accounts, and the accounts that Google makes.
+
+A policy may only name somebody who exists; Google answers 400 for a group or a person that does not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sandbox.errors import invalid
+from sandbox.iam import pools
+
+TYPES = "https://cloud.google.com/iam/help/members/types"
+
+# Google's own accounts that the workbook meets; {number} is the project's number.
+# https://cloud.google.com/iam/docs/service-account-types#google-managed
+BUILD_ACCOUNT = "{number}@cloudbuild.gserviceaccount.com"
+COMPUTE_ACCOUNT = "{number}-compute@developer.gserviceaccount.com"
+REGISTRY_AGENT = "service-{number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+RUN_AGENT = "service-{number}@serverless-robot-prod.iam.gserviceaccount.com"
+BUILD_AGENT = "service-{number}@gcp-sa-cloudbuild.iam.gserviceaccount.com"
+ANALYSIS_AGENT = "service-{number}@container-analysis.iam.gserviceaccount.com"
+GOOGLE_MADE = (BUILD_ACCOUNT, COMPUTE_ACCOUNT, REGISTRY_AGENT, RUN_AGENT, BUILD_AGENT, ANALYSIS_AGENT)
+
+_MADE_BY_GOOGLE = re.compile(
+    "|".join(
+        re.escape(account).replace(re.escape("{number}"), rf"(?P<n{place}>\d+)")
+        for place, account in enumerate(GOOGLE_MADE)
+    )
+)
+_SERVICE_ACCOUNT = re.compile(r".+@(.+\.)?gserviceaccount\.com")
+_ADDRESS = re.compile(r"[^@\s:]+@[^@\s:]+\.[^@\s:]+")
+_DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The people and groups outside the project, as a company's Workspace account knows them.
+
+    Attributes:
+        groups: address of a group -> its members, each with a prefix (`user:`, `serviceAccount:`, `group:`).
+    """
+
+    users: tuple[str, ...] = ("ana@example.com", "ben@example.com", "chen@example.com")
+    groups: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "ml-team@example.com": ("user:ana@example.com", "user:ben@example.com"),
+            "release-managers@example.com": ("user:chen@example.com",),
+        }
+    )
+    domains: tuple[str, ...] = ("example.com",)
+
+
+def directory(rows: sqlite3.Connection) -> Directory:
+    """The world's directory; a new world has the one of `Directory()`."""
+    row = rows.execute("SELECT value FROM meta WHERE key = 'directory'").fetchone()
+    if row is None:
+        return Directory()
+    stored = json.loads(row["value"])
+    groups = {name: tuple(members) for name, members in stored["groups"].items()}
+    return Directory(tuple(stored["users"]), groups, tuple(stored["domains"]))
+
+
+def set_directory(rows: sqlite3.Connection, value: Directory) -> None:
+    """Replace the world's directory."""
+    stored = {"users": value.users, "groups": dict(value.groups), "domains": value.domains}
+    rows.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('directory', ?)", (json.dumps(stored),))
+
+
+def groups(rows: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """Groups as `sandbox.iam.decisions` wants them: `group:EMAIL` -> members."""
+    return {f"group:{name}": members for name, members in directory(rows).groups.items()}
+
+
+def service_account_exists(rows: sqlite3.Connection, email: str) -> bool:
+    """Whether a service account was made in this world, or is one that Google makes for one of its projects."""
+    if rows.execute("SELECT 1 FROM service_accounts WHERE email = ?", (email,)).fetchone():
+        return True
+    match = _MADE_BY_GOOGLE.fullmatch(email)
+    if match is None:
+        return False
+    number = next(value for value in match.groups() if value)
+    return rows.execute("SELECT 1 FROM projects WHERE number = ?", (number,)).fetchone() is not None
+
+
+def check(rows: sqlite3.Connection, member: str) -> str:
+    """A member of a policy as Google stores it: addresses in lower case, identities of a pool as they are.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for an unknown kind, a malformed address, or somebody who does not exist. The
+            sentences about people, groups, pools and service accounts are Google's, seen in public issue threads; the
+            one about domains is `# unverified`.
+    """
+    if member in ("allUsers", "allAuthenticatedUsers"):
+        return member
+    if (pool := pools.pool_of(member)) is not None:
+        # Upper and lower case count in them: they are the issuer's claims.
+        _check_pool(rows, pool)
+        return member
+    kind, _, name = member.partition(":")
+    if kind not in ("user", "serviceAccount", "group", "domain"):
+        raise invalid(f"The member {member} is of an unknown type. Please set a valid type prefix for the member.")
+    name = name.lower()
+    if not (_DOMAIN if kind == "domain" else _ADDRESS).fullmatch(name):
+        raise invalid(
+            f"Invalid member: {member}. The part after the colon must be "
+            f"{'a domain name' if kind == 'domain' else 'an e-mail address'}. See {TYPES}."
+        )
+    known = directory(rows)
+    if kind == "domain":
+        if name not in known.domains:
+            raise invalid(f"Domain {name} does not exist.")
+    elif kind == "serviceAccount" or _SERVICE_ACCOUNT.fullmatch(name):
+        if not service_account_exists(rows, name):
+            raise invalid(f"Service account {name} does not exist.")
+        _has_kind("serviceAccount", kind, name)
+    elif name in known.groups:
+        _has_kind("group", kind, name)
+    elif name in known.users:
+        _has_kind("user", kind, name)
+    else:
+        raise invalid(f"{kind.capitalize()} {name} does not exist.")
+    return f"{kind}:{name}"
+
+
+def _check_pool(rows: sqlite3.Connection, pool: str) -> None:
+    number = pool.split("/")[1]
+    known = rows.execute("SELECT 1 FROM projects WHERE number = ?", (number,)).fetchone()
+    if not known or (pools.find(rows, pool) or {}).get("state") != "ACTIVE":
+        raise invalid(
+            f"Identity Pool does not exist ({pool}). Please check that you specified a valid resource name as returned "
+            "in the `name` attribute in the configuration API."
+        )
+
+
+def _has_kind(right: str, given: str, name: str) -> None:
+    if given != right:
+        raise invalid(
+            f'Principal {name} is of type "{right}". The principal should appear as "{right}:{name}". '
+            f"See {TYPES} for additional documentation."
+        )

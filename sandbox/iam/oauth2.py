@@ -1,0 +1,102 @@
+"""oauth2.googleapis.com: a service account's key becomes a token.
+
+Source: https://developers.google.com/identity/protocols/oauth2/service-account; gcloud asks twice, for an access token
+and for an ID token (facts/gcloud.md 2).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+from starlette.responses import JSONResponse, Response
+
+from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.iam import tokens
+from sandbox.iam.keys import id_token_signing_key
+from sandbox.state.world import World
+
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_AUDIENCES = (
+    "https://oauth2.googleapis.com/token",
+    "https://www.googleapis.com/oauth2/v4/token",
+    "https://accounts.google.com/o/oauth2/token",
+)
+
+
+def _refused(error: str, description: str, status: int = 400) -> Response:
+    """RFC 6749 section 5.2."""
+    return JSONResponse({"error": error, "error_description": description}, status)
+
+
+def _token(call: Call) -> dict[str, Any] | Response:
+    form = {name: values[0] for name, values in parse_qs(call.content.decode("utf-8", "replace")).items()}
+    if form.get("grant_type") != _JWT_BEARER:
+        return _refused(
+            "unsupported_grant_type",
+            "The workbook's sandbox exchanges a service account's assertion only; a person's login needs Google.",
+        )
+    try:
+        claims = tokens.verify_assertion(call.world, form.get("assertion", ""))
+    except tokens.InvalidToken as reason:
+        return _refused("invalid_grant", str(reason))
+    if claims.get("aud") not in _AUDIENCES:
+        return _refused(
+            "invalid_grant",
+            "Invalid JWT: Failed audience check. The right audience is https://oauth2.googleapis.com/token",
+        )
+    if target := claims.get("target_audience"):
+        return {"id_token": _id_token(call.world, str(claims["iss"]), str(target))}
+    if not claims.get("scope"):
+        return _refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
+    token = tokens.mint(call.world, f"serviceAccount:{claims['iss']}")
+    return {"access_token": token, "expires_in": tokens.LIFETIME - 1, "token_type": "Bearer"}
+
+
+def _id_token(world: World, email: str, audience: str) -> str:
+    now = int(time.time())
+    with world.reading() as rows:
+        row = rows.execute("SELECT unique_id FROM service_accounts WHERE email = ?", (email,)).fetchone()
+    claims = {
+        "aud": audience,
+        "azp": row["unique_id"],
+        "email": email,
+        "email_verified": True,
+        "exp": now + tokens.LIFETIME,
+        "iat": now,
+        "iss": "https://accounts.google.com",
+        "sub": row["unique_id"],
+    }
+    return jwt.encode(claims, id_token_signing_key(world), algorithm="RS256", headers={"kid": "sandbox"})
+
+
+def _tokeninfo(call: Call) -> dict[str, Any] | Response:
+    """Whose token this is: https://oauth2.googleapis.com/tokeninfo?access_token=..."""
+    form = parse_qs(call.content.decode("utf-8", "replace"))
+    token = call.query.get("access_token") or (form.get("access_token") or [""])[0]
+    try:
+        principal = tokens.from_bearer(call.world, token, "oauth2.googleapis.com")
+    except tokens.InvalidToken:
+        return _refused("invalid_token", "Invalid Value")
+    return {
+        "email": principal.email,
+        "email_verified": "true",
+        "scope": "https://www.googleapis.com/auth/cloud-platform",
+        "access_type": "online",
+    }
+
+
+API = Api(
+    "oauth2.googleapis.com",
+    "Google OAuth 2.0",
+    ordered(
+        (
+            Method("oauth2.token", "POST", "/token", _token, open_to_all=True),
+            Method("oauth2.tokeninfo", "GET", "/tokeninfo", _tokeninfo, open_to_all=True),
+            Method("oauth2.tokeninfo", "POST", "/tokeninfo", _tokeninfo, open_to_all=True),
+        )
+    ),
+    needs_enabling=False,
+)

@@ -1,0 +1,247 @@
+"""Workload identity federation in iam.googleapis.com v1: pools, and the OIDC providers whose tokens they take.
+
+As far as `gcloud iam workload-identity-pools` and `… providers` create, describe, list, delete and undelete go. Nobody
+exchanges a token here: that is sts.googleapis.com's, and the tokens would be GitHub's.
+Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools and
+…/iam/docs/workload-identity-federation-with-deployment-pipelines.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from sandbox.api import lists, operations
+from sandbox.api.methods import Call, Method
+from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.iam import pools
+from sandbox.iam.pools import Json
+from sandbox.state.clock import timestamp
+
+_ID = re.compile(r"[a-z0-9-]{4,32}")
+_MAPPED = re.compile(r"google\.(subject|groups)|attribute\.[a-z0-9_]{1,100}")
+_REFERENCE = re.compile(r"\b(assertion|google|attribute)\.\w+")
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_LIMITS = {"displayName": 32, "description": 256}
+_MAX_EXPRESSION, _MAX_CONDITION, _MAX_MAPPED, _MAX_AUDIENCES = 2048, 4096, 50, 10
+# Issuers with many tenants behind one address: without a condition, every one of their users could come in.
+# https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines#conditions
+_SHARED_ISSUERS = ("https://token.actions.githubusercontent.com", "https://gitlab.com", "https://app.terraform.io")
+_CONDITIONS_PAGE = "https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines#conditions"
+_TYPE = "type.googleapis.com/google.iam.v1.WorkloadIdentityPool"
+
+
+def _location(call: Call) -> str:
+    if call.params["location"] != "global":
+        raise invalid("The only supported location is global.")  # unverified: the sentence
+    return f"projects/{call.project.number}/locations/global"
+
+
+def _pool_name(call: Call) -> str:
+    return f"{_location(call)}/workloadIdentityPools/{call.params['pool']}"
+
+
+def _name(call: Call) -> str:
+    """Of the pool or the provider in the path."""
+    provider = call.params.get("provider")
+    return f"{_pool_name(call)}/providers/{provider}" if provider else _pool_name(call)
+
+
+def _find(call: Call, name: str) -> Json:
+    with call.world.reading() as rows:
+        found = pools.find(rows, name)
+    if found is None:
+        raise not_found("Requested entity was not found.")
+    return found
+
+
+def _checked_id(call: Call, parameter: str) -> str:
+    value = call.query.get(parameter, "")
+    if not _ID.fullmatch(value):
+        # unverified: the sentences; the rule is the reference's
+        raise invalid(f"Invalid {parameter} {value!r}: 4 to 32 characters of [a-z0-9-].")
+    if value.startswith("gcp-"):
+        raise invalid(f"Invalid {parameter} {value!r}: the prefix gcp- is reserved for use by Google.")
+    return value
+
+
+def _checked(body: Json, *more: str) -> Json:
+    """The fields of a request that are there, checked as far as pools and providers share them."""
+    known = ("displayName", "description", "disabled", *more)
+    for field in sorted(set(body) - {"name", *known}):
+        raise invalid(f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.')
+    for field, limit in _LIMITS.items():
+        if not isinstance(body.get(field, ""), str) or len(body.get(field, "")) > limit:
+            raise invalid(f"Invalid {field}: a text of at most {limit} characters.")  # unverified: the sentence
+    if not isinstance(body.get("disabled", False), bool):
+        raise invalid("Invalid value at 'disabled' (TYPE_BOOL).")
+    return {field: body[field] for field in known if body.get(field)}
+
+
+def _expression(text: Any, what: str, limit: int) -> str:
+    """A CEL expression, looked at from outside: its length, its quotes and its brackets. It is never evaluated."""
+    if not isinstance(text, str) or not text.strip() or len(text) > limit:
+        raise invalid(f"Invalid {what}: an expression of 1 to {limit} characters.")  # unverified: the sentence
+    bare = _TEXT.sub("", text)
+    if any(bare.count(left) != bare.count(right) for left, right in ("()", "[]", "{}")) or re.search(r"['\"]", bare):
+        raise invalid(f"Error compiling the {what}: syntax error in {text!r}.")  # unverified: the sentence
+    return bare
+
+
+def _check_mapping(mapping: Any) -> Mapping[str, str]:
+    if not isinstance(mapping, dict) or "google.subject" not in mapping:
+        raise invalid("The attribute mapping must map google.subject.")  # unverified: the sentence
+    if len(mapping) > _MAX_MAPPED + 2:
+        raise invalid(f"The attribute mapping has more than {_MAX_MAPPED} custom attributes.")  # unverified
+    for key, value in mapping.items():
+        if not _MAPPED.fullmatch(key):
+            raise invalid(
+                f"Invalid attribute mapping key {key!r}: google.subject, google.groups, or attribute. and "
+                "1 to 100 characters of [a-z0-9_]."  # unverified: the sentence
+            )
+        _expression(value, "attribute mapping", _MAX_EXPRESSION)
+    return mapping
+
+
+def _check_condition(condition: Any, mapping: Mapping[str, str], issuer: str) -> None:
+    bare = _expression(condition, "attribute condition", _MAX_CONDITION) if condition else ""
+    shared = issuer.rstrip("/").lower().startswith(_SHARED_ISSUERS)
+    if shared and not _REFERENCE.search(bare):
+        # Quoted in public issues, for a condition that is missing.
+        raise invalid(
+            "The attribute condition must reference one of the provider's claims. For more information, see "
+            f"{_CONDITIONS_PAGE}"
+        )
+    for match in _REFERENCE.finditer(bare):
+        if match[1] != "assertion" and match[0] not in mapping:
+            raise invalid(f"The attribute condition names {match[0]}, which the mapping does not set.")  # unverified
+
+
+def _check_oidc(oidc: Any) -> Json:
+    if not isinstance(oidc, dict):
+        raise invalid("The provider must have an oidc configuration.")  # unverified: the sentence
+    if oidc.get("jwksJson"):
+        raise unimplemented("a provider with keys of its own (jwksJson)")
+    issuer = urlsplit(str(oidc.get("issuerUri", "")))
+    if issuer.scheme != "https" or not issuer.hostname:
+        raise invalid("The issuer URI must be an HTTPS address.")  # unverified: the sentence
+    audiences = oidc.get("allowedAudiences", [])
+    if not isinstance(audiences, list) or len(audiences) > _MAX_AUDIENCES:
+        raise invalid(f"At most {_MAX_AUDIENCES} audiences are allowed.")  # unverified: the sentence
+    return {"issuerUri": oidc["issuerUri"]} | ({"allowedAudiences": audiences} if audiences else {})
+
+
+def _add(call: Call, name: str, body: Json, kind: str) -> Json:
+    with call.world.writing() as rows:
+        if pools.find(rows, name) is not None:
+            raise ApiError("ALREADY_EXISTS", "Requested entity already exists")
+        made = {"name": name, **body, "state": "ACTIVE"}
+        pools.save(rows, made)
+        return _done(call, rows, made, kind)
+
+
+def _done(call: Call, rows: Any, body: Json, kind: str) -> Json:
+    operation = f"{body['name']}/operations/{uuid.uuid4().hex[:26]}"
+    return operations.finish(rows, call.world, operation, {"@type": f"{_TYPE}{kind}", **body})
+
+
+def _create_pool(call: Call) -> Json:
+    body = _checked(call.json(), "mode")
+    if body.get("mode", "FEDERATION_ONLY") not in ("FEDERATION_ONLY", "MODE_UNSPECIFIED"):
+        raise unimplemented(f"pools in the mode {body['mode']}")
+    name = f"{_location(call)}/workloadIdentityPools/{_checked_id(call, 'workloadIdentityPoolId')}"
+    return _add(call, name, body, "")
+
+
+def _create_provider(call: Call) -> Json:
+    asked = call.json()
+    for field in ("aws", "saml", "x509"):
+        if field in asked:
+            raise unimplemented(f"providers of the kind {field}; OIDC is here")
+    body = _checked(asked, "attributeMapping", "attributeCondition", "oidc")
+    body["oidc"] = _check_oidc(body.get("oidc"))
+    mapping = _check_mapping(body.get("attributeMapping"))
+    _check_condition(body.get("attributeCondition"), mapping, body["oidc"]["issuerUri"])
+    if _find(call, _pool_name(call))["state"] != "ACTIVE":
+        raise ApiError("FAILED_PRECONDITION", "The pool is deleted.")  # unverified: the sentence
+    name = f"{_pool_name(call)}/providers/{_checked_id(call, 'workloadIdentityPoolProviderId')}"
+    return _add(call, name, body, "Provider")
+
+
+def _get(call: Call) -> Json:
+    return _find(call, _name(call))
+
+
+def _list(call: Call, parent: str, field: str) -> Json:
+    with call.world.reading() as rows:
+        found = pools.under(rows, parent)
+    if call.query.get("showDeleted") != "true":
+        found = [one for one in found if one["state"] == "ACTIVE"]
+    chosen, token = lists.page(found, call.query, lambda one: str(one["name"]))
+    answer: Json = {field: chosen} if chosen else {}
+    return answer | ({"nextPageToken": token} if token else {})
+
+
+def _list_pools(call: Call) -> Json:
+    return _list(call, _location(call), "workloadIdentityPools")
+
+
+def _list_providers(call: Call) -> Json:
+    _find(call, _pool_name(call))
+    return _list(call, _pool_name(call), "workloadIdentityPoolProviders")
+
+
+def _mark(call: Call, *, deleted: bool) -> Json:
+    body = _find(call, _name(call))
+    if (body["state"] == "DELETED") is deleted:
+        raise ApiError("FAILED_PRECONDITION", f"The entity is {body['state'].lower()}.")  # unverified
+    body["state"] = "DELETED" if deleted else "ACTIVE"
+    body.pop("expireTime", None)
+    if deleted:
+        body["expireTime"] = timestamp(call.world.now() + pools.KEPT)
+    with call.world.writing() as rows:
+        pools.save(rows, body)
+        return _done(call, rows, body, "Provider" if "provider" in call.params else "")
+
+
+def _delete(call: Call) -> Json:
+    return _mark(call, deleted=True)
+
+
+def _undelete(call: Call) -> Json:
+    return _mark(call, deleted=False)
+
+
+def _operation(call: Call) -> Json:
+    return operations.get(call.world, f"{_name(call)}/operations/{call.params['operation']}")
+
+
+_POOLS = "/v1/projects/{project}/locations/{location}/workloadIdentityPools"
+_POOL = f"{_POOLS}/{{pool}}"
+_PROVIDERS = f"{_POOL}/providers"
+_PROVIDER = f"{_PROVIDERS}/{{provider}}"
+_PREFIX = "iam.projects.locations.workloadIdentityPools"
+
+
+def _method(name: str, verb: str, path: str, handle: Any, permission: str) -> Method:
+    kind = "Providers" if name.startswith("providers.") else "s"
+    return Method(f"{_PREFIX}.{name}", verb, path, handle, (f"iam.workloadIdentityPool{kind}.{permission}",))
+
+
+METHODS = (
+    _method("create", "POST", _POOLS, _create_pool, "create"),
+    _method("list", "GET", _POOLS, _list_pools, "list"),
+    _method("get", "GET", _POOL, _get, "get"),
+    _method("delete", "DELETE", _POOL, _delete, "delete"),
+    _method("undelete", "POST", f"{_POOL}:undelete", _undelete, "undelete"),
+    _method("operations.get", "GET", f"{_POOL}/operations/{{operation}}", _operation, "get"),
+    _method("providers.create", "POST", _PROVIDERS, _create_provider, "create"),
+    _method("providers.list", "GET", _PROVIDERS, _list_providers, "list"),
+    _method("providers.get", "GET", _PROVIDER, _get, "get"),
+    _method("providers.delete", "DELETE", _PROVIDER, _delete, "delete"),
+    _method("providers.undelete", "POST", f"{_PROVIDER}:undelete", _undelete, "undelete"),
+    _method("providers.operations.get", "GET", f"{_PROVIDER}/operations/{{operation}}", _operation, "get"),
+)

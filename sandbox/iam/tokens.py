@@ -1,0 +1,192 @@
+"""Who is calling: access tokens, self-signed JWTs, and the exchange of a key's assertion for a token.
+
+Tokens live by the wall clock (`sandbox.state.clock` says why). Only their SHA-256 is stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import secrets
+import sqlite3
+import time
+from typing import Any
+
+import jwt
+
+from sandbox.api.principal import ANONYMOUS, Principal
+from sandbox.state.world import World
+
+LIFETIME = 3600  # seconds; https://cloud.google.com/docs/authentication/token-types#access-lifetime
+_LEEWAY = 30  # seconds that two clocks may differ
+
+# https://cloud.google.com/artifact-registry/docs/docker/authentication, and gcloud's docker_helper.py
+TOKEN_USERNAMES = ("oauth2accesstoken", "_dcgcloud_token", "_token")
+
+
+class InvalidToken(Exception):
+    """A credential that is unknown, expired, forged, or meant for somebody else; the text says which."""
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True) -> str:
+    """A new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s."""
+    token = f"ya29.sandbox-{secrets.token_urlsafe(48)}"
+    with world.writing(tick=tick) as rows:
+        rows.execute("DELETE FROM tokens WHERE expires < ?", (time.time() - LIFETIME,))
+        rows.execute(
+            "INSERT INTO tokens (hash, member, expires) VALUES (?, ?, ?)",
+            (_hash(token), member, time.time() + lifetime),
+        )
+    return token
+
+
+def expire_all(world: World) -> int:
+    """Expire every access token; the fault that lessons ask for by name. Returns how many there were."""
+    with world.writing() as rows:
+        return rows.execute("UPDATE tokens SET expires = ? WHERE expires > ?", (time.time() - 1, time.time())).rowcount
+
+
+def _key(rows: sqlite3.Connection, key_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = rows.execute(
+        "SELECT keys.public_key, keys.email FROM service_account_keys AS keys JOIN service_accounts USING (email)"
+        " WHERE keys.id = ? AND disabled = 0",
+        (key_id,),
+    ).fetchone()
+    return row
+
+
+def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
+    """The claims of a JWT signed with a service account's key; the audience is for the caller to judge.
+
+    Source: https://developers.google.com/identity/protocols/oauth2/service-account (claims, at most one hour).
+
+    Raises:
+        InvalidToken: malformed, unknown key, wrong signature, expired, or valid for more than an hour.
+    """
+    try:
+        key_id = jwt.get_unverified_header(assertion).get("kid", "")
+    except jwt.InvalidTokenError as error:
+        raise InvalidToken(f"Invalid JWT: {error}") from None
+    with world.reading() as rows:
+        key = _key(rows, str(key_id))
+    if key is None:
+        raise InvalidToken("Invalid JWT Signature.")
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            assertion,
+            key["public_key"],
+            algorithms=["RS256"],
+            leeway=_LEEWAY,
+            options={"verify_aud": False, "require": ["iss", "iat", "exp"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise InvalidToken(
+            "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat "
+            "and exp values in the JWT claim."
+        ) from None
+    except jwt.InvalidTokenError:
+        raise InvalidToken("Invalid JWT Signature.") from None
+    if claims["iss"] != key["email"] or claims.get("sub", key["email"]) != key["email"]:
+        raise InvalidToken("Invalid JWT: Failed audience check.")
+    if int(claims["exp"]) - int(claims["iat"]) > LIFETIME + _LEEWAY:
+        raise InvalidToken("Invalid JWT: Token must be a short-lived token (60 minutes).")
+    return claims
+
+
+def from_bearer(world: World, token: str, host: str) -> Principal:
+    """The principal behind a bearer token: an access token, or a self-signed JWT for this host.
+
+    Google's Python clients send the second when they have a key (https://google.aip.dev/auth/4111): the audience is
+    the API's URL, or the JWT carries a scope instead.
+
+    Raises:
+        InvalidToken: when it is neither, or is expired or meant for another host.
+    """
+    with world.reading() as rows:
+        row = rows.execute("SELECT member, expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+    if row is not None:
+        if row["expires"] <= time.time():
+            raise InvalidToken("the access token has expired")
+        return Principal(row["member"])
+    if token.count(".") != 2:
+        raise InvalidToken("the access token is unknown")
+    claims = verify_assertion(world, token)
+    audience = str(claims.get("aud", ""))
+    # The audience may be a list in JWTs at large; Google's self-signed ones carry one string.
+    if audience:
+        name = audience.removeprefix("https://").split("/", 1)[0]
+        if name != host:
+            raise InvalidToken(f"the JWT is meant for {name}")
+    elif "https://www.googleapis.com/auth/" not in str(claims.get("scope", "")):
+        raise InvalidToken("the JWT has neither an audience nor a scope")
+    return Principal(f"serviceAccount:{claims['iss']}")
+
+
+def from_basic(world: World, credentials: str, host: str) -> Principal:
+    """The principal behind `user:password` as the registry takes it.
+
+    The user names are Artifact Registry's: `oauth2accesstoken`, `_token` and gcloud's `_dcgcloud_token` with an access
+    token; `_json_key` with a service-account key file; `_json_key_base64` with the same, encoded.
+
+    Raises:
+        InvalidToken: for another user name, or a token or key that is not valid.
+    """
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise InvalidToken("the credentials are not base64") from None
+    if user in TOKEN_USERNAMES:
+        return from_bearer(world, password, host)
+    if user == "_json_key_base64":
+        try:
+            password = base64.b64decode(password, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise InvalidToken("the key file is not base64") from None
+    elif user != "_json_key":
+        raise InvalidToken(f"unknown user name {user[:80]!r}")
+    return _from_key_file(world, password)
+
+
+def _from_key_file(world: World, text: str) -> Principal:
+    """A key file proves itself: its private key signs an assertion which the stored public key verifies."""
+    try:
+        key = json.loads(text)
+        now = int(time.time())
+        assertion = jwt.encode(
+            {"iss": key["client_email"], "iat": now, "exp": now + 60},
+            key["private_key"],
+            algorithm="RS256",
+            headers={"kid": key["private_key_id"]},
+        )
+    except (ValueError, TypeError, KeyError, jwt.PyJWTError):
+        raise InvalidToken("the key file is not a service-account key") from None
+    claims = verify_assertion(world, assertion)
+    return Principal(f"serviceAccount:{claims['iss']}")
+
+
+def authenticate(world: World, authorization: str | None, host: str, *, basic: bool = False) -> Principal:
+    """The principal behind an Authorization header; none at all is the anonymous principal.
+
+    Args:
+        host: Google's name of the host that is called; the audience of a self-signed JWT.
+        basic: whether Basic credentials are taken (the registry does, the APIs do not).
+
+    Raises:
+        InvalidToken: for a credential that is there and not valid.
+    """
+    if not authorization:
+        return ANONYMOUS
+    match = re.fullmatch(r"(\w+)\s+(\S+)\s*", authorization)
+    scheme, value = (match[1].lower(), match[2]) if match else ("", "")
+    if scheme == "bearer":
+        return from_bearer(world, value, host)
+    if scheme == "basic" and basic:
+        return from_basic(world, value, host)
+    raise InvalidToken("the Authorization header is not one that this host takes")

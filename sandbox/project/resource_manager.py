@@ -1,0 +1,211 @@
+"""cloudresourcemanager.googleapis.com, v1 as gcloud calls it and v3 as the Python client does: projects and policies.
+
+Source: https://cloud.google.com/resource-manager/reference/rest, facts/gcloud.md 1. Projects here have no parent, as
+those of a person without an organisation. Whoever makes one becomes its owner; Google's service agents and the default
+compute account get no grants, as in new organisations.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Any
+
+from google.cloud.resourcemanager_v3 import types
+
+from sandbox.api import lists, messages, operations
+from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.iam import policies
+from sandbox.iam.policy_methods import policy_methods
+from sandbox.state import projects
+from sandbox.state.clock import timestamp
+from sandbox.state.projects import Project
+
+_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_NAME = re.compile(r"[A-Za-z0-9'\" !-]{4,30}")
+_LABEL = re.compile(r"[a-z0-9_-]{0,63}")
+_TERM = re.compile(r'(?P<field>[\w.-]+)[:=](?P<value>"[^"]*"|[\w.*-]+)')
+_CREATABLE = ("projectId", "name", "labels", "parent")
+
+
+def _render(project: Project) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "projectNumber": project.number,
+        "projectId": project.id,
+        "lifecycleState": project.state,
+        "name": project.name,
+        "createTime": project.create_time,
+    }
+    return answer | ({"labels": dict(project.labels)} if project.labels else {})
+
+
+def _render_v3(project: Project) -> dict[str, Any]:
+    body = {
+        "name": f"projects/{project.number}",
+        "projectId": project.id,
+        "state": project.state,
+        "displayName": project.name,
+        "createTime": project.create_time,
+        "updateTime": project.create_time,
+        "labels": dict(project.labels),
+    }
+    return messages.render(messages.parse(types.Project.pb(), body))
+
+
+def _get(call: Call) -> dict[str, Any]:
+    return _render(call.project)
+
+
+def _get_v3(call: Call) -> dict[str, Any]:
+    return _render_v3(call.project)
+
+
+def _visible(call: Call) -> list[Project]:
+    """The projects that the caller may see."""
+    with call.world.reading() as rows:
+        found = [Project.of(row) for row in rows.execute("SELECT * FROM projects ORDER BY id")]
+    seen = "resourcemanager.projects.get"
+    return [p for p in found if policies.decide(call.world, call.principal.member, seen, f"projects/{p.id}").allowed]
+
+
+def _terms(text: str) -> list[tuple[str, str]]:
+    """A filter as pairs that must all hold. gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`.
+
+    Raises:
+        ApiError: UNIMPLEMENTED for OR, NOT and comparisons.
+    """
+    terms: list[tuple[str, str]] = []
+    for word in re.sub(r"[()]", " ", text).split():
+        match = _TERM.fullmatch(word)
+        if match is not None:
+            terms.append((match["field"], match["value"].strip('"')))
+        elif word != "AND":
+            raise unimplemented(
+                f"the filter {text!r}; the fields are id, name, projectNumber, lifecycleState, labels.KEY"
+            )
+    return terms
+
+
+def _holds(project: Project, field: str, value: str) -> bool:
+    if field.startswith("labels."):
+        found = project.labels.get(field.removeprefix("labels."))
+        return found is not None and value in ("*", found)
+    fields = {
+        "id": project.id,
+        "projectId": project.id,
+        "projectNumber": project.number,
+        "name": project.name,
+        "lifecycleState": project.state,
+    }
+    if field not in fields:
+        raise unimplemented(f"filters on {field}; the fields are id, name, projectNumber, lifecycleState, labels.KEY")
+    return fnmatch.fnmatchcase(fields[field].lower(), value.lower())
+
+
+def _list(call: Call) -> dict[str, Any]:
+    terms = _terms(call.query.get("filter", ""))
+    found = [project for project in _visible(call) if all(_holds(project, *term) for term in terms)]
+    chosen, token = lists.page(found, call.query, lambda project: project.id)
+    answer: dict[str, Any] = {"projects": [_render(project) for project in chosen]} if chosen else {}
+    return answer | ({"nextPageToken": token} if token else {})
+
+
+def _create(call: Call) -> dict[str, Any]:
+    body = call.json()
+    if unknown := sorted(body.keys() - set(_CREATABLE)):
+        raise invalid(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')
+    project_id, labels = body.get("projectId", ""), body.get("labels") or {}
+    name = body.get("name") or project_id
+    if body.get("parent"):
+        raise unimplemented("projects inside an organisation or a folder")
+    if not isinstance(project_id, str) or not _ID.fullmatch(project_id):
+        raise invalid(
+            "Project IDs must be between 6 and 30 characters: lower-case letters, digits and hyphens, beginning with a "
+            "letter and not ending with a hyphen."
+        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise invalid("Project names have 4 to 30 letters, digits, blanks, hyphens, quotes and exclamation marks.")
+    if not isinstance(labels, dict) or not all(
+        isinstance(value, str) and _LABEL.fullmatch(value) and key and _LABEL.fullmatch(key)
+        for key, value in labels.items()
+    ):
+        raise invalid("Labels have lower-case letters, digits, underscores and hyphens, at most 63 each.")
+    with call.world.writing() as rows:
+        if rows.execute("SELECT 1 FROM projects WHERE id = ?", (project_id,)).fetchone():
+            raise ApiError("ALREADY_EXISTS", "Requested entity already exists")
+        projects.create(rows, call.world, project_id, name, labels)
+        policies.grant(rows, call.world, f"projects/{project_id}", "roles/owner", call.principal.member)
+        project = Project.of(rows.execute("SELECT * FROM projects WHERE id = ?", (project_id,)).fetchone())
+        response = {"@type": "type.googleapis.com/google.cloudresourcemanager.v1.Project", **_render(project)}
+        metadata = {
+            "@type": "type.googleapis.com/google.cloudresourcemanager.v1.ProjectCreationStatus",
+            "createTime": timestamp(call.world.now()),
+            "gettable": True,
+            "ready": True,
+        }
+        return operations.finish(rows, call.world, f"operations/cp.{project.number}", response, metadata)
+
+
+def _get_operation(call: Call) -> dict[str, Any]:
+    name = call.params["operation"]
+    # The name carries the project's number, so it can be guessed: only who may see the project gets an answer.
+    if name.removeprefix("cp.") not in {project.number for project in _visible(call)}:
+        raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
+    return operations.get(call.world, f"operations/{name}")
+
+
+def _move(call: Call, before: str, after: str) -> dict[str, Any]:
+    if call.project.state != before:
+        raise ApiError("FAILED_PRECONDITION", "Precondition check failed.")
+    with call.world.writing() as rows:
+        rows.execute("UPDATE projects SET state = ? WHERE id = ?", (after, call.params["project"]))
+    return {}
+
+
+def _delete(call: Call) -> dict[str, Any]:
+    return _move(call, "ACTIVE", "DELETE_REQUESTED")
+
+
+def _undelete(call: Call) -> dict[str, Any]:
+    return _move(call, "DELETE_REQUESTED", "ACTIVE")
+
+
+def _ancestry(call: Call) -> dict[str, Any]:
+    return {"ancestor": [{"resourceId": {"type": "project", "id": call.params["project"]}}]}
+
+
+_PROJECTS = "/v1/projects"
+_PROJECT = f"{_PROJECTS}/{{project}}"
+_PROJECT_V3 = "/v3/projects/{project}"
+_PREFIX = "cloudresourcemanager.projects"
+_GET = ("resourcemanager.projects.get",)
+_UNDELETE = ("resourcemanager.projects.undelete",)
+
+
+def _policies(path: str) -> list[Method]:
+    return policy_methods(_PREFIX, path, "projects/{project}", "resourcemanager.projects", get_verbs=("POST",))
+
+
+API = Api(
+    "cloudresourcemanager.googleapis.com",
+    "Cloud Resource Manager API",
+    ordered(
+        (
+            # Without an organisation, everybody may make projects.
+            Method(f"{_PREFIX}.create", "POST", _PROJECTS, _create),
+            Method(f"{_PREFIX}.list", "GET", _PROJECTS, _list),
+            Method(f"{_PREFIX}.get", "GET", _PROJECT, _get, _GET),
+            Method(f"{_PREFIX}.delete", "DELETE", _PROJECT, _delete, ("resourcemanager.projects.delete",)),
+            Method(f"{_PREFIX}.undelete", "POST", f"{_PROJECT}:undelete", _undelete, _UNDELETE),
+            Method(f"{_PREFIX}.getAncestry", "POST", f"{_PROJECT}:getAncestry", _ancestry, _GET),
+            *_policies(_PROJECT),
+            Method("cloudresourcemanager.operations.get", "GET", "/v1/operations/{operation}", _get_operation),
+            Method(f"{_PREFIX}.get", "GET", _PROJECT_V3, _get_v3, _GET),
+            *_policies(_PROJECT_V3),
+        )
+    ),
+    # gcloud's calls are charged to gcloud's own project, so `projects describe` works before anything is enabled.
+    needs_enabling=False,
+    sees_deleted=True,
+)

@@ -1,0 +1,16 @@
+"""Take tokens and keys out of a text that is kept or shown."""
+
+from __future__ import annotations
+
+import re
+
+_SECRET = re.compile(
+    r"ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*|\"privateKeyData\": ?\"[^\"]*"
+    # a new version of a secret
+    r"|\"payload\": ?\{[^}]*"
+)
+
+
+def redact(text: str) -> str:
+    """The text without anything that could be a token or a key."""
+    return _SECRET.sub("[redacted]", text)

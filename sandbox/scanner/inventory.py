@@ -1,0 +1,117 @@
+"""What is installed in an image, read from its layers as a scanner does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import IO
+
+from sandbox.scanner import package_lists
+from sandbox.scanner.layers import File, Tree, stack
+from sandbox.scanner.limits import Budget, Limits
+from sandbox.scanner.package_lists import OperatingSystem
+
+
+class Unsupported(ValueError):
+    """The image has no operating system that this scanner knows; Google answers FINISHED_UNSUPPORTED."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package, as the advisories name it.
+
+    Attributes:
+        kind: OS or PYPI, as Google's scanner names package types.
+        name: Debian's source package, or the distribution's name as it is written.
+        layer: the layer that brought this version, the lowest is 0; -1 where it is not known.
+        path: the list that names it, from the root, with a slash.
+        binaries: the Debian packages built from it that are installed.
+    """
+
+    kind: str
+    name: str
+    version: str
+    layer: int = -1
+    path: str = ""
+    binaries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The OS and every package, sorted by kind and name."""
+
+    system: OperatingSystem
+    packages: tuple[Package, ...]
+
+
+def read(layers: Sequence[Callable[[], AbstractContextManager[IO[bytes]]]], limits: Limits | None = None) -> Inventory:
+    """The inventory of an image.
+
+    Args:
+        layers: each opens a layer's blob, lowest first.
+
+    Raises:
+        Unsupported: without an os-release, or with another package manager than dpkg.
+        LayerUnreadable, LimitExceeded: as in `sandbox.scanner.tar_reader`.
+    """
+    tree = stack(layers, Budget(limits or Limits()), package_lists.is_list)
+    system = next(
+        (found for path in package_lists.OS_RELEASE if (file := tree.read(path)) and (found := _system(file))), None
+    )
+    if system is None:
+        raise Unsupported("the image has no operating system: no os-release in it")
+    foreign = [path for path in package_lists.OTHER_LISTS if tree.read(path)]
+    debian = _debian(tree)
+    if foreign and not debian:
+        raise Unsupported(f"the packages of {system.id} are not ones that this scanner reads (/{foreign[0]})")
+    packages = [*debian, *_python(tree)]
+    return Inventory(system, tuple(sorted(packages, key=lambda one: (one.kind, one.name.lower(), one.version))))
+
+
+def _system(file: File) -> OperatingSystem | None:
+    return package_lists.operating_system(file.content)
+
+
+def _debian(tree: Tree) -> list[Package]:
+    """Source packages; the layer is the first whose list has this version of a binary."""
+    since: dict[tuple[str, str], int] = {}
+    for file in tree.history(package_lists.DPKG_STATUS):
+        known = {(one.name, one.version) for one in package_lists.debian(file.content)}
+        since = {key: since.get(key, file.layer) for key in known}
+    found: dict[tuple[str, str], tuple[int, str, list[str]]] = {}
+    for path in tree.paths():
+        single = path.startswith(package_lists.DPKG_STATUS_FOLDER)
+        if path != package_lists.DPKG_STATUS and not single:
+            continue
+        status = tree.read(path)
+        for one in package_lists.debian(status.content, single=single) if status else ():
+            layer = since.get((one.name, one.version), status.layer if status else -1)
+            _, _, binaries = found.setdefault((one.source, one.source_version), (layer, f"/{path}", []))
+            binaries.append(one.name)
+    return [
+        Package("OS", name, version, layer, path, tuple(sorted(set(binaries))))
+        for (name, version), (layer, path, binaries) in found.items()
+    ]
+
+
+def _python(tree: Tree) -> list[Package]:
+    found = []
+    seen: set[tuple[str, str, str]] = set()
+    for path in tree.paths():
+        file = tree.read(path) if package_lists.is_python(path) else None
+        named = package_lists.python(file.content) if file else None
+        if file is None or named is None:
+            continue
+        # An environment that is linked to is one environment.
+        key = (file.path, *named)
+        if key not in seen:
+            seen.add(key)
+            found.append(Package("PYPI", named[0], named[1], file.layer, f"/{file.path}"))
+    return found
+
+
+def normal(name: str) -> str:
+    """A Python distribution's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

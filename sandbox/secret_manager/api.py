@@ -1,0 +1,224 @@
+"""secretmanager.googleapis.com v1: secrets, their versions, and who may read them.
+
+As far as `gcloud secrets` and `gcloud run deploy --set-secrets` go: no rotation, no expiry, no keys of one's own, no
+regions.
+Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import sqlite3
+from typing import Any
+
+from sandbox.api import lists
+from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.iam import policies
+from sandbox.iam.policy_methods import policy_methods
+from sandbox.secret_manager import secrets
+from sandbox.secret_manager.secrets import Json, Version
+from sandbox.state.clock import timestamp
+
+SERVICE = "secretmanager.googleapis.com"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_MAX_BYTES = 65536  # https://cloud.google.com/secret-manager/quotas
+_FIELDS = {"name", "replication", "labels", "annotations"}
+
+
+def _crc32c(content: bytes) -> int:
+    """Castagnoli's checksum, which gcloud sends and compares."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def _name(call: Call) -> str:
+    return secrets.resource(call.params["project"], call.params["secret"])
+
+
+def _shown(call: Call, secret: str = "") -> str:
+    """A secret's name as Google writes it, with the project's number."""
+    return f"projects/{call.project.number}/secrets/{secret or call.params['secret']}"
+
+
+def exists(call: Call) -> Json:
+    """The secret that a path names.
+
+    Raises:
+        ApiError: NOT_FOUND.
+    """
+    with call.world.reading() as rows:
+        found = secrets.find(rows, _name(call))
+    if found is None:
+        raise not_found(f"Secret [{_shown(call)}] not found.")
+    return found
+
+
+def _version(call: Call) -> Version:
+    exists(call)
+    wanted = call.params["version"]
+    with call.world.reading() as rows:
+        found = secrets.find_version(rows, _name(call), wanted)
+    if found is None and wanted == "latest":
+        raise not_found(f"Secret [{_shown(call)}] not found or has no versions.")
+    if found is None:
+        raise not_found(f"Secret Version [{_shown(call)}/versions/{wanted}] not found.")
+    return found
+
+
+def _render(call: Call, version: Version, state: str = "") -> Json:
+    return {
+        "name": f"{_shown(call, version.secret.rpartition('/')[2])}/versions/{version.number}",
+        "createTime": version.create_time,
+        "state": state or version.state,
+        "replicationStatus": {"automatic": {}},
+    }
+
+
+def _create(call: Call) -> Json:
+    body, secret = call.json(), call.query.get("secretId", "")
+    if not _ID.fullmatch(secret):
+        raise invalid(f"The provided Secret ID [{secret[:80]}] does not match the expected format [[a-zA-Z_0-9]+].")
+    for field in sorted(set(body) - _FIELDS):
+        raise unimplemented(f"{field} of a secret")
+    if body.get("replication") != {"automatic": {}}:
+        if body.get("replication"):
+            raise unimplemented("secrets that are not replicated automatically, without a key of one's own")
+        raise invalid("The secret has no replication policy.")  # unverified: the sentence
+    created = timestamp(call.world.now())
+    kept = {field: body[field] for field in ("labels", "annotations") if body.get(field)}
+    made = {"name": _shown(call, secret), "replication": {"automatic": {}}, "createTime": created, **kept}
+    try:
+        with call.world.writing() as rows:
+            secrets.add(rows, secrets.resource(call.project.id, secret), made)
+    except sqlite3.IntegrityError:
+        raise ApiError("ALREADY_EXISTS", f"Secret [{_shown(call, secret)}] already exists.") from None
+    return made
+
+
+def _list(call: Call) -> Json:
+    if call.query.get("filter"):
+        raise unimplemented("a filter over secrets")
+    with call.world.reading() as rows:
+        found = secrets.of_project(rows, call.project.id)
+    chosen, token = lists.page(found, call.query, lambda one: str(one["name"]))
+    answer: Json = {"secrets": chosen} if chosen else {}
+    return answer | {"totalSize": len(found)} | ({"nextPageToken": token} if token else {})
+
+
+def _get(call: Call) -> Json:
+    return exists(call)
+
+
+def _delete(call: Call) -> Json:
+    exists(call)
+    with call.world.writing() as rows:
+        secrets.remove(rows, _name(call))
+        policies.forget(rows, _name(call))
+    return {}
+
+
+def _add_version(call: Call) -> Json:
+    exists(call)
+    payload = call.json().get("payload", {})
+    try:
+        value = base64.b64decode(str(payload.get("data", "")).translate({45: "+", 95: "/"}), validate=True)
+    except (binascii.Error, AttributeError):
+        raise invalid("Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed.") from None
+    if not 1 <= len(value) <= _MAX_BYTES:
+        raise invalid(f"The payload has {len(value)} bytes; it takes 1 to {_MAX_BYTES}.")  # unverified: the sentence
+    if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(_crc32c(value)):
+        raise invalid("The payload's checksum does not match its data.")  # unverified: the sentence
+    with call.world.writing() as rows:
+        made = secrets.add_version(rows, _name(call), timestamp(call.world.now()), value)
+    # gcloud takes a version whose checksum was not looked at for a damaged one.
+    looked = {"clientSpecifiedPayloadChecksum": True} if "dataCrc32c" in payload else {}
+    return _render(call, made) | looked
+
+
+def _list_versions(call: Call) -> Json:
+    exists(call)
+    with call.world.reading() as rows:
+        found = secrets.versions(rows, _name(call))
+    chosen, token = lists.page(found, call.query, lambda one: str(one.number))
+    answer: Json = {"versions": [_render(call, one) for one in chosen]} if chosen else {}
+    return answer | {"totalSize": len(found)} | ({"nextPageToken": token} if token else {})
+
+
+def _get_version(call: Call) -> Json:
+    return _render(call, _version(call))
+
+
+def _access(call: Call) -> Json:
+    version = _version(call)
+    if version.state != "ENABLED":
+        name = f"{_shown(call)}/versions/{version.number}"
+        raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in {version.state} state.")
+    payload = {"data": base64.b64encode(version.value).decode(), "dataCrc32c": str(_crc32c(version.value))}
+    return {"name": _render(call, version)["name"], "payload": payload}
+
+
+def _switch(state: str) -> Any:
+    def handle(call: Call) -> Json:
+        version = _version(call)
+        if version.state == "DESTROYED":
+            name = f"{_shown(call)}/versions/{version.number}"
+            raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in DESTROYED state.")
+        with call.world.writing() as rows:
+            secrets.set_state(rows, version, state)
+        return _render(call, version, state)
+
+    return handle
+
+
+_SECRETS = "/v1/projects/{project}/secrets"
+_SECRET = f"{_SECRETS}/{{secret}}"
+_VERSION = f"{_SECRET}/versions/{{version}}"
+_RESOURCE = "projects/{project}/secrets/{secret}"
+_VERSION_RESOURCE = f"{_RESOURCE}/versions/{{version}}"
+_PREFIX = "secretmanager.projects.secrets"
+
+
+def _method(name: str, verb: str, path: str, handle: Any, permission: str, resource: str = _RESOURCE) -> Method:
+    return Method(f"{_PREFIX}.{name}", verb, path, handle, (f"secretmanager.{permission}",), resource)
+
+
+def _of_version(name: str, verb: str, path: str, handle: Any, permission: str) -> Method:
+    return _method(f"versions.{name}", verb, path, handle, f"versions.{permission}", _VERSION_RESOURCE)
+
+
+def _denial(permission: str, resource: str) -> ApiError:
+    named = resource.removeprefix(f"//{SERVICE}/")
+    return ApiError(
+        "PERMISSION_DENIED", f"Permission '{permission}' denied for resource '{named}' (or it may not exist)."
+    )
+
+
+API = Api(
+    SERVICE,
+    "Secret Manager API",
+    ordered(
+        (
+            _method("create", "POST", _SECRETS, _create, "secrets.create", "projects/{project}"),
+            _method("list", "GET", _SECRETS, _list, "secrets.list", "projects/{project}"),
+            _method("get", "GET", _SECRET, _get, "secrets.get"),
+            _method("delete", "DELETE", _SECRET, _delete, "secrets.delete"),
+            _method("addVersion", "POST", f"{_SECRET}:addVersion", _add_version, "versions.add"),
+            _method("versions.list", "GET", f"{_SECRET}/versions", _list_versions, "versions.list"),
+            _of_version("get", "GET", _VERSION, _get_version, "get"),
+            _of_version("access", "GET", f"{_VERSION}:access", _access, "access"),
+            _of_version("enable", "POST", f"{_VERSION}:enable", _switch("ENABLED"), "enable"),
+            _of_version("disable", "POST", f"{_VERSION}:disable", _switch("DISABLED"), "disable"),
+            _of_version("destroy", "POST", f"{_VERSION}:destroy", _switch("DESTROYED"), "destroy"),
+            *policy_methods(_PREFIX, _SECRET, _RESOURCE, "secretmanager.secrets", exists=exists),
+        )
+    ),
+    denial=_denial,
+)

@@ -1,0 +1,126 @@
+"""Serve both doors until a signal comes, with the hourly work between, and end in an order in which nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import functools
+import json
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from sandbox.app import Sandbox
+from sandbox.artifact_registry import blobs, cleanup_job
+from sandbox.cloud_build import queue
+from sandbox.doors import edge
+from sandbox.doors.certificates import Authority
+from sandbox.doors.connection import Connection
+from sandbox.doors.grpc_listener import Door
+from sandbox.oci import uploads
+from sandbox.state.clock import timestamp
+from sandbox.state.world import World
+
+_HOUR = 3600.0  # seconds
+_CALLS = 16  # that are worked on at once
+
+
+async def serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        home: folder in which `sandbox.json` is written once both doors are open, and removed before they close.
+        about: what that file says of the world, besides process and ports.
+    """
+    # A commit waits for the disk: as many as may wait so must not keep a lookup waiting for a thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CALLS, thread_name_prefix="call"))
+    server = _http_server(sandbox)
+    rpc = Door(sandbox)
+    http = functools.partial(Connection, server.config, server.server_state, {})
+    door = await edge.listen(Authority(home / "ca"), http, rpc.connect, 0)
+    await server.startup(sockets=[listener])
+    await _daily(sandbox.world)
+    ports = {"port": listener.getsockname()[1], "edge_port": door.sockets[0].getsockname()[1]}
+    about |= {"pid": os.getpid(), **ports, "started": timestamp(dt.datetime.now(dt.UTC))}
+    write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
+    await asyncio.to_thread(queue.recover, sandbox.world)
+    print(f"ready http://localhost:{about['port']}", flush=True)
+    await _until_signal(sandbox.world)
+    # Builds first: what they still ask of the sandbox is answered while it serves.
+    await asyncio.to_thread(queue.of(sandbox.world).stop)
+    (home / "sandbox.json").unlink(missing_ok=True)
+    door.close()
+    await asyncio.to_thread(rpc.close)
+    for connection in list(server.server_state.connections):
+        # An idle TLS connection would wait for its peer's goodbye, and the peer is idle as well.
+        if isinstance(connection, Connection) and (not connection.cycle or connection.cycle.response_complete):
+            connection.transport.abort()
+    await server.shutdown(sockets=[listener])
+
+
+def _http_server(sandbox: Sandbox) -> uvicorn.Server:
+    config = uvicorn.Config(
+        sandbox,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    return server
+
+
+async def _until_signal(world: World) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    while not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), _HOUR)
+            break
+        await _daily(world)
+        uploads.forget_idle(world)
+        await asyncio.to_thread(blobs.collect, world)
+
+
+async def _daily(world: World) -> None:
+    """Google's daily jobs run by themselves; a world that is open past midnight, or was closed then, has them too."""
+    await asyncio.to_thread(cleanup_job.travel, world, dt.timedelta())
+
+
+def listen(port: int) -> socket.socket:
+    """Open the plain port on loopback; raises OSError when it is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(1024)
+    return listener
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file that others see whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.touch(mode=mode)
+    part.write_text(text)
+    part.rename(path)
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Make the loop that the sandbox runs on."""
+    import uvloop
+
+    return uvloop.new_event_loop()

@@ -1,0 +1,114 @@
+"""Two recordings of the same thing give the same bytes."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.record.stand_ins import StandIns
+
+DIGESTS = st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=True, min_size=1, max_size=9)
+
+
+@given(DIGESTS, DIGESTS, st.lists(st.integers(0, 8), max_size=30))
+def test_digests_are_named_by_first_appearance(first: list[str], second: list[str], order: list[int]) -> None:
+    """Whatever the digests are: the same pattern of mentions gives the same text."""
+    size = min(len(first), len(second))
+    mentions = [place % size for place in order]
+    texts = [" ".join(f"x@sha256:{digests[place]}" for place in mentions) for digests in (first, second)]
+    assert StandIns().apply(texts[0]) == StandIns().apply(texts[1])
+
+
+@given(DIGESTS)
+def test_different_digests_stay_different(digests: list[str]) -> None:
+    text = "\n".join(f"sha256:{digest}" for digest in digests)
+    assert len(set(StandIns().apply(text).splitlines())) == len(digests)
+
+
+@given(DIGESTS)
+def test_a_canonical_record_gives_itself(digests: list[str]) -> None:
+    text = " ".join(f"sha256:{digest} {uuid.uuid4()}" for digest in digests)
+    once = StandIns().apply(text)
+    assert StandIns().apply(once) == once
+
+
+def test_the_size_of_a_source_that_is_uploaded_is_none_of_the_record_s() -> None:
+    said = "Creating temporary archive of 21 file(s) totalling {} before compression."
+    for size in ("65.4 KiB", "1.0 MiB", "812 bytes"):
+        assert StandIns().apply(said.format(size)) == said.format("SIZE")
+
+
+@given(
+    st.lists(st.text("0123456789abcdef", min_size=12, max_size=12), unique=True, min_size=1, max_size=9), st.randoms()
+)
+def test_a_push_reads_the_same_in_whatever_order_its_layers_arrive(layers: list[str], chance: random.Random) -> None:
+    def told(chance: random.Random) -> str:
+        ends = [f"{layer}: Pushed\n" for layer in layers]
+        chance.shuffle(ends)
+        waits = [f"{layer}: Waiting\n" for layer in layers if chance.random() < 0.5]
+        starts = [f"{layer}: Preparing\n" for layer in layers]
+        return "".join(["The push refers to repository [r]\n", *starts, *waits, *ends, "1.0: digest: d size: 1\n"])
+
+    shown = StandIns().apply(told(chance))
+    assert shown == StandIns().apply(told(random.Random(0)))
+    assert shown.count("Pushed") == shown.count("Preparing") == len(layers)
+    assert shown.endswith("1.0: digest: d size: 1\n")
+
+
+def test_text_without_such_names_stays_as_it_is() -> None:
+    text = "one\n\ntwo: sha256:short 12:30:45\nno newline at the end"
+    assert StandIns().apply(text) == text
+
+
+def test_a_digest_and_its_beginning_are_one_thing_whichever_comes_first() -> None:
+    digest = f"{'2ccb628c':0<64}"
+    full, short, at = f"sha256:{digest}", "sha256:2ccb628c…", "ml-predictor@2ccb628c  1.0.0"
+    assert (
+        StandIns().apply(f"{full}\n{short}\n{at}")
+        == f"sha256:{'01' * 32}\nsha256:01010101…\nml-predictor@01010101  1.0.0"
+    )
+    assert StandIns().apply(f"{at}\n{full}") == f"ml-predictor@01010101  1.0.0\nsha256:{'01' * 32}"
+
+
+def test_an_address_is_no_digest() -> None:
+    text = "me@deadbeef.example me@deadbeef-1 sha256:2ccb628 20261102"
+    assert StandIns().apply(text) == text
+
+
+def test_an_etag_is_named_by_first_appearance() -> None:
+    text = "etag: BwZh30W-1wA=\nversion: 1\netag: BwZh30_CPUA=\netag: BwZh30W-1wA="
+    once = StandIns().apply(text)
+    assert once == "etag: 00000000001=\nversion: 1\netag: 00000000002=\netag: 00000000001="
+    assert StandIns().apply(once) == once
+
+
+@given(DIGESTS)
+def test_a_digest_in_an_address_is_the_digest(digests: list[str]) -> None:
+    told = StandIns().apply(f"sha256:{digests[0]} https://x/versions/sha256%3A{digests[0]}?a=b")
+    assert told == f"sha256:{'01' * 32} https://x/versions/sha256%3A{'01' * 32}?a=b"
+
+
+def test_what_python_says_of_gcloud_s_sources_is_left_out() -> None:
+    """As gcloud 528 on Python 3.12 said it, once, in the first cell that described a build."""
+    place = "/usr/bin/../lib/google-cloud-sdk/lib/third_party/google/cloud/appengine_v1/proto/version_pb2.py"
+    warning = f"{place}:1476: SyntaxWarning: invalid escape sequence '\\ '\n  '__doc__': \"\"\"\\ `Cloud Endpoints`__\n"
+    assert (
+        StandIns().apply(f"status: SUCCESS\n{warning}{warning}images:\n  - x\n") == "status: SUCCESS\nimages:\n  - x\n"
+    )
+    assert StandIns().apply("/app/mine.py:1: SyntaxWarning: x\n") == "/app/mine.py:1: SyntaxWarning: x\n"
+
+
+def test_what_docker_remembers_of_other_runs_is_left_out() -> None:
+    place = "us-central1-docker.pkg.dev/v2/p/r/image/blobs/uploads/"
+    text = f"401  GET    us-central1-docker.pkg.dev/v2/\n202  POST   {place}?from=p/other&mount=sha256:…\n"
+    own = f"202  POST   {place}\n201  POST   {place}?from=p/other&mount=sha256:…\n"
+    assert StandIns().apply(text + own) == "401  GET    us-central1-docker.pkg.dev/v2/\n" + own
+
+
+def test_every_python_records_the_same() -> None:
+    table = "Python  {}  everything\ndocker  28.2.2  push\n"
+    told = {StandIns().apply(table.format(version)) for version in ("3.11.7", "3.12.1", "3.13.0")}
+    assert told == {"Python  3.x     everything\ndocker  28.2.2  push\n"}

@@ -1,0 +1,189 @@
+"""JupyterLab as the learner starts it: token, loopback, the sandbox inside its kernels, and a clean end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+import websocket
+
+from cli import lab
+from cli.world import starter
+from helpers import target
+from helpers.target import Target
+
+ROOT = Path(__file__).resolve().parents[2]
+NotebookWriter = Callable[..., Path]
+
+
+def test_the_learners_work_is_never_overwritten(write_notebook: NotebookWriter, tmp_path: Path) -> None:
+    source = write_notebook("00_start_here.ipynb", "1").parent
+    folder = tmp_path / "lab" / "notebooks"
+    assert lab.copy_notebooks(source, folder) == (("00_start_here.ipynb",), ())
+    (folder / "00_start_here.ipynb").write_text("my work")
+    write_notebook("01_next.ipynb", "2")
+    assert lab.copy_notebooks(source, folder) == (("01_next.ipynb",), ("00_start_here.ipynb",))
+    assert (folder / "00_start_here.ipynb").read_text() == "my work"
+
+
+def test_jupyter_listens_on_loopback_and_keeps_its_token() -> None:
+    line = lab.command(Path("/somewhere"), ["--no-browser", "--port=9999"])
+    assert "--ServerApp.ip=127.0.0.1" in line
+    assert not any("token" in word or "password" in word for word in line)
+    assert line[-2:] == ["--no-browser", "--port=9999"]
+
+
+@pytest.mark.docker
+def test_a_lab_on_google_has_its_names_and_says_who_pays(
+    found_engine: object, python_image: str, in_world: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sandbox stands in Google's place."""
+    served: list[dict[str, str]] = []
+    monkeypatch.setattr(lab, "_serve", lambda line, environment: served.append(environment) or 0)
+    said: list[str] = []
+    # Twice: the second time there is a copy of gcloud's configuration already.
+    assert [lab.lab([], said.append, tmp_path / "home", in_world.project_id) for _ in range(2)] == [0, 0]
+    here = target.current(served[1])
+    assert (here.name, here.repository) == ("gcp", "ml-images-lab")
+    assert here.registry == "us-central1-docker.pkg.dev"
+    assert any("is billed to it" in line for line in said)
+    assert lab.lab([], said.append, tmp_path / "home", "somebody-elses") == 1
+    assert "Google says of the project somebody-elses" in said[-1]
+    assert starter.status(tmp_path / "home").world is None
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_lab_serves_with_a_token_and_stops_cleanly(python_image: str, tmp_path: Path) -> None:
+    home = tmp_path / "world"
+    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "cli.main",
+            "lab",
+            "--home",
+            str(home),
+            "--",
+            "--no-browser",
+            f"--port={_free_port()}",
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address, token = "", ""
+            for line in process.stdout:
+                found = re.search(r"(http://127\.0\.0\.1:\d+)/lab\S*\?token=(\w+)", line)
+                if found:
+                    address, token = found[1], found[2]
+                    break
+            assert token
+            assert _status(f"{address}/api/contents") == 403
+            headers = {"Authorization": f"token {token}"}
+            opened = starter.status(home).world
+            assert opened is not None
+            kernel = requests.post(
+                f"{address}/api/kernels", headers=headers, json={"name": "python3"}, timeout=30
+            ).json()
+            printed = _execute(
+                address, token, kernel["id"], "from helpers import target; print(target.current().registry_host)"
+            )
+            assert printed == f"localhost:{opened.info.port}\n"
+            cell = "from helpers import workbook; workbook.begin(0)"
+            assert f"Project  {opened.info.project_id}" in _execute(address, token, kernel["id"], cell)
+            # 401 and not a name that cannot be found: the terminal's curl reaches the sandbox, and trusts it.
+            command = "curl -s -o /dev/null -w '<%{http_code}>' https://iam.googleapis.com/v1/roles"
+            assert "<401>" in _type(address, token, command, "<401>")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        finally:
+            if process.poll() is None:
+                process.terminate()
+    assert starter.status(home).world is None
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, timeout=5)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _status(url: str, seconds: float = 30.0) -> int:
+    """The answer's status; Jupyter prints its address shortly before it listens there."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return requests.get(url, timeout=10).status_code
+        except requests.ConnectionError:
+            assert time.monotonic() < deadline, f"nothing listens at {url}"
+
+
+def _type(address: str, token: str, command: str, expected: str, seconds: float = 60.0) -> str:
+    """Type a command into a new terminal of JupyterLab; gives what the terminal showed until `expected` came."""
+    headers = {"Authorization": f"token {token}"}
+    name = requests.post(f"{address}/api/terminals", headers=headers, timeout=30).json()["name"]
+    url = f"{address.replace('http', 'ws', 1)}/terminals/websocket/{name}?token={token}"
+    shown = ""
+    deadline = time.monotonic() + seconds
+    with closing(websocket.create_connection(url, timeout=seconds)) as connection:
+        connection.send(json.dumps(["stdin", f"{command}\r"]))
+        while expected not in shown and time.monotonic() < deadline:
+            kind, *content = json.loads(connection.recv())
+            shown += content[0] if kind == "stdout" else ""
+    return shown
+
+
+def _execute(address: str, token: str, kernel: str, code: str) -> str:
+    """Run code in a kernel through Jupyter's own API; gives what it printed.
+
+    The reply and the output come through two channels, in either order; `idle` is the last word of the second.
+    """
+    url = f"{address.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels?token={token}"
+    identifier = uuid.uuid4().hex
+    request = {
+        "header": {
+            "msg_id": identifier,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": "s",
+            "version": "5.3",
+        },
+        "parent_header": {},
+        "metadata": {},
+        "channel": "shell",
+        "content": {"code": code, "silent": False, "store_history": False, "allow_stdin": False},
+    }
+    printed = ""
+    with closing(websocket.create_connection(url, timeout=60)) as connection:
+        connection.send(json.dumps(request))
+        while True:
+            message = json.loads(connection.recv())
+            if message["parent_header"].get("msg_id") != identifier:
+                continue
+            if message["msg_type"] == "stream":
+                printed += message["content"]["text"]
+            if message["msg_type"] == "error":
+                return "\n".join(message["content"]["traceback"])
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                return printed

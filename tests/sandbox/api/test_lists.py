@@ -1,0 +1,98 @@
+"""Lists: filters, orders and pages, by property."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.api import lists
+from sandbox.errors import ApiError
+
+NAMES = st.lists(st.text("abc", min_size=1, max_size=4), unique=True, max_size=40)
+
+
+def _walk(items: list[str], size: int) -> list[str]:
+    seen: list[str] = []
+    token = ""
+    while True:
+        page, token = lists.page(items, {"pageSize": str(size), "pageToken": token}, str)
+        seen += page
+        if not token:
+            return seen
+
+
+@given(NAMES, st.integers(1, 7))
+def test_pages_hold_every_item_once(names: list[str], size: int) -> None:
+    assert _walk(names, size) == names
+
+
+@given(NAMES, NAMES, st.integers(1, 7))
+def test_pages_survive_inserts(names: list[str], more: list[str], size: int) -> None:
+    """What was there before and after the insert is seen exactly once."""
+    before = sorted(names)
+    page, token = lists.page(before, {"pageSize": str(size)}, str)
+    after = sorted({*names, *more})
+    rest: list[str] = []
+    while token:
+        chosen, token = lists.page(after, {"pageSize": str(size), "pageToken": token}, str)
+        rest += chosen
+    assert not set(page) & set(rest)
+    assert set(before) <= set(page) | set(rest)
+
+
+@pytest.mark.parametrize(("asked", "given_"), [("", 100), ("0", 100), ("7", 7), ("1000", 1000), ("5000", 1000)])
+def test_page_sizes(asked: str, given_: int) -> None:
+    page, _ = lists.page([str(n) for n in range(3000)], {"pageSize": asked} if asked else {}, str)
+    assert len(page) == given_
+
+
+@pytest.mark.parametrize(
+    "query", [{"pageSize": "-1"}, {"pageSize": "x"}, {"pageToken": "x"}, {"pageToken": "bnVsbA=="}]
+)
+def test_pages_that_make_no_sense_are_refused(query: dict[str, str]) -> None:
+    with pytest.raises(ApiError) as refused:
+        lists.page(["a"], query, str)
+    assert refused.value.http_status == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["my-a", "my-b", "other"]),
+        ('name="my-*"', ["my-a", "my-b"]),
+        ('name="MY-A"', ["my-a"]),
+        ('name="*b"', ["my-b"]),
+        ('name="my-*" AND name="*-b"', ["my-b"]),
+        ('name="my-a" OR name="other"', ["my-a", "other"]),
+        ('name!="other"', ["my-a", "my-b"]),
+        ("name:other", ["other"]),
+        ('name="[mo]*"', []),
+    ],
+)
+def test_filters(text: str, expected: list[str]) -> None:
+    match = lists.matcher(text, {"name": lambda item: item})
+    assert [item for item in ("my-a", "my-b", "other") if match(item)] == expected
+
+
+@pytest.mark.parametrize("text", ["nosuch=1", "name", 'name="a" AND', "name=(a)", '="a"'])
+def test_filters_that_are_not_understood_are_refused(text: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        lists.matcher(text, {"name": lambda item: item})
+    assert refused.value.status == "INVALID_ARGUMENT"
+
+
+@given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=3), st.integers(0, 3)), unique_by=lambda x: x[0]))
+def test_an_order_never_leaves_a_tie_open(items: list[tuple[str, int]]) -> None:
+    fields = {"create_time": lambda item: item[1]}
+    placed = lists.order(items, "CREATE_TIME desc", fields, lambda item: item[0])
+    assert placed == sorted(items, key=lambda item: (-item[1], item[0]))
+    assert lists.order(items, "createTime", fields, lambda item: item[0]) == sorted(
+        items, key=lambda item: (item[1], item[0])
+    )
+
+
+@pytest.mark.parametrize("text", ["nosuch", "create_time sideways", "create_time desc asc"])
+def test_orders_that_are_not_understood_are_refused(text: str) -> None:
+    with pytest.raises(ApiError):
+        lists.order([], text, {"create_time": lambda item: item}, str)

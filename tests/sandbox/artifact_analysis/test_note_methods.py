@@ -1,0 +1,268 @@
+"""What is said of an image beside its findings: where it comes from, where its bill lies, what somebody looked at."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from google.auth.transport.requests import AuthorizedSession
+from google.protobuf import json_format
+from grafeas.grafeas_v1 import types
+
+from helpers import names, projects, registry, repositories, scans, target
+from sandbox.artifact_analysis import automatic_scans, notes, provenance
+from sandbox.state import projects as sandbox_projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
+
+SERVICES = ("artifactregistry", "containeranalysis", "containerscanning")
+LAYER = {
+    "usr/lib/os-release": 'ID=debian\nVERSION_ID="12"\n',
+    "opt/venv/lib/python3.11/site-packages/Django-5.2.7.dist-info/METADATA": "Name: Django\nVersion: 5.2.7\n",
+}
+CVE = "CVE-2025-64459"
+
+
+@pytest.fixture
+def image(in_world: target.Target) -> Iterator[names.Digest]:
+    """A scanned image with a finding."""
+    projects.enable(in_world.location.project, *(f"{name}.googleapis.com" for name in SERVICES))
+    repository = names.Repository(in_world.location, f"notes-{secrets.token_hex(3)}")
+    repositories.create(repository)
+    pushed = registry.push(repository.image("app").tag("v1"), [LAYER, {"etc/own": secrets.token_hex(8)}])
+    scans.wait(pushed, 30)
+    yield pushed
+    repositories.delete(repository)
+
+
+def base(image: names.Digest, version: str = "v1") -> str:
+    return f"https://containeranalysis.googleapis.com/{version}/{image.image.repository.project.resource}"
+
+
+def ask(session: AuthorizedSession, verb: str, url: str, status: int = 200, **options: Any) -> dict[str, Any]:
+    answer = session.request(verb, url, **options)
+    assert answer.status_code == status, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def listed(session: AuthorizedSession, image: names.Digest, kind: str) -> list[dict[str, Any]]:
+    query = {"filter": f'kind="{kind}" AND resourceUrl="https://{image}"', "pageSize": "1000"}
+    found: list[dict[str, Any]] = ask(session, "GET", f"{base(image)}/occurrences", params=query).get("occurrences", [])
+    for one in found:
+        json_format.ParseDict(one, types.Occurrence.pb(types.Occurrence()), ignore_unknown_fields=True)
+    return found
+
+
+# --- bills of materials -----------------------------------------------------------------------------------------------
+
+
+def test_an_exported_bill_lies_in_a_bucket_and_an_occurrence_says_where(
+    image: names.Digest, session: AuthorizedSession, in_world: target.Target
+) -> None:
+    for _ in range(2):
+        ask(session, "POST", f"{base(image, 'v1beta1')}/resources/https://{image}:exportSBOM", json={})
+    [reference] = listed(session, image, "SBOM_REFERENCE")
+    payload = reference["sbomReference"]["payload"]
+    assert payload["_type"] == "https://in-toto.io/Statement/v0.1"
+    assert payload["subject"] == [
+        {"name": str(image), "digest": {"sha256": image.value.removeprefix("sha256:")}},
+    ]
+    predicate = payload["predicate"]
+    bucket, _, name = predicate["location"].removeprefix("gs://").partition("/")
+    assert bucket == f"artifactanalysis-{in_world.region}-{in_world.project_number}"
+    url = f"https://storage.googleapis.com/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
+    content = session.get(url, params={"alt": "media"}).content
+    assert hashlib.sha256(content).hexdigest() == predicate["digest"]["sha256"]
+    assert json.loads(content)["spdxVersion"] == "SPDX-2.3"
+    # Nobody signs here, so nothing looks signed.
+    assert "signatures" not in reference["sbomReference"]
+
+
+def test_a_bill_of_one_s_own_is_referred_to(image: names.Digest, session: AuthorizedSession) -> None:
+    """As gcloud does it for `sbom load`: look for the note, make it, attach an occurrence; the next time change it."""
+    project = image.image.repository.project
+    note = f"{base(image)}/notes/sbom-cyclonedx-1-6"
+    ask(session, "GET", note, 404)
+    made = ask(
+        session,
+        "POST",
+        f"{base(image)}/notes",
+        params={"noteId": "sbom-cyclonedx-1-6"},
+        json={"kind": "SBOM_REFERENCE", "sbomReference": {"format": "cyclonedx", "version": "1.6"}},
+    )
+    assert ask(session, "GET", note) == made
+    assert made["name"] == f"{project.resource}/notes/sbom-cyclonedx-1-6"
+    ask(session, "POST", f"{base(image)}/notes", 409, params={"noteId": "sbom-cyclonedx-1-6"}, json=made)
+
+    def body(location: str) -> dict[str, Any]:
+        predicate = {"location": location, "mimeType": "application/vnd.cyclonedx+json", "digest": {"sha256": "0" * 64}}
+        payload = {"_type": "https://in-toto.io/Statement/v0.1", "predicate": predicate}
+        reference = {"payload": payload, "payloadType": "application/vnd.in-toto+json"}
+        return {"noteName": made["name"], "resourceUri": f"https://{image}", "sbomReference": reference}
+
+    first = ask(session, "POST", f"{base(image)}/occurrences", json=body("gs://one/bom.json"))
+    assert first["kind"] == "SBOM_REFERENCE"
+    own = f'noteId="sbom-cyclonedx-1-6" AND noteProjectId="{project}"'
+    found = ask(session, "GET", f"{base(image)}/occurrences", params={"filter": own})["occurrences"]
+    assert found == [first]
+    url = f"https://containeranalysis.googleapis.com/v1/{first['name']}"
+    changed = ask(
+        session, "PATCH", url, params={"updateMask": "sbom_reference,envelope"}, json=body("gs://two/bom.json")
+    )
+    assert changed["sbomReference"]["payload"]["predicate"]["location"] == "gs://two/bom.json"
+    assert ask(session, "GET", url) == changed
+    assert ask(session, "GET", f"{url}/notes") == made
+    ask(session, "DELETE", url)
+    ask(session, "GET", url, 404)
+    ask(session, "POST", f"{base(image)}/occurrences", 404, json={**body("gs://x/y"), "noteName": f"{made['name']}x"})
+    ask(session, "DELETE", note)
+
+
+def test_what_a_scan_wrote_is_not_changed_by_hand(image: names.Digest, session: AuthorizedSession) -> None:
+    [discovery] = listed(session, image, "DISCOVERY")
+    url = f"https://containeranalysis.googleapis.com/v1/{discovery['name']}"
+    for verb in ("PATCH", "DELETE"):
+        assert ask(session, verb, url, 501, json={})["error"]["status"] == "UNIMPLEMENTED"
+    for kind in ("attestation", "vulnerability"):
+        ask(session, "POST", f"{base(image)}/notes", 501, params={"noteId": "x"}, json={kind: {}})
+    attached = {"noteName": "projects/goog-vulnz/notes/CVE-1", "resourceUri": "https://x", "vulnerability": {}}
+    ask(session, "POST", f"{base(image)}/occurrences", 501, json=attached)
+    elsewhere = {"noteName": "projects/not-yours/notes/x", "resourceUri": "https://x", "sbomReference": {}}
+    ask(session, "POST", f"{base(image)}/occurrences", 403, json=elsewhere)
+
+
+# --- assessments ------------------------------------------------------------------------------------------------------
+
+
+def assessment(uri: str, state: str, cve: str = CVE) -> dict[str, Any]:
+    reason = {"justificationType": "VULNERABLE_CODE_NOT_IN_EXECUTE_PATH"}
+    return {
+        "vulnerabilityAssessment": {
+            "title": "looked at",
+            "product": {"id": "app", "name": "app", "genericUri": uri},
+            "assessment": {"vulnerabilityId": cve, "state": state, "justification": reason},
+        }
+    }
+
+
+def test_an_assessment_stands_on_the_finding_until_it_is_taken_back(
+    image: names.Digest, session: AuthorizedSession
+) -> None:
+    uri = f"https://{image}"
+    both = {
+        "digest": assessment(uri, "NOT_AFFECTED"),
+        "image-all": assessment(uri.partition("@")[0], "AFFECTED"),
+        "other": assessment(uri, "FIXED", "CVE-1999-0001"),
+    }
+
+    def state() -> dict[str, Any]:
+        said = {one["vulnerability"]["shortDescription"]: one["vulnerability"] for one in findings()}
+        assert all("vexAssessment" not in body for key, body in said.items() if key != CVE)
+        found: dict[str, Any] = said[CVE].get("vexAssessment", {})
+        return found
+
+    def findings() -> list[dict[str, Any]]:
+        return listed(session, image, "VULNERABILITY")
+
+    assert state() == {}
+    ask(session, "POST", f"{base(image)}/notes:batchCreate", json={"notes": both})
+    assert state() == {
+        "vulnerabilityId": CVE,
+        "state": "NOT_AFFECTED",
+        "justification": {"justificationType": "VULNERABLE_CODE_NOT_IN_EXECUTE_PATH"},
+        "noteName": f"{image.image.repository.project.resource}/notes/digest",
+    }
+    wanted = {"filter": f'vulnerability_assessment.product.generic_uri="{uri}"'}
+    mine = ask(session, "GET", f"{base(image)}/notes", params=wanted)["notes"]
+    assert [one["name"].rpartition("/")[2] for one in mine] == ["digest", "other"]
+    ask(session, "PATCH", f"{base(image)}/notes/digest", json=assessment(uri, "UNDER_INVESTIGATION"))
+    assert state()["state"] == "UNDER_INVESTIGATION"
+    ask(session, "DELETE", f"{base(image)}/notes/digest")
+    assert state()["state"] == "AFFECTED"
+    for name in ("image-all", "other"):
+        ask(session, "DELETE", f"{base(image)}/notes/{name}")
+    assert state() == {}
+    ask(session, "DELETE", f"{base(image)}/notes/other", 404)
+    ask(session, "POST", f"{base(image)}/notes:batchCreate", 400, json={"notes": {}})
+    ask(session, "POST", f"{base(image)}/notes:batchCreate", 400, json={"notes": {"a/b": both["digest"]}})
+
+
+def test_an_assessment_of_another_image_says_nothing() -> None:
+    finding = {"kind": "VULNERABILITY", "resourceUri": "https://h/p/r/app@sha256:1", "vulnerability": {}}
+    finding["vulnerability"] = {"shortDescription": CVE}
+    other = assessment("https://h/p/r/application", "FIXED") | {"name": "projects/p/notes/x"}
+    assert notes.assessed(finding, [other]) == finding
+
+
+# --- provenance -------------------------------------------------------------------------------------------------------
+
+DIGEST = f"sha256:{'1' * 64}"
+BUILD: dict[str, Any] = {
+    "id": "b-1",
+    "name": "projects/12345/locations/us-central1/builds/b-1",
+    "projectId": "p-123456",
+    "status": "SUCCESS",
+    "startTime": "2026-11-02T09:00:00.000000Z",
+    "finishTime": "2026-11-02T09:01:00.000000Z",
+    "steps": [{"name": "gcr.io/cloud-builders/docker", "args": ["build", "."]}],
+    "substitutions": {"_TAG": "v1"},
+    "sourceProvenance": {"resolvedStorageSource": {"bucket": "b", "object": "o.tgz", "generation": "7"}},
+    "results": {
+        "images": [
+            {"name": "us-central1-docker.pkg.dev/p-123456/r/app:v1", "digest": DIGEST},
+            {"name": "us-central1-docker.pkg.dev/p-123456/r/app:latest", "digest": DIGEST},
+            {"name": "localhost:5000/x", "digest": f"sha256:{'2' * 64}"},
+        ]
+    },
+}
+
+
+def test_a_build_says_where_each_pushed_image_comes_from() -> None:
+    first, second = provenance.occurrences_of(BUILD, "2026-11-02T09:01:00.000000Z")
+    for one in (first, second):
+        assert one["kind"] == "BUILD"
+        assert one["resourceUri"] == f"https://us-central1-docker.pkg.dev/p-123456/r/app@{DIGEST}"
+        json_format.ParseDict(one, types.Occurrence.pb(types.Occurrence()), ignore_unknown_fields=True)
+        [statement] = one["build"].values()
+        assert [subject["digest"] for subject in statement["subject"]] == [{"sha256": "1" * 64}] * 2
+        payload = json.loads(base64.b64decode(one["envelope"]["payload"]))
+        assert payload["_type"] == statement["_type"]
+        # A provenance that nobody signed, by a builder that isn't Google's, doesn't look like one of Google's.
+        assert "signatures" not in one["envelope"]
+        assert "GoogleHostedWorker" not in json.dumps(one)
+    old = first["build"]["intotoStatement"]["slsaProvenance"]
+    assert old["recipe"]["arguments"]["steps"] == BUILD["steps"]
+    assert {"uri": "gs://b/o.tgz#7"} in old["materials"]
+    new = second["build"]["inTotoSlsaProvenanceV1"]["predicate"]
+    assert new["buildDefinition"]["externalParameters"] == {"substitutions": {"_TAG": "v1"}}
+    assert new["runDetails"]["metadata"]["invocationId"].endswith("/builds/b-1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "enabled", "count"),
+    [({}, True, 2), ({}, False, 0), ({"status": "FAILURE"}, True, 0), ({"results": {"images": []}}, True, 0)],
+)
+def test_it_is_written_for_a_success_and_with_the_api(
+    tmp_path: Path, changed: dict[str, Any], enabled: bool, count: int
+) -> None:
+    world = World(tmp_path, Clock())
+    automatic_scans.prepare(world)
+    with world.writing() as rows:
+        sandbox_projects.create(rows, world, "p-123456", "p", {})
+        if enabled:
+            rows.execute(
+                "INSERT INTO services (project, service, enable_time) VALUES ('p-123456', ?, '')", (provenance.SERVICE,)
+            )
+    for _ in range(2):
+        provenance.record(world, BUILD | changed)
+    with world.reading() as rows:
+        assert rows.execute("SELECT COUNT(*) AS n FROM occurrences").fetchone()["n"] == count
+    world.close()

@@ -1,0 +1,231 @@
+"""The API half of Artifact Registry through Google's own Python client, over a real socket."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from google.api_core import exceptions
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import artifactregistry_v1 as ar
+
+from helpers import projects
+from helpers.names import Project
+
+API = "https://artifactregistry.googleapis.com"
+
+
+@pytest.fixture
+def client(in_world: object) -> ar.ArtifactRegistryClient:
+    projects.enable(Project(os.environ["PROJECT_ID"]), "artifactregistry.googleapis.com")
+    return ar.ArtifactRegistryClient(transport="rest")
+
+
+@pytest.fixture
+def parent() -> str:
+    return f"projects/{os.environ['PROJECT_ID']}/locations/us-central1"
+
+
+@pytest.fixture
+def repository(client: ar.ArtifactRegistryClient, in_world: object) -> Iterator[ar.Repository]:
+    parent = f"projects/{os.environ['PROJECT_ID']}/locations/us-central1"
+    made = client.create_repository(
+        parent=parent,
+        repository_id=f"r-{secrets.token_hex(4)}",
+        repository=ar.Repository(format_="DOCKER", description="first", labels={"a": "1"}),
+    ).result()
+    yield made
+    client.delete_repository(name=made.name).result()
+
+
+def test_a_repository_is_made_read_and_listed(client: ar.ArtifactRegistryClient, repository: ar.Repository) -> None:
+    found = client.get_repository(name=repository.name)
+    assert found.mode is ar.Repository.Mode.STANDARD_REPOSITORY
+    assert found.format_ is ar.Repository.Format.DOCKER
+    assert found.registry_uri == f"us-central1-docker.pkg.dev/{os.environ['PROJECT_ID']}/{repository.name[-10:]}"
+    assert found.vulnerability_scanning_config.enablement_state_reason == (
+        "API containerscanning.googleapis.com is not enabled."
+    )
+    assert repository.name in {one.name for one in client.list_repositories(parent=repository.name.rsplit("/", 2)[0])}
+
+
+def test_the_project_s_number_works_in_its_id_s_place(
+    client: ar.ArtifactRegistryClient, repository: ar.Repository
+) -> None:
+    by_number = repository.name.replace(os.environ["PROJECT_ID"], os.environ["PROJECT_NUMBER"])
+    assert client.get_repository(name=by_number).name == repository.name
+
+
+@pytest.mark.parametrize("path", ["labels", "description,labels", "*", ""])
+def test_a_patch_changes_what_its_mask_names(
+    session: AuthorizedSession, client: ar.ArtifactRegistryClient, repository: ar.Repository, path: str
+) -> None:
+    body = {"description": "second", "labels": {"b": "2"}}
+    query = f"?updateMask={path}" if path else ""
+    answer = session.patch(f"{API}/v1/{repository.name}{query}", json=body)
+    assert answer.status_code == 200, answer.text
+    # As recorded on Google: the answer to PATCH has no registryUri.
+    assert "registryUri" not in answer.json()
+    found = client.get_repository(name=repository.name)
+    assert dict(found.labels) == {"b": "2"}
+    assert found.description == ("first" if path == "labels" else "second")
+    assert found.format_ is ar.Repository.Format.DOCKER
+
+
+@pytest.mark.parametrize("mask", ["dockerConfig.immutableTags", "docker_config.immutable_tags", "dockerConfig"])
+def test_a_mask_is_taken_in_both_spellings(
+    session: AuthorizedSession, client: ar.ArtifactRegistryClient, repository: ar.Repository, mask: str
+) -> None:
+    url = f"{API}/v1/{repository.name}?updateMask={mask}"
+    assert session.patch(url, json={"dockerConfig": {"immutableTags": True}}).status_code == 200
+    assert client.get_repository(name=repository.name).docker_config.immutable_tags
+    assert session.patch(url, json={}).status_code == 200
+    assert not client.get_repository(name=repository.name).docker_config.immutable_tags
+
+
+@pytest.mark.parametrize(
+    ("mask", "body"),
+    [
+        ("nosuch", {}),
+        ("dockerConfig.nosuch", {}),
+        ("format", {"format": "NPM"}),
+        ("name", {}),
+        ("createTime", {}),
+        ("", {"format": "NPM"}),
+        ("labels", {"labels": {"Upper": "x"}}),
+        ("labels", {"labels": {f"k{n}": "" for n in range(65)}}),
+        ("cleanupPolicies", {"cleanupPolicies": {f"p{n}": {"action": "DELETE", "condition": {}} for n in range(11)}}),
+        ("cleanupPolicies", {"cleanupPolicies": {"p": {"condition": {}}}}),
+        ("cleanupPolicies", {"cleanupPolicies": {"p": {"action": "DELETE", "mostRecentVersions": {"keepCount": 1}}}}),
+        ("cleanupPolicies", {"cleanupPolicies": {"p": {"action": "KEEP"}}}),
+        ("cleanupPolicies", {"cleanupPolicies": {"p": {"action": "KEEP", "condition": {"packageName": "x"}}}}),
+    ],
+)
+def test_a_patch_that_is_wrong_changes_nothing(
+    session: AuthorizedSession, client: ar.ArtifactRegistryClient, repository: ar.Repository, mask: str, body: object
+) -> None:
+    before = client.get_repository(name=repository.name)
+    answer = session.patch(f"{API}/v1/{repository.name}?updateMask={mask}", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
+    assert client.get_repository(name=repository.name) == before
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status"),
+    [
+        ("?repositoryId=Upper", {"format": "DOCKER"}, 400),
+        ("?repositoryId=ends-", {"format": "DOCKER"}, 400),
+        ("", {"format": "DOCKER"}, 400),
+        ("?repositoryId=ok", {}, 400),
+        ("?repositoryId=ok", {"format": "DOCKER", "nosuch": 1}, 400),
+        ("?repositoryId=ok", {"format": "NPM"}, 501),
+        ("?repositoryId=ok", {"format": "DOCKER", "mode": "VIRTUAL_REPOSITORY"}, 501),
+        ("?repositoryId=ok", {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}, 501),
+        ("?repositoryId=ok", {"format": "DOCKER", "kmsKeyName": "x"}, 501),
+        ("?repositoryId=ok", {"format": "DOCKER", "disallowUnspecifiedMode": True}, 400),
+        ("?repositoryId=ok", [], 400),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_not_there(
+    session: AuthorizedSession,
+    client: ar.ArtifactRegistryClient,
+    parent: str,
+    query: str,
+    body: object,
+    status: int,
+) -> None:
+    answer = session.post(f"{API}/v1/{parent}/repositories{query}", json=body)
+    assert answer.status_code == status, answer.text
+    assert len(answer.json()["error"]["message"]) > 20
+    with pytest.raises(exceptions.NotFound):
+        client.get_repository(name=f"{parent}/repositories/ok")
+
+
+def test_a_taken_name_and_a_missing_one_read_as_on_google(
+    client: ar.ArtifactRegistryClient, repository: ar.Repository
+) -> None:
+    parent, _, name = repository.name.rpartition("/repositories/")
+    with pytest.raises(exceptions.Conflict, match="the repository already exists"):
+        client.create_repository(parent=parent, repository_id=name, repository=ar.Repository(format_="DOCKER"))
+    with pytest.raises(exceptions.NotFound, match="Requested entity was not found"):
+        client.get_repository(name=f"{repository.name}x")
+
+
+def test_an_unknown_location_is_refused(client: ar.ArtifactRegistryClient, parent: str) -> None:
+    with pytest.raises(exceptions.Forbidden, match="Permission denied on 'locations/us-nowhere1'"):
+        list(client.list_repositories(parent=parent.replace("us-central1", "us-nowhere1")))
+
+
+def test_lists_are_filtered_ordered_and_paged(
+    client: ar.ArtifactRegistryClient, repository: ar.Repository, parent: str
+) -> None:
+    second = client.create_repository(
+        parent=parent, repository_id="z-other", repository=ar.Repository(format_="DOCKER")
+    ).result()
+    try:
+        names = [one.name for one in client.list_repositories(request={"parent": parent, "page_size": 1})]
+        assert {repository.name, second.name} <= set(names)
+        assert len(names) == len(set(names))
+        wanted = client.list_repositories(request={"parent": parent, "filter": f'name="{parent}/repositories/z-*"'})
+        assert [one.name for one in wanted] == [second.name]
+        newest = client.list_repositories(request={"parent": parent, "order_by": "createTime desc"})
+        assert next(iter(newest)).name == second.name
+    finally:
+        client.delete_repository(name=second.name).result()
+
+
+def test_what_the_sandbox_does_not_do_it_refuses_with_a_sentence(
+    session: AuthorizedSession, repository: ar.Repository
+) -> None:
+    for path in (f"{repository.name}/npmPackages", f"{repository.name}/attachments", "projects"):
+        answer = session.get(f"{API}/v1/{path}")
+        assert answer.status_code == 501
+        assert "does not do this" in answer.json()["error"]["message"]
+
+
+def test_a_disabled_api_says_what_makes_gcloud_offer_to_enable_it(
+    session: AuthorizedSession, client: ar.ArtifactRegistryClient, parent: str
+) -> None:
+    service = f"https://serviceusage.googleapis.com/v1/projects/{os.environ['PROJECT_ID']}/services"
+    assert session.post(f"{service}/artifactregistry.googleapis.com:disable", json={}).status_code == 200
+    try:
+        error = session.get(f"{API}/v1/{parent}/repositories").json()["error"]
+    finally:
+        assert session.post(f"{service}/artifactregistry.googleapis.com:enable", json={}).status_code == 200
+    assert error["code"] == 403
+    assert error["details"][1]["reason"] == "SERVICE_DISABLED"
+    assert "Enable it by visiting https://console.developers.google.com/apis/api/" in error["message"]
+
+
+def test_services_that_cost_need_a_billing_account(session: AuthorizedSession, in_world: object) -> None:
+    project = os.environ["PROJECT_ID"]
+    billing = f"https://cloudbilling.googleapis.com/v1/projects/{project}/billingInfo"
+    account = session.get(billing).json()["billingAccountName"]
+    assert session.put(billing, json={"billingAccountName": ""}).status_code == 200
+    try:
+        url = f"https://serviceusage.googleapis.com/v1/projects/{project}/services/run.googleapis.com:enable"
+        error = session.post(url, json={}).json()["error"]
+    finally:
+        assert session.put(billing, json={"billingAccountName": account}).json()["billingEnabled"] is True
+    assert error["status"] == "FAILED_PRECONDITION"
+    assert "Billing must be enabled for activation of service(s) 'run.googleapis.com'" in error["message"]
+
+
+def test_the_request_log_tells_what_was_asked_and_no_secret(
+    world: object, client: ar.ArtifactRegistryClient, parent: str
+) -> None:
+    from cli.world.starter import World
+
+    assert isinstance(world, World)
+    list(client.list_repositories(parent=parent))
+    told = world.admin("requests")["requests"]
+    last = [one for one in told if one["method"].endswith("repositories.list")][-1]
+    assert last["host"] == "artifactregistry.googleapis.com"
+    assert last["status"] == 200
+    assert last["door"] == "edge"
+    assert last["principal"].startswith("learner@")
+    assert "ya29." not in str(told)
+    assert "eyJ" not in str(told)

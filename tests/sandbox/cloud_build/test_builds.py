@@ -1,0 +1,459 @@
+"""Builds that really run: the real gcloud, plain calls, and a Docker Engine behind the sandbox."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import os
+import secrets
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import google.auth
+import pytest
+import yaml
+from google.auth.transport.requests import AuthorizedSession
+
+from cli.world import starter as starter
+from helpers import builds, names, target
+from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
+
+RUNNING = ("PENDING", "QUEUED", "WORKING")
+DOCKER = "gcr.io/cloud-builders/docker"
+TREE = Path(__file__).parents[3]
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("found_engine", "python_image")]
+
+
+@pytest.fixture
+def learner(in_world: object) -> Iterator[AuthorizedSession]:
+    """The learner's session, with every API that builds need."""
+    with learner_with("cloudbuild", "artifactregistry", "iam") as session:
+        yield session
+
+
+@pytest.fixture
+def builder(learner: AuthorizedSession) -> str:
+    """An account that may build and push."""
+    return account(learner, "roles/cloudbuild.builds.builder")
+
+
+def base() -> str:
+    return f"https://cloudbuild.googleapis.com/v1/projects/{project()}/locations/us-central1"
+
+
+def bash(text: str, **more: Any) -> dict[str, Any]:
+    return {"name": DOCKER, "entrypoint": "bash", "args": ["-ec", text.replace("$", "$$")], **more}
+
+
+def config(email: str, *steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    options = {"logging": "CLOUD_LOGGING_ONLY", **more.pop("options", {})}
+    return {"steps": list(steps), "serviceAccount": email, "options": options, **more}
+
+
+def start(session: AuthorizedSession, body: dict[str, Any]) -> str:
+    found: str = ask(session, "POST", f"{base()}/builds", body)["metadata"]["build"]["id"]
+    return found
+
+
+def look(session: AuthorizedSession, build: str) -> dict[str, Any]:
+    return ask(session, "GET", f"{base()}/builds/{build}")
+
+
+def until(session: AuthorizedSession, build: str, wanted: Any, seconds: float = 90) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while True:
+        found = look(session, build)
+        if wanted(found):
+            return found
+        assert time.monotonic() < deadline, found
+        pause.wait(0.1)
+
+
+def finish(session: AuthorizedSession, body: dict[str, Any]) -> dict[str, Any]:
+    return until(session, start(session, body), lambda found: found["status"] not in RUNNING)
+
+
+def log(session: AuthorizedSession, build: str) -> str:
+    body = {
+        "resourceNames": [f"projects/{project()}"],
+        "filter": f'logName="projects/{project()}/logs/cloudbuild" AND resource.labels.build_id="{build}"',
+        "pageSize": 1000,
+    }
+    entries = ask(session, "POST", "https://logging.googleapis.com/v2/entries:list", body).get("entries", [])
+    return "\n".join(entry.get("textPayload", "") for entry in entries)
+
+
+def of_build(engine: docker.DockerClient, build: str) -> list[Any]:
+    found: list[Any] = engine.containers.list(
+        all=True, ignore_removed=True, filters={"label": f"workbook-build={build}"}
+    )
+    return found
+
+
+def test_gcloud_streams_the_log_while_the_build_runs(
+    learner: AuthorizedSession, builder: str, gcloud: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "cloudbuild.yaml").write_text(
+        "steps:\n- name: gcr.io/cloud-builders/docker\n  entrypoint: bash\n"
+        "  args: [-c, 'cat hello.txt; echo in $PROJECT_ID']\n"
+        f"serviceAccount: projects/{project()}/serviceAccounts/{builder}\n"
+        "options: {defaultLogsBucketBehavior: REGIONAL_USER_OWNED_BUCKET}\n"
+    )
+    (tmp_path / "hello.txt").write_text("hello from the source\n")
+    ran = subprocess.run(
+        [str(gcloud), "builds", "submit", "--region=us-central1", "--config=cloudbuild.yaml", "."],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    for line in ("FETCHSOURCE", "hello from the source", f"in {project()}", "DONE", "SUCCESS"):
+        assert line in ran.stdout
+    build = look(learner, ask(learner, "GET", f"{base()}/builds")["builds"][0]["id"])
+    assert [step["status"] for step in build["steps"]] == ["SUCCESS"]
+    assert {"FETCHSOURCE", "BUILD"} == set(build["timing"])
+
+
+def test_steps_get_what_their_configuration_says(learner: AuthorizedSession, builder: str) -> None:
+    shared = [{"name": "shared", "path": "/shared"}]
+    build = finish(
+        learner,
+        config(
+            builder,
+            bash(
+                'mkdir sub; echo "$COLOUR" > sub/file; echo kept > /shared/kept', env=["COLOUR=green"], volumes=shared
+            ),
+            bash('test "$(pwd)" = /workspace/sub; cat file', dir="sub"),
+            {"name": DOCKER, "script": "#!/usr/bin/env python3\nprint('from', 'python')"},
+            {"name": DOCKER, "script": 'echo "project $PROJECT_ID"', "automapSubstitutions": True},
+            bash("cat /shared/kept", volumes=shared),
+            bash("exit 3", allowFailure=True),
+            bash("exit 4", allowExitCodes=[4]),
+        ),
+    )
+    assert build["status"] == "SUCCESS", log(learner, build["id"])
+    assert [step["status"] for step in build["steps"]] == [*["SUCCESS"] * 5, "FAILURE", "SUCCESS"]
+    assert [step.get("exitCode", 0) for step in build["steps"]] == [0, 0, 0, 0, 0, 3, 4]
+    written = log(learner, build["id"])
+    for text in ("Step #1: green", "Step #2: from python", f"Step #3: project {project()}", "Step #4: kept"):
+        assert text in written
+
+
+def test_steps_without_a_wait_run_at_the_same_time(learner: AuthorizedSession, builder: str) -> None:
+    """Each of the two waits for what the other writes: one after the other they would never end."""
+    meet = "touch {0}; for i in $(seq 200); do test -e {1} && exit 0; sleep 0.1; done; exit 1"
+    build = finish(
+        learner,
+        config(builder, bash(meet.format("a", "b"), waitFor=["-"]), bash(meet.format("b", "a"), waitFor=["-"])),
+    )
+    assert build["status"] == "SUCCESS"
+
+
+def test_a_failing_step_ends_the_build_and_its_siblings(
+    learner: AuthorizedSession, builder: str, engine: docker.DockerClient
+) -> None:
+    build = finish(
+        learner,
+        config(builder, bash("sleep 300", waitFor=["-"]), bash("exit 7", waitFor=["-"]), bash("echo never")),
+    )
+    assert build["status"] == "FAILURE"
+    assert build["failureInfo"]["type"] == "USER_BUILD_STEP"
+    assert build["statusDetail"] == f'build step 1 "{DOCKER}" failed: step exited with non-zero status: 7'
+    assert build["steps"][2].get("status") is None
+    assert "never" not in log(learner, build["id"])
+    assert not of_build(engine, build["id"])
+
+
+@pytest.mark.parametrize("where", ["step", "build"])
+def test_time_is_up(learner: AuthorizedSession, builder: str, engine: docker.DockerClient, where: str) -> None:
+    step = bash("sleep 300 & sleep 300")
+    asked = config(builder, {**step, "timeout": "2s"}) if where == "step" else config(builder, step, timeout="2s")
+    build = finish(learner, asked)
+    assert build["status"] == "TIMEOUT"
+    assert build["steps"][0]["status"] == "TIMEOUT"
+    assert not of_build(engine, build["id"])
+
+
+def test_a_step_that_forks_meets_its_limit(
+    learner: AuthorizedSession, builder: str, engine: docker.DockerClient
+) -> None:
+    build = finish(learner, config(builder, bash("for i in $(seq 2000); do sleep 300 & done; wait"), timeout="20s"))
+    assert build["status"] in ("FAILURE", "TIMEOUT")
+    assert not of_build(engine, build["id"])
+
+
+@pytest.mark.parametrize("where", ["/workspace", "/tmp"])
+def test_a_step_that_fills_the_disk_meets_its_limit(
+    learner: AuthorizedSession, builder: str, engine: docker.DockerClient, where: str
+) -> None:
+    """Sparse files would not count: these are written."""
+    fill = f"for i in $(seq 100); do dd if=/dev/zero of={where}/$i bs=1M count=512 status=none; done"
+    build = finish(learner, config(builder, bash(fill), timeout="60s"))
+    assert build["status"] == "FAILURE"
+    assert "The step is ended: it has written" in log(learner, build["id"])
+    assert not of_build(engine, build["id"])
+
+
+def test_a_cancelled_build_stops_its_container_within_two_seconds(
+    learner: AuthorizedSession, builder: str, engine: docker.DockerClient
+) -> None:
+    build = start(learner, config(builder, bash("sleep 300")))
+    until(learner, build, lambda found: found["steps"][0].get("status") == "WORKING" and of_build(engine, build))
+    begun = time.monotonic()
+    assert ask(learner, "POST", f"{base()}/builds/{build}:cancel", {})["status"] == "CANCELLED"
+    assert not [one for one in of_build(engine, build) if one.status == "running"]
+    assert time.monotonic() - begun < 2
+    refused = ask(learner, "POST", f"{base()}/builds/{build}:cancel", {}, 400)
+    assert refused["error"]["status"] == "FAILED_PRECONDITION"
+
+
+def repository(session: AuthorizedSession) -> str:
+    name = f"built-{secrets.token_hex(4)}"
+    url = f"https://artifactregistry.googleapis.com/v1/projects/{project()}/locations/us-central1/repositories"
+    ask(session, "POST", f"{url}?repositoryId={name}", {"format": "DOCKER"})
+    return name
+
+
+def image_steps(image: str) -> list[dict[str, Any]]:
+    dockerfile = "printf 'FROM scratch\\nCOPY file /\\n' > Dockerfile; date +%N > file"
+    return [bash(dockerfile), {"name": DOCKER, "args": ["build", "--network", "cloudbuild", "-t", image, "."]}]
+
+
+def test_images_are_pushed_and_their_digests_are_in_the_results(learner: AuthorizedSession, builder: str) -> None:
+    name = repository(learner)
+    image = f"us-central1-docker.pkg.dev/{project()}/{name}/app:v1"
+    build = finish(learner, config(builder, *image_steps(image), images=[image]))
+    assert build["status"] == "SUCCESS", log(learner, build["id"])
+    found = names.Digest.parse(f"{image.removesuffix(':v1')}@{build['results']['images'][0]['digest']}")
+    stored = ask(learner, "GET", f"https://us-central1-docker.pkg.dev/v2/{project()}/{name}/app/tags/list")
+    assert stored["tags"] == ["v1"]
+    assert "localhost" not in log(learner, build["id"])
+    assert str(found).startswith("us-central1-docker.pkg.dev/")
+
+
+def test_an_account_that_may_not_push_pushes_nothing(learner: AuthorizedSession) -> None:
+    email = account(learner, "roles/logging.logWriter")
+    name = repository(learner)
+    image = f"us-central1-docker.pkg.dev/{project()}/{name}/app:v1"
+    build = finish(learner, config(email, *image_steps(image), images=[image]))
+    assert build["status"] == "FAILURE"
+    assert build["failureInfo"]["type"] == "PUSH_NOT_AUTHORIZED"
+    assert [step["status"] for step in build["steps"]] == ["SUCCESS", "SUCCESS"]
+    assert 'Permission "artifactregistry.repositories.uploadArtifacts" denied' in log(learner, build["id"])
+    listed = f"projects/{project()}/locations/us-central1/repositories/{name}/packages"
+    assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
+
+
+@pytest.mark.gcloud
+@pytest.mark.slow
+def test_the_gate_of_cloudbuild_yaml_stops_the_build_before_the_push(
+    learner: AuthorizedSession, gcloud: Path, python_image: str
+) -> None:
+    """The step as it stands in the file, in its own builder, reading the image that the step before it made."""
+    email = account(learner, "roles/cloudbuild.builds.builder", "roles/ondemandscanning.admin")
+    url = f"https://serviceusage.googleapis.com/v1/projects/{project()}/services/ondemandscanning.googleapis.com:enable"
+    ask(learner, "POST", url, {})
+    name = repository(learner)
+    image = f"us-central1-docker.pkg.dev/{project()}/{name}/app:v1"
+    old = "/opt/venv/lib/python3.11/site-packages/Django-5.2.7.dist-info/METADATA"
+    source = (
+        f"printf 'Name: Django\\nVersion: 5.2.7\\n' > M; printf 'FROM {python_image}\\nCOPY M {old}\\n' > Dockerfile"
+    )
+    gate = next(
+        step for step in yaml.safe_load((TREE / "cloudbuild.yaml").read_text())["steps"] if step["id"] == "gate"
+    )
+    steps = [bash(source), {"name": DOCKER, "args": ["build", "-t", image, "."]}, gate]
+    values = {"_REGION": "us-central1", "_REPOSITORY": name, "_IMAGE": "app", "_TAG": "v1", "_GATE": "CRITICAL"}
+    build = finish(learner, config(email, *steps, images=[image], substitutions=values))
+    told = log(learner, build["id"])
+    assert [step["status"] for step in build["steps"]] == ["SUCCESS", "SUCCESS", "FAILURE"], told
+    assert build["steps"][2]["exitCode"] == 1
+    assert "CVE-2025-64459" in told
+    listed = f"projects/{project()}/locations/us-central1/repositories/{name}/packages"
+    assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
+
+
+def test_a_build_is_run_once_more(learner: AuthorizedSession, builder: str) -> None:
+    """retry: the same steps with the same source and substitutions, under an id of its own."""
+    step = {**bash("test -e flag || { touch flag; exit 3; }"), "env": ["SAID=${_SAID}"]}
+    body = config(builder, step, substitutions={"_SAID": "hello"}, tags=["again"])
+    first = finish(learner, body)
+    assert first["status"] == "FAILURE"
+    asked = ask(learner, "POST", f"{base()}/builds/{first['id']}:retry", {})["metadata"]["build"]
+    assert asked["id"] != first["id"]
+    second = until(learner, asked["id"], lambda found: found["status"] not in RUNNING)
+    # It begins with an empty workspace, so it fails in the same way, and nothing of the first one's end is in it.
+    assert (second["status"], second["steps"][0]["exitCode"]) == ("FAILURE", 3)
+    assert second["steps"][0]["env"] == first["steps"][0]["env"] == ["SAID=hello"]
+    assert (second["tags"], second["substitutions"]) == (["again"], {"_SAID": "hello"})
+    assert second["createTime"] > first["finishTime"]
+    running = start(learner, config(builder, bash("sleep 60")))
+    ask(learner, "POST", f"{base()}/builds/{running}:retry", {}, status=400)
+    ask(learner, "POST", f"{base()}/builds/{running}:cancel", {})
+
+
+def test_an_image_that_no_step_made(learner: AuthorizedSession, builder: str) -> None:
+    image = f"us-central1-docker.pkg.dev/{project()}/r/nothing:v1"
+    build = finish(learner, config(builder, bash("true"), images=[image]))
+    assert (build["status"], build["failureInfo"]["type"]) == ("FAILURE", "PUSH_IMAGE_NOT_FOUND")
+
+
+def test_a_step_sees_its_workspace_and_nothing_of_this_machine(
+    learner: AuthorizedSession, builder: str, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("x")
+    looks = f"test ! -e {tmp_path}/secret; test ! -e {TREE}/helpers; env | cut -d= -f1 | sort; ls /builder/home"
+    build = finish(learner, config(builder, bash(looks)))
+    assert build["status"] == "SUCCESS", log(learner, build["id"])
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in log(learner, build["id"])
+
+
+def test_gcloud_in_a_step_is_the_build_s_account(learner: AuthorizedSession, gcloud: Path) -> None:
+    email = account(learner, "roles/logging.logWriter")
+    step = {
+        "name": "gcr.io/google.com/cloudsdktool/cloud-sdk",
+        "args": ["artifacts", "repositories", "list", "--location=us-central1"],
+    }
+    build = finish(learner, config(email, {**step, "entrypoint": "gcloud"}))
+    assert build["status"] == "FAILURE"
+    assert "artifactregistry.repositories.list" in log(learner, build["id"])
+
+
+def test_six_builds_at_once(learner: AuthorizedSession, builder: str) -> None:
+    def one(number: int) -> dict[str, Any]:
+        return config(builder, bash(f"test -z $(ls -A); echo {number} > mine; sleep 1; cat mine; ls | wc -l"))
+
+    started = [start(learner, one(number)) for number in range(6)]
+    found = [until(learner, build, lambda one: one["status"] not in RUNNING, 120) for build in started]
+    assert [build["status"] for build in found] == ["SUCCESS"] * 6
+    # Two at a time: whenever a build begins, at most one other has begun and not ended.
+    spans = [
+        (dt.datetime.fromisoformat(one["startTime"]), dt.datetime.fromisoformat(one["finishTime"])) for one in found
+    ]
+    assert max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans) <= 2
+    for number, build in enumerate(started):
+        lines = [line.strip() for line in log(learner, build).splitlines()]
+        assert str(number) in lines
+        assert "1" in lines
+
+
+def tar(*members: tuple[str, bytes], link: tuple[str, str] | None = None) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        if link:
+            member = tarfile.TarInfo(link[0])
+            member.type, member.linkname = tarfile.SYMTYPE, link[1]
+            archive.addfile(member)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        tar(("../out", b"x")),
+        tar(("/etc/x", b"x")),
+        tar(link=("l", "/etc")),
+        tar(link=("l", "a/../../x")),
+        b"no archive",
+    ],
+    ids=["parent", "absolute", "link", "link-up", "garbage"],
+)
+def test_a_source_that_leads_outside_is_refused(learner: AuthorizedSession, builder: str, archive: bytes) -> None:
+    bucket = f"{project()}-sources"
+    url = "https://storage.googleapis.com"
+    learner.post(f"{url}/storage/v1/b?project={project()}", json={"name": bucket})
+    stored = learner.post(f"{url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=s.tgz", data=archive)
+    assert stored.json()["size"] == str(len(archive))
+    source = {"storageSource": {"bucket": bucket, "object": "s.tgz"}}
+    build = finish(learner, config(builder, bash("echo ran"), source=source))
+    assert (build["status"], build["failureInfo"]["type"]) == ("FAILURE", "FETCH_SOURCE_FAILED")
+    assert "steps" not in build or not build["steps"][0].get("status")
+
+
+REFUSED = [
+    ({"steps": []}, "no build steps specified"),
+    ({"steps": [{"name": "x"}], "unknown": 1}, 'Unknown name "unknown"'),
+    ({"steps": [{"name": "x", "args": ["$_A"]}]}, "is not matched in the substitution data"),
+    ({"steps": [{"name": "x"}], "images": ["x:$SHORT_SHA"]}, 'invalid image name "x:": could not parse reference'),
+]
+
+
+@pytest.mark.parametrize(("body", "sentence"), REFUSED)
+def test_google_s_words(learner: AuthorizedSession, body: dict[str, Any], sentence: str) -> None:
+    error = ask(learner, "POST", f"{base()}/builds", body, 400)["error"]
+    assert error["status"] == "INVALID_ARGUMENT"
+    assert sentence in error["message"]
+
+
+def test_triggers(learner: AuthorizedSession, builder: str) -> None:
+    github = {"name": "on-main", "filename": "cloudbuild.yaml", "github": {"owner": "a", "name": "b", "push": {}}}
+    error = ask(learner, "POST", f"{base()}/triggers", github, 400)["error"]
+    assert "Repository mapping does not exist" in error["message"]
+    body = {"name": f"by-hand-{secrets.token_hex(3)}", "build": config(builder, bash("echo $BRANCH_NAME"))}
+    body["build"]["steps"][0]["args"][1] = "echo on $BRANCH_NAME"
+    made = ask(learner, "POST", f"{base()}/triggers", body)
+    assert ask(learner, "GET", f"{base()}/triggers/{made['name']}") == made
+    assert made in ask(learner, "GET", f"{base()}/triggers")["triggers"]
+    ran = ask(learner, "POST", f"{base()}/triggers/{made['id']}:run", {"source": {"branchName": "main"}})
+    build = until(learner, ran["metadata"]["build"]["id"], lambda found: found["status"] not in RUNNING)
+    assert "on main" in log(learner, build["id"])
+    assert build["buildTriggerId"] == made["id"]
+    assert ask(learner, "DELETE", f"{base()}/triggers/{made['id']}") == {}
+    ask(learner, "GET", f"{base()}/triggers/{made['id']}", status=404)
+
+
+def test_the_python_client_submits_follows_and_reads(
+    learner: AuthorizedSession, builder: str, tmp_path: Path, in_world: target.Target
+) -> None:
+    (tmp_path / "file.txt").write_text("from python\n")
+    (tmp_path / "cloudbuild.yaml").write_text(
+        "steps:\n- id: show\n  name: gcr.io/cloud-builders/docker\n  entrypoint: cat\n  args: [file.txt]\n"
+        f"serviceAccount: projects/$PROJECT_ID/serviceAccounts/{builder}\noptions: {{logging: CLOUD_LOGGING_ONLY}}\n"
+    )
+    config_file = builds.read(tmp_path / "cloudbuild.yaml")
+    build = builds.submit(in_world.location, config_file, [tmp_path / "file.txt"], tmp_path)
+    lines: list[str] = []
+    done = builds.follow(in_world.location, build, write=lines.append)
+    assert done.status == "SUCCESS"
+    assert lines[0].startswith("✓ show")
+    assert "from python" in log(learner, build)
+    assert builds.recent(in_world.location)[0].id == build
+
+
+def test_after_a_crash_no_build_is_working_for_ever(
+    tmp_path: Path, found_engine: object, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = starter.start(tmp_path / "home", project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
+    try:
+        for name, value in target.apply(opened.environment({}, run="crash"), os.environ).items():
+            monkeypatch.setenv(name, value)
+        with learner_with("cloudbuild", "iam") as session:
+            email = account(session, "roles/cloudbuild.builds.builder")
+            build = start(session, config(email, bash("sleep 300")))
+            until(session, build, lambda found: of_build(engine, build) and found["status"] == "WORKING")
+        os.kill(opened.info.pid, signal.SIGKILL)
+        starter.stop(tmp_path / "home")
+        opened = starter.start(tmp_path / "home", port=0)
+        for name, value in target.apply(opened.environment({}, run="crash"), os.environ).items():
+            monkeypatch.setenv(name, value)
+        with AuthorizedSession(google.auth.default(scopes=SCOPES)[0]) as session:
+            assert look(session, build)["status"] == "INTERNAL_ERROR"
+        assert not of_build(engine, build)
+    finally:
+        starter.stop(tmp_path / "home")

@@ -1,0 +1,149 @@
+"""Instances of a revision, in this process: scale to zero, the cold start after it, and an instance that died."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from machine import engine as machine_engine
+from sandbox import containers
+from sandbox.cloud_run import instances, store
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+
+NAME = store.revision_name(store.resource("my-project", "us-central1", "app"), "app-00001-abc")
+
+
+def until(look: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not look():
+        assert time.monotonic() < deadline
+        pause.wait(0.1)
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path,
+    found_engine: machine_engine.Engine,
+    engine: docker.DockerClient,
+    python_image: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
+    """A world that no process serves; the revision's copy of its image is there already."""
+    for variable, value in machine_engine.environment(found_engine).items():
+        monkeypatch.setenv(variable, value)
+    port = 20_000 + secrets.randbelow(10_000)
+    (tmp_path / "sandbox.json").write_text(json.dumps({"port": port, "edge_port": 1}))
+    opened = World(tmp_path / "state", Clock())
+    repository = f"localhost:{port}/us-central1-docker.pkg.dev/my-project/cloud-run-copies/app"
+    engine.images.get(python_image).tag(repository, "app-00001-abc")
+    yield opened
+    containers.sweep(opened)
+    engine.images.remove(f"{repository}:app-00001-abc", noprune=True)
+    opened.close()
+
+
+def revision(*command: str, **probe: Any) -> dict[str, Any]:
+    container: dict[str, Any] = {"command": list(command), "resources": {"limits": {"memory": "256Mi"}}}
+    if probe:
+        container["startupProbe"] = probe
+    return {
+        "metadata": {"name": "app-00001-abc"},
+        "spec": {"containers": [container]},
+        "status": {"imageDigest": "us-central1-docker.pkg.dev/my-project/r/app@sha256:" + "0" * 64},
+    }
+
+
+SERVING = revision("sh", "-c", 'exec python3 -m http.server "$PORT"')
+
+
+def running(engine: docker.DockerClient, world: World) -> list[str]:
+    found = engine.containers.list(filters={"label": containers.label(world)})
+    return [str(one.id) for one in found]
+
+
+def test_idle_instances_go_and_come_back(
+    world: World, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "IDLE_SECONDS", 1.0)
+    service = instances.of(world)
+    with service.use(NAME, SERVING) as first:
+        assert running(engine, world) == [first.container]
+    until(lambda: not running(engine, world))
+    with service.use(NAME, SERVING) as second:
+        assert second.container != first.container
+
+
+def test_a_busy_instance_stays(world: World, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "IDLE_SECONDS", 0.5)
+    with instances.of(world).use(NAME, SERVING) as one:
+        started = time.monotonic()
+        until(lambda: time.monotonic() - started > 2)
+        assert running(engine, world) == [one.container]
+
+
+def test_one_that_died_is_replaced(world: World, engine: docker.DockerClient) -> None:
+    service = instances.of(world)
+    with service.use(NAME, SERVING) as first:
+        pass
+    engine.containers.get(first.container).kill()
+    with service.use(NAME, SERVING) as second:
+        assert second.container != first.container
+
+
+DEAF = revision("sleep", "600", periodSeconds=1, failureThreshold=2, tcpSocket={"port": 8080})
+# It listens, and the path that it is asked for is not there.
+UNHEALTHY = revision(
+    "sh", "-c", 'exec python3 -m http.server "$PORT"', periodSeconds=1, failureThreshold=2, httpGet={"path": "/none"}
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        # These have all of Google's 240 seconds and do not take them.
+        (revision("false"), "failed to start and listen on the port"),
+        (revision("no-such-program"), "failed to start and listen on the port"),
+        (DEAF, "failed the configured startup probe checks"),
+        (UNHEALTHY, "failed the configured startup probe checks"),
+    ],
+    ids=["ends", "is none", "deaf", "unhealthy"],
+)
+def test_what_does_not_start(world: World, engine: docker.DockerClient, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(instances.NotStarted, match=words), instances.of(world).use(NAME, asked):
+        pass
+    assert engine.containers.list(all=True, filters={"label": containers.label(world)}) == []
+
+
+def test_a_healthy_path_is_enough(world: World) -> None:
+    command = ("sh", "-c", 'exec python3 -m http.server "$PORT"')
+    asked = revision(*command, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/"})
+    with instances.of(world).use(NAME, asked) as one:
+        assert one.container
+
+
+def test_two_first_calls_start_one_instance(world: World, engine: docker.DockerClient) -> None:
+    seen: set[str] = set()
+
+    def call() -> None:
+        with instances.of(world).use(NAME, SERVING) as one:
+            seen.add(one.container)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 1
+    assert running(engine, world) == list(seen)

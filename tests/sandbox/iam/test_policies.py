@@ -1,0 +1,223 @@
+"""Policies as they are stored: what is refused, and that a repository inherits."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.errors import ApiError
+from sandbox.iam import members, policies
+from sandbox.iam.members import Directory
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
+
+PROJECT, OTHER = "projects/ml-one", "projects/ml-two"
+REPOSITORY = f"{PROJECT}/locations/us-central1/repositories/ml-images"
+READER, WRITER = "roles/artifactregistry.reader", "roles/artifactregistry.writer"
+PULL, PUSH = "artifactregistry.repositories.downloadArtifacts", "artifactregistry.repositories.uploadArtifacts"
+CI = "serviceAccount:ml-pusher@ml-one.iam.gserviceaccount.com"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path / "state", Clock(dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)))
+    with world.writing() as rows:
+        projects.create(rows, world, "ml-one", "One", {})
+        projects.create(rows, world, "ml-two", "Two", {})
+        projects.add_service_account(rows, world, "ml-one", "ml-pusher", "")
+    yield world
+    world.close()
+
+
+def bind(role: str, *named: str, **more: Any) -> dict[str, Any]:
+    return {"bindings": [{"role": role, "members": list(named), **more}]}
+
+
+def read(world: World, resource: str) -> dict[str, Any]:
+    with world.reading() as rows:
+        return policies.get_policy(rows, resource)
+
+
+def refused(world: World, resource: str, policy: dict[str, Any]) -> ApiError:
+    before = read(world, resource)
+    with pytest.raises(ApiError) as caught:
+        policies.set_policy(world, resource, policy)
+    assert read(world, resource) == before
+    return caught.value
+
+
+def test_a_fresh_resource_has_an_etag_and_nothing_else(state: World) -> None:
+    assert read(state, REPOSITORY) == {"etag": "ACAB"}
+
+
+def test_members_are_sorted_merged_and_said_once(state: World) -> None:
+    policy = {
+        "version": 3,
+        "bindings": [
+            {"role": WRITER, "members": [CI]},
+            {"role": READER, "members": ["user:Chen@example.com", "allUsers"]},
+            {"role": READER, "members": ["user:ana@example.com", "allUsers"]},
+            {"role": "roles/artifactregistry.admin", "members": []},
+        ],
+    }
+    answer = policies.set_policy(state, REPOSITORY, policy)
+    assert answer == read(state, REPOSITORY)
+    assert answer["version"] == 1
+    assert answer["bindings"] == [
+        {"role": READER, "members": ["allUsers", "user:ana@example.com", "user:chen@example.com"]},
+        {"role": WRITER, "members": [CI]},
+    ]
+
+
+def test_an_emptied_policy_is_as_a_fresh_one_but_for_its_etag(state: World) -> None:
+    policies.set_policy(state, REPOSITORY, bind(READER, "allUsers"))
+    answer = policies.set_policy(state, REPOSITORY, {})
+    assert answer.keys() == {"etag"}
+    assert answer["etag"] != "ACAB"
+
+
+def test_a_repository_inherits_and_other_projects_do_not(state: World) -> None:
+    policies.set_policy(state, PROJECT, bind(READER, CI))
+    policies.set_policy(state, REPOSITORY, bind(WRITER, CI))
+    assert policies.decide(state, CI, PULL, PROJECT).allowed
+    assert not policies.decide(state, CI, PUSH, PROJECT).allowed
+    assert policies.decide(state, CI, PUSH, REPOSITORY).allowed
+    assert not policies.decide(state, CI, PULL, f"{OTHER}/locations/us-central1/repositories/ml-images").allowed
+    assert not policies.decide(state, CI, PULL, f"{PROJECT}-more").allowed
+    both = policies.decide(state, CI, PULL, REPOSITORY).granted_by
+    assert [(grant.resource, grant.role) for grant in both] == [(REPOSITORY, WRITER), (PROJECT, READER)]
+
+
+def test_anonymous_callers_match_all_users_alone(state: World) -> None:
+    policies.set_policy(state, REPOSITORY, bind(READER, "allAuthenticatedUsers"))
+    assert not policies.decide(state, "", PULL, REPOSITORY).allowed
+    policies.set_policy(state, REPOSITORY, bind(READER, "allUsers"))
+    assert policies.decide(state, "", PULL, REPOSITORY).allowed
+    assert not policies.decide(state, "", PUSH, REPOSITORY).allowed
+
+
+def test_groups_come_from_the_directory(state: World) -> None:
+    policies.set_policy(state, REPOSITORY, bind(WRITER, "group:ml-team@example.com"))
+    assert policies.decide(state, "user:ana@example.com", PUSH, REPOSITORY).allowed
+    with state.writing() as rows:
+        members.set_directory(rows, Directory(("ana@example.com",), {"ml-team@example.com": ()}, ()))
+    assert not policies.decide(state, "user:ana@example.com", PUSH, REPOSITORY).allowed
+
+
+def test_the_second_of_two_editors_is_told(state: World) -> None:
+    first = policies.set_policy(state, REPOSITORY, bind(READER, "allUsers"))
+    policies.set_policy(state, REPOSITORY, bind(READER, CI) | {"etag": first["etag"]})
+    error = refused(state, REPOSITORY, bind(WRITER, CI) | {"etag": first["etag"]})
+    assert (error.http_status, error.status) == (409, "ABORTED")
+    assert "concurrent policy changes" in error.message
+
+
+def test_an_etag_that_is_no_base64_is_refused(state: World) -> None:
+    assert refused(state, REPOSITORY, bind(READER, CI) | {"etag": "%%%"}).http_status == 400
+
+
+def test_etags_never_repeat(state: World) -> None:
+    found = [policies.set_policy(state, REPOSITORY, bind(READER, CI))["etag"] for _ in range(20)]
+    assert len(set(found)) == 20
+    assert sorted(found, key=base64.b64decode) == found
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("ml-pusher@ml-one.iam.gserviceaccount.com", "is of an unknown type. Please set a valid type prefix"),
+        ("robot:ana@example.com", "is of an unknown type"),
+        ("user:", "Invalid member"),
+        ("user:nobody@example.com", "User nobody@example.com does not exist."),
+        ("group:developers@company.com", "Group developers@company.com does not exist."),
+        ("domain:company.com", "Domain company.com does not exist."),
+        ("serviceAccount:ghost@ml-one.iam.gserviceaccount.com", "does not exist."),
+        ("serviceAccount:cloudbuild@your-project-id.iam.gserviceaccount.com", "does not exist."),
+        ("serviceAccount:1@cloudbuild.gserviceaccount.com", "does not exist."),
+        ("user:ml-pusher@ml-one.iam.gserviceaccount.com", 'is of type "serviceAccount"'),
+        ("user:ml-team@example.com", 'is of type "group"'),
+        ("deleted:serviceAccount:x@ml-one.iam.gserviceaccount.com?uid=1", "unknown type"),
+    ],
+)
+def test_a_member_who_does_not_exist_is_refused(state: World, member: str, words: str) -> None:
+    error = refused(state, REPOSITORY, bind(READER, member))
+    assert (error.http_status, error.status) == (400, "INVALID_ARGUMENT")
+    assert words in error.message
+
+
+@pytest.mark.parametrize("account", members.GOOGLE_MADE)
+def test_accounts_that_google_makes_exist(state: World, account: str) -> None:
+    found = projects.find(state, "ml-one")
+    assert found is not None
+    member = f"serviceAccount:{account.format(number=found.number)}"
+    assert policies.set_policy(state, REPOSITORY, bind(READER, member))["bindings"][0]["members"] == [member]
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (bind("roles/artifactregistry.pusher", CI), "Role roles/artifactregistry.pusher is not supported"),
+        (bind("artifactregistry.reader", CI), "is not supported"),
+        (bind("projects/ml-two/roles/own", CI), "is not supported"),
+        (bind(READER, CI, condition={"expression": "true", "title": "x"}), "knows no conditions"),
+        (bind(READER, CI, condition={}), "knows no conditions"),
+        (bind(READER, CI) | {"version": 2}, "version 2"),
+        ({"binding": []}, 'Unknown name "binding"'),
+        ({"bindings": [{"role": READER, "member": CI}]}, 'Unknown name "member"'),
+    ],
+)
+def test_a_policy_that_says_something_wrong_is_refused(state: World, policy: dict[str, Any], words: str) -> None:
+    error = refused(state, REPOSITORY, policy)
+    assert error.http_status == 400
+    assert words in error.message
+
+
+@pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
+@pytest.mark.parametrize("resource", [PROJECT, f"{PROJECT}/serviceAccounts/ml-pusher@ml-one.iam.gserviceaccount.com"])
+def test_a_project_is_never_public(state: World, resource: str, member: str) -> None:
+    assert "cannot be added to this resource" in refused(state, resource, bind(READER, member)).message
+
+
+def test_a_project_keeps_an_owner(state: World) -> None:
+    with state.writing() as rows:
+        policies.grant(rows, state, PROJECT, "roles/owner", CI)
+    error = refused(state, PROJECT, bind(READER, CI))
+    assert error.status == "FAILED_PRECONDITION"
+    assert policies.decide(state, CI, "resourcemanager.projects.setIamPolicy", PROJECT).allowed
+
+
+def test_what_is_deleted_leaves_no_rights_behind(state: World) -> None:
+    policies.set_policy(state, REPOSITORY, bind(WRITER, CI))
+    policies.set_policy(state, f"{REPOSITORY}-2", bind(WRITER, CI))
+    with state.writing() as rows:
+        policies.forget(rows, REPOSITORY)
+    assert not policies.decide(state, CI, PUSH, REPOSITORY).allowed
+    assert policies.decide(state, CI, PUSH, f"{REPOSITORY}-2").allowed
+
+
+def test_an_account_may_be_named_without_its_project(state: World) -> None:
+    name = f"{PROJECT}/serviceAccounts/ml-pusher@ml-one.iam.gserviceaccount.com"
+    policies.set_policy(state, name, bind("roles/iam.serviceAccountTokenCreator", "user:ana@example.com"))
+    token = "iam.serviceAccounts.getAccessToken"
+    loose = "projects/-/serviceAccounts/ml-pusher@ml-one.iam.gserviceaccount.com"
+    assert policies.decide(state, "user:ana@example.com", token, loose).allowed
+    assert policies.decide(state, "user:ana@example.com", token, loose).resource == name
+    wrong = name.replace(PROJECT, OTHER)
+    assert policies.decide(state, "user:ana@example.com", token, wrong).resource == wrong
+    assert not policies.decide(state, "user:ana@example.com", token, wrong).allowed
+    # A project that the account is not in says nothing about it.
+    policies.set_policy(state, OTHER, bind("roles/iam.serviceAccountTokenCreator", "user:ben@example.com"))
+    assert not policies.decide(state, "user:ben@example.com", token, name).allowed
+
+
+def test_permissions_are_tested_one_by_one(state: World) -> None:
+    policies.set_policy(state, REPOSITORY, bind(READER, CI))
+    assert policies.test_permissions(state, CI, REPOSITORY, [PUSH, PULL, "no.such.thing"]) == [PULL]
+    with pytest.raises(ApiError, match="wildcards"):
+        policies.test_permissions(state, CI, REPOSITORY, ["artifactregistry.*"])

@@ -1,0 +1,193 @@
+"""Workload identity federation: what gcloud makes is there, and what Google refuses is refused."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.transport.requests import AuthorizedSession
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.iam.pools import pool_of
+from tests.sandbox.conftest import account, ask, learner_with, project
+
+GITHUB = "https://token.actions.githubusercontent.com"
+CLAIMS = (
+    "The attribute condition must reference one of the provider's claims. For more information, see "
+    "https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines#conditions"
+)
+
+
+@pytest.fixture
+def learner(in_world: object) -> Iterator[AuthorizedSession]:
+    """The learner's session."""
+    with learner_with("iam", "cloudresourcemanager") as session:
+        yield session
+
+
+def pools() -> str:
+    return f"https://iam.googleapis.com/v1/projects/{project()}/locations/global/workloadIdentityPools"
+
+
+def provider(**changes: Any) -> dict[str, Any]:
+    """A provider as gcloud sends it, with changes; None takes a field away."""
+    body: dict[str, Any] = {
+        "attributeMapping": {"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
+        "attributeCondition": "assertion.repository=='ana/models'",
+        "oidc": {"issuerUri": GITHUB},
+    }
+    return {key: value for key, value in (body | changes).items() if value is not None}
+
+
+@pytest.fixture
+def pool(learner: AuthorizedSession) -> str:
+    """The resource name of a pool."""
+    name = f"pool-{secrets.token_hex(4)}"
+    made = ask(learner, "POST", f"{pools()}?workloadIdentityPoolId={name}", {"displayName": "A test's"})
+    assert made["done"]
+    found: str = made["response"]["name"]
+    assert found == f"projects/{os.environ['PROJECT_NUMBER']}/locations/global/workloadIdentityPools/{name}"
+    return found
+
+
+@pytest.mark.gcloud
+def test_gcloud_trusts_one_repository_on_github(
+    learner: AuthorizedSession, gcloud: Path, environment: dict[str, str]
+) -> None:
+    def run(*words: str, fails: bool = False) -> str:
+        done = subprocess.run(
+            [gcloud, "iam", *words, "--quiet"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    name, place = f"pool-{secrets.token_hex(4)}", "--location=global"
+    email = account(learner)
+    assert "Created workload identity pool" in run("workload-identity-pools", "create", name, place)
+    oidc = ["workload-identity-pools", "providers", "create-oidc", "actions", place]
+    oidc += [f"--workload-identity-pool={name}", f"--issuer-uri={GITHUB}"]
+    oidc += ["--attribute-mapping=google.subject=assertion.sub,attribute.repository=assertion.repository"]
+    assert CLAIMS in run(*oidc, fails=True)
+    run(*oidc, "--attribute-condition=assertion.repository=='ana/models'")
+    described = run(
+        "workload-identity-pools",
+        "providers",
+        "describe",
+        "actions",
+        place,
+        f"--workload-identity-pool={name}",
+        "--format=value(state, attributeCondition, name)",
+    )
+    full = f"projects/{os.environ['PROJECT_NUMBER']}/locations/global/workloadIdentityPools/{name}"
+    assert described.split() == ["ACTIVE", "assertion.repository=='ana/models'", f"{full}/providers/actions"]
+    member = f"principalSet://iam.googleapis.com/{full}/attribute.repository/ana/models"
+    bind = ["service-accounts", "add-iam-policy-binding", email, "--role=roles/iam.workloadIdentityUser"]
+    assert member in run(*bind, f"--member={member}")
+    run("workload-identity-pools", "delete", name, place)
+    assert ask(learner, "GET", f"{pools()}/{name}")["state"] == "DELETED"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"attributeCondition": None}, CLAIMS),
+        ({"attributeCondition": "true"}, CLAIMS),
+        ({"attributeCondition": "'assertion.repository' != ''"}, CLAIMS),
+        ({"attributeCondition": None, "oidc": {"issuerUri": "https://gitlab.com"}}, CLAIMS),
+        ({"attributeCondition": "attribute.owner == 'ana'"}, "which the mapping does not set"),
+        ({"attributeCondition": "(assertion.repository == 'a'"}, "Error compiling"),
+        ({"attributeCondition": "assertion.repository == 'a"}, "Error compiling"),
+        ({"attributeMapping": {"attribute.repository": "assertion.repository"}}, "google.subject"),
+        (
+            {"attributeMapping": {"google.subject": "assertion.sub", "attribute.Owner": "assertion.x"}},
+            "attribute.Owner",
+        ),
+        ({"attributeMapping": {"google.subject": ""}}, "attribute mapping"),
+        ({"attributeMapping": None}, "google.subject"),
+        ({"oidc": {"issuerUri": "http://example.com"}}, "HTTPS"),
+        ({"oidc": None}, "oidc"),
+        ({"displayName": "x" * 33}, "displayName"),
+        ({"unknown": 1}, 'Unknown name "unknown"'),
+    ],
+)
+def test_a_provider_that_google_refuses(
+    learner: AuthorizedSession, pool: str, changes: dict[str, Any], words: str
+) -> None:
+    url = f"https://iam.googleapis.com/v1/{pool}/providers?workloadIdentityPoolProviderId=actions"
+    answer = learner.post(url, json=provider(**changes))
+    assert answer.status_code == 400, answer.text
+    assert words in answer.json()["error"]["message"]
+    assert ask(learner, "GET", url.partition("?")[0]) == {}
+
+
+def test_an_issuer_of_ones_own_needs_no_condition(learner: AuthorizedSession, pool: str) -> None:
+    url = f"https://iam.googleapis.com/v1/{pool}/providers"
+    body = provider(attributeCondition=None, oidc={"issuerUri": "https://idp.example.com"})
+    made = ask(learner, "POST", f"{url}?workloadIdentityPoolProviderId=mine", body)
+    assert ask(learner, "GET", f"https://iam.googleapis.com/v1/{made['name']}")["done"]
+    assert [one["name"] for one in ask(learner, "GET", url)["workloadIdentityPoolProviders"]] == [
+        f"{pool}/providers/mine"
+    ]
+
+
+def test_a_deleted_pool_keeps_its_name_and_comes_back(learner: AuthorizedSession, pool: str) -> None:
+    url, name = f"https://iam.googleapis.com/v1/{pool}", pool.rpartition("/")[2]
+    email = account(learner)
+    resource = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{email}"
+    member = f"principal://iam.googleapis.com/{pool}/subject/repo:ana/Models:ref:refs/heads/main"
+    binding = {"role": "roles/iam.workloadIdentityUser", "members": [member]}
+    stored = ask(learner, "POST", f"{resource}:setIamPolicy", {"policy": {"bindings": [binding]}})
+    assert stored["bindings"] == [binding]
+    ask(learner, "DELETE", url)
+    assert ask(learner, "GET", url)["state"] == "DELETED"
+    assert pool not in str(ask(learner, "GET", pools()))
+    assert pool in str(ask(learner, "GET", f"{pools()}?showDeleted=true"))
+    again = ask(learner, "POST", f"{pools()}?workloadIdentityPoolId={name}", {}, status=409)
+    assert again["error"]["message"] == "Requested entity already exists"
+    refused = ask(learner, "POST", f"{resource}:setIamPolicy", {"policy": {"bindings": [binding]}}, status=400)
+    assert refused["error"]["message"].startswith(f"Identity Pool does not exist ({pool}).")
+    ask(learner, "POST", f"{url}:undelete", {})
+    assert ask(learner, "GET", url)["state"] == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "principalSet://iam.googleapis.com/my-pool/attribute.repository/ana/models",
+        "principalSet://iam.googleapis.com/projects/my-project/locations/global/workloadIdentityPools/pool/*",
+        "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/*",
+        "principalset://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/*",
+    ],
+)
+def test_a_name_that_is_none(learner: AuthorizedSession, member: str) -> None:
+    resource = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{account(learner)}"
+    policy = {"bindings": [{"role": "roles/iam.workloadIdentityUser", "members": [member]}]}
+    refused = ask(learner, "POST", f"{resource}:setIamPolicy", {"policy": policy}, status=400)
+    assert refused["error"]["message"] == (
+        f"The member {member} is of an unknown type. Please set a valid type prefix for the member."
+    )
+
+
+@pytest.mark.parametrize("name", ["", "abc", "a" * 33, "Pool-1", "gcp-pool"])
+def test_a_pool_s_id(learner: AuthorizedSession, name: str) -> None:
+    ask(learner, "POST", f"{pools()}?workloadIdentityPoolId={name}", {}, status=400)
+
+
+@given(st.text(max_size=60))
+def test_only_the_two_forms_name_a_pool(text: str) -> None:
+    pool = "projects/12/locations/global/workloadIdentityPools/pool"
+    assert pool_of(text) is None
+    value = text.replace("\n", " ")
+    assert pool_of(f"principal://iam.googleapis.com/{pool}/subject/{value}") == (pool if value else None)
+    assert pool_of(f"principalSet://iam.googleapis.com/{pool}/group/{value}") == (pool if value else None)

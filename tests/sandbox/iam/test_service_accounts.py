@@ -1,0 +1,285 @@
+"""Service accounts, keys, roles and impersonation: Google's clients against a running sandbox."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import google.auth
+import google.auth.exceptions
+import pytest
+from google.auth import impersonated_credentials
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import service_account
+
+from cli.world.starter import World
+from tests.sandbox.conftest import SCOPES, ask, grant, learner_with, project, projects_url
+
+IAM = "https://iam.googleapis.com/v1"
+
+
+@pytest.fixture
+def learner(in_world: object) -> Iterator[AuthorizedSession]:
+    """The learner's session, in a project that has the APIs."""
+    with learner_with("iam", "iamcredentials", "artifactregistry") as session:
+        yield session
+
+
+def make(session: AuthorizedSession) -> dict[str, Any]:
+    body = {"accountId": f"ml-{secrets.token_hex(5)}", "serviceAccount": {"displayName": "A test's"}}
+    return ask(session, "POST", f"{IAM}/projects/{project()}/serviceAccounts", body)
+
+
+def make_key(session: AuthorizedSession, account: dict[str, Any]) -> dict[str, Any]:
+    key = ask(session, "POST", f"{IAM}/{account['name']}/keys", {})
+    return {"name": key["name"], "file": json.loads(base64.b64decode(key["privateKeyData"]))}
+
+
+def test_a_service_account_from_its_making_to_its_end(learner: AuthorizedSession) -> None:
+    account = make(learner)
+    account_id = account["email"].partition("@")[0]
+    assert account["email"] == f"{account_id}@{project()}.iam.gserviceaccount.com"
+    for owner in (project(), "-", os.environ["PROJECT_NUMBER"]):
+        for name in (account["email"], account["uniqueId"]):
+            assert ask(learner, "GET", f"{IAM}/projects/{owner}/serviceAccounts/{name}") == account
+    listed = ask(learner, "GET", f"{IAM}/projects/{project()}/serviceAccounts?pageSize=100")["accounts"]
+    assert account in listed
+    again = ask(learner, "POST", f"{IAM}/projects/{project()}/serviceAccounts", {"accountId": account_id}, status=409)[
+        "error"
+    ]
+    assert again["status"] == "ALREADY_EXISTS"
+    assert again["message"] == f"Service account {account_id} already exists within project projects/{project()}."
+    ask(learner, "DELETE", f"{IAM}/{account['name']}")
+    assert ask(learner, "GET", f"{IAM}/{account['name']}", status=404)["error"]["status"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("account_id", ["ml-ci", "x" * 31, "1abcdef", "abcdef-", "ABCDEF", "abc_def", "", 7])
+def test_an_id_is_six_to_thirty_characters(learner: AuthorizedSession, account_id: object) -> None:
+    body = {"accountId": account_id}
+    error = ask(learner, "POST", f"{IAM}/projects/{project()}/serviceAccounts", body, status=400)["error"]
+    assert error["status"] == "INVALID_ARGUMENT"
+
+
+def test_a_key_works_until_it_is_deleted(learner: AuthorizedSession) -> None:
+    account = make(learner)
+    key = make_key(learner, account)
+    listed = ask(learner, "GET", f"{IAM}/{account['name']}/keys")["keys"]
+    assert [entry["name"] for entry in listed] == [key["name"]]
+    # The private half was answered once and is nowhere else.
+    assert "privateKeyData" not in json.dumps([listed, ask(learner, "GET", f"{IAM}/{key['name']}")])
+    credentials = service_account.Credentials.from_service_account_info(key["file"], scopes=SCOPES)
+    with AuthorizedSession(credentials) as holder:
+        assert ask(holder, "GET", f"{IAM}/roles/artifactregistry.reader")["title"] == "Artifact Registry Reader"
+        ask(learner, "DELETE", f"{IAM}/{key['name']}")
+        fresh = service_account.Credentials.from_service_account_info(key["file"], scopes=SCOPES)
+        with AuthorizedSession(fresh) as late, pytest.raises(google.auth.exceptions.RefreshError, match="Invalid JWT"):
+            late.get(f"{IAM}/roles/artifactregistry.reader")
+
+
+def test_the_eleventh_key_is_refused(learner: AuthorizedSession) -> None:
+    account = make(learner)
+    for _ in range(10):
+        make_key(learner, account)
+    error = ask(learner, "POST", f"{IAM}/{account['name']}/keys", {}, status=400)["error"]
+    assert error["status"] == "FAILED_PRECONDITION"
+
+
+@pytest.mark.parametrize("end", ["disable", "delete"])
+def test_who_is_disabled_or_deleted_is_nobody_at_once(learner: AuthorizedSession, end: str) -> None:
+    account = make(learner)
+    credentials = service_account.Credentials.from_service_account_info(
+        make_key(learner, account)["file"], scopes=SCOPES
+    )
+    with AuthorizedSession(credentials, refresh_status_codes=()) as holder:
+        ask(holder, "GET", f"{IAM}/roles/viewer")
+        if end == "disable":
+            ask(learner, "POST", f"{IAM}/{account['name']}:disable", {})
+            assert ask(learner, "GET", f"{IAM}/{account['name']}")["disabled"] is True
+        else:
+            ask(learner, "DELETE", f"{IAM}/{account['name']}")
+        ask(holder, "GET", f"{IAM}/roles/viewer", status=401)
+        if end == "disable":
+            ask(learner, "POST", f"{IAM}/{account['name']}:enable", {})
+            credentials.refresh(google.auth.transport.requests.Request())
+            ask(holder, "GET", f"{IAM}/roles/viewer")
+
+
+def test_an_account_made_anew_gets_nothing_of_its_namesake(learner: AuthorizedSession) -> None:
+    account = make(learner)
+    member = f"serviceAccount:{account['email']}"
+    grant(learner, projects_url(), "roles/artifactregistry.writer", member)
+    ask(learner, "DELETE", f"{IAM}/{account['name']}")
+    body = {"accountId": account["email"].partition("@")[0]}
+    anew = ask(learner, "POST", f"{IAM}/projects/{project()}/serviceAccounts", body)
+    named = json.dumps(ask(learner, "POST", f"{projects_url()}:getIamPolicy", {}))
+    assert f'"{member}"' not in named
+    assert f"deleted:{member}?uid={account['uniqueId']}" in named
+    credentials = service_account.Credentials.from_service_account_info(make_key(learner, anew)["file"], scopes=SCOPES)
+    with AuthorizedSession(credentials) as holder:
+        wanted = {"permissions": ["artifactregistry.repositories.uploadArtifacts"]}
+        assert ask(holder, "POST", f"{projects_url()}:testIamPermissions", wanted) == {}
+    # Others may still be granted roles beside the one who is gone.
+    grant(learner, projects_url(), "roles/artifactregistry.reader", member)
+
+
+def test_impersonation_needs_the_token_creator_role(learner: AuthorizedSession) -> None:
+    account = make(learner)
+    source, _ = google.auth.default(scopes=SCOPES)
+    as_account = impersonated_credentials.Credentials(source, account["email"], SCOPES, lifetime=600)
+    with pytest.raises(google.auth.exceptions.RefreshError, match=r"iam\.serviceAccounts\.getAccessToken"):
+        as_account.refresh(google.auth.transport.requests.Request())
+    member = f"serviceAccount:{source.service_account_email}"
+    grant(learner, f"{IAM}/{account['name']}", "roles/iam.serviceAccountTokenCreator", member)
+    with AuthorizedSession(as_account) as holder:
+        assert ask(holder, "GET", f"{IAM}/roles/viewer")["name"] == "roles/viewer"
+        # It is the account that calls now, and the account may do nothing here.
+        error = ask(holder, "GET", f"{IAM}/projects/{project()}/serviceAccounts", status=403)["error"]
+        assert "'iam.serviceAccounts.list' denied" in error["message"]
+    left = as_account.expiry.replace(tzinfo=dt.UTC) - dt.datetime.now(dt.UTC)
+    assert dt.timedelta(seconds=500) < left <= dt.timedelta(seconds=600)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 400),
+        ({"scope": []}, 400),
+        ({"scope": "all"}, 400),
+        ({"scope": SCOPES, "lifetime": "3601s"}, 400),
+        ({"scope": SCOPES, "lifetime": "0s"}, 400),
+        ({"scope": SCOPES, "lifetime": "an hour"}, 400),
+        ({"scope": SCOPES, "lifetime": 600}, 400),
+        ({"scope": SCOPES, "delegates": ["projects/-/serviceAccounts/x@y.z"]}, 501),
+        ({"scope": SCOPES, "lifetime": "3600s"}, 200),
+    ],
+)
+def test_what_a_token_is_asked_for_with(learner: AuthorizedSession, body: dict[str, Any], status: int) -> None:
+    account = make(learner)
+    member = f"serviceAccount:learner@{project()}.iam.gserviceaccount.com"
+    grant(learner, f"{IAM}/{account['name']}", "roles/iam.serviceAccountTokenCreator", member)
+    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{account['email']}"
+    ask(learner, "POST", f"{url}:generateAccessToken", body, status=status)
+
+
+@pytest.mark.parametrize("verb", ["generateIdToken", "signJwt", "signBlob"])
+def test_what_is_not_done_says_so(learner: AuthorizedSession, verb: str) -> None:
+    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{make(learner)['email']}:{verb}"
+    assert ask(learner, "POST", url, {}, status=501)["error"]["status"] == "UNIMPLEMENTED"
+
+
+def test_another_project_does_not_open_an_account(learner: AuthorizedSession) -> None:
+    account = make(learner)
+    other = f"ml-other-{secrets.token_hex(4)}"
+    ask(learner, "POST", "https://cloudresourcemanager.googleapis.com/v1/projects", {"projectId": other})
+    # The learner owns the other project, and the account is not in it.
+    ask(learner, "GET", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=404)
+    ask(learner, "DELETE", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=404)
+    ask(learner, "POST", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}/keys", {}, status=404)
+    ask(learner, "GET", f"{IAM}/{account['name']}")
+    # And the API is off there.
+    assert (
+        "has not been used"
+        in ask(learner, "GET", f"{IAM}/projects/{other}/serviceAccounts", status=403)["error"]["message"]
+    )
+
+
+def test_a_custom_role_is_what_it_holds(learner: AuthorizedSession) -> None:
+    role_id = f"mover_{secrets.token_hex(4)}"
+    roles_url = f"{IAM}/projects/{project()}/roles"
+    body = {"roleId": role_id, "role": {"title": "Mover", "includedPermissions": ["artifactregistry.tags.update"]}}
+    role = ask(learner, "POST", roles_url, body)
+    ask(learner, "POST", roles_url, body, status=409)
+    account = make(learner)
+    grant(learner, projects_url(), role["name"], f"serviceAccount:{account['email']}")
+    credentials = service_account.Credentials.from_service_account_info(
+        make_key(learner, account)["file"], scopes=SCOPES
+    )
+    names = ["artifactregistry.tags.delete", "artifactregistry.tags.update"]
+    with AuthorizedSession(credentials) as holder:
+
+        def held() -> list[str]:
+            url = f"{projects_url()}:testIamPermissions"
+            found: list[str] = ask(holder, "POST", url, {"permissions": names}).get("permissions", [])
+            return found
+
+        assert held() == names[1:]
+        url = f"{IAM}/{role['name']}"
+        changed = ask(learner, "PATCH", f"{url}?updateMask=includedPermissions", {"includedPermissions": names})
+        assert changed["title"] == "Mover"
+        assert held() == names
+        ask(learner, "PATCH", url, {"title": "Late", "etag": role["etag"]}, status=409)
+        assert ask(learner, "DELETE", url)["deleted"] is True
+        assert held() == []
+        ask(learner, "DELETE", url, status=400)
+        assert "deleted" not in ask(learner, "POST", f"{url}:undelete", {})
+        assert held() == names
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        {"includedPermissions": ["artifactregistry.tags.fly"]},
+        {"permissions": ["artifactregistry.tags.get"]},
+        {"stage": "SOON"},
+        "Mover",
+    ],
+)
+def test_a_custom_role_with_a_mistake_is_refused(learner: AuthorizedSession, role: object) -> None:
+    body = {"roleId": "mistaken", "role": role}
+    ask(learner, "POST", f"{IAM}/projects/{project()}/roles", body, status=400)
+    ask(learner, "GET", f"{IAM}/projects/{project()}/roles/mistaken", status=404)
+
+
+def test_predefined_roles_can_be_read(learner: AuthorizedSession) -> None:
+    reader = ask(learner, "GET", f"{IAM}/roles/artifactregistry.reader")
+    assert len(reader["includedPermissions"]) == 33
+    assert "includedPermissions" not in ask(learner, "GET", f"{IAM}/roles?pageSize=5")["roles"][0]
+    ask(learner, "GET", f"{IAM}/roles/artifactregistry.pusher", status=404)
+
+
+@pytest.mark.gcloud
+def test_gcloud_grants_impersonates_and_is_refused(
+    learner: AuthorizedSession, gcloud: Path, environment: dict[str, str], world: World
+) -> None:
+    account_id = f"ml-{secrets.token_hex(5)}"
+    email = f"{account_id}@{project()}.iam.gserviceaccount.com"
+
+    def run(*words: str, fails: bool = False) -> str:
+        done = subprocess.run(
+            [gcloud, *words, "--quiet"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
+        return done.stderr if fails else done.stdout
+
+    run("iam", "service-accounts", "create", account_id)
+    refused = run("auth", "print-access-token", f"--impersonate-service-account={email}", fails=True)
+    assert "Make sure the account that's trying to impersonate it has access" in refused
+    assert "iam.serviceAccounts.getAccessToken" in refused
+    run(
+        "iam",
+        "service-accounts",
+        "add-iam-policy-binding",
+        email,
+        f"--member=serviceAccount:{world.info.learner}",
+        "--role=roles/iam.serviceAccountTokenCreator",
+    )
+    listing = ("artifacts", "repositories", "list", "--location=us-central1", f"--impersonate-service-account={email}")
+    assert "artifactregistry.repositories.list" in run(*listing, fails=True)
+    run(
+        "projects",
+        "add-iam-policy-binding",
+        project(),
+        f"--member=serviceAccount:{email}",
+        "--role=roles/artifactregistry.reader",
+    )
+    run(*listing)
+    role_id = f"mover_{secrets.token_hex(4)}"
+    permission = "--permissions=artifactregistry.tags.update"
+    run("iam", "roles", "create", role_id, f"--project={project()}", "--title=Mover", permission)

@@ -1,0 +1,157 @@
+"""Secrets: what gcloud stores it reads back, who may not read reads nothing, and no value is told afterwards."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.auth.transport.requests import AuthorizedSession
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.world.starter import World
+from sandbox.secret_manager.api import _crc32c
+from tests.sandbox.conftest import account, ask, grant, learner_with, project
+
+TOKEN = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:generateAccessToken"
+
+
+@pytest.fixture
+def learner(in_world: object) -> Iterator[AuthorizedSession]:
+    """The learner's session."""
+    with learner_with("secretmanager", "iam", "iamcredentials", "cloudresourcemanager") as session:
+        yield session
+
+
+def base() -> str:
+    return f"https://secretmanager.googleapis.com/v1/projects/{project()}/secrets"
+
+
+@pytest.fixture
+def secret(learner: AuthorizedSession) -> str:
+    """A new secret's address, without a version."""
+    name = f"s-{secrets.token_hex(4)}"
+    ask(learner, "POST", f"{base()}?secretId={name}", {"replication": {"automatic": {}}})
+    return f"{base()}/{name}"
+
+
+def add(session: AuthorizedSession, secret: str, value: bytes, **more: Any) -> dict[str, Any]:
+    return ask(session, "POST", f"{secret}:addVersion", {"payload": {"data": base64.b64encode(value).decode(), **more}})
+
+
+def value(answer: dict[str, Any]) -> bytes:
+    return base64.b64decode(answer["payload"]["data"])
+
+
+@pytest.mark.gcloud
+def test_gcloud_stores_and_reads_back(
+    learner: AuthorizedSession, gcloud: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def run(*words: str, stdin: str = "") -> str:
+        done = subprocess.run(
+            [gcloud, "secrets", *words, "--quiet"],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    name = f"s-{secrets.token_hex(4)}"
+    assert f"Created version [1] of the secret [{name}]" in run("create", name, "--data-file=-", stdin="first")
+    (tmp_path / "value").write_text("second\n")
+    assert "[2]" in run("versions", "add", name, f"--data-file={tmp_path / 'value'}")
+    assert run("versions", "access", "latest", f"--secret={name}") == "second\n"
+    email = account(learner)
+    member = f"--member=serviceAccount:{email}"
+    assert email in run("add-iam-policy-binding", name, member, "--role=roles/secretmanager.secretAccessor")
+    listed = ask(learner, "GET", f"{base()}/{name}/versions")["versions"]
+    assert [one["state"] for one in listed] == ["ENABLED", "ENABLED"]
+
+
+def test_who_may_not_read_reads_nothing(learner: AuthorizedSession, secret: str, world: World) -> None:
+    add(learner, secret, b"value")
+    email = account(learner, "roles/editor")
+    resource = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{email}"
+    grant(learner, resource, "roles/iam.serviceAccountTokenCreator", f"serviceAccount:{world.info.learner}")
+    scope = {"scope": ["https://www.googleapis.com/auth/cloud-platform"]}
+    token = ask(learner, "POST", TOKEN.format(email), scope)["accessToken"]
+    headers = {"Authorization": f"Bearer {token}"}
+    # An editor sees that it is there; its value takes a role of its own.
+    assert requests.get(secret, headers=headers, timeout=30).status_code == 200
+    refused = requests.get(f"{secret}/versions/latest:access", headers=headers, timeout=30)
+    assert refused.status_code == 403
+    assert refused.json()["error"]["message"] == (
+        f"Permission 'secretmanager.versions.access' denied for resource 'projects/{project()}/secrets/"
+        f"{secret.rpartition('/')[2]}/versions/latest' (or it may not exist)."
+    )
+    binding = {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{email}"]}
+    ask(learner, "POST", f"{secret}:setIamPolicy", {"policy": {"bindings": [binding]}})
+    assert value(requests.get(f"{secret}/versions/latest:access", headers=headers, timeout=30).json()) == b"value"
+
+
+def test_a_version_s_life(learner: AuthorizedSession, secret: str) -> None:
+    missing = ask(learner, "GET", f"{secret}/versions/latest:access", status=404)["error"]["message"]
+    assert missing.endswith("not found or has no versions.")
+    assert add(learner, secret, b"one")["name"].endswith("/versions/1")
+    add(learner, secret, b"two")
+    assert value(ask(learner, "GET", f"{secret}/versions/1:access")) == b"one"
+    ask(learner, "POST", f"{secret}/versions/2:disable", {})
+    refused = ask(learner, "GET", f"{secret}/versions/latest:access", status=400)["error"]["message"]
+    assert refused.endswith("/versions/2] is in DISABLED state.")
+    ask(learner, "POST", f"{secret}/versions/2:enable", {})
+    assert value(ask(learner, "GET", f"{secret}/versions/latest:access")) == b"two"
+    ask(learner, "POST", f"{secret}/versions/1:destroy", {})
+    assert ask(learner, "GET", f"{secret}/versions/1")["state"] == "DESTROYED"
+    ask(learner, "POST", f"{secret}/versions/1:enable", {}, status=400)
+    ask(learner, "DELETE", secret)
+    ask(learner, "GET", secret, status=404)
+    ask(learner, "GET", f"{secret}/versions/2:access", status=404)
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status"),
+    [
+        ("secretId=", {"replication": {"automatic": {}}}, 400),
+        ("secretId=a.b", {"replication": {"automatic": {}}}, 400),
+        ("secretId=fine", {}, 400),
+        ("secretId=fine", {"replication": {"userManaged": {"replicas": []}}}, 501),
+        ("secretId=fine", {"replication": {"automatic": {}}, "ttl": "60s"}, 501),
+    ],
+)
+def test_a_secret_that_is_refused(learner: AuthorizedSession, query: str, body: Any, status: int) -> None:
+    ask(learner, "POST", f"{base()}?{query}", body, status=status)
+
+
+@pytest.mark.parametrize(
+    "payload", [{}, {"data": ""}, {"data": "%"}, {"data": "QQ==", "dataCrc32c": "1"}, {"data": "QUFB" * 22_000}]
+)
+def test_a_value_that_is_refused(learner: AuthorizedSession, secret: str, payload: dict[str, str]) -> None:
+    ask(learner, "POST", f"{secret}:addVersion", {"payload": payload}, status=400)
+    assert ask(learner, "GET", f"{secret}/versions") == {"totalSize": 0}
+
+
+def test_the_request_log_keeps_no_value(learner: AuthorizedSession, secret: str, world: World) -> None:
+    add(learner, secret, b"do not tell anybody")
+    told = world.admin("requests")
+    assert [one for one in told["requests"] if one["method"] == "secretmanager.projects.secrets.addVersion"]
+    assert base64.b64encode(b"do not tell anybody").decode() not in json.dumps(told)
+
+
+@given(st.binary(max_size=64), st.integers(0, 63), st.integers(1, 255))
+def test_the_checksum_is_castagnoli_s(content: bytes, place: int, flip: int) -> None:
+    assert _crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
+    if place < len(content):
+        changed = bytearray(content)
+        changed[place] ^= flip
+        assert _crc32c(bytes(changed)) != _crc32c(content)

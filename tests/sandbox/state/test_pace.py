@@ -1,0 +1,245 @@
+"""A slow sandbox: what was asked for counts later, by its own clock, and whoever asks again comes to the end of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import google.auth
+import pytest
+import requests
+from google.api_core import exceptions
+from google.auth.transport.requests import AuthorizedSession
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cli.readiness import needs
+from cli.world.starter import World as Started
+from helpers import iam, projects, registry, repositories, scans
+from helpers.cell import documents
+from helpers.names import Project, Repository
+from helpers.target import Target
+from helpers.transport import rest
+from sandbox.api import operations
+from sandbox.iam import policies
+from sandbox.state import pace
+from sandbox.state import projects as rows_of_projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
+
+START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+PROJECT = "projects/ml-one"
+READER, ANA = "roles/artifactregistry.reader", "user:ana@example.com"
+PULL = "artifactregistry.repositories.downloadArtifacts"
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[World]:
+    """The rows alone, with a clock that stands still."""
+    world = World(tmp_path / "state", Clock(START))
+    with world.writing(tick=False) as rows:
+        rows_of_projects.create(rows, world, "ml-one", "One", {})
+    world.pace = pace.SLOW
+    yield world
+    world.close()
+
+
+def bind(world: World, *members: str) -> None:
+    policies.set_policy(world, PROJECT, {"bindings": [{"role": READER, "members": list(members)}] if members else []})
+
+
+def asked(world: World) -> bool:
+    return policies.decide(world, ANA, PULL, PROJECT).allowed
+
+
+def questions_until(world: World, wanted: bool) -> int:
+    """How often one has to ask."""
+    number = 1
+    while asked(world) is not wanted:
+        number += 1
+        assert number < 20
+    return number
+
+
+def test_a_grant_counts_two_minutes_later_and_so_does_taking_it_back(slow: World) -> None:
+    bind(slow, ANA)
+    with slow.reading() as rows:
+        assert policies.get_policy(rows, PROJECT)["bindings"]
+    assert questions_until(slow, True) == 5  # four steps of 30 s
+    bind(slow)
+    assert asked(slow)
+    assert questions_until(slow, False) > 1
+
+
+def test_a_question_that_waits_for_nothing_moves_no_clock(slow: World) -> None:
+    before = slow.now()
+    assert not asked(slow)
+    assert slow.now() == before
+
+
+def test_time_that_passes_is_as_good_as_asking(slow: World) -> None:
+    bind(slow, ANA)
+    slow.clock.advance(slow.pace.propagation)
+    assert asked(slow)
+
+
+@settings(deadline=None, max_examples=30)
+@given(changes=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=8), wait=st.integers(0, 300))
+def test_what_counts_is_what_was_written_two_minutes_ago(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[bool, int]], wait: int
+) -> None:
+    world = World(tmp_path_factory.mktemp("pace") / "state", Clock(START))
+    try:
+        with world.writing(tick=False) as rows:
+            rows_of_projects.create(rows, world, "ml-one", "One", {})
+        # Questions must not move the clock here: the model has no questions.
+        world.pace = pace.Pace(propagation=dt.timedelta(seconds=120))
+        written = [(world.now(), False)]
+        for granted, seconds in changes:
+            world.clock.advance(dt.timedelta(seconds=seconds))
+            bind(world, *((ANA,) if granted else ()))
+            written.append((world.now(), granted))
+        world.clock.advance(dt.timedelta(seconds=wait))
+        counting = [granted for moment, granted in written if moment <= world.now() - world.pace.propagation]
+        assert asked(world) is (counting[-1] if counting else False)
+    finally:
+        world.close()
+
+
+def test_what_google_grants_by_itself_counts_at_once(slow: World) -> None:
+    bind(slow, "user:ben@example.com")
+    with slow.writing() as rows:
+        policies.grant(rows, slow, PROJECT, READER, ANA)
+    assert asked(slow)
+
+
+def test_the_policy_of_what_was_deleted_is_forgotten(slow: World) -> None:
+    bind(slow, ANA)
+    slow.clock.advance(slow.pace.propagation)
+    bind(slow)
+    with slow.writing() as rows:
+        policies.forget(rows, PROJECT)
+    assert not asked(slow)
+
+
+def test_an_operation_is_done_at_the_third_poll(slow: World) -> None:
+    with slow.writing() as rows:
+        told = operations.finish(rows, slow, "operations/one", {"@type": "x"}, {"@type": "y"})
+    assert told == {"name": "operations/one", "metadata": {"@type": "y"}}
+    polls = [operations.get(slow, "operations/one") for _ in range(4)]
+    assert [one.get("done", False) for one in polls] == [False, False, True, True]
+    assert polls[-1]["response"] == {"@type": "x"}
+    assert not [one for one in polls if "pollsLeft" in one]
+
+
+def test_a_pace_that_is_switched_back_counts_at_once(slow: World) -> None:
+    bind(slow, ANA)
+    slow.pace = pace.AT_ONCE
+    assert asked(slow)
+
+
+@pytest.mark.parametrize("fixed", [START, None])
+def test_somebody_who_waits_for_a_moment_is_woken_by_a_journey(fixed: dt.datetime | None) -> None:
+    clock = Clock(fixed)
+    waiting = threading.Thread(target=clock.wait_until, args=(clock.now() + dt.timedelta(days=1), threading.Event()))
+    waiting.start()
+    clock.advance(dt.timedelta(days=2))
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+
+
+def test_somebody_who_waits_is_let_go() -> None:
+    stopping = threading.Event()
+    clock = Clock(START)
+    waiting = threading.Thread(target=clock.wait_until, args=(START + dt.timedelta(days=1), stopping))
+    waiting.start()
+    stopping.set()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+
+
+# --- over the wire, with the helpers of the notebooks ----------------------------------------------------------------
+
+
+@pytest.fixture
+def here(world: Started, in_world: Target) -> Iterator[Target]:
+    """The learner's environment in a sandbox that has been slow from here on."""
+    assert world.admin("pace", {"slow": True})["slow"]
+    yield in_world
+    assert not world.admin("pace", {"slow": False})["slow"]
+
+
+def test_the_helpers_wait_for_the_api_the_operation_the_grant_and_the_scan(here: Target) -> None:
+    project = Project(here.project_id)
+    # As gcloud does it, which waits for the operation and for nothing else.
+    _enable_only(project, "artifactregistry.googleapis.com")
+    with pytest.raises(exceptions.Forbidden, match="enabled this API recently"):
+        repositories.list_in(here.location)
+    apis = ("artifactregistry", "containerscanning", "containeranalysis", "iam")
+    projects.enable(project, *(f"{name}.googleapis.com" for name in apis))
+    scratch = Repository(here.location, "slowly")
+    repositories.create(scratch, labels=here.labels)
+    image = registry.push(scratch.image("labels").tag("1"), [{"labels.txt": "setosa\n"}])
+    assert scans.read(image).status == "PENDING"
+    assert scans.wait(image).status == "FINISHED_UNSUPPORTED"
+    robot = iam.account(project, "slow", here.run)
+    iam.create_account(robot, here.run)
+    iam.grant(
+        robot, "roles/iam.serviceAccountTokenCreator", f"serviceAccount:learner@{project}.iam.gserviceaccount.com"
+    )
+    assert not iam.permitted(robot, "iam.serviceAccounts.getAccessToken")
+    questions = 1
+    while not iam.permitted(robot, "iam.serviceAccounts.getAccessToken"):
+        questions += 1
+        assert questions < 20
+    repositories.delete(scratch)
+
+
+# Notebooks enable them and never call them themselves, or only for what makes something.
+UNASKED = {
+    f"{name}.googleapis.com" for name in ("binaryauthorization", "cloudtrace", "containerscanning", "iamcredentials")
+}
+
+
+def test_every_api_that_a_notebook_enables_is_waited_for(here: Target) -> None:
+    wanted = set().union(*(needs.apis_of(path) for path in documents.notebooks()))
+    assert wanted - UNASKED == projects._PROBES.keys()
+    project = Project(here.project_id)
+    for service in wanted:
+        url = f"https://serviceusage.googleapis.com/v1/{project.resource}/services/{service}:disable"
+        rest.call("POST", url, json={"disableDependentServices": True})
+    projects.enable(project, *sorted(wanted))
+    for service, question in projects._PROBES.items():
+        # Not "enabled recently": whatever else it says, it takes calls.
+        with contextlib.suppress(exceptions.NotFound):
+            rest.call("GET", f"https://{service}/{question.format(project=project.resource)}")
+
+
+def _enable_only(project: Project, service: str) -> None:
+
+    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    url = f"https://serviceusage.googleapis.com/v1/{project.resource}/services/{service}:enable"
+    with AuthorizedSession(credentials) as opened:
+        operation = opened.post(url, json={}, timeout=30).json()
+        while not operation.get("done"):
+            operation = opened.get(f"https://serviceusage.googleapis.com/v1/{operation['name']}", timeout=30).json()
+
+
+def test_the_pace_is_asked_for_by_name(world: Started) -> None:
+    assert world.admin("pace") == {
+        "slow": False,
+        "propagationSeconds": 0.0,
+        "polls": 0,
+        "scanSeconds": 0.0,
+        "stepSeconds": 0.0,
+    }
+    token = (world.home / "admin-token").read_text().strip()
+    with requests.Session() as session:
+        session.trust_env = False
+        for body in ({}, {"slow": 1}, {"slow": True, "polls": 3}, []):
+            url = f"{world.url}/_sandbox/pace"
+            refused = session.post(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+            assert refused.status_code == 400
