@@ -114,17 +114,17 @@ def test_a_fixed_clock_is_the_sandboxs(home: Path) -> None:
 
 
 def test_gclouds_properties_follow_the_edge_and_keep_the_learners(tmp_path: Path, world: World) -> None:
-    settings.write_gcloud(tmp_path, starter.info)
+    settings.write_gcloud(tmp_path, world.info)
     path = tmp_path / "gcloud" / "configurations" / "config_default"
     path.write_text(
-        path.read_text().replace(f"project = {starter.info.project_id}", "project = mine") + "\n[run]\nregion = here\n"
+        path.read_text().replace(f"project = {world.info.project_id}", "project = mine") + "\n[run]\nregion = here\n"
     )
-    settings.write_gcloud(tmp_path, starter.info)
+    settings.write_gcloud(tmp_path, world.info)
     found = configparser.ConfigParser()
     found.read(path)
     assert found["core"]["project"] == "mine"
     assert found["run"]["region"] == "here"
-    assert found["proxy"]["port"] == str(starter.info.edge_port)
+    assert found["proxy"]["port"] == str(world.info.edge_port)
 
 
 def test_dockers_configuration_finds_the_users_plugins(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_the_learner_is_signed_in_once(gcloud: Path, world: World, environment: 
     listed = subprocess.run(
         [gcloud, "auth", "list", "--format=value(account)"], env=environment, capture_output=True, text=True, check=True
     )
-    assert listed.stdout.strip() == starter.info.learner
-    assert settings.sign_in(starter.home, starter.info, {}) is False
+    assert listed.stdout.strip() == world.info.learner
+    assert settings.sign_in(world.home, world.info, {}) is False
 
 
 @pytest.mark.gcloud
@@ -157,9 +157,9 @@ def test_gcloud_reaches_the_sandbox_from_an_environment_with_foreign_settings(
     }
     shown = subprocess.run(
         [gcloud, "config", "get", "project"],
-        env=target.apply(starter.environment({}, run=run_id, base=base), base),
+        env=target.apply(world.environment({}, run=run_id, base=base), base),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert shown.stdout.strip() == starter.info.project_id
+    assert shown.stdout.strip() == world.info.project_id

@@ -158,7 +158,7 @@ def test_interrupt_stops_what_the_cell_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     # A shell's background job ignores Ctrl-C, and so does what it starts, these tests among them.
     program = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from helpers import terminal; "
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from helpers.cell import terminal; "
         f"terminal.run('echo $$ > {pid_file}; echo running; sleep 300; true')"
     )
     with subprocess.Popen(

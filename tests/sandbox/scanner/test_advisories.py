@@ -353,8 +353,8 @@ def test_matching_is_pure() -> None:
         ours = {
             alias.name
             for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module == "sandbox"
+            if isinstance(node, ast.ImportFrom) and node.module == "sandbox.scanner"
             for alias in node.names
-        } | {module.split(".")[1] for module in imported if module.startswith("sandbox.")}
+        } | {module.removeprefix("sandbox.scanner.") for module in imported if module.startswith("sandbox.scanner.")}
         assert ours <= own, name
         assert not imported & {"os", "pathlib", "datetime", "time", "random", "requests", "sqlite3"}, name
