@@ -16,6 +16,7 @@ from google.cloud.artifactregistry_v1 import types
 
 from helpers import identity, names, projects, registry, repositories, tags
 from helpers.target import Target
+from machine.engine import Engine
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errata.md"
@@ -212,7 +213,9 @@ def test_a_repository_has_one_place(repository: names.Repository) -> None:
 
 
 @pytest.mark.docker
-def test_the_guides_image_to_tag_is_not_there(environment: dict[str, str], repository: names.Repository) -> None:
+def test_the_guides_image_to_tag_is_not_there(
+    found_engine: Engine, environment: dict[str, str], repository: names.Repository
+) -> None:
     """Erratum 21: an image is known by the whole name that it was built under."""
     ran = subprocess.run(
         ["docker", "tag", "ml-predictor-of-the-guide:latest", f"{repository}/ml-predictor:1.2.0"],

@@ -89,12 +89,12 @@ def test_solutions_fold_and_pictures_speak(page: sources.Page, written: Path) ->
 def test_links_are_led_and_code_is_left_alone() -> None:
     page = next(page for page in EVERY if page.path == "docs/errata.md")
     text = (
-        "[front](../README.md#the-rooms) [cell](../notebooks/03_sign_in.ipynb#login) [there](fidelity.md) "
+        "[front](../README.md#where-things-are) [cell](../notebooks/03_sign_in.ipynb#login) [there](fidelity.md) "
         "[code `a`](../LICENSE) [folder](../sandbox) [away](https://example.com) `[no](link.md)`\n"
         "```\n[no](link.md)\n```"
     )
     assert sources.linked(text, page, ROOT, EVERY) == (
-        "[front](../index.md#the-rooms) [cell](#nb03-login) [there](fidelity.md) "
+        "[front](../index.md#where-things-are) [cell](#nb03-login) [there](fidelity.md) "
         "[code `a`](../LICENSE) folder [away](https://example.com) `[no](link.md)`\n"
         "```\n[no](link.md)\n```"
     )
