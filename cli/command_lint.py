@@ -25,6 +25,7 @@ _VALUES: Final = {
     "WORKBOOK_RUN": "run-1",
     "DIGEST": f"sha256:{'0' * 64}",
 }
+_ASSIGNMENT: Final = re.compile(r'(?P<name>\w+)=(?:"(?P<quoted>(?:(?!\$\()[^"])*)"|(?P<bare>\w*))')
 _FENCE: Final = re.compile(r"```(?:bash|sh|console)\n(.*?)```", re.DOTALL)
 
 
@@ -45,9 +46,12 @@ def _scripts() -> Iterator[tuple[str, str]]:
 
 
 def _gcloud(script: str) -> Iterator[str]:
-    """The gcloud invocations of a script, cut out of pipelines and substitutions, with typed variables."""
+    """Yield the gcloud invocations of a script, cut out of pipelines and substitutions, with typed variables."""
+    values = dict(_VALUES)
     for command in commands.split(script):
-        full = re.sub(r"(?<!\S)#.*", "", commands.expand(command, _VALUES))
+        full = re.sub(r"(?<!\S)#.*", "", commands.expand(command, values))
+        if assigned := _ASSIGNMENT.fullmatch(full.strip()):
+            values[assigned["name"]] = assigned["quoted"] or assigned["bare"] or ""
         full = re.sub(r"\$\(printf[^)]*\)", "value", full)
         for start in re.finditer(r"(?:^|[;&|(]\s*|\$\()\s*(?:\w+=\S*\s+)*(gcloud\s)", full):
             yield _until_end(full[start.start(1) :])
