@@ -17,6 +17,7 @@ from cli.run.plans import BadRequest
 from cli.world import starter
 from cli.world.settings import SignInFailed
 from helpers.target import REGION, ROOT, NoTarget
+from machine import gcloud
 from machine.errors import MachineError
 
 app = typer.Typer(
@@ -45,9 +46,10 @@ def complain(line: str) -> None:
 
 @app.command()
 def setup() -> None:
-    """Make sure that a Docker Engine answers and that the base image is there."""
+    """Make sure that gcloud is there, that a Docker Engine answers, and that it holds the base image."""
     from machine import base_image, engine
 
+    gcloud.ensure(say)
     started = time.monotonic()
     found = engine.ensure(say)
     kind = "started for this workbook" if found.private else "already running"
@@ -97,8 +99,16 @@ def env(home: Home = starter.LEARNERS_HOME) -> None:
     if found.world is None:
         complain(f"{found.detail} Start it with `.venv/bin/workbook start`, then ask again.")
         raise typer.Exit(1)
-    for line in export_lines(_environment(found.world)):
+    for line in export_lines(_own_gcloud() | _environment(found.world)):
         typer.echo(line)
+
+
+def _own_gcloud() -> dict[str, str | None]:
+    """What `main` added to this process's environment for our own gcloud: the shell that asks has none of it yet."""
+    own = gcloud.program()
+    if own is None or gcloud.foreign():
+        return {}
+    return {name: os.environ[name] for name in ("PATH", "CLOUDSDK_PYTHON") if name in os.environ}
 
 
 def export_lines(changes: dict[str, str | None]) -> list[str]:
@@ -321,6 +331,8 @@ def advisories_refresh(
 def main() -> None:
     """The console script. A refusal that we expect is one message and no traceback."""
     os.chdir(ROOT)
+    # For this process and for all that it starts: the sandbox, its builds, kernels.
+    os.environ.update(gcloud.environment())
     try:
         app()
     except BadRequest as error:

@@ -4,7 +4,9 @@ MachineError
 ├── EngineMissing        no Docker Engine answers and none can be started
 ├── EngineFailed         our private engine did not start or did not stop
 ├── DockerCliMissing     an engine answers, but there is no `docker` command
-└── BaseImageMissing     no Python base image can be had
+├── BaseImageMissing     no Python base image can be had
+├── ArchiveRefused       an archive can't be downloaded or unpacked, or isn't the one that was meant
+└── EngineElsewhere      an engine answers that can't reach this machine's sandbox
 """
 
 from __future__ import annotations
@@ -28,3 +30,11 @@ class DockerCliMissing(MachineError):
 
 class BaseImageMissing(MachineError):
     """No Python base image can be had: none is there, none can be pulled and none can be made."""
+
+
+class ArchiveRefused(MachineError):
+    """An archive can't be downloaded or unpacked, or isn't the one that was meant."""
+
+
+class EngineElsewhere(MachineError):
+    """An engine answers, and can't reach the sandbox on this machine."""

@@ -14,7 +14,6 @@ bridge, or no firewall rules for it, containers use the host's network.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -28,7 +27,7 @@ import docker
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from machine import bridge, dockerd, unix_socket
+from machine import bridge, dockerd, locks, unix_socket
 from machine import leases as leases_of
 from machine.errors import EngineFailed
 
@@ -152,9 +151,7 @@ def _made_run_folder() -> Path:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    home().mkdir(parents=True, exist_ok=True)
-    with (home() / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.held(home() / "lock"):
         yield
 
 

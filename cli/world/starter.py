@@ -6,7 +6,6 @@ The folder holds the sandbox's state, the learner's key and the configuration of
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shlex
@@ -27,6 +26,7 @@ from cli.world import settings
 from helpers import target
 from helpers.target import ROOT, SandboxInfo
 from machine import engine as machine_engine
+from machine import locks
 
 LEARNERS_HOME: Final = ROOT / ".sandbox"
 LEARNERS_PROJECT: Final = "ml-workbook-lab"
@@ -34,8 +34,8 @@ USUAL_PORT: Final = 5001
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
 _TAKEN: Final = 3
-# What `reset` keeps: the engine's data, and the learner's own work.
-_KEPT: Final = frozenset({"engine", "lab"})
+# What `reset` keeps: the engine's data, our own gcloud, and the learner's work.
+_KEPT: Final = frozenset({"engine", "gcloud-cli", "lab"})
 _LOCK: Final = "starter.lock"
 # Further options of `python -m sandbox`: WORKBOOK_SANDBOX_OPTIONS=--slow workbook start
 OPTIONS: Final = "WORKBOOK_SANDBOX_OPTIONS"
@@ -172,8 +172,7 @@ def reset(home: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    with (home / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(home / _LOCK):
         yield
 
 

@@ -1,0 +1,215 @@
+"""The Google Cloud CLI: the one on the PATH, else one of the workbook's own that the set-up downloads.
+
+Ours lies in `.sandbox/gcloud-cli` (or WORKBOOK_GCLOUD_HOME) and is on the PATH of the workbook's processes only:
+
+    google-cloud-sdk/     the program; workbook.json in it says which archive it is from
+    downloads/            an archive that isn't complete yet
+    lock                  held while one set-up installs, so that a second one waits for it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from machine import download, gcloud_archives, locks, unpacking
+from machine.errors import ArchiveRefused, MachineError
+from machine.gcloud_archives import Archive
+
+FORBID: Final = "WORKBOOK_INSTALL_GCLOUD"
+ARCHIVE: Final = "WORKBOOK_GCLOUD_ARCHIVE"
+SHA256: Final = "WORKBOOK_GCLOUD_SHA256"
+HOME: Final = "WORKBOOK_GCLOUD_HOME"
+# Measured with the components that an archive holds and local-extract: 468 MB.
+UNPACKED_BYTES: Final = 470 * 10**6
+WITHOUT: Final = "Without gcloud its commands are not run, and a run of all notebooks ends with PARTIAL."
+COMPONENT: Final = "local-extract"
+_RUN_SECONDS: Final = 300
+_NOTE: Final = "workbook.json"
+
+
+def home() -> Path:
+    """Return the folder of the workbook's own gcloud. Absolute; it may not exist yet."""
+    chosen = os.environ.get(HOME)
+    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[1] / ".sandbox" / "gcloud-cli"
+
+
+def program() -> Path | None:
+    """Return our own gcloud, or None where none is installed."""
+    path = home() / "google-cloud-sdk" / "bin" / "gcloud"
+    return path if path.is_file() else None
+
+
+def foreign() -> str | None:
+    """Return the gcloud on the PATH that isn't ours, or None."""
+    found = shutil.which("gcloud")
+    return None if found is None or Path(found).is_relative_to(home()) else found
+
+
+def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that put our own gcloud on the PATH; none where another is there, or ours isn't.
+
+    It goes to the PATH's end: what else lies beside gcloud must hide nothing of the user's.
+    """
+    values = os.environ if values is None else values
+    path = values.get("PATH", "")
+    own = program()
+    if own is None or shutil.which("gcloud", path=path):
+        return {}
+    changes = {"PATH": f"{path}{os.pathsep}{own.parent}" if path else str(own.parent)}
+    return changes if "CLOUDSDK_PYTHON" in values else changes | _python(own.parents[1])
+
+
+def ensure(echo: Callable[[str], None]) -> bool:
+    """Make sure that there is a gcloud, downloading it where none is on the PATH; tell whether there is one.
+
+    `echo` gets a line before anything is downloaded, with the size, and one when it can't be had: the set-up goes on.
+
+    Raises MachineError for settings that can't be followed: an archive that isn't there, an address without a hash.
+    """
+    chosen = os.environ.get(ARCHIVE, "")
+    found = foreign()
+    if found:
+        if chosen:
+            echo(f"{ARCHIVE} isn't used: {found} is on the PATH.")
+        return True
+    if os.environ.get(FORBID) == "0":
+        if program() is None:
+            echo(f"No gcloud is on the PATH, and {FORBID}=0 forbids downloading one. {WITHOUT}")
+        return program() is not None
+    wanted = _given(chosen) if chosen else gcloud_archives.official()
+    if wanted is None:
+        kind = f"{platform.system()} on {platform.machine()}"
+        echo(f"No gcloud is on the PATH, and no archive of it is known for {kind}. {WITHOUT}")
+        return False
+    try:
+        with locks.held(home() / "lock"):
+            if _installed() != wanted.sha256:
+                _install(wanted, echo)
+            _add_component(echo)
+    except ArchiveRefused as error:
+        echo(f"gcloud could not be set up. {error} {WITHOUT if program() is None else 'The one from before stays.'}")
+    return program() is not None
+
+
+def _given(chosen: str) -> Archive:
+    """Return the archive of WORKBOOK_GCLOUD_ARCHIVE."""
+    sha256 = os.environ.get(SHA256, "").lower()
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise MachineError(f"{SHA256} must be a SHA-256: 64 hexadecimal digits.")
+    if Archive(chosen, sha256).is_remote:
+        if not sha256:
+            raise MachineError(f"{ARCHIVE} is an address, so {SHA256} must say what its bytes hash to.")
+        return Archive(chosen, sha256)
+    path = Path(chosen).expanduser()
+    if not path.is_file():
+        raise MachineError(f"{ARCHIVE} names {chosen}, which is no file here. Name a .tar.gz of Google's, or unset it.")
+    found = download.sha256_of(path)
+    if sha256 and found != sha256:
+        raise MachineError(f"{chosen} is not the archive that {SHA256} says: its SHA-256 is {found}.")
+    return Archive(str(path.resolve()), found)
+
+
+def _installed() -> str:
+    """Return the hash of the archive that our gcloud is from, "" without one."""
+    try:
+        return str(json.loads((home() / "google-cloud-sdk" / _NOTE).read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _install(wanted: Archive, echo: Callable[[str], None]) -> None:
+    """Unpack the archive beside the place where it belongs, see whether it runs, and only then move it there."""
+    started = time.monotonic()
+    echo(
+        f"No gcloud is on the PATH: the Google Cloud CLI goes into {home()}, "
+        f"{download.megabytes(UNPACKED_BYTES)} on disk, under Google's terms (https://cloud.google.com/terms). "
+        f"{FORBID}=0 forbids it."
+    )
+    for left in home().glob("unpacking-*"):
+        shutil.rmtree(left)
+    downloads = home() / "downloads"
+    archive = Path(wanted.place)
+    if wanted.is_remote:
+        name = f"{wanted.sha256[:16]}.tar.gz"
+        archive = download.fetch(wanted.place, wanted.sha256, downloads / name, echo, room=UNPACKED_BYTES)
+    work = home() / f"unpacking-{os.getpid()}"
+    try:
+        unpacking.unpack(archive, work)
+        root = work / "google-cloud-sdk"
+        if not (root / "bin" / "gcloud").is_file():
+            raise ArchiveRefused(f"{wanted.place} holds no google-cloud-sdk/bin/gcloud.")
+        reason = _run(root, ["version"])
+        if reason:
+            raise ArchiveRefused(f"The gcloud of {wanted.place} doesn't run here: {reason}.")
+        (root / _NOTE).write_text(json.dumps({"sha256": wanted.sha256, "from": wanted.place}) + "\n")
+        final = home() / "google-cloud-sdk"
+        if final.exists():
+            final.rename(work / "before")
+        root.rename(final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(downloads, ignore_errors=True)
+    echo(f"gcloud {version()} is ready ({time.monotonic() - started:.0f} s). It is on the workbook's own PATH only.")
+
+
+def version() -> str:
+    """Return the version of our own gcloud, "" without one."""
+    path = home() / "google-cloud-sdk" / "VERSION"
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def _add_component(echo: Callable[[str], None]) -> None:
+    root = home() / "google-cloud-sdk"
+    if (root / "bin" / COMPONENT).is_file():
+        return
+    echo(f"Adding gcloud's component {COMPONENT}, which scans on demand need: about 33 MB to download.")
+    reason = _run(root, ["components", "install", COMPONENT])
+    if reason:
+        echo(f"{COMPONENT} could not be added ({reason}). Notebook 7's scan on demand fails without it; set up again.")
+
+
+def _run(root: Path, arguments: list[str]) -> str:
+    """Run a command of that gcloud, apart from the user's configuration; "" when it worked, else why it didn't."""
+    configuration = root / ".workbook-configuration"
+    values = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDSDK_")}
+    values |= {"CLOUDSDK_CONFIG": str(configuration), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"} | _python(root)
+    if "WORKBOOK_HOME" in os.environ:
+        # A shell of the sandbox, whose proxy answers for Google.
+        proxy = os.environ.get("WORKBOOK_UPSTREAM_PROXY", "")
+        values |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
+    try:
+        done = subprocess.run(
+            [root / "bin" / "gcloud", *arguments, "--quiet"],
+            env=values,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_RUN_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end within {_RUN_SECONDS} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        shutil.rmtree(configuration, ignore_errors=True)
+    if done.returncode == 0:
+        return ""
+    said = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    return said[-1].rstrip(".") if said else f"exit status {done.returncode}"
+
+
+def _python(root: Path) -> dict[str, str]:
+    """Return what gcloud runs on: the Python that it brings, which is for x86_64 only, else the workbook's."""
+    bundled = root / "platform" / "bundledpythonunix" / "bin" / "python3"
+    return {} if bundled.is_file() and platform.machine() == "x86_64" else {"CLOUDSDK_PYTHON": sys.executable}

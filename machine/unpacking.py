@@ -1,0 +1,86 @@
+"""Unpacks a tar archive that nobody has looked at, into a folder that nothing of it may leave.
+
+`tarfile`'s own filter came with Python 3.11.4, and older ones are in use. These rules are stricter and shorter: an
+archive of a program needs neither devices nor names that lead outside, so one that holds any is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from machine.errors import ArchiveRefused
+
+MOST_BYTES: Final = 4 * 10**9
+MOST_FILES: Final = 200_000
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack `archive` into `folder`, which is made. Whoever calls removes the folder when this raises.
+
+    Raises ArchiveRefused for what isn't a tar archive, for one that is cut off, for one that would write outside the
+    folder or make anything but files, folders and links within it, for one that is too large, and on a full disk.
+    """
+    folder.mkdir(parents=True)
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            _unpack(tar, folder)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise ArchiveRefused(f"{archive.name} is no archive that can be read: {error}.") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ArchiveRefused(f"The disk is full: {archive.name} doesn't fit into {folder.parent}.") from None
+        # What gzip and lzma say of broken data has no number.
+        if error.errno is None:
+            raise ArchiveRefused(f"{archive.name} is no archive that can be read: {error}.") from None
+        raise
+
+
+def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    files: set[PurePosixPath] = set()
+    links: set[PurePosixPath] = set()
+    size = 0
+    for count, member in enumerate(tar, 1):
+        name = _inside(member.name)
+        size += member.size
+        if size > MOST_BYTES or count > MOST_FILES:
+            raise ArchiveRefused("The archive is far larger than the program that it should hold.")
+        if name in links or any(parent in links for parent in name.parents):
+            raise ArchiveRefused(f"{member.name!r} would be written through a link.")
+        if member.issym():
+            _require_inside(name, member.linkname)
+            links.add(name)
+        elif member.islnk():
+            if PurePosixPath(member.linkname) not in files:
+                raise ArchiveRefused(f"{member.name!r} links to {member.linkname!r}, which is no file of the archive.")
+            files.add(name)
+        elif member.isreg():
+            files.add(name)
+        elif not member.isdir():
+            raise ArchiveRefused(f"{member.name!r} is neither a file nor a folder nor a link.")
+        # Nobody but the user may write what is run here, and nothing runs as somebody else.
+        member.mode &= 0o755
+        member.mode |= 0o700 if member.isdir() else 0o600
+        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        if hasattr(tarfile, "fully_trusted_filter"):
+            tar.extract(member, folder, filter="fully_trusted")
+        else:
+            tar.extract(member, folder)
+
+
+def _inside(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ArchiveRefused(f"{name!r} would be written outside the folder.")
+    return path
+
+
+def _require_inside(name: PurePosixPath, target: str) -> None:
+    """Refuse a symbolic link that leads outside. `..` counts only at the front, where no other link can bend it."""
+    parts = PurePosixPath(target).parts
+    up = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
+    if PurePosixPath(target).is_absolute() or ".." in parts[up:] or up >= len(name.parts):
+        raise ArchiveRefused(f"{str(name)!r} links to {target!r}, which is outside the folder.")
