@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +18,8 @@ from machine.errors import ArchiveRefused
 ATTEMPTS: Final = 5
 PAUSE_SECONDS: Final = 1.0
 TIMEOUTS: Final = (10, 30)  # seconds to connect, and between two pieces
-_PIECE: Final = 1 << 20
+# A piece that a broken connection cuts short is lost.
+_PIECE: Final = 1 << 16
 _STEPS: Final = 5
 
 
@@ -32,8 +34,15 @@ def fetch(url: str, sha256: str, target: Path, echo: Callable[[str], None], *, r
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     if not target.exists():
-        with _session() as session:
-            _complete(session, url, part, echo, room)
+        try:
+            with _session() as session:
+                _complete(session, url, part, echo, room)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Kept, it would keep the disk full.
+            part.unlink(missing_ok=True)
+            raise ArchiveRefused(f"The disk is full: {url} doesn't fit into {target.parent}.") from None
         part.replace(target)
     found = sha256_of(target)
     if found != sha256:
@@ -120,7 +129,7 @@ def _write(answer: requests.Response, part: Path, had: int, total: int, echo: Ca
     with part.open("ab" if had else "wb") as file:
         for piece in answer.iter_content(_PIECE):
             file.write(piece)
-            if (had + len(piece)) // step > had // step and had + len(piece) < total and total > _STEPS * _PIECE:
+            if (had + len(piece)) // step > had // step and had + len(piece) < total and total > 10**7:
                 echo(f"  {megabytes(had + len(piece))} of {megabytes(total)}")
             had += len(piece)
 

@@ -1,13 +1,13 @@
 """Unpacks a tar archive that nobody has looked at, into a folder that nothing of it may leave.
 
-`tarfile`'s own filter came with Python 3.11.4, and older ones are in use. These rules are stricter and shorter: an
-archive of a program needs neither devices nor names that lead outside, so one that holds any is refused as a whole.
+`tarfile`'s own filter came with Python 3.11.4, older ones are in use, and it mends where this refuses: an archive of a
+program needs neither devices nor names that lead outside, so one that holds any is refused as a whole.
 """
 
 from __future__ import annotations
 
 import errno
-import os
+import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -36,7 +36,7 @@ def unpack(archive: Path, folder: Path) -> None:
         # What gzip and lzma say of broken data has no number.
         if error.errno is None:
             raise ArchiveRefused(f"{archive.name} is no archive that can be read: {error}.") from None
-        raise
+        raise ArchiveRefused(f"{archive.name} can't be unpacked: {error}.") from None
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
@@ -50,6 +50,8 @@ def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
             raise ArchiveRefused("The archive is far larger than the program that it should hold.")
         if name in links or any(parent in links for parent in name.parents):
             raise ArchiveRefused(f"{member.name!r} would be written through a link.")
+        if name in files:
+            raise ArchiveRefused(f"{member.name!r} is in the archive twice.")
         if member.issym():
             _require_inside(name, member.linkname)
             links.add(name)
@@ -61,14 +63,25 @@ def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
             files.add(name)
         elif not member.isdir():
             raise ArchiveRefused(f"{member.name!r} is neither a file nor a folder nor a link.")
-        # Nobody but the user may write what is run here, and nothing runs as somebody else.
-        member.mode &= 0o755
-        member.mode |= 0o700 if member.isdir() else 0o600
-        member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-        if hasattr(tarfile, "fully_trusted_filter"):
-            tar.extract(member, folder, filter="fully_trusted")
-        else:
-            tar.extract(member, folder)
+        _make(tar, member, folder, folder / name)
+
+
+def _make(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, place: Path) -> None:
+    """Make one entry. Nothing is overwritten, belongs to anybody else, or is writable for anybody else."""
+    if member.isdir():
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if member.issym():
+        place.symlink_to(member.linkname)
+    elif member.islnk():
+        place.hardlink_to(folder / member.linkname)
+    else:
+        content = tar.extractfile(member)
+        assert content is not None  # noqa: S101 - it is a regular file
+        with content, place.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        place.chmod(member.mode & 0o755 | 0o600)
 
 
 def _inside(name: str) -> PurePosixPath:
