@@ -7,6 +7,7 @@ deployment, and the engine keeps it under a name of the revision's own, as Cloud
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -36,6 +37,7 @@ CONNECT_SECONDS = 10.0
 # Google keeps an idle instance up to 15 minutes; https://cloud.google.com/run/docs/about-instance-autoscaling
 IDLE_SECONDS = float(os.environ.get("WORKBOOK_IDLE_SECONDS", "300"))
 _REGISTRY = re.compile(r"([a-z0-9-]+-docker\.pkg\.dev)/")
+_STATE = "{{.State.Running}} {{json .NetworkSettings.Ports}}"
 log = logging.getLogger("sandbox")
 
 
@@ -196,8 +198,11 @@ class Instances:
         mark = f"workbook-revision={revision['metadata']['name']}"
         run += ["--label", f"workbook-service={service}", "--label", mark, "--pids-limit", "512"]
         run += ["--memory", _memory(container.get("resources", {}).get("limits", {}).get("memory", "512Mi"))]
-        if not bridge:
-            run += ["--network", "host"]
+        probe = probes.read(container, port)
+        # A published port, and never the container's own address: an engine may be in a machine of its own, and then
+        # that address is nobody's here, or somebody else's.
+        asked = {told, probe.port or told}
+        run += [f"--publish=127.0.0.1::{one}" for one in sorted(asked)] if bridge else ["--network", "host"]
         given = secret_env.values(self._world, project_id, spec)
         own = {"PORT": str(told), "K_SERVICE": service, "K_CONFIGURATION": service}
         for key, value in {**given, **own, "K_REVISION": revision["metadata"]["name"]}.items():
@@ -216,7 +221,6 @@ class Instances:
             target=self._follow, args=(started, project_id, name.split("/")[3], service, revision), daemon=True
         ).start()
         try:
-            probe = probes.read(container, port)
             return Instance(started, self._wait(started, told, probe, bridge=bridge), time.monotonic())
         except NotStarted:
             containers.call("rm", "--force", "--volumes", started)
@@ -228,21 +232,18 @@ class Instances:
         Args:
             port: what the container was told to listen on.
         """
-        template = "{{.State.Running}} {{.NetworkSettings.IPAddress}}"
         begun = time.monotonic()
         pause = 0.05
         while (gone := time.monotonic() - begun) < probe.delay + probe.window:
-            running, _, ip = containers.call("inspect", "--format", template, container).partition(" ")
+            running, _, ports = containers.call("inspect", "--format", _STATE, container).partition(" ")
             if running != "true":
                 break
-            host = ip if bridge else "127.0.0.1"
             left = probe.delay + probe.window - gone
-            if (
-                host
-                and gone >= probe.delay
-                and probes.answers(probe, (host, probe.port or port), timeout=min(probe.timeout, left))
-            ):
-                return host, port
+            asked = _published(ports, probe.port or port, bridge=bridge)
+            if asked and gone >= probe.delay and probes.answers(probe, asked, timeout=min(probe.timeout, left)):
+                found = _published(ports, port, bridge=bridge)
+                if found:
+                    return found
             time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
         if probe.configured:
@@ -282,6 +283,18 @@ class Instances:
                     )
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
+
+
+def _published(ports: str, port: int, *, bridge: bool) -> tuple[str, int] | None:
+    """Where a container's port is on this machine's loopback; None while the engine has not published it.
+
+    Args:
+        ports: the engine's `NetworkSettings.Ports`, as JSON.
+    """
+    if not bridge:
+        return "127.0.0.1", port
+    found = (json.loads(ports) or {}).get(f"{port}/tcp")
+    return ("127.0.0.1", int(found[0]["HostPort"])) if found else None
 
 
 def port_of(container: Mapping[str, Any]) -> int:

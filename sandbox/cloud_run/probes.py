@@ -23,6 +23,7 @@ _LIMITS = {
     "periodSeconds": (1, 240),
     "failureThreshold": (1, None),
 }
+_HANGS_UP_SECONDS = 0.3
 _WINDOW_SECONDS = 600  # failureThreshold × periodSeconds
 
 
@@ -109,13 +110,25 @@ def answers(probe: Probe, address: tuple[str, int], *, timeout: float) -> bool:
     """Ask once."""
     try:
         if not probe.path:
-            with socket.create_connection(address, timeout):
-                return True
-        connection = http.client.HTTPConnection(*address, timeout=timeout)
+            with socket.create_connection(address, timeout) as connection:
+                return _stays_open(connection)
+        client = http.client.HTTPConnection(*address, timeout=timeout)
         try:
-            connection.request("GET", probe.path, headers={"User-Agent": "GoogleHC/1.0"})
-            return 200 <= connection.getresponse().status < 400
+            client.request("GET", probe.path, headers={"User-Agent": "GoogleHC/1.0"})
+            return 200 <= client.getresponse().status < 400
         finally:
-            connection.close()
+            client.close()
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _stays_open(connection: socket.socket) -> bool:
+    """Tell a container that listens from the engine's own proxy, which takes every connection to a published port.
+
+    Where nobody listens behind it, it hangs up at once; a server waits for the client's first word.
+    """
+    connection.settimeout(_HANGS_UP_SECONDS)
+    try:
+        return connection.recv(1) != b""
+    except TimeoutError:
+        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from machine import engine as machine_engine
 from sandbox import containers
-from sandbox.cloud_run import instances, store
+from sandbox.cloud_run import instances, probes, store
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
@@ -131,6 +132,36 @@ def test_a_healthy_path_is_enough(world: World) -> None:
     asked = revision(*command, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/"})
     with instances.of(world).use(NAME, asked) as one:
         assert one.container
+
+
+def test_it_is_reached_on_loopback_wherever_the_engine_keeps_it(world: World, engine: docker.DockerClient) -> None:
+    """A container's own address leads nowhere from a machine that isn't the engine's, or to a stranger."""
+    with instances.of(world).use(NAME, SERVING) as one:
+        host, port = one.connection.getpeername()
+        ports = engine.containers.get(one.container).ports
+    assert host == "127.0.0.1"
+    if containers.has_bridge():
+        assert ports["8080/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+
+
+def test_a_probe_may_ask_another_port(world: World) -> None:
+    both = 'python3 -m http.server 9090 & exec python3 -m http.server "$PORT"'
+    asked = revision("sh", "-c", both, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/", "port": 9090})
+    with instances.of(world).use(NAME, asked) as one:
+        one.connection.sendall(b"GET /etc/hostname HTTP/1.0\r\n\r\n")
+        assert one.connection.recv(12) == b"HTTP/1.0 200"
+
+
+def test_a_port_that_only_the_engine_listens_on_is_not_started() -> None:
+    """As the engine's proxy does for a container that doesn't listen yet: it takes the connection and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        proxy = threading.Thread(target=lambda: server.accept()[0].close())
+        proxy.start()
+        assert not probes.answers(probes.Probe(), address, timeout=5)
+        proxy.join()
+        # One that listens and waits for the first word.
+        assert probes.answers(probes.Probe(), address, timeout=5)
 
 
 def test_two_first_calls_start_one_instance(world: World, engine: docker.DockerClient) -> None:
