@@ -47,13 +47,18 @@ def complain(line: str) -> None:
 @app.command()
 def setup() -> None:
     """Make sure that gcloud is there, that a Docker Engine answers, and that it holds the base image."""
-    from machine import base_image, engine
+    from machine import base_image, engine, reach
 
     gcloud.ensure(say)
     started = time.monotonic()
     found = engine.ensure(say)
     kind = "started for this workbook" if found.private else "already running"
     say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
+    elsewhere = reach.why_not(found.host)
+    if elsewhere:
+        # What works without it is worth having, so this is no failure of the set-up.
+        complain(elsewhere)
+        return
     started = time.monotonic()
     with closing(engine.client(found)) as client:
         image = base_image.ensure(client, say)
@@ -66,8 +71,18 @@ def start(
 ) -> None:
     """Start your sandbox and return when it is ready."""
     opened = starter.start(home, port=port)
+    _warn_of_an_engine_elsewhere()
     say(f"The sandbox runs at {opened.url}, project {opened.info.project_id}.")
     say('Load it into a shell with: eval "$(.venv/bin/workbook env)"')
+
+
+def _warn_of_an_engine_elsewhere() -> None:
+    from machine import engine, reach
+
+    found = engine.find()
+    elsewhere = reach.why_not(found.host) if found else ""
+    if elsewhere:
+        complain(elsewhere)
 
 
 @app.command()
@@ -222,6 +237,8 @@ def lab(
     from cli import lab as laboratory
 
     plans.check_target(target, project)
+    if target != "gcp":
+        _warn_of_an_engine_elsewhere()
     raise typer.Exit(laboratory.lab(context.args, say, home, project if target == "gcp" else ""))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
 import shutil
@@ -14,6 +15,8 @@ import docker.errors
 import requests
 
 from helpers import show, target
+from machine import reach
+from machine.engine import DEFAULT_HOST
 
 _DISK_NEEDED = 3 * 10**9  # bytes: base, builder stages and two versions of the image, measured and rounded up
 
@@ -59,8 +62,7 @@ def _gcloud() -> Finding:
             "gcloud",
             "missing",
             "terminal cells",
-            "install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install; "
-            "without it the Python cells do the work.",
+            "run `make setup`, which downloads it; without it the Python cells do the work.",
         )
     return Finding("gcloud", _first(r"Google Cloud SDK (\S+)", "gcloud", "--version"), "terminal cells")
 
@@ -76,7 +78,12 @@ def _docker() -> Finding:
 def _engine() -> Finding:
     try:
         with contextlib.closing(docker.from_env(timeout=10)) as client:
-            return Finding("Docker Engine", str(client.version()["Version"]), "building images")
+            version = str(client.version()["Version"])
+            # Google is reached from everywhere.
+            elsewhere = (
+                reach.why_not(os.environ.get("DOCKER_HOST", DEFAULT_HOST)) if os.environ.get("SANDBOX_URL") else ""
+            )
+            return Finding("Docker Engine", version, "building images", elsewhere)
     except docker.errors.DockerException:
         return Finding(
             "Docker Engine", "missing", "building images", "run `make setup`; it starts one or says how to get one."

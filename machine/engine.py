@@ -37,6 +37,7 @@ __all__ = [
     "EngineMissing",
     "build_network",
     "client",
+    "connect",
     "ensure",
     "environment",
     "find",
@@ -109,7 +110,13 @@ def client(engine: Engine | None = None) -> docker.DockerClient:
     engine = engine or find()
     if engine is None:
         raise EngineMissing(f"No Docker Engine answers. {WAYS}")
-    return _connect(engine.host, CALL_SECONDS)
+    return connect(engine.host, CALL_SECONDS)
+
+
+def connect(host: str, seconds: int) -> docker.DockerClient:
+    """Return a client of the engine at that address, whose calls take `seconds` at most."""
+    settings = kwargs_from_env() if host == os.environ.get("DOCKER_HOST") else {"base_url": host}
+    return docker.DockerClient(**settings, timeout=seconds, use_ssh_client=host.startswith("ssh://"))
 
 
 def environment(engine: Engine) -> dict[str, str]:
@@ -168,7 +175,7 @@ def _ask(host: str) -> tuple[Engine | None, str]:
         if reason:
             return None, reason
     try:
-        with closing(_connect(host, ANSWER_SECONDS)) as connection:
+        with closing(connect(host, ANSWER_SECONDS)) as connection:
             version = str(connection.version()["Version"])
             networks = connection.networks.list(filters={"driver": "bridge"})
     except (DockerException, RequestException, KeyError) as error:
@@ -176,11 +183,6 @@ def _ask(host: str) -> tuple[Engine | None, str]:
     private = host == private_engine.host()
     has_bridge = any(network.name == "bridge" for network in networks)
     return Engine(host, private, version, has_bridge and (not private or private_engine.has_way_out())), ""
-
-
-def _connect(host: str, seconds: int) -> docker.DockerClient:
-    settings = kwargs_from_env() if host == os.environ.get("DOCKER_HOST") else {"base_url": host}
-    return docker.DockerClient(**settings, timeout=seconds, use_ssh_client=host.startswith("ssh://"))
 
 
 def _require_daemon(echo: Callable[[str], None], reasons: list[str]) -> None:
@@ -202,5 +204,5 @@ def _has_buildkit(engine: Engine) -> bool:
     done = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode == 0:
         return True
-    with closing(_connect(engine.host, ANSWER_SECONDS)) as connection:
+    with closing(connect(engine.host, ANSWER_SECONDS)) as connection:
         return bool(connection.info().get("OperatingSystem") == "Docker Desktop")

@@ -29,8 +29,9 @@ from helpers.cell import documents
 from helpers.fast_forward import fast_forward
 from helpers.leftovers import Leftover
 from helpers.target import ROOT, Target
-from machine import base_image
+from machine import base_image, reach
 from machine import engine as machine_engine
+from machine.errors import EngineElsewhere
 
 RUNS: Final = ROOT / "runs"
 _STOPPED: Final = 3
@@ -124,11 +125,16 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
         engine = machine_engine.ensure(echo)
         machine_engine.lease(lease, os.getpid())
         stack.callback(machine_engine.release, lease)
+        elsewhere = reach.why_not(engine.host) if plan.target != "gcp" else ""
+        if elsewhere and any(reach.is_needed(path.name) for path in plan.notebooks):
+            raise EngineElsewhere(elsewhere)
         variables = machine_engine.environment(engine)
         with _patched(variables):
             stale.clean(folder.parent, echo)
-        with contextlib.closing(machine_engine.client(engine)) as client:
-            python_image = base_image.ensure(client, echo)
+        python_image = ""
+        if not elsewhere:
+            with contextlib.closing(machine_engine.client(engine)) as client:
+                python_image = base_image.ensure(client, echo)
         home.mkdir(mode=0o700)
         if not plan.keep:
             stack.callback(shutil.rmtree, home, ignore_errors=True)

@@ -1,0 +1,93 @@
+"""Whether the Docker Engine can reach this machine's loopback, where the sandbox listens.
+
+An engine in a machine of its own (Docker Desktop, Colima, a remote DOCKER_HOST) has a loopback of its own: it answers,
+builds, and then can push nothing. It is told apart here before anything is built, by having it call on us.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+import docker
+from docker.errors import APIError, DockerException
+from requests.exceptions import RequestException
+
+from machine.engine import connect
+
+SECONDS: Final = 4
+# What a learner types whose engine is elsewhere.
+CONTAINER: Final = "docker compose up --build"
+WITHOUT_ENGINE: Final = "Set-up, reading, notebooks 00 to 02, `make real ARGS=--check` and `make site` work without it"
+# The first notebook that needs an engine which reaches the sandbox: Docker signs in to it there.
+FIRST_NOTEBOOK: Final = 3
+
+
+def why_not(host: str) -> str:
+    """Return "" when the engine that answers at `host` reaches this machine's loopback, else what a learner has to do.
+
+    The engine is asked to sign in to a registry that is a door of ours: that needs no image, and all that counts is
+    whether somebody knocks. It takes 5 s at most.
+    """
+    with _door() as (port, knocked), closing(connect(host, SECONDS)) as client:
+        reason = _sign_in(client, port)
+        if knocked.is_set():
+            return ""
+    return (
+        f"The Docker Engine at {host} can't reach the sandbox: on its own machine's loopback, {reason}. "
+        "Docker Desktop, Colima and a remote DOCKER_HOST run their engine in another machine than this one. "
+        f"{WITHOUT_ENGINE}; for all notebooks run the workbook in its container: {CONTAINER}"
+    )
+
+
+def is_needed(notebook: str) -> bool:
+    """Tell whether a notebook of that file name needs an engine that reaches the sandbox; one without a number does."""
+    return not notebook[:2].isdigit() or int(notebook[:2]) >= FIRST_NOTEBOOK
+
+
+@contextmanager
+def _door() -> Iterator[tuple[int, threading.Event]]:
+    """Listen on a free port of 127.0.0.1; gives the port, and an event that is set when anybody connects."""
+    knocked = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = SECONDS
+
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="door"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    class Server(ThreadingHTTPServer):
+        def verify_request(self, request: object, client_address: object) -> bool:
+            knocked.set()
+            return True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server.server_port, knocked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _sign_in(client: docker.DockerClient, port: int) -> str:
+    """Let the engine sign in at the door; what it said, in a few words."""
+    try:
+        client.login("nobody", "nothing", registry=f"localhost:{port}", reauth=True, dockercfg_path="/nonexistent")
+    except APIError as error:
+        # Also a requests' exception: the engine answered, and this is what it met.
+        said = str(error.explanation or error).strip().splitlines()
+        return said[0].rpartition(": ")[2].rstrip(".")
+    except (DockerException, RequestException):
+        return f"no answer within {SECONDS} s"
+    return "somebody else answers"
