@@ -87,7 +87,9 @@ def unmount(data: Path, namespaces: Path) -> None:
     `data` it mounts on itself, which outlives a kill; in `namespaces` the host's network namespace stays mounted.
     """
     place = str(data).replace(" ", r"\040")
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    table = Path("/proc/self/mountinfo")
+    # A system without it has no dockerd of ours either.
+    for line in table.read_text().splitlines() if table.exists() else ():
         root, point = line.split()[3:5]
         # A disk that somebody mounted on the data folder has the root "/".
         if (point == place and root != "/") or point.startswith(f"{namespaces}/"):

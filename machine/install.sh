@@ -1,5 +1,6 @@
 #!/bin/sh
 # Makes the virtual environment that everything else needs: .venv, with exactly what requirements.txt locks.
+# It uses what POSIX gives: macOS and Alpine have other tools than Debian under the same names.
 #
 # Run it as often as you like: when nothing has changed it ends at once and says nothing.
 #   WORKBOOK_PYTHON   the Python to use (3.11, 3.12 or 3.13) instead of the newest one found
@@ -22,7 +23,7 @@ fail() { printf '%s\n' "$*" >&2; exit 1; }
 # system may put another version behind the same name.
 fingerprint() {
     cat "$lock" "$root/machine/install.sh" | cksum
-    printf '%s\n%s\n' "$root" "$(readlink -f "$venv/bin/python")"
+    printf '%s\n%s\n' "$root" "$(real_place "$venv/bin/python")"
 }
 
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
@@ -35,7 +36,7 @@ is_current() {
         [ "$(real_place "$WORKBOOK_PYTHON")" = "$(real_place "$venv/bin/python")" ]
 }
 
-real_place() { "$1" -c 'import os, sys; print(os.path.realpath(sys._base_executable))' 2>/dev/null; }
+real_place() { "$1" -I -S -c 'import os, sys; print(os.path.realpath(sys._base_executable))' 2>/dev/null; }
 
 # Prints the Python to use, nothing if there is none. A name on the PATH proves nothing (a version manager's shim may
 # stand for a version that isn't chosen): each is run, in every folder of the PATH. One that can make environments by
@@ -139,6 +140,9 @@ main() {
     case ${1:-} in
     --choose-python) choose_python; return ;;
     --is-current) is_current; return ;;
+    esac
+    case $(uname -s) in
+    MINGW* | MSYS* | CYGWIN*) fail "On Windows the workbook runs in WSL 2: https://learn.microsoft.com/windows/wsl/install" ;;
     esac
     if is_current; then return; fi
     python=$(choose_python)

@@ -1,17 +1,27 @@
-"""Processes of this machine, read from /proc (Linux only)."""
+"""Processes of this machine: read from /proc, and asked of `ps` where there is none, as on macOS."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import subprocess
+import time
 from pathlib import Path
 
+PROC = Path("/proc")
 
-def born(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since boot; None if there is none, or only its zombie."""
+
+def born(pid: int) -> int | str | None:
+    """Return when the process started; None if there is none, or only its zombie.
+
+    It is only good for comparing: clock ticks since boot, or the date that `ps` writes.
+    """
+    if not _has_proc():
+        state, _, started = _ps(pid, "stat=", "lstart=").partition(" ")
+        return started.strip() if state and state[0] not in "ZX" else None
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = (PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
     # The second field is the command in brackets, which may hold spaces and brackets itself.
@@ -20,9 +30,11 @@ def born(pid: int) -> int | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the arguments of the process, [] if there is none."""
+    """Return the arguments of the process, [] if there is none. Those that hold a space come in parts from `ps`."""
+    if not _has_proc():
+        return _ps(pid, "command=").split()
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+        return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
         return []
 
@@ -37,6 +49,8 @@ def send(pid: int, number: signal.Signals) -> None:
 
 def wait_gone(pid: int, seconds: float) -> bool:
     """Wait until the process has ended, children of ours included. False when it still runs after that time."""
+    if not hasattr(os, "pidfd_open"):
+        return _watch_gone(pid, seconds)
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -56,3 +70,33 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def _watch_gone(pid: int, seconds: float) -> bool:
+    """Do what `wait_gone` does, on a system where a process has no handle to wait for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        _reap(pid)
+        if born(pid) is None:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+
+
+def _has_proc() -> bool:
+    return (PROC / "self").exists()
+
+
+def _ps(pid: int, *columns: str) -> str:
+    """Return what `ps` writes in these columns about the process, "" if there is none."""
+    chosen = [part for column in columns for part in ("-o", column)]
+    done = subprocess.run(
+        ["ps", *chosen, "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        # The date in the words of one language, whoever asks.
+        env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
+    )
+    return done.stdout.strip()

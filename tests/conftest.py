@@ -22,6 +22,10 @@ from cli.world.starter import World
 from helpers import target
 from machine import base_image, stand_in
 from machine import engine as machine_engine
+from machine import gcloud as machine_gcloud
+
+# As `workbook` does it: where no gcloud is on the PATH, the one that the set-up downloaded.
+os.environ.update(machine_gcloud.environment())
 
 NotebookWriter = Callable[..., Path]
 

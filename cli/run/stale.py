@@ -64,7 +64,8 @@ def _dead(folder: Path) -> _Killed | None:
     """What a run whose process is gone wrote down; None for one that lives, and for any other folder."""
     try:
         content = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        if processes.born(int(content["pid"])) == content["born"]:
+        born = processes.born(int(content["pid"]))
+        if born is not None and born == content["born"]:
             return None
         return _Killed(Target(**content["target"]) if content["target"] else None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):

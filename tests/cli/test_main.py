@@ -57,6 +57,21 @@ def test_env_unsets_foreign_settings(world: World) -> None:
     assert "unset CLOUDSDK_CORE_PROJECT" in printed.stdout.splitlines()
 
 
+def test_env_puts_our_own_gcloud_on_the_path_where_there_is_no_other(world: World, tmp_path: Path) -> None:
+    own = tmp_path / "gcloud-cli"
+    (own / "google-cloud-sdk/bin").mkdir(parents=True)
+    (own / "google-cloud-sdk/bin/gcloud").write_text("#!/bin/sh\n")
+    (own / "google-cloud-sdk/bin/gcloud").chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    with_none = {"WORKBOOK_GCLOUD_HOME": str(own), "PATH": str(tmp_path / "bin")}
+    printed = workbook("env", "--home", str(world.home), environment=with_none)
+    assert f"export PATH={tmp_path}/bin:{own}/google-cloud-sdk/bin" in printed.stdout.splitlines()
+    # And nothing of it where the user has one.
+    (tmp_path / "bin/gcloud").symlink_to("/bin/true")
+    printed = workbook("env", "--home", str(world.home), environment=with_none)
+    assert str(own) not in printed.stdout
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl isn't installed")
 def test_a_curl_in_that_shell_reaches_google_in_the_sandbox(world: World, environment: dict[str, str]) -> None:
     answered = subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("cat", "cksum", "chmod", "dirname", "env", "grep", "id", "ls", "readlink", "rm", "sh", "tail")
+TOOLS = ("cat", "cksum", "chmod", "dirname", "env", "grep", "id", "ls", "rm", "sh", "tail", "uname")
 
 
 @pytest.fixture
@@ -178,3 +178,13 @@ def test_without_any_python_it_says_what_is_needed(clone: Path, tools: Path) -> 
     done = _install(clone, tools, WORKBOOK_PYTHON="")
     assert done.returncode == 1
     assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
+
+
+def test_on_windows_it_names_wsl(clone: Path, tools: Path) -> None:
+    (tools / "uname").unlink()
+    (tools / "uname").write_text("#!/bin/sh\necho MINGW64_NT-10.0\n")
+    (tools / "uname").chmod(0o755)
+    done = _install(clone, tools)
+    assert done.returncode == 1
+    assert done.stderr.startswith("On Windows the workbook runs in WSL 2")
+    assert not (clone / ".venv").exists()
