@@ -1,7 +1,7 @@
 """The registry's own HTTP interface (OCI Distribution 1.1), where neither docker nor Google's client reaches.
 
-Reads manifests, and pushes small images and indexes that need no Docker Engine. The same in both worlds: the host is
-Google's, and the environment says how to get there.
+Reads manifests, and pushes small images, indexes and attestations that need no Docker Engine. The same in both worlds:
+the host is Google's, and the environment says how to get there.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 _ACCEPT: Final = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+PLATFORM: Final = "linux/amd64"
 _SECONDS: Final = 60
 _AT_ONCE: Final = 8
 
@@ -42,16 +43,26 @@ class RegistryRefused(RuntimeError):
 class Manifest:
     """What a manifest says: for an image its blobs (config and layers, digest → bytes), for an index its children.
 
-    `size` is the manifest's own bytes; `subject` the digest that it is about, or "".
+    `size` is the manifest's own bytes; `layers` those of its blobs that are layers; `subject` the digest that it is
+    about, or "". Of an index `platforms` says for whom each child is: "unknown/unknown" is docker's word for an
+    attestation, which nobody runs.
     """
 
     digest: str
     media_type: str
     size: int
     blobs: Mapping[str, int]
+    layers: Mapping[str, int]
     children: tuple[str, ...]
     platforms: Mapping[str, str]
     subject: str
+
+    @property
+    def runs(self) -> str:
+        """The digest of the image that Cloud Run takes: itself, of an index its first for linux/amd64, or ""."""
+        if self.media_type not in (INDEX, DOCKER_INDEX):
+            return self.digest
+        return next((digest for digest in self.children if self.platforms[digest] == PLATFORM), "")
 
 
 def manifest(name: names.Tag | names.Digest) -> Manifest:
@@ -59,6 +70,17 @@ def manifest(name: names.Tag | names.Digest) -> Manifest:
     reference = name.value if isinstance(name, names.Digest) else name.name
     answer = _call("GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT})
     return _parsed(answer.content, answer.headers["Content-Type"])
+
+
+def image_manifest(name: names.Tag | names.Digest) -> Manifest:
+    """The manifest of the image that a name stands for; of an index, that of its image for linux/amd64.
+
+    Raises RegistryRefused, also (404) for an index that lists no such image.
+    """
+    found = manifest(name)
+    if not found.runs:
+        raise RegistryRefused(f"{name} is an index without an image for {PLATFORM}", 404)
+    return found if found.runs == found.digest else manifest(name.image.digest(found.runs))
 
 
 def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
@@ -98,9 +120,11 @@ def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) ->
     """Push a version that differs from `source` in variables of its configuration only; gives its digest.
 
     What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
-    Both tags are of one image. Raises RegistryRefused.
+    Where `source` is an index, the new version is of its image for linux/amd64. Both tags are of one image. Raises
+    RegistryRefused.
     """
-    answer = _call("GET", source.image, f"manifests/{source.name}", headers={"Accept": _ACCEPT})
+    told = image_manifest(source).digest
+    answer = _call("GET", source.image, f"manifests/{told}", headers={"Accept": _ACCEPT})
     body = answer.json()
     config = _call("GET", source.image, f"blobs/{body['config']['digest']}").json()
     settings = dict(line.partition("=")[::2] for line in config.setdefault("config", {}).get("Env") or [])
@@ -120,27 +144,75 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
     for platform, digest in images.items():
         system, _, architecture = platform.partition("/")
         found = manifest(digest)
-        entries.append(
-            {
-                "mediaType": found.media_type,
-                "digest": found.digest,
-                "size": found.size,
-                "platform": {"os": system, "architecture": architecture},
-            }
-        )
+        entry = _entry(found.media_type, found.digest, found.size)
+        entries.append({**entry, "platform": {"os": system, "architecture": architecture}})
     body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
     return _put(tag.image, tag.name, body, INDEX)
 
 
+def attest(tag: names.Tag) -> names.Digest:
+    """Give an image in the registry what a build of today's Docker adds to it: an attestation, and an index of both.
+
+    The tag then stands on the index; gives its digest. The form is BuildKit's, and so are the two annotations:
+    https://docs.docker.com/build/metadata/attestations/attestation-storage/. The statement says which image it is about
+    and no more, since nothing was built. A tag that stands on an index already keeps it. Raises RegistryRefused.
+    """
+    found = manifest(tag)
+    if found.children:
+        return tag.image.digest(found.digest)
+    predicate = "https://slsa.dev/provenance/v0.2"
+    statement = {
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": predicate,
+        "subject": [{"name": str(tag), "digest": {"sha256": found.digest.removeprefix("sha256:")}}],
+        "predicate": {"builder": {"id": ""}, "buildType": "https://mobyproject.org/buildkit@v1"},
+    }
+    layer = _blob(tag.image, json.dumps(statement).encode(), "application/vnd.in-toto+json")
+    layer["annotations"] = {"in-toto.io/predicate-type": predicate}
+    config = {
+        "architecture": "unknown",
+        "os": "unknown",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    }
+    body = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": _blob(tag.image, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
+        "layers": [layer],
+    }
+    content = json.dumps(body).encode()
+    attestation = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    _put(tag.image, attestation, body, MANIFEST)
+    entries = [
+        {**_entry(found.media_type, found.digest, found.size), "platform": {"architecture": "amd64", "os": "linux"}},
+        {
+            **_entry(MANIFEST, attestation, len(content)),
+            "annotations": {
+                "vnd.docker.reference.digest": found.digest,
+                "vnd.docker.reference.type": "attestation-manifest",
+            },
+            "platform": {"architecture": "unknown", "os": "unknown"},
+        },
+    ]
+    return _put(tag.image, tag.name, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
+
+
+def _entry(media_type: str, digest: str, size: int) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest, "size": size}
+
+
 def _parsed(content: bytes, media_type: str) -> Manifest:
     body: dict[str, Any] = json.loads(content)
-    listed = [*body.get("layers", []), *([body["config"]] if "config" in body else [])]
+    layers = body.get("layers", [])
+    listed = [*layers, *([body["config"]] if "config" in body else [])]
     children = body.get("manifests", [])
     return Manifest(
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
         media_type=media_type,
         size=len(content),
         blobs={entry["digest"]: int(entry["size"]) for entry in listed},
+        layers={entry["digest"]: int(entry["size"]) for entry in layers},
         children=tuple(entry["digest"] for entry in children),
         platforms={entry["digest"]: _platform(entry.get("platform", {})) for entry in children},
         subject=(body.get("subject") or {}).get("digest", ""),
@@ -178,7 +250,7 @@ def _blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]
             timeout=_SECONDS,
         )
         _require(answer)
-    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+    return _entry(media_type, digest, len(content))
 
 
 def _put(image: names.Image, reference: str, body: Mapping[str, Any], media_type: str) -> names.Digest:

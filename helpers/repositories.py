@@ -10,14 +10,10 @@ from typing import Final
 from google.api_core import exceptions
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import names, target
+from helpers import names, registry
 from helpers.transport import clients
 
 _NEVER_SCANNED: Final = types.Repository.VulnerabilityScanningConfig(enablement_config="DISABLED")
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
 
 
 @dataclass(frozen=True)
@@ -85,18 +81,11 @@ def delete(repository: names.Repository, *, seconds: float = 120.0) -> None:
 
 
 def layer_sizes(tag: names.Tag) -> dict[str, int]:
-    """Digest and size of each layer as the registry keeps it, in bytes, compressed. Asks for the manifest of the tag.
+    """Digest and size of each layer as the registry keeps it, in bytes; of an index, of its linux/amd64 image.
 
-    Raises requests.HTTPError when the registry refuses.
+    Raises registry.RegistryRefused.
     """
-    here = target.current()
-    path = here.docker_name(tag.image).partition("/")[2]
-    session = clients.session()
-    answer = session.get(
-        f"{here.registry_url}/v2/{path}/manifests/{tag.name}", headers={"Accept": ", ".join(_MANIFESTS)}, timeout=60
-    )
-    answer.raise_for_status()
-    return {layer["digest"]: int(layer["size"]) for layer in answer.json()["layers"]}
+    return dict(registry.image_manifest(tag).layers)
 
 
 def images(repository: names.Repository) -> tuple[StoredImage, ...]:

@@ -123,11 +123,13 @@ def environment(engine: Engine) -> dict[str, str]:
     """Return the variables that lead the `docker` command to the engine, with the builder and network that work there.
 
     BuildKit where the command has its buildx component or the engine is Docker Desktop's, the classic builder
-    elsewhere: without buildx the newer commands refuse BuildKit. BUILD_NETWORK is for `docker build --network`.
+    elsewhere: without buildx the newer commands refuse BuildKit. BUILD_NETWORK is for `docker build --network`. A build
+    leaves one manifest and no attestation, with every builder: by a variable, since the classic one refuses the option.
     """
     return {
         "DOCKER_HOST": engine.host,
         "DOCKER_BUILDKIT": "1" if _has_buildkit(engine) else "0",
+        "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         "BUILD_NETWORK": build_network(engine) or "default",
     }
 

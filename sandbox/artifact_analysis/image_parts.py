@@ -63,7 +63,13 @@ def find(world: World, rows: sqlite3.Connection, version: catalog.Version) -> Pa
     config = manifest.get("config") or {}
     if config.get("mediaType") not in _CONFIGS:
         raise NoImage(f"the manifest's config is {config.get('mediaType')}, not an image's")
-    digests = tuple(str(layer.get("digest")) for layer in manifest.get("layers", []))
+    layers = manifest.get("layers", [])
+    strange = next((str(one.get("mediaType")) for one in layers if ".tar" not in str(one.get("mediaType"))), "")
+    if strange:
+        # BuildKit gives an attestation an image's config and no file system. What Google's scanner says of one is
+        # unverified.
+        raise NoImage(f"the manifest's layers are {strange}, not file systems")
+    digests = tuple(str(layer.get("digest")) for layer in layers)
     return Parts(digests, _facts(_json(world, str(config.get("digest"))), len(digests)))
 
 

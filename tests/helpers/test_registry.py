@@ -54,6 +54,46 @@ def test_an_index_lists_its_platforms_and_holds_its_children(image: names.Image)
     assert set(registry.manifests([index, *parts.values()])) == {index, *parts.values()}
 
 
+def test_an_attested_image_is_an_index_an_image_and_an_attestation_as_buildx_pushes_them(image: names.Image) -> None:
+    plain = registry.push(image.tag("1.0.0"), [{"a.txt": "a"}, {"b.txt": "b"}])
+    index = registry.attest(image.tag("1.0.0"))
+    rows = {one.image: one.tags for one in repositories.images(image.repository)}
+    found = registry.manifest(index)
+    assert found.children[0] == plain.value
+    attestation = image.digest(found.children[1])
+    assert rows == {index: ("1.0.0",), plain: (), attestation: ()}
+    assert list(found.platforms.values()) == ["linux/amd64", "unknown/unknown"]
+    assert found.runs == plain.value
+    assert registry.attest(image.tag("1.0.0")) == index
+    body = registry._call("GET", image, f"manifests/{index.value}", headers={"Accept": registry.INDEX}).json()
+    assert body["manifests"][1]["annotations"] == {
+        "vnd.docker.reference.digest": plain.value,
+        "vnd.docker.reference.type": "attestation-manifest",
+    }
+    (layer,) = registry.manifest(attestation).layers
+    statement = registry._call("GET", image, f"blobs/{layer}").json()
+    assert statement["subject"][0]["digest"] == {"sha256": plain.value.removeprefix("sha256:")}
+
+
+def test_an_index_is_looked_into_and_revised_by_its_linux_amd64_image(image: names.Image) -> None:
+    plain = registry.push(image.tag("1.0.0"), [{"a.txt": "a"}, {"b.txt": "b"}])
+    before = repositories.layer_sizes(image.tag("1.0.0"))
+    registry.attest(image.tag("1.0.0"))
+    assert registry.image_manifest(image.tag("1.0.0")).digest == plain.value
+    assert repositories.layer_sizes(image.tag("1.0.0")) == before
+    assert len(before) == 2
+    revised = registry.revise(image.tag("1.0.0"), image.tag("b"), {"COMMIT": "abc1234"})
+    assert not registry.manifest(revised).children
+    assert repositories.layer_sizes(image.tag("b")) == before
+
+
+def test_an_index_for_other_machines_has_no_image_to_look_into(image: names.Image) -> None:
+    arm = registry.push(image.tag("arm"), [{"a.txt": "a"}], architecture="arm64")
+    index = registry.push_index(image.tag("1.0.0"), {"linux/arm64": arm})
+    with pytest.raises(RegistryRefused, match="without an image for linux/amd64"):
+        registry.image_manifest(index)
+
+
 def test_what_is_not_there_is_refused_with_the_registrys_words(image: names.Image) -> None:
     with pytest.raises(RegistryRefused, match="MANIFEST_UNKNOWN") as caught:
         registry.manifest(image.tag("nothing"))

@@ -96,6 +96,14 @@ def test_refused_wants_failure_and_text() -> None:
         output_of("echo other; false", refused="denied")
 
 
+def test_refused_takes_the_status_of_a_docker_that_keeps_the_sentence_and_says_so() -> None:
+    said = "unexpected status from PUT request to http://localhost:5001/v2/p/manifests/1: "
+    shown = output_of(f"echo '{said}400 Bad Request'; false", refused="tag immutability")
+    assert shown.endswith("This docker keeps the registry's words to itself:\n… tag immutability …\n")
+    with pytest.raises(CommandFailed, match="doesn't say"):
+        output_of(f"echo '{said}404 Not Found'; false", refused="tag immutability")
+
+
 def test_refused_may_be_written_as_on_google() -> None:
     script = "echo unauthorized: localhost:5001/us-central1-docker.pkg.dev/p; false"
     assert "Refused" in output_of(script, refused="unauthorized: us-central1-docker.pkg.dev/p")
