@@ -19,7 +19,8 @@ from sandbox.artifact_registry import blobs, cleanup_job
 from sandbox.doors.connection import Connection
 from sandbox.state.clock import Clock
 from sandbox.state.pace import SLOW
-from sandbox.state.world import World, WorldLocked, WorldTooNew
+from sandbox.state.schema import WrongSchema
+from sandbox.state.world import World, WorldLocked
 
 CANNOT_START = 3
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         world = World(home / "state", Clock(asked.clock))
-    except (WorldLocked, WorldTooNew, OSError, sqlite3.Error) as error:
+    except (WorldLocked, WrongSchema, OSError, sqlite3.Error) as error:
         print(f"The sandbox cannot start: {error}.", file=sys.stderr)
         return CANNOT_START
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from helpers.cell import documents
+from helpers.cell import commands, documents
 
 # Asked by preflight and by the runner, before a notebook enables anything.
 BEFORE: Final = ("cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com")
@@ -76,8 +76,8 @@ def apis_of(notebook: Path) -> frozenset[str]:
         first, _, script = cell.source.partition("\n")
         if cell.cell_type != "code" or "--refused" in first:
             continue
-        # A terminal cell's line, or the whole of a Python cell: there a call may go over several lines.
-        texts = script.splitlines() if first.startswith("%%terminal") else [cell.source]
+        # A terminal cell's command, or the whole of a Python cell: there a call may go over several lines.
+        texts = commands.split(script) if first.startswith("%%terminal") else [cell.source]
         for text in texts:
             if "gcloud services enable" in text or "projects.enable(" in text:
                 found.update(re.findall(r"(?<![\w-])[a-z]+\.googleapis\.com", text))

@@ -48,10 +48,11 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _one(call: Call) -> dict[str, Any]:
+    ending = f"/occurrences/{call.params['occurrence']}"
     with call.world.reading() as rows:
         row = rows.execute(
-            "SELECT occurrence FROM occurrences WHERE project = ? AND name LIKE '%/' || ?",
-            (call.params["project"], call.params["occurrence"]),
+            "SELECT occurrence FROM occurrences WHERE project = ? AND substr(name, -length(?)) = ?",
+            (call.params["project"], ending, ending),
         ).fetchone()
         told = notes.of_project(rows, call.params["project"])
     if row is None:

@@ -32,25 +32,10 @@ from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 SERVICE: Final = "containerscanning.googleapis.com"
-TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS occurrences (name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL,"
-    " resource TEXT NOT NULL, kind TEXT NOT NULL, occurrence TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS occurrences_by_resource ON occurrences (project, resource)",
-    "CREATE TABLE IF NOT EXISTS scans (name TEXT PRIMARY KEY, vulnerabilities TEXT NOT NULL, create_time TEXT NOT NULL)"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, project TEXT NOT NULL, note TEXT NOT NULL) WITHOUT ROWID",
-)
 _UNFINISHED: Final = ("PENDING", "SCANNING")
 _PATIENCE: Final = 3.0  # seconds that a stop waits for the scan at hand
 
 log = logging.getLogger("sandbox")
-
-
-def prepare(world: World) -> None:
-    """Make the tables that scans write to; a world from before has them afterwards as well."""
-    with world.writing(tick=False) as rows:
-        for statement in TABLES:
-            rows.execute(statement)
 
 
 def advisories(world: World) -> Snapshot:
@@ -99,7 +84,6 @@ class Scanner:
 
     def start(self) -> None:
         """Watch the world, and take up what a stop or a crash left unfinished."""
-        prepare(self._world)
         self._world.watchers.append(self.noticed)
         with self._world.reading() as rows:
             found = rows.execute("SELECT * FROM versions").fetchall() if _has_unfinished(rows) else []

@@ -123,23 +123,23 @@ def _own(call: Call) -> dict[str, Any]:
 
 
 def _change(call: Call) -> dict[str, Any]:
-    before, body = _own(call), sbom_reference.parse(call.json())
-    mask = [part.strip() for part in call.query.get("updateMask", "").split(",")]
-    if set(mask) - {"sbom_reference", "sbomReference", "envelope"}:
-        raise unimplemented("changing other fields of an occurrence than sbom_reference and envelope")
-    fields = {"sbomReference" if part != "envelope" else part for part in mask}
-    changed = {key: value for key, value in before.items() if key not in fields}
-    changed |= {key: body[key] for key in fields if key in body} | {"updateTime": _now(call)}
     with call.world.writing() as rows:
+        before, body = _own(call), sbom_reference.parse(call.json())
+        mask = [part.strip() for part in call.query.get("updateMask", "").split(",")]
+        if set(mask) - {"sbom_reference", "sbomReference", "envelope"}:
+            raise unimplemented("changing other fields of an occurrence than sbom_reference and envelope")
+        fields = {"sbomReference" if part != "envelope" else part for part in mask}
+        changed = {key: value for key, value in before.items() if key not in fields}
+        changed |= {key: body[key] for key in fields if key in body} | {"updateTime": _now(call)}
         automatic_scans.put(rows, changed)
-    return changed
+        return changed
 
 
 def _detach(call: Call) -> dict[str, Any]:
-    found = _own(call)
     with call.world.writing() as rows:
+        found = _own(call)
         rows.execute("DELETE FROM occurrences WHERE name = ?", (found["name"],))
-    return {}
+        return {}
 
 
 def _methods() -> list[Method]:

@@ -83,7 +83,6 @@ def _refer(call: Call, parent: str, location: str, resource: str, content: bytes
     bucket = f"artifactanalysis-{location}-{call.project.number}"
     name = f"{quote(resource, safe='')}/sbom/artifact-analysis-2-3.spdx.json"
     with call.world.writing() as rows:
-        objects.prepare(rows)
         if objects.find_bucket(rows, bucket) is None:
             objects.make_bucket(rows, call.world, bucket, call.project.id, location.upper())
     part = objects.part(call.world)

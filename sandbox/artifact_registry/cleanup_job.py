@@ -73,7 +73,7 @@ def run(world: World) -> list[Run]:
     with world.reading() as rows:
         found = rows.execute(
             "SELECT repositories.* FROM repositories JOIN projects ON projects.id = project"
-            " WHERE state = 'ACTIVE' AND message LIKE '%\"cleanupPolicies\"%' ORDER BY repositories.name"
+            " WHERE state = 'ACTIVE' AND instr(message, '\"cleanupPolicies\"') ORDER BY repositories.name"
         ).fetchall()
     moment = world.now()
     runs = [done for row in found if (done := _apply(world, row["name"], moment)) is not None]

@@ -69,21 +69,23 @@ def _get(call: Call) -> dict[str, Any]:
 
 def _patch(call: Call) -> dict[str, Any]:
     """Annotations are all that may change; the package's time stays as it is. # unverified: the time"""
-    package = find(call)
-    body = messages.render(messages.parse(types.Package.pb(), call.json(), "package"))
-    before = {"annotations": json.loads(package["annotations"])}
-    after = field_masks.apply(types.Package.pb().DESCRIPTOR, before, body, field_masks.of(call), may=("annotations",))
     with call.world.writing() as rows:
+        package = find(call)
+        body = messages.render(messages.parse(types.Package.pb(), call.json(), "package"))
+        before = {"annotations": json.loads(package["annotations"])}
+        after = field_masks.apply(
+            types.Package.pb().DESCRIPTOR, before, body, field_masks.of(call), may=("annotations",)
+        )
         rows.execute(
             "UPDATE packages SET annotations = ? WHERE repository = ? AND id = ?",
             (json.dumps(after.get("annotations", {})), package["repository"], package["id"]),
         )
-    return _render(find(call))
+        return _render(find(call))
 
 
 def _delete(call: Call) -> dict[str, Any]:
-    repository, package = repositories.find(call), find(call)["id"]
     with call.world.writing() as rows:
+        repository, package = repositories.find(call), find(call)["id"]
         try:
             catalog.remove_package(rows, repository, package)
         except catalog.TagImmutable as tag:

@@ -32,22 +32,22 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    kind = types.ProjectSettings.pb()
-    body = messages.render(messages.parse(kind, call.json(), "project_settings"))
-    before = _settings(call)
-    after = field_masks.apply(kind.DESCRIPTOR, before, body, field_masks.of(call), may=_FIELDS)
-    if not 0 <= after.get("pullPercent", 0) <= 100:
-        raise invalid(f"Invalid pull_percent {after['pullPercent']}: it is a number from 0 to 100.")
-    # "Redirection is enabled, and has been finalized so cannot be reverted": settings.proto
-    if before.get("legacyRedirectionState") == _FINAL != after.get("legacyRedirectionState"):
-        raise ApiError("FAILED_PRECONDITION", "The redirection of gcr.io is final, it cannot be reverted.")
     with call.world.writing() as rows:
+        kind = types.ProjectSettings.pb()
+        body = messages.render(messages.parse(kind, call.json(), "project_settings"))
+        before = _settings(call)
+        after = field_masks.apply(kind.DESCRIPTOR, before, body, field_masks.of(call), may=_FIELDS)
+        if not 0 <= after.get("pullPercent", 0) <= 100:
+            raise invalid(f"Invalid pull_percent {after['pullPercent']}: it is a number from 0 to 100.")
+        # "Redirection is enabled, and has been finalized so cannot be reverted": settings.proto
+        if before.get("legacyRedirectionState") == _FINAL != after.get("legacyRedirectionState"):
+            raise ApiError("FAILED_PRECONDITION", "The redirection of gcr.io is final, it cannot be reverted.")
         rows.execute(
             "INSERT INTO project_settings (project, settings) VALUES (?, ?)"
             " ON CONFLICT DO UPDATE SET settings = excluded.settings",
             (call.project.id, json.dumps(after, sort_keys=True)),
         )
-    return _get(call)
+        return _get(call)
 
 
 METHODS = (

@@ -191,19 +191,19 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    repository = find(call)
-    body = _parse(call)
-    message = _masked(dict(repository.message), body, field_masks.of(call))
-    _check(message)
     with call.world.writing() as rows:
+        repository = find(call)
+        body = _parse(call)
+        message = _masked(dict(repository.message), body, field_masks.of(call))
+        _check(message)
         rows.execute(
             "UPDATE repositories SET message = ?, update_time = ? WHERE name = ?",
             (_dump(message), timestamp(call.world.now()), repository.name),
         )
-    # As recorded: the answer to PATCH lacks registryUri.
-    answer = render(call.world, find(call))
-    del answer["registryUri"]
-    return answer
+        # As recorded: the answer to PATCH lacks registryUri.
+        answer = render(call.world, find(call))
+        del answer["registryUri"]
+        return answer
 
 
 def _masked(current: dict[str, Any], body: dict[str, Any], mask: str) -> dict[str, Any]:
@@ -223,8 +223,8 @@ def _masked(current: dict[str, Any], body: dict[str, Any], mask: str) -> dict[st
 
 
 def _delete(call: Call) -> dict[str, Any]:
-    repository = find(call)
     with call.world.writing() as rows:
+        repository = find(call)
         catalog.remove_repository(rows, repository.name)
         iam_policies.forget(rows, repository.name)
         return operations.finish(rows, call)

@@ -73,40 +73,40 @@ def _body(call: Call) -> tuple[str, catalog.Version]:
 
 
 def _create(call: Call) -> dict[str, Any]:
-    repository = repositories.find(call)
-    named, version = _body(call)
-    tag = call.query.get("tagId") or call.query.get("tag_id") or named
-    if not _ID.fullmatch(tag):
-        raise invalid(f"Invalid tag id {tag[:140]!r}: letters, digits, underscores, dots and dashes, 128 at most.")
     with call.world.writing() as rows:
+        repository = repositories.find(call)
+        named, version = _body(call)
+        tag = call.query.get("tagId") or call.query.get("tag_id") or named
+        if not _ID.fullmatch(tag):
+            raise invalid(f"Invalid tag id {tag[:140]!r}: letters, digits, underscores, dots and dashes, 128 at most.")
         if catalog.find_tag(rows, repository.name, version.package, tag) is not None:
             raise ApiError("ALREADY_EXISTS", "the tag already exists")  # unverified
         catalog.set_tag(rows, call.world, repository, version.package, tag, version.digest)
-    return dict(render(repository.name, version.package, tag, version.digest))
+        return dict(render(repository.name, version.package, tag, version.digest))
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    repository = repositories.find(call)
-    before = _get(call)
-    _, version = _body(call)
-    field_masks.apply(types.Tag.pb().DESCRIPTOR, before, {}, field_masks.of(call), may=("version",))
     with call.world.writing() as rows:
+        repository = repositories.find(call)
+        before = _get(call)
+        _, version = _body(call)
+        field_masks.apply(types.Tag.pb().DESCRIPTOR, before, {}, field_masks.of(call), may=("version",))
         try:
             catalog.set_tag(rows, call.world, repository, version.package, call.params["tag"], version.digest)
         except catalog.TagImmutable as tag:
             raise packages.immutable(str(tag)) from None
-    return dict(render(repository.name, version.package, call.params["tag"], version.digest))
+        return dict(render(repository.name, version.package, call.params["tag"], version.digest))
 
 
 def _delete(call: Call) -> dict[str, Any]:
-    repository = repositories.find(call)
     with call.world.writing() as rows:
+        repository = repositories.find(call)
         try:
             if not catalog.remove_tag(rows, repository, unescape(call.params["package"]), call.params["tag"]):
                 raise not_found()
         except catalog.TagImmutable as tag:
             raise packages.immutable(str(tag)) from None
-    return {}
+        return {}
 
 
 METHODS = (

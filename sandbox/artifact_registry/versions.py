@@ -80,22 +80,24 @@ def _get(call: Call) -> dict[str, Any]:
 
 def _patch(call: Call) -> dict[str, Any]:
     """Annotations are all that may change: those of the API's callers, never the manifest's own."""
-    version = _find(call)
-    body = messages.render(messages.parse(types.Version.pb(), call.json(), "version"))
-    before = {"annotations": dict(version.client_annotations)}
-    after = field_masks.apply(types.Version.pb().DESCRIPTOR, before, body, field_masks.of(call), may=("annotations",))
     with call.world.writing() as rows:
+        version = _find(call)
+        body = messages.render(messages.parse(types.Version.pb(), call.json(), "version"))
+        before = {"annotations": dict(version.client_annotations)}
+        after = field_masks.apply(
+            types.Version.pb().DESCRIPTOR, before, body, field_masks.of(call), may=("annotations",)
+        )
         rows.execute(
             "UPDATE versions SET client_annotations = ? WHERE repository = ? AND package = ? AND digest = ?",
             (json.dumps(after.get("annotations", {})), version.repository, version.package, version.digest),
         )
-    return _render(_find(call), full=False)
+        return _render(_find(call), full=False)
 
 
 def _delete(call: Call) -> dict[str, Any]:
-    repository, version = repositories.find(call), _find(call)
-    force = call.query.get("force", "false").lower() in ("true", "1")
     with call.world.writing() as rows:
+        repository, version = repositories.find(call), _find(call)
+        force = call.query.get("force", "false").lower() in ("true", "1")
         try:
             catalog.remove_version(rows, repository, version.package, version.digest, force=force)
         except catalog.TagImmutable as tag:

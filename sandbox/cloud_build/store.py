@@ -9,29 +9,20 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from sandbox.state.schema import next_number
 from sandbox.state.world import World
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS builds (id TEXT PRIMARY KEY, number INTEGER NOT NULL, project TEXT NOT NULL,"
-    " location TEXT NOT NULL, build TEXT NOT NULL) WITHOUT ROWID"
-)
 RUNNING = ("PENDING", "QUEUED", "WORKING")
-
-
-def _has_table(rows: sqlite3.Connection) -> bool:
-    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'builds'").fetchone() is not None
 
 
 def new_id(rows: sqlite3.Connection, project: str) -> str:
     """A UUID for the next build: the n-th build of a project of that name has always the same."""
-    rows.execute(_TABLE)
-    number = rows.execute("SELECT COUNT(*) AS count FROM builds").fetchone()["count"]
+    number = next_number(rows, f"builds of {project}")
     return str(uuid.UUID(bytes=hashlib.sha256(f"{project}/{number}".encode()).digest()[:16], version=4))
 
 
 def add(rows: sqlite3.Connection, location: str, build: dict[str, Any]) -> None:
     """Add a build."""
-    rows.execute(_TABLE)
     number = rows.execute("SELECT COALESCE(MAX(number), 0) + 1 AS next FROM builds").fetchone()["next"]
     rows.execute(
         "INSERT INTO builds (id, number, project, location, build) VALUES (?, ?, ?, ?, ?)",
@@ -42,8 +33,6 @@ def add(rows: sqlite3.Connection, location: str, build: dict[str, Any]) -> None:
 def find(world: World, build_id: str) -> dict[str, Any] | None:
     """A build by its id."""
     with world.reading() as rows:
-        if not _has_table(rows):
-            return None
         row = rows.execute("SELECT build FROM builds WHERE id = ?", (build_id,)).fetchone()
     return json.loads(row["build"]) if row else None
 
@@ -51,8 +40,6 @@ def find(world: World, build_id: str) -> dict[str, Any] | None:
 def of_project(world: World, project: str, location: str = "-") -> list[dict[str, Any]]:
     """A project's builds, newest first."""
     with world.reading() as rows:
-        if not _has_table(rows):
-            return []
         found = rows.execute(
             "SELECT build FROM builds WHERE project = ? AND (location = ? OR ? = '-') ORDER BY number DESC",
             (project, location, location),
@@ -63,8 +50,6 @@ def of_project(world: World, project: str, location: str = "-") -> list[dict[str
 def unfinished(world: World) -> list[dict[str, Any]]:
     """Builds that a stop or a crash left behind, oldest first."""
     with world.reading() as rows:
-        if not _has_table(rows):
-            return []
         found = rows.execute("SELECT build FROM builds ORDER BY number").fetchall()
     builds = [json.loads(row["build"]) for row in found]
     return [build for build in builds if build["status"] in RUNNING]

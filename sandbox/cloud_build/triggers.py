@@ -19,17 +19,12 @@ from sandbox.api.methods import Call
 from sandbox.cloud_build import build_methods
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.state.clock import timestamp
+from sandbox.state.schema import next_number
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS triggers (id TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL,"
-    " name TEXT NOT NULL, trigger TEXT NOT NULL, UNIQUE (project, location, name)) WITHOUT ROWID"
-)
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,62}[a-zA-Z0-9])?")
 
 
 def _rows(rows: sqlite3.Connection, call: Call) -> list[dict[str, Any]]:
-    if not rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'triggers'").fetchone():
-        return []
     found = rows.execute(
         "SELECT trigger FROM triggers WHERE project = ? AND location = ? ORDER BY name",
         (call.params["project"], build_methods.location(call)),
@@ -44,10 +39,18 @@ def find(call: Call) -> dict[str, Any]:
         ApiError: NOT_FOUND.
     """
     with call.world.reading() as rows:
-        for trigger in _rows(rows, call):
-            if call.params["trigger"] in (trigger["id"], trigger["name"]):
-                return trigger
+        return _named(rows, call)
+
+
+def _named(rows: sqlite3.Connection, call: Call) -> dict[str, Any]:
+    for trigger in _rows(rows, call):
+        if call.params["trigger"] in (trigger["id"], trigger["name"]):
+            return trigger
     raise not_found()
+
+
+def _taken(name: str) -> ApiError:
+    return ApiError("ALREADY_EXISTS", f"trigger with name {name} already exists in the project")
 
 
 def _parsed(call: Call) -> dict[str, Any]:
@@ -84,8 +87,7 @@ def create(call: Call) -> dict[str, Any]:
     if not trigger.get("build") and not trigger.get("filename"):
         raise invalid("trigger must specify a build config: one of 'build', 'filename' or 'autodetect'")
     with call.world.writing() as rows:
-        rows.execute(_TABLE)
-        number = rows.execute("SELECT COUNT(*) AS count FROM triggers").fetchone()["count"]
+        number = next_number(rows, f"triggers of {call.params['project']}")
         digest = hashlib.sha256(f"{call.params['project']}/trigger/{number}".encode()).hexdigest()
         trigger_id = "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
         trigger |= {"id": trigger_id, "createTime": timestamp(call.world.now())}
@@ -98,9 +100,7 @@ def create(call: Call) -> dict[str, Any]:
                 (trigger_id, call.params["project"], place, trigger["name"], json.dumps(trigger)),
             )
         except sqlite3.IntegrityError:
-            raise ApiError(
-                "ALREADY_EXISTS", f"trigger with name {trigger['name']} already exists in the project"
-            ) from None
+            raise _taken(trigger["name"]) from None
     return trigger
 
 
@@ -120,23 +120,26 @@ def list_triggers(call: Call) -> dict[str, Any]:
 
 def patch(call: Call) -> dict[str, Any]:
     """Replace what the request says; the id, the time and the location stay."""
-    before = find(call)
     asked = _parsed(call)
     _refuse_unconnected(call, asked)
-    kept = {field: before[field] for field in ("id", "createTime", "resourceName")}
-    after = {**before, **asked, **kept}
     with call.world.writing() as rows:
-        rows.execute(
-            "UPDATE triggers SET trigger = ?, name = ? WHERE id = ?", (json.dumps(after), after["name"], after["id"])
-        )
+        before = _named(rows, call)
+        kept = {field: before[field] for field in ("id", "createTime", "resourceName")}
+        after = {**before, **asked, **kept}
+        try:
+            rows.execute(
+                "UPDATE triggers SET trigger = ?, name = ? WHERE id = ?",
+                (json.dumps(after), after["name"], after["id"]),
+            )
+        except sqlite3.IntegrityError:
+            raise _taken(after["name"]) from None
     return after
 
 
 def delete(call: Call) -> dict[str, Any]:
     """Remove a trigger."""
-    trigger = find(call)
     with call.world.writing() as rows:
-        rows.execute("DELETE FROM triggers WHERE id = ?", (trigger["id"],))
+        rows.execute("DELETE FROM triggers WHERE id = ?", (_named(rows, call)["id"],))
     return {}
 
 

@@ -10,12 +10,6 @@ from typing import Any
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-# Made when it is first needed: worlds that were made before logs existed get it too.
-_TABLE = """
-CREATE TABLE IF NOT EXISTS log_entries (
-    number INTEGER PRIMARY KEY, project TEXT NOT NULL, time TEXT NOT NULL, entry TEXT NOT NULL)
-"""
-
 
 def write(rows: sqlite3.Connection, world: World, project: str, log: str, body: Mapping[str, Any]) -> None:
     """Add an entry at the sandbox's time.
@@ -24,7 +18,6 @@ def write(rows: sqlite3.Connection, world: World, project: str, log: str, body: 
         log: its id, escaped as in a log's name: `cloudaudit.googleapis.com%2Fdata_access`.
         body: the rest of the LogEntry as JSON.
     """
-    rows.execute(_TABLE)
     now = timestamp(world.now())
     entry = {
         **body,
@@ -39,7 +32,5 @@ def write(rows: sqlite3.Connection, world: World, project: str, log: str, body: 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[dict[str, Any]]:
     """A project's entries, oldest first."""
-    if not rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'log_entries'").fetchone():
-        return []
     found = rows.execute("SELECT entry FROM log_entries WHERE project = ? ORDER BY number", (project,))
     return [json.loads(row["entry"]) for row in found]

@@ -14,20 +14,9 @@ from typing import Any
 from sandbox import containers
 from sandbox.state.world import World
 
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS run_services (name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL,"
-    " service TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS run_revisions (name TEXT PRIMARY KEY, service TEXT NOT NULL"
-    " REFERENCES run_services(name) ON DELETE CASCADE, number INTEGER NOT NULL, revision TEXT NOT NULL) WITHOUT ROWID",
-)
-
 Json = dict[str, Any]
 _ADDRESS = re.compile(r"http://localhost:\d+/")
 _changing = threading.Lock()
-
-
-def _has_tables(rows: sqlite3.Connection) -> bool:
-    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'run_revisions'").fetchone() is not None
 
 
 def resource(project: str, location: str, service: str) -> str:
@@ -46,8 +35,6 @@ def _read(world: World, text: str) -> Json:
 def find(world: World, name: str) -> Json | None:
     """A service by its resource name."""
     with world.reading() as rows:
-        if not _has_tables(rows):
-            return None
         row = rows.execute("SELECT service FROM run_services WHERE name = ?", (name,)).fetchone()
     return _read(world, row["service"]) if row else None
 
@@ -55,8 +42,6 @@ def find(world: World, name: str) -> Json | None:
 def of_project(world: World, project: str, location: str = "-") -> list[tuple[str, Json]]:
     """A project's services with their resource names, in order."""
     with world.reading() as rows:
-        if not _has_tables(rows):
-            return []
         found = rows.execute(
             "SELECT name, service FROM run_services WHERE project = ? AND (location = ? OR ? = '-') ORDER BY name",
             (project, location, location),
@@ -72,8 +57,6 @@ def add(world: World, name: str, service: Json) -> None:
     """
     _, project, _, location, _, _ = name.split("/")
     with world.writing() as rows:
-        for table in _TABLES:
-            rows.execute(table)
         rows.execute(
             "INSERT INTO run_services (name, project, location, service) VALUES (?, ?, ?, ?)",
             (name, project, location, json.dumps(service)),
@@ -136,8 +119,6 @@ def add_revision(world: World, service_resource: str, number: int, revision: Jso
 def find_revision(world: World, name: str) -> Json | None:
     """A revision by `revision_name`."""
     with world.reading() as rows:
-        if not _has_tables(rows):
-            return None
         row = rows.execute("SELECT revision FROM run_revisions WHERE name = ?", (name,)).fetchone()
     return json.loads(row["revision"]) if row else None
 
@@ -151,8 +132,6 @@ def save_revision(world: World, name: str, revision: Json) -> None:
 def revisions(world: World, service_resource: str) -> list[Json]:
     """A service's revisions, newest first."""
     with world.reading() as rows:
-        if not _has_tables(rows):
-            return []
         found = rows.execute(
             "SELECT revision FROM run_revisions WHERE service = ? ORDER BY number DESC", (service_resource,)
         ).fetchall()

@@ -18,15 +18,6 @@ from sandbox.state.clock import timestamp
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
 
-# Made when it is first needed: worlds that were made before buckets existed get it too.
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL,"
-    " labels TEXT NOT NULL DEFAULT '{}', create_time TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS objects (bucket TEXT NOT NULL REFERENCES buckets(name), name TEXT NOT NULL,"
-    " generation INTEGER NOT NULL, file TEXT NOT NULL, content_type TEXT NOT NULL, md5 TEXT NOT NULL,"
-    " create_time TEXT NOT NULL, PRIMARY KEY (bucket, name)) WITHOUT ROWID",
-)
-
 
 @dataclass(frozen=True)
 class Bucket:
@@ -66,28 +57,14 @@ class Stored:
         return path.stat().st_size if path.exists() else 0
 
 
-def prepare(rows: sqlite3.Connection) -> None:
-    """Make the tables where they are missing; needs a writing transaction."""
-    for table in _TABLES:
-        rows.execute(table)
-
-
-def _has_tables(rows: sqlite3.Connection) -> bool:
-    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'objects'").fetchone() is not None
-
-
 def find_bucket(rows: sqlite3.Connection, name: str) -> Bucket | None:
     """A bucket by its name."""
-    if not _has_tables(rows):
-        return None
     row = rows.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
     return Bucket(**dict(row)) if row else None
 
 
 def buckets(rows: sqlite3.Connection, project: str, prefix: str = "") -> list[Bucket]:
     """A project's buckets by name."""
-    if not _has_tables(rows):
-        return []
     found = rows.execute("SELECT * FROM buckets WHERE project = ? ORDER BY name", (project,))
     return [Bucket(**dict(row)) for row in found if row["name"].startswith(prefix)]
 
@@ -100,7 +77,6 @@ def make_bucket(
     Raises:
         sqlite3.IntegrityError: when the name is taken.
     """
-    prepare(rows)
     rows.execute(
         "INSERT INTO buckets (name, project, location, labels, create_time) VALUES (?, ?, ?, ?, ?)",
         (name, project, location, labels, timestamp(world.now())),
@@ -117,8 +93,6 @@ def remove_bucket(rows: sqlite3.Connection, name: str) -> bool:
 
 def find(rows: sqlite3.Connection, bucket: str, name: str) -> Stored | None:
     """An object by bucket and name."""
-    if not _has_tables(rows):
-        return None
     row = rows.execute("SELECT * FROM objects WHERE bucket = ? AND name = ?", (bucket, name)).fetchone()
     return Stored(**dict(row)) if row else None
 
@@ -145,7 +119,6 @@ def keep(world: World, bucket: str, name: str, content: Path, content_type: str)
     content.rename(place)
     sync_folder(place.parent)
     with world.writing() as rows:
-        prepare(rows)
         before = find(rows, bucket, name)
         stored = _row(rows, world, bucket, name, f"objects/{place.name}", content_type, md5)
     if before is not None:
@@ -175,7 +148,6 @@ def _row(
 
 def add_growing(rows: sqlite3.Connection, world: World, bucket: str, name: str, file: str) -> None:
     """Name a file that is still being written, a log, as an object."""
-    prepare(rows)
     _row(rows, world, bucket, name, file, "text/plain; charset=utf-8", "")
 
 

@@ -31,9 +31,6 @@ EMPTY_ETAG = "ACAB"
 # https://cloud.google.com/iam/quotas: principals in one policy, all bindings together
 MAX_MEMBERS = 1500
 
-# What a policy was before a change that doesn't count yet.
-_PAST = "CREATE TABLE IF NOT EXISTS past_policies (resource TEXT NOT NULL, policy TEXT NOT NULL, until TEXT NOT NULL)"
-
 
 def decide(world: World, member: str, permission: str, resource: str) -> Decision:
     """Whether a member has a permission on a resource, and why.
@@ -69,16 +66,12 @@ def _decided(rows: sqlite3.Connection, member: str, permission: str, written: _W
 
 def _counting(rows: sqlite3.Connection, world: World, written: _Written) -> _Written:
     """The policies as they were before the changes that don't count yet."""
-    if not world.pace.propagation or not _has_past(rows):
+    if not world.pace.propagation:
         return written
     moment = timestamp(world.now() - world.pace.propagation)
     asked = "SELECT policy FROM past_policies WHERE resource = ? AND until > ? ORDER BY rowid LIMIT 1"
     found = [(name, policy, rows.execute(asked, (name, moment)).fetchone()) for name, policy in written]
     return [(name, json.loads(row["policy"]) if row else policy) for name, policy, row in found]
-
-
-def _has_past(rows: sqlite3.Connection) -> bool:
-    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'past_policies'").fetchone() is not None
 
 
 def _is_being_deleted(rows: sqlite3.Connection, resource: str) -> bool:
@@ -187,11 +180,10 @@ def grant(rows: sqlite3.Connection, world: World, resource: str, role: str, memb
     """
     policy, _ = _stored(rows, resource)
     _store(rows, world, resource, _with(policy, role, member))
-    if _has_past(rows):
-        asked = "SELECT rowid, policy FROM past_policies WHERE resource = ?"
-        for row in rows.execute(asked, (resource,)).fetchall():
-            past = json.dumps(_body(_with(json.loads(row["policy"]), role, member)))
-            rows.execute("UPDATE past_policies SET policy = ? WHERE rowid = ?", (past, row["rowid"]))
+    asked = "SELECT rowid, policy FROM past_policies WHERE resource = ?"
+    for row in rows.execute(asked, (resource,)).fetchall():
+        past = json.dumps(_body(_with(json.loads(row["policy"]), role, member)))
+        rows.execute("UPDATE past_policies SET policy = ? WHERE rowid = ?", (past, row["rowid"]))
 
 
 def _with(policy: Mapping[str, Any], role: str, member: str) -> dict[str, set[str]]:
@@ -205,7 +197,6 @@ def _remember(rows: sqlite3.Connection, world: World, resource: str, before: Map
     if not world.pace.propagation:
         return
     now = world.now()
-    rows.execute(_PAST)
     rows.execute("DELETE FROM past_policies WHERE until <= ?", (timestamp(now - world.pace.propagation),))
     rows.execute("INSERT INTO past_policies VALUES (?, ?, ?)", (resource, json.dumps(before), timestamp(now)))
 
@@ -213,7 +204,7 @@ def _remember(rows: sqlite3.Connection, world: World, resource: str, before: Map
 def forget(rows: sqlite3.Connection, resource: str) -> None:
     """Remove the policies of a resource that was deleted, and of all that was in it: a new one starts without."""
     prefix = f"{resource}/"
-    for table in ("policies", *(("past_policies",) if _has_past(rows) else ())):
+    for table in ("policies", "past_policies"):
         rows.execute(
             f"DELETE FROM {table} WHERE resource = ? OR substr(resource, 1, ?) = ?",  # noqa: S608 - one of two names
             (resource, len(prefix), prefix),

@@ -136,6 +136,8 @@ def _check_oidc(oidc: Any) -> Json:
 
 def _add(call: Call, name: str, body: Json, kind: str) -> Json:
     with call.world.writing() as rows:
+        if kind == "Provider" and _find(call, _pool_name(call))["state"] != "ACTIVE":
+            raise ApiError("FAILED_PRECONDITION", "The pool is deleted.")  # unverified: the sentence
         if pools.find(rows, name) is not None:
             raise ApiError("ALREADY_EXISTS", "Requested entity already exists")
         made = {"name": name, **body, "state": "ACTIVE"}
@@ -165,8 +167,6 @@ def _create_provider(call: Call) -> Json:
     body["oidc"] = _check_oidc(body.get("oidc"))
     mapping = _check_mapping(body.get("attributeMapping"))
     _check_condition(body.get("attributeCondition"), mapping, body["oidc"]["issuerUri"])
-    if _find(call, _pool_name(call))["state"] != "ACTIVE":
-        raise ApiError("FAILED_PRECONDITION", "The pool is deleted.")  # unverified: the sentence
     name = f"{_pool_name(call)}/providers/{_checked_id(call, 'workloadIdentityPoolProviderId')}"
     return _add(call, name, body, "Provider")
 
@@ -195,14 +195,14 @@ def _list_providers(call: Call) -> Json:
 
 
 def _mark(call: Call, *, deleted: bool) -> Json:
-    body = _find(call, _name(call))
-    if (body["state"] == "DELETED") is deleted:
-        raise ApiError("FAILED_PRECONDITION", f"The entity is {body['state'].lower()}.")  # unverified
-    body["state"] = "DELETED" if deleted else "ACTIVE"
-    body.pop("expireTime", None)
-    if deleted:
-        body["expireTime"] = timestamp(call.world.now() + pools.KEPT)
     with call.world.writing() as rows:
+        body = _find(call, _name(call))
+        if (body["state"] == "DELETED") is deleted:
+            raise ApiError("FAILED_PRECONDITION", f"The entity is {body['state'].lower()}.")  # unverified
+        body["state"] = "DELETED" if deleted else "ACTIVE"
+        body.pop("expireTime", None)
+        if deleted:
+            body["expireTime"] = timestamp(call.world.now() + pools.KEPT)
         pools.save(rows, body)
         return _done(call, rows, body, "Provider" if "provider" in call.params else "")
 

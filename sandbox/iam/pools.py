@@ -14,10 +14,6 @@ from typing import Any
 
 Json = dict[str, Any]
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS identity_pools (name TEXT PRIMARY KEY, parent TEXT NOT NULL, body TEXT NOT NULL)"
-    " WITHOUT ROWID"
-)
 KEPT = dt.timedelta(days=30)
 # https://cloud.google.com/iam/docs/principal-identifiers: the project stands there by its number.
 _POOL = r"projects/(?P<number>\d+)/locations/global/workloadIdentityPools/(?P<pool>[a-z0-9-]{4,32})"
@@ -25,10 +21,6 @@ _PRINCIPAL = re.compile(rf"principal://iam\.googleapis\.com/{_POOL}/subject/.+")
 _PRINCIPAL_SET = re.compile(
     rf"principalSet://iam\.googleapis\.com/{_POOL}/(?:group/.+|attribute\.[a-z0-9_]{{1,100}}/.+|\*)"
 )
-
-
-def _has_table(rows: sqlite3.Connection) -> bool:
-    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'identity_pools'").fetchone() is not None
 
 
 def pool_of(member: str) -> str | None:
@@ -39,23 +31,18 @@ def pool_of(member: str) -> str | None:
 
 def find(rows: sqlite3.Connection, name: str) -> Json | None:
     """A pool or a provider by its resource name, as Google's JSON; a deleted one says so in `state`."""
-    if not _has_table(rows):
-        return None
     row = rows.execute("SELECT body FROM identity_pools WHERE name = ?", (name,)).fetchone()
     return json.loads(row["body"]) if row else None
 
 
 def under(rows: sqlite3.Connection, parent: str) -> list[Json]:
     """The pools of a project's location, or the providers of a pool, by name."""
-    if not _has_table(rows):
-        return []
     found = rows.execute("SELECT body FROM identity_pools WHERE parent = ? ORDER BY name", (parent,)).fetchall()
     return [json.loads(row["body"]) for row in found]
 
 
 def save(rows: sqlite3.Connection, body: Json) -> None:
     """Write a pool or a provider, which carries its name."""
-    rows.execute(_TABLE)
     parent = body["name"].rsplit("/", 2)[0]
     rows.execute(
         "INSERT OR REPLACE INTO identity_pools (name, parent, body) VALUES (?, ?, ?)",

@@ -117,13 +117,13 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _delete(call: Call) -> dict[str, Any]:
-    account = find_account(call)
     with call.world.writing() as rows:
+        account = find_account(call)
         rows.execute("DELETE FROM service_accounts WHERE email = ?", (account["email"],))
         _revoke(rows, account["email"])
         policies.forget(rows, _name(account))
         policies.forget_member(rows, call.world, account["email"], account["unique_id"])
-    return {}
+        return {}
 
 
 def _revoke(rows: sqlite3.Connection, email: str) -> None:
@@ -132,12 +132,12 @@ def _revoke(rows: sqlite3.Connection, email: str) -> None:
 
 
 def _switch(call: Call, *, disabled: bool) -> dict[str, Any]:
-    email = find_account(call)["email"]
     with call.world.writing() as rows:
+        email = find_account(call)["email"]
         rows.execute("UPDATE service_accounts SET disabled = ? WHERE email = ?", (int(disabled), email))
         if disabled:
             _revoke(rows, email)
-    return {}
+        return {}
 
 
 def _disable(call: Call) -> dict[str, Any]:
@@ -160,15 +160,15 @@ def _render_key(account: sqlite3.Row, key: sqlite3.Row) -> dict[str, Any]:
 
 
 def _create_key(call: Call) -> dict[str, Any]:
-    body = call.json()
-    account = find_account(call)
-    kind = body.get("privateKeyType") or "TYPE_GOOGLE_CREDENTIALS_FILE"
-    if kind not in ("TYPE_GOOGLE_CREDENTIALS_FILE", "TYPE_UNSPECIFIED"):
-        raise unimplemented(f"keys of the type {kind}; ask for a JSON key file")
-    if body.get("keyAlgorithm", "KEY_ALG_UNSPECIFIED") not in ("KEY_ALG_UNSPECIFIED", "KEY_ALG_RSA_2048"):
-        raise unimplemented("keys with another algorithm than KEY_ALG_RSA_2048")
-    key_id = os.urandom(20).hex()
     with call.world.writing() as rows:
+        body = call.json()
+        account = find_account(call)
+        kind = body.get("privateKeyType") or "TYPE_GOOGLE_CREDENTIALS_FILE"
+        if kind not in ("TYPE_GOOGLE_CREDENTIALS_FILE", "TYPE_UNSPECIFIED"):
+            raise unimplemented(f"keys of the type {kind}; ask for a JSON key file")
+        if body.get("keyAlgorithm", "KEY_ALG_UNSPECIFIED") not in ("KEY_ALG_UNSPECIFIED", "KEY_ALG_RSA_2048"):
+            raise unimplemented("keys with another algorithm than KEY_ALG_RSA_2048")
+        key_id = os.urandom(20).hex()
         count = rows.execute(
             "SELECT COUNT(*) AS n FROM service_account_keys WHERE email = ?", (account["email"],)
         ).fetchone()["n"]
@@ -176,10 +176,10 @@ def _create_key(call: Call) -> dict[str, Any]:
             raise ApiError("FAILED_PRECONDITION", "Precondition check failed.")
         content = keys.create(rows, call.world, account["project"], account["email"], key_id)
         key = rows.execute("SELECT * FROM service_account_keys WHERE id = ?", (key_id,)).fetchone()
-    return _render_key(account, key) | {
-        "privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE",
-        "privateKeyData": base64.b64encode(json.dumps(content, indent=2).encode()).decode(),
-    }
+        return _render_key(account, key) | {
+            "privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE",
+            "privateKeyData": base64.b64encode(json.dumps(content, indent=2).encode()).decode(),
+        }
 
 
 def _list_keys(call: Call) -> dict[str, Any]:
@@ -213,10 +213,10 @@ def _get_key(call: Call) -> dict[str, Any]:
 
 
 def _delete_key(call: Call) -> dict[str, Any]:
-    _, key = _find_key(call)
     with call.world.writing() as rows:
+        _, key = _find_key(call)
         rows.execute("DELETE FROM service_account_keys WHERE id = ?", (key["id"],))
-    return {}
+        return {}
 
 
 _ACCOUNTS = "/v1/projects/{project}/serviceAccounts"

@@ -118,29 +118,31 @@ def _get(call: Call) -> Json:
 
 
 def _delete(call: Call) -> Json:
-    exists(call)
     with call.world.writing() as rows:
+        exists(call)
         secrets.remove(rows, _name(call))
         policies.forget(rows, _name(call))
-    return {}
+        return {}
 
 
 def _add_version(call: Call) -> Json:
-    exists(call)
-    payload = call.json().get("payload", {})
-    try:
-        value = base64.b64decode(str(payload.get("data", "")).translate({45: "+", 95: "/"}), validate=True)
-    except (binascii.Error, AttributeError):
-        raise invalid("Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed.") from None
-    if not 1 <= len(value) <= _MAX_BYTES:
-        raise invalid(f"The payload has {len(value)} bytes; it takes 1 to {_MAX_BYTES}.")  # unverified: the sentence
-    if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(_crc32c(value)):
-        raise invalid("The payload's checksum does not match its data.")  # unverified: the sentence
     with call.world.writing() as rows:
+        exists(call)
+        payload = call.json().get("payload", {})
+        try:
+            value = base64.b64decode(str(payload.get("data", "")).translate({45: "+", 95: "/"}), validate=True)
+        except (binascii.Error, AttributeError):
+            raise invalid("Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed.") from None
+        if not 1 <= len(value) <= _MAX_BYTES:
+            raise invalid(
+                f"The payload has {len(value)} bytes; it takes 1 to {_MAX_BYTES}."
+            )  # unverified: the sentence
+        if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(_crc32c(value)):
+            raise invalid("The payload's checksum does not match its data.")  # unverified: the sentence
         made = secrets.add_version(rows, _name(call), timestamp(call.world.now()), value)
-    # gcloud takes a version whose checksum was not looked at for a damaged one.
-    looked = {"clientSpecifiedPayloadChecksum": True} if "dataCrc32c" in payload else {}
-    return _render(call, made) | looked
+        # gcloud takes a version whose checksum was not looked at for a damaged one.
+        looked = {"clientSpecifiedPayloadChecksum": True} if "dataCrc32c" in payload else {}
+        return _render(call, made) | looked
 
 
 def _list_versions(call: Call) -> Json:
@@ -167,13 +169,13 @@ def _access(call: Call) -> Json:
 
 def _switch(state: str) -> Any:
     def handle(call: Call) -> Json:
-        version = _version(call)
-        if version.state == "DESTROYED":
-            name = f"{_shown(call)}/versions/{version.number}"
-            raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in DESTROYED state.")
         with call.world.writing() as rows:
+            version = _version(call)
+            if version.state == "DESTROYED":
+                name = f"{_shown(call)}/versions/{version.number}"
+                raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in DESTROYED state.")
             secrets.set_state(rows, version, state)
-        return _render(call, version, state)
+            return _render(call, version, state)
 
     return handle
 

@@ -12,14 +12,6 @@ from typing import Any
 
 Json = dict[str, Any]
 
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL)"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS secret_versions (secret TEXT NOT NULL REFERENCES secrets(name) ON DELETE CASCADE,"
-    " number INTEGER NOT NULL, create_time TEXT NOT NULL, state TEXT NOT NULL, value BLOB NOT NULL,"
-    " PRIMARY KEY (secret, number)) WITHOUT ROWID",
-)
-
 
 @dataclass(frozen=True)
 class Version:
@@ -42,22 +34,14 @@ def resource(project: str, secret: str) -> str:
     return f"projects/{project}/secrets/{secret}"
 
 
-def _has_tables(rows: sqlite3.Connection) -> bool:
-    return rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'secret_versions'").fetchone() is not None
-
-
 def find(rows: sqlite3.Connection, name: str) -> Json | None:
     """A secret by `resource`, as Google's JSON."""
-    if not _has_tables(rows):
-        return None
     row = rows.execute("SELECT body FROM secrets WHERE name = ?", (name,)).fetchone()
     return json.loads(row["body"]) if row else None
 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[Json]:
     """A project's secrets, by name."""
-    if not _has_tables(rows):
-        return []
     found = rows.execute("SELECT body FROM secrets WHERE project = ? ORDER BY name", (project,)).fetchall()
     return [json.loads(row["body"]) for row in found]
 
@@ -68,8 +52,6 @@ def add(rows: sqlite3.Connection, name: str, body: Json) -> None:
     Raises:
         sqlite3.IntegrityError: when it exists.
     """
-    for table in _TABLES:
-        rows.execute(table)
     rows.execute(
         "INSERT INTO secrets (name, project, body) VALUES (?, ?, ?)", (name, name.split("/")[1], json.dumps(body))
     )
@@ -95,8 +77,6 @@ def add_version(rows: sqlite3.Connection, name: str, create_time: str, value: by
 
 def versions(rows: sqlite3.Connection, name: str) -> list[Version]:
     """A secret's versions, newest first."""
-    if not _has_tables(rows):
-        return []
     found = rows.execute(
         "SELECT secret, number, create_time, state, value FROM secret_versions WHERE secret = ? ORDER BY number DESC",
         (name,),

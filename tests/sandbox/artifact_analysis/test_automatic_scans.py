@@ -274,7 +274,6 @@ def test_the_apis_must_be_enabled_and_roles_decide(session: AuthorizedSession, i
 def test_a_scan_that_a_stop_cut_short_is_taken_up_again(tmp_path: Path) -> None:
     """Noted in the push's own transaction, so the next start finds it."""
     first = World(tmp_path / "state", Clock())
-    automatic_scans.prepare(first)
     noticing = automatic_scans.Scanner(first)
     first.watchers.append(noticing.noticed)
     name = "projects/p-123456/locations/us-central1/repositories/r"

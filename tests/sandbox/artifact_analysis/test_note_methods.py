@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from grafeas.grafeas_v1 import types
 
 from helpers import names, projects, registry, repositories, scans, target
-from sandbox.artifact_analysis import automatic_scans, notes, provenance
+from sandbox.artifact_analysis import notes, provenance
 from sandbox.state import projects as sandbox_projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
@@ -254,7 +254,6 @@ def test_it_is_written_for_a_success_and_with_the_api(
     tmp_path: Path, changed: dict[str, Any], enabled: bool, count: int
 ) -> None:
     world = World(tmp_path, Clock())
-    automatic_scans.prepare(world)
     with world.writing() as rows:
         sandbox_projects.create(rows, world, "p-123456", "p", {})
         if enabled:

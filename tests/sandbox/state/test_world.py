@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from sandbox.artifact_registry import catalog
+from sandbox.cloud_build import store
+from sandbox.cloud_storage import objects
+from sandbox.state import schema
 from sandbox.state.clock import Clock
-from sandbox.state.world import SCHEMA, SCHEMA_VERSION, World
+from sandbox.state.world import World
 
 NAME = "projects/p-one/locations/us-central1/repositories/r"
+# What version 3 made when it was first needed.
+LAZY = ("past_policies", "identity_pools", "occurrences", "scans", "notes", "builds", "triggers", "run_services")
+LAZY += ("run_revisions", "buckets", "objects", "secrets", "secret_versions", "log_entries", "counters")
 
 
-def test_a_folder_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
-    rows = sqlite3.connect(tmp_path / "state" / "world.db")
-    rows.executescript(SCHEMA)
-    rows.execute("PRAGMA user_version = 1")
+def _folder_of_version_3(folder: Path, *there: str) -> None:
+    """A state folder as version 3 left it, with those of its lazily made tables that it had come to need."""
+    folder.mkdir()
+    rows = sqlite3.connect(folder / "world.db")
+    for statement in schema.TABLES.split(";\n"):
+        made = re.match(r"\s*CREATE (?:TABLE (\w+)|INDEX \w+ ON (\w+))", statement)
+        table = (made[1] or made[2]) if made else ""
+        if table not in LAZY or table in there:
+            rows.execute(statement)
+    rows.execute("PRAGMA user_version = 3")
     rows.execute("INSERT INTO projects (id, number, name, create_time) VALUES ('p-one', '1', 'one', 'x')")
     rows.execute("INSERT INTO repositories VALUES (?, 'p-one', 'us-central1', 'r', '{}', 'x', 'x')", (NAME,))
-    rows.execute("INSERT INTO packages VALUES (?, 'app', 'x', 'x')", (NAME,))
+    rows.execute("INSERT INTO packages (repository, id, create_time, update_time) VALUES (?, 'app', 'x', 'x')", (NAME,))
     rows.execute(
         "INSERT INTO versions (repository, package, digest, media_type, size, manifest_size, create_time, update_time)"
         " VALUES (?, 'app', 'sha256:a', 'm', 1, 1, 'x', 'x')",
@@ -28,12 +42,45 @@ def test_a_folder_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
     rows.execute("INSERT INTO tags VALUES (?, 'app', 'v1', 'sha256:a', 'x', 'x')", (NAME,))
     rows.commit()
     rows.close()
+
+
+@pytest.mark.parametrize("there", [(), ("builds", "triggers"), LAZY[:-1]], ids=["none", "builds", "all"])
+def test_a_folder_of_version_3_is_carried_over(tmp_path: Path, there: tuple[str, ...]) -> None:
+    _folder_of_version_3(tmp_path / "state", *there)
     for _ in range(2):  # the second time there is nothing left to do
         world = World(tmp_path / "state", Clock())
         with world.reading() as opened:
-            assert opened.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+            assert opened.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
             version = catalog.find_version(opened, NAME, "app", "sha256:a")
             assert version is not None
             assert version.tags == ("v1",)
             assert version.client_annotations == {}
+            assert objects.in_bucket(opened, "none") == []
         world.close()
+
+
+def test_a_build_of_version_3_keeps_its_id_to_itself(tmp_path: Path) -> None:
+    """It was made from the number of builds that were there, as the first of version 4 would be."""
+    new = World(tmp_path / "new", Clock())
+    with new.writing() as rows:
+        first = store.new_id(rows, "p-one")
+    new.close()
+    _folder_of_version_3(tmp_path / "state", "builds")
+    world = World(tmp_path / "state", Clock())
+    with world.writing() as rows:
+        assert store.new_id(rows, "p-one") != first
+    world.close()
+
+
+@pytest.mark.parametrize(("version", "says"), [(2, "use the workbook that wrote it"), (5, "update the workbook")])
+def test_a_folder_of_another_schema_is_refused_and_left_alone(tmp_path: Path, version: int, says: str) -> None:
+    _folder_of_version_3(tmp_path / "state")
+    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+        rows.execute(f"PRAGMA user_version = {version}")
+    rows.close()
+    with pytest.raises(schema.WrongSchema, match=says):
+        World(tmp_path / "state", Clock())
+    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+        assert rows.execute("PRAGMA user_version").fetchone()[0] == version
+        assert rows.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'builds'").fetchone()[0] == 0
+    rows.close()

@@ -1,0 +1,168 @@
+"""All tables of a world, and how a folder gets them.
+
+Version 3 made the tables of Cloud Build, Cloud Run, Storage, scans, secrets, pools and logs when they were first
+needed, so a folder of that version has any number of them: whatever is missing is made.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+VERSION = 4
+_CARRIED_OVER = (0, 3, VERSION)  # 0 is a new folder
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE projects (
+    id TEXT PRIMARY KEY, number TEXT NOT NULL UNIQUE, name TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'ACTIVE',
+    labels TEXT NOT NULL DEFAULT '{}', billing_account TEXT NOT NULL DEFAULT '', create_time TEXT NOT NULL);
+CREATE TABLE services (
+    project TEXT NOT NULL REFERENCES projects(id), service TEXT NOT NULL, enable_time TEXT NOT NULL,
+    PRIMARY KEY (project, service)) WITHOUT ROWID;
+CREATE TABLE service_accounts (
+    email TEXT PRIMARY KEY, project TEXT NOT NULL REFERENCES projects(id), unique_id TEXT NOT NULL UNIQUE,
+    display_name TEXT NOT NULL DEFAULT '', description TEXT NOT NULL DEFAULT '', disabled INTEGER NOT NULL DEFAULT 0,
+    create_time TEXT NOT NULL);
+CREATE TABLE service_account_keys (
+    id TEXT PRIMARY KEY, email TEXT NOT NULL REFERENCES service_accounts(email) ON DELETE CASCADE,
+    public_key TEXT NOT NULL, create_time TEXT NOT NULL, expire_time TEXT NOT NULL);
+CREATE TABLE tokens (
+    hash TEXT PRIMARY KEY, member TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE policies (
+    resource TEXT PRIMARY KEY, policy TEXT NOT NULL, etag TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE roles (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE operations (
+    name TEXT PRIMARY KEY, operation TEXT NOT NULL, create_time TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE budgets (
+    name TEXT PRIMARY KEY, budget TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE repositories (
+    name TEXT PRIMARY KEY, project TEXT NOT NULL REFERENCES projects(id), location TEXT NOT NULL, id TEXT NOT NULL,
+    message TEXT NOT NULL, create_time TEXT NOT NULL, update_time TEXT NOT NULL);
+CREATE TABLE packages (
+    repository TEXT NOT NULL REFERENCES repositories(name) ON DELETE CASCADE, id TEXT NOT NULL,
+    create_time TEXT NOT NULL, update_time TEXT NOT NULL, annotations TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (repository, id)) WITHOUT ROWID;
+CREATE TABLE versions (
+    repository TEXT NOT NULL, package TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
+    artifact_type TEXT NOT NULL DEFAULT '', subject TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL,
+    manifest_size INTEGER NOT NULL, annotations TEXT NOT NULL DEFAULT '{}', build_time TEXT NOT NULL DEFAULT '',
+    create_time TEXT NOT NULL, update_time TEXT NOT NULL, client_annotations TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (repository, package, digest),
+    FOREIGN KEY (repository, package) REFERENCES packages(repository, id) ON DELETE CASCADE) WITHOUT ROWID;
+CREATE INDEX versions_by_create_time ON versions (repository, package, create_time);
+CREATE INDEX versions_by_digest ON versions (repository, digest);
+CREATE INDEX versions_by_upload ON versions (repository, create_time, package, digest);
+CREATE INDEX versions_by_subject ON versions (repository, package, subject) WHERE subject != '';
+CREATE TABLE children (
+    repository TEXT NOT NULL, package TEXT NOT NULL, parent TEXT NOT NULL, child TEXT NOT NULL,
+    PRIMARY KEY (repository, package, parent, child),
+    FOREIGN KEY (repository, package, parent) REFERENCES versions(repository, package, digest) ON DELETE CASCADE)
+    WITHOUT ROWID;
+CREATE INDEX children_by_child ON children (repository, package, child);
+CREATE TABLE version_blobs (
+    repository TEXT NOT NULL, package TEXT NOT NULL, version TEXT NOT NULL, blob TEXT NOT NULL,
+    PRIMARY KEY (repository, package, version, blob),
+    FOREIGN KEY (repository, package, version) REFERENCES versions(repository, package, digest) ON DELETE CASCADE)
+    WITHOUT ROWID;
+CREATE INDEX version_blobs_by_blob ON version_blobs (blob);
+CREATE TABLE tags (
+    repository TEXT NOT NULL, package TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL,
+    create_time TEXT NOT NULL, update_time TEXT NOT NULL,
+    PRIMARY KEY (repository, package, id),
+    FOREIGN KEY (repository, package, digest) REFERENCES versions(repository, package, digest)) WITHOUT ROWID;
+CREATE INDEX tags_by_digest ON tags (repository, package, digest);
+
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, create_time TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE repository_blobs (
+    repository TEXT NOT NULL REFERENCES repositories(name) ON DELETE CASCADE,
+    digest TEXT NOT NULL REFERENCES blobs(digest), create_time TEXT NOT NULL,
+    PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
+CREATE TABLE project_settings (project TEXT PRIMARY KEY REFERENCES projects(id), settings TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE past_policies (resource TEXT NOT NULL, policy TEXT NOT NULL, until TEXT NOT NULL);
+CREATE TABLE identity_pools (name TEXT PRIMARY KEY, parent TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE occurrences (
+    name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, resource TEXT NOT NULL, kind TEXT NOT NULL,
+    occurrence TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX occurrences_by_resource ON occurrences (project, resource);
+CREATE TABLE scans (name TEXT PRIMARY KEY, vulnerabilities TEXT NOT NULL, create_time TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, project TEXT NOT NULL, note TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE builds (
+    id TEXT PRIMARY KEY, number INTEGER NOT NULL, project TEXT NOT NULL, location TEXT NOT NULL, build TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE triggers (
+    id TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, name TEXT NOT NULL, trigger TEXT NOT NULL,
+    UNIQUE (project, location, name)) WITHOUT ROWID;
+
+CREATE TABLE run_services (
+    name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, service TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE run_revisions (
+    name TEXT PRIMARY KEY, service TEXT NOT NULL REFERENCES run_services(name) ON DELETE CASCADE,
+    number INTEGER NOT NULL, revision TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE buckets (
+    name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, labels TEXT NOT NULL DEFAULT '{}',
+    create_time TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE objects (
+    bucket TEXT NOT NULL REFERENCES buckets(name), name TEXT NOT NULL, generation INTEGER NOT NULL, file TEXT NOT NULL,
+    content_type TEXT NOT NULL, md5 TEXT NOT NULL, create_time TEXT NOT NULL, PRIMARY KEY (bucket, name)) WITHOUT ROWID;
+
+CREATE TABLE secrets (name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE secret_versions (
+    secret TEXT NOT NULL REFERENCES secrets(name) ON DELETE CASCADE, number INTEGER NOT NULL, create_time TEXT NOT NULL,
+    state TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (secret, number)) WITHOUT ROWID;
+
+CREATE TABLE log_entries (
+    number INTEGER PRIMARY KEY, project TEXT NOT NULL, time TEXT NOT NULL, entry TEXT NOT NULL);
+"""
+
+
+class WrongSchema(Exception):
+    """The state folder was written by a newer or a much older sandbox; the text says what to do."""
+
+
+def prepare(rows: sqlite3.Connection, folder: Path) -> None:
+    """Make the tables that are missing, in the caller's transaction.
+
+    Raises:
+        WrongSchema: when the folder's schema is not one that this code carries over.
+    """
+    found = int(rows.execute("PRAGMA user_version").fetchone()[0])
+    if found not in _CARRIED_OVER:
+        age = "a newer" if found > VERSION else "an older"
+        raise WrongSchema(
+            f"{folder} was written by {age} sandbox (schema {found}, this one knows {VERSION}); "
+            f"{'update the workbook' if found > VERSION else 'use the workbook that wrote it'}, or start over with "
+            "`workbook reset`"
+        )
+    if found == VERSION:
+        return
+    for statement in re.sub(r"CREATE (TABLE|INDEX)", r"CREATE \1 IF NOT EXISTS", TABLES).split(";\n"):
+        if statement.strip():
+            rows.execute(statement)
+    # Version 3 made ids from the number of rows, so these have been given.
+    for table in ("builds", "triggers"):
+        rows.execute(
+            f"INSERT INTO counters SELECT '{table} of ' || id, 1000 + (SELECT COUNT(*) FROM {table})"  # noqa: S608
+            " FROM projects"
+        )
+    rows.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def next_number(rows: sqlite3.Connection, name: str) -> int:
+    """Count a counter up, in the caller's writing transaction; the first number is 0, and none is given twice."""
+    row = rows.execute(
+        "INSERT INTO counters (name, value) VALUES (?, 0) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+        " RETURNING value",
+        (name,),
+    ).fetchone()
+    return int(row["value"])
