@@ -215,7 +215,9 @@ def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
     ]
     builds = _pages(f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
     return {
-        "scans": None if scans is None else sum(_moment(one["createTime"]) >= since for one in scans),
+        "scans": None
+        if scans is None
+        else sum(_looked_at(one) and _moment(one["createTime"]) >= since for one in scans),
         "on_demand": None if None in asked else sum(_scanned(one, since) for found in asked for one in found or ()),
         "minutes": None if builds is None else sum(_minutes(one) for one in builds if _began(one, since)),
     }
@@ -238,6 +240,12 @@ def _pages(url: str, key: str, query: Mapping[str, str] | None = None) -> list[d
         token = body.get("nextPageToken", "")
         if not token:
             return found
+
+
+def _looked_at(discovery: Mapping[str, Any]) -> bool:
+    """Whether there was an image to scan: an attestation and a chart are met at a push, and hold none."""
+    # unverified: that Google doesn't bill them
+    return bool(discovery.get("discovery", {}).get("analysisStatus") != "FINISHED_UNSUPPORTED")
 
 
 def _scanned(operation: Mapping[str, Any], since: datetime) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from helpers import billing, names, prices, projects, registry, repositories, target
 from helpers.fates import Snapshot, Stored
 from helpers.transport import clients
+from tests.sandbox.scanner.test_layers import STATUS
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 PROJECT = names.Project("my-project")
@@ -95,7 +96,9 @@ def test_scans_on_push_and_on_demand_are_both_on_the_bill(in_world: target.Targe
         return {item.price.name: item.used for item in billing.bill(project, locations=[in_world.region]).items}
 
     before = used()
-    registry.push(repository.image("web").tag("1.0.0"), [{"own": "bytes"}])
+    # An image that a scanner knows how to read: one that it can't is not scanned, and costs nothing.
+    system = {"usr/lib/os-release": 'ID=debian\nVERSION_ID="12"\n', "var/lib/dpkg/status": STATUS.decode()}
+    registry.push(repository.image("web").tag("1.0.0"), [system])
     opened = clients.session()
     url = f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{{}}/scans:analyzePackages"
     for location in ("us", "us", "europe"):
