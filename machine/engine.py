@@ -203,8 +203,15 @@ def _require_daemon(echo: Callable[[str], None], reasons: list[str]) -> None:
 
 
 def _has_buildkit(engine: Engine) -> bool:
-    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode == 0:
-        return True
     with closing(connect(engine.host, ANSWER_SECONDS)) as connection:
+        # Podman speaks Docker's API without BuildKit: buildx would fetch a builder of its own from Docker Hub.
+        if any(str(one.get("Name", "")).startswith("Podman") for one in connection.version().get("Components") or []):
+            return False
+        if _has_buildx():
+            return True
         return bool(connection.info().get("OperatingSystem") == "Docker Desktop")
+
+
+def _has_buildx() -> bool:
+    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return done.returncode == 0

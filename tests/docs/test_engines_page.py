@@ -1,0 +1,42 @@
+"""docs/engines.md names the engines of the matrix, and a run's line takes the place of the one before."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.soak import engines
+
+DAY = dt.date(2026, 11, 28)
+
+
+def test_the_page_has_one_line_for_each_engine_of_the_matrix_and_no_other() -> None:
+    titles = re.findall(r"^\| (Debian \d+: [^|]+) \|", engines.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert titles == [one.title for one in engines.ENGINES.values()]
+
+
+def test_each_line_says_when_it_was_seen_or_that_it_was_not() -> None:
+    for line in re.findall(r"^\| Debian \d+: .*$", engines.PAGE.read_text(encoding="utf-8"), re.MULTILINE):
+        last = line.rstrip("| ").rpartition("| ")[2]
+        assert last == "not run" or dt.date.fromisoformat(last)
+
+
+def test_a_run_writes_its_own_line_and_leaves_the_others(tmp_path: Path) -> None:
+    page = tmp_path / "engines.md"
+    before = engines.PAGE.read_text(encoding="utf-8")
+    page.write_text(before, encoding="utf-8")
+    seen = engines.Seen(1, "", {"04": ("ok", 12.4), "06": ("failed", 3.0)})
+    engines.write("podman", seen, DAY, page)
+    changed = [line for line in page.read_text(encoding="utf-8").splitlines() if line not in before.splitlines()]
+    assert changed == [f"| {engines.ENGINES['podman'].title} | 04 12 s; failed: 06 | 15 s | 2026-11-28 |"]
+
+
+def test_a_page_without_the_engine_is_not_written(tmp_path: Path) -> None:
+    page = tmp_path / "engines.md"
+    page.write_text("nothing\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="has 0 lines"):
+        engines.write("podman", engines.Seen(0, "", {}), DAY, page)
+    assert page.read_text(encoding="utf-8") == "nothing\n"

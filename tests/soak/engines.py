@@ -1,0 +1,202 @@
+"""The engines that the workbook is tried with: for each a root file system, how it starts there, and what it runs.
+
+`python -m tests.soak.engines NAME …` runs some of them and writes what was seen into docs/engines.md; without a name it
+lists them. `make soak` runs all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.soak import roots
+
+PAGE: Final = roots.HERE / "docs" / "engines.md"
+_SDK: Final = "/usr/lib/google-cloud-sdk"
+_COMMON: Final = ("ca-certificates", "curl", "git", "iptables", "iproute2", "make", "procps", "python3", "python3-venv")
+_TRIXIE: Final = (
+    *_COMMON,
+    *("docker.io", "docker-cli", "docker-buildx"),
+    *("dbus", "fuse-overlayfs", "rootlesskit", "slirp4netns", "uidmap"),
+    *("aardvark-dns", "crun", "netavark", "podman", "runc"),
+)
+_SOME: Final = ("04", "06", "08", "10")
+
+_WAIT = """
+for _ in $(seq 150); do docker version >/dev/null 2>&1 && break; sleep 0.2; done
+docker version >/dev/null
+"""
+_WORKBOOK = f"cd {roots.PLACE} && make setup && .venv/bin/workbook run $ONLY\n"
+_DAEMON = f"""
+mkdir -p /etc/docker
+echo "$SETTINGS" >/etc/docker/daemon.json
+dockerd >/var/log/dockerd.log 2>&1 &
+{_WAIT}{_WORKBOOK}"""
+# The workbook stands inside with its engine: a rootless engine has a network of its own, and `localhost` is not the
+# learner's there.
+_ROOTLESS = f"""
+cat >/run/inside.sh <<'INSIDE'
+set -e
+rm -f /run/docker /run/containerd /run/xtables.lock
+dockerd --rootless --exec-root="$XDG_RUNTIME_DIR/docker" --data-root="$HOME/.local/share/docker" \\
+    --pidfile="$XDG_RUNTIME_DIR/docker.pid" --host=unix:///run/docker.sock >/tmp/dockerd.log 2>&1 &
+export DOCKER_HOST=unix:///run/docker.sock
+{_WAIT}{_WORKBOOK}
+INSIDE
+chmod 666 /dev/net/tun /dev/fuse
+install -d -m 700 -o {roots.LEARNER} /run/user/{roots.LEARNER}
+setpriv --reuid {roots.LEARNER} --regid {roots.LEARNER} --init-groups \\
+    env HOME=/home/learner XDG_RUNTIME_DIR=/run/user/{roots.LEARNER} ONLY="$ONLY" \\
+    rootlesskit --net=slirp4netns --mtu=65520 --disable-host-loopback --port-driver=builtin --copy-up=/etc \\
+    --copy-up=/run --propagation=rslave bash /run/inside.sh
+"""
+# Podman pushes without TLS only where it was told so, port and all: so the sandbox gets a port that is known.
+_PODMAN = f"""
+mkdir -p /etc/containers/registries.conf.d
+cat >/etc/containers/containers.conf <<CONF
+[engine]
+compat_api_enforce_docker_hub=false
+runtime="runc"
+cgroup_manager="cgroupfs"
+events_logger="file"
+[network]
+firewall_driver="iptables"
+[containers]
+default_ulimits=["nofile=$(ulimit -Hn):$(ulimit -Hn)", "nproc=$(ulimit -Hu):$(ulimit -Hu)"]
+CONF
+cat >/etc/containers/registries.conf.d/workbook.conf <<'CONF'
+unqualified-search-registries=["docker.io"]
+[[registry]]
+location="localhost:5001"
+insecure=true
+CONF
+export PODMAN_IGNORE_CGROUPSV1_WARNING=1
+podman system service --time=0 unix:///run/docker.sock >/var/log/podman.log 2>&1 &
+export DOCKER_HOST=unix:///run/docker.sock
+{_WAIT}
+cd {roots.PLACE} && make setup
+form='{{{{.Repository}}}}:{{{{.Tag}}}}'
+WORKBOOK_PYTHON_IMAGE="$(docker images --filter label=workbook.stand-in --format "$form" | head -n 1)"
+export WORKBOOK_PYTHON_IMAGE
+PYTHONPATH=. .venv/bin/python - "$ONLY" <<'PLAN'
+import sys
+
+from rich.console import Console
+
+from cli.run import plans, runner
+
+plan = plans.Plan(plans.choose(sys.argv[1].removeprefix("--only ")), port=5001)
+sys.exit(runner.run(plan, Console()).code)
+PLAN
+"""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine. `notebooks` are those that it runs, none for all; `refused` those that are known to fail there."""
+
+    title: str
+    suite: str
+    packages: tuple[str, ...]
+    script: str
+    notebooks: tuple[str, ...] = _SOME
+    settings: str = "{}"
+    owner: int = 0
+    refused: tuple[str, ...] = ()
+
+
+ENGINES: Final = {
+    "classic": Engine("Debian 12: Docker 20.10, classic builder", "bookworm", (*_COMMON, "docker.io"), _DAEMON),
+    "buildx": Engine("Debian 13: Docker 26.1, buildx", "trixie", _TRIXIE, _DAEMON),
+    "containerd": Engine(
+        "Debian 13: Docker 26.1, buildx, containerd image store",
+        "trixie",
+        _TRIXIE,
+        _DAEMON,
+        notebooks=(),
+        settings='{"features": {"containerd-snapshotter": true}}',
+    ),
+    "rootless": Engine("Debian 13: Docker 26.1, rootless, uid 1000", "trixie", _TRIXIE, _ROOTLESS, owner=roots.LEARNER),
+    "podman": Engine("Debian 13: Podman 5.4 behind Docker's command", "trixie", _TRIXIE, _PODMAN),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run showed: its exit status, what was printed, and seconds and state of each notebook by its number."""
+
+    status: int
+    output: str
+    notebooks: dict[str, tuple[str, float]]
+
+
+def run(name: str) -> Seen:
+    """Run the engine's notebooks on it."""
+    engine = ENGINES[name]
+    root = roots.make(engine.suite, engine.packages)
+    roots.copy_workbook(root, owner=engine.owner)
+    runs = Path(f"{root}{roots.PLACE}") / "runs"
+    shutil.rmtree(runs, ignore_errors=True)
+    only = f"--only {','.join(engine.notebooks)}" if engine.notebooks else ""
+    variables = f"export SETTINGS='{engine.settings}' ONLY='{only}'\n"
+    sdk = _sdk()
+    tools = ""
+    if sdk:
+        tools = "".join(f"ln -sfn {_SDK}/bin/{one} /usr/bin/{one}\n" for one in ("gcloud", "docker-credential-gcloud"))
+    ran = roots.run(root, f"set -e\n{variables}{tools}{engine.script}", shared={sdk: _SDK} if sdk else {})
+    summaries = sorted(runs.glob("*/summary.json"))
+    told = json.loads(summaries[-1].read_text())["notebooks"] if summaries else []
+    return Seen(ran.status, ran.output, {one["notebook"][:2]: (one["status"], float(one["seconds"])) for one in told})
+
+
+def row(name: str, seen: Seen, day: dt.date) -> str:
+    """The engine's line of the table."""
+    told = [f"{number} {seconds:.0f} s" for number, (status, seconds) in seen.notebooks.items() if status == "ok"]
+    failed = [number for number, (status, _) in seen.notebooks.items() if status != "ok"]
+    total = sum(seconds for _, seconds in seen.notebooks.values())
+    notebooks = ", ".join(told) + (f"; failed: {', '.join(failed)}" if failed else "")
+    return f"| {ENGINES[name].title} | {notebooks} | {total:.0f} s | {day} |"
+
+
+def write(name: str, seen: Seen, day: dt.date, page: Path = PAGE) -> None:
+    """Put what was seen into the table, instead of what was seen before."""
+    text = page.read_text(encoding="utf-8")
+    line = re.compile(rf"^\| {re.escape(ENGINES[name].title)} \|.*$", re.MULTILINE)
+    replaced, count = line.subn(row(name, seen, day).replace("\\", r"\\"), text)
+    if count != 1:
+        raise ValueError(f"{page} has {count} lines for {ENGINES[name].title}.")
+    page.write_text(replaced, encoding="utf-8")
+
+
+def _sdk() -> Path | None:
+    """The folder of this machine's gcloud, which the roots share; None without one."""
+    found = shutil.which("gcloud")
+    return Path(found).resolve().parents[1] if found else None
+
+
+def main(names: list[str]) -> int:
+    """Run the named engines and write the table; exit status 1 when a notebook failed."""
+    unknown = sorted(set(names) - ENGINES.keys())
+    reason = roots.missing()
+    if unknown or not names or reason:
+        print(reason if names and not unknown else f"Name some of: {', '.join(ENGINES)}", file=sys.stderr)
+        return 2
+    worst = 0
+    for name in names:
+        seen = run(name)
+        print(seen.output)
+        if seen.notebooks:
+            write(name, seen, dt.datetime.now(dt.UTC).date())
+            print(row(name, seen, dt.datetime.now(dt.UTC).date()))
+        worst = max(worst, min(seen.status, 1))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
