@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-_MARKS = {"done": "✓", "not yet": "○", "wrong": "✗"}
+_MARKS = {"done": "✓", "not yet": "○", "wrong": "✗", "unknown": "○"}
 
 
 class Wrong(Exception):
@@ -32,7 +32,7 @@ class NotDone(AssertionError):
 class Answer:
     """What a check found."""
 
-    state: Literal["done", "not yet", "wrong"]
+    state: Literal["done", "not yet", "wrong", "unknown"]
     reason: str = ""
 
     def line(self, title: str, hint: str = "") -> str:
@@ -40,22 +40,30 @@ class Answer:
         head = f"{_MARKS[self.state]} {title}"
         if self.state == "done":
             return head
+        if self.state == "unknown":
+            return f"{head}: {self.reason}"
         text = f"{head}: not yet" if self.state == "not yet" else f"{head}: wrong, because {self.reason}"
         return f"{text}\n  Hint: {hint}" if hint else text
 
 
 def answer(look: Callable[[], object]) -> Answer:
-    """Ask, and put what comes into one of three answers.
+    """Run the check and map the outcome to done, not yet or wrong.
 
     True is done. False, None and an error that says "not found" are not yet. A text is the reason why it is wrong,
-    and so is the message of any other error. Anything else the function gives is done when it is truthy.
+    and so is the message of any other error. Any other value is done when it is truthy. A name that the kernel doesn't
+    know says nothing about the result: that is "unknown".
     """
     try:
         found = look()
     except Wrong as error:
         return Answer("wrong", _sentence(error))
-    except NameError:
-        return Answer("not yet")
+    except UnboundLocalError as error:
+        return Answer("wrong", f"{type(error).__name__}: {_sentence(error)}")
+    except NameError as error:
+        # The kernel was restarted, or a cell above was left out: the learner's work may be all there.
+        return Answer(
+            "unknown", f"this kernel doesn't know `{error.name}` yet. Run the cells above, then this one again."
+        )
     except Exception as error:  # noqa: BLE001 - whatever a client raises: a check reports, it never stops a notebook
         return (
             Answer("not yet")

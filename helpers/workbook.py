@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from helpers import identity, names, projects, repositories, sweep, target
+from helpers import exercises, identity, names, projects, repositories, sweep, target
 from helpers.cell import documents, requests_seen, terminal
 from helpers.leftovers import ORDER
 from helpers.target import Target
@@ -121,7 +121,7 @@ def begin(number: int) -> Workbook:
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython else None
     if shell is not None:
-        terminal.load(shell)
+        terminal.load(shell, exercises.solution)
         _watch(shell)
     workbook = Workbook(number, title, here)
     print(card(workbook))

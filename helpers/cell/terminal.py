@@ -1,8 +1,9 @@
 """The `%%terminal` cell: plain bash, as it can be pasted into a terminal, run strictly.
 
 The cell stops at the first command that fails, in a pipeline too, and at an unset variable: it raises CommandFailed.
-Options: `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output. `%%terminal --retry TEXT` runs it
-again for some minutes, for as long as it fails with TEXT in its output: what was granted or enabled a moment ago.
+Options: `%%terminal --solution N` is the solution of exercise N, which runs only with `--run`, or in a run of all
+notebooks. `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output. `%%terminal --retry TEXT` runs
+it again for some minutes, for as long as it fails with TEXT in its output: what was granted or enabled a moment ago.
 """
 
 from __future__ import annotations
@@ -75,8 +76,19 @@ class _Parser(argparse.ArgumentParser):
         raise _BadOption(f"{message}. Write %%terminal, %%terminal --refused TEXT or --retry TEXT.")
 
 
-def load(shell: Any) -> None:
-    """Register the magic with an IPython shell, and make a failing `!command` fail its cell."""
+class _Gate:
+    """Asked whether a solution's cell is to run: (exercise, asked for by the learner) to yes or no."""
+
+    solution: Callable[..., bool] | None = None
+
+
+def load(shell: Any, solution: Callable[..., bool] | None = None) -> None:
+    """Register the magic with an IPython shell, and make a failing `!command` fail its cell.
+
+    Args:
+        solution: `helpers.exercises.solution`, for `%%terminal --solution N`.
+    """
+    _Gate.solution = solution or _Gate.solution
     shell.register_magic_function(terminal, magic_kind="cell", magic_name="terminal")
     shell.system_raise_on_error = True
 
@@ -86,7 +98,11 @@ def terminal(line: str, cell: str) -> None:
     parser = _Parser(prog="%%terminal", add_help=False, allow_abbrev=False)
     parser.add_argument("--refused", default=None)
     parser.add_argument("--retry", default=None)
+    parser.add_argument("--solution", type=int, default=None)
+    parser.add_argument("--run", action="store_true")
     asked = parser.parse_args(shlex.split(line))
+    if asked.solution is not None and _Gate.solution is not None and not _Gate.solution(asked.solution, run=asked.run):
+        return
     run(cell, refused=asked.refused, retry=asked.retry)
 
 

@@ -17,9 +17,9 @@ Json = dict[str, Any]
 _VARIABLES = {"PROJECT_ID", "PROJECT_NUMBER", "REGION", "REPOSITORY", "IMAGE", "BILLING_ACCOUNT", "HOME", "PATH"}
 _VARIABLES |= {"REGISTRY_HOST", "REGISTRY", "REGISTRY_URL", "SANDBOX_URL", "DOCKER_CONFIG", "CLOUDSDK_CONFIG"}
 _VARIABLES |= {"WORKBOOK_HOME", "WORKBOOK_RUN", "PYTHON_IMAGE", "BUILD_NETWORK"}
-_EXERCISE = ("exercise", "check", "solution", "solution-check")
+EXERCISE = ("exercise", "check", "solution", "solution-check")
 # Any other tag may mean something to a runner: raises-exception, skip-execution, nbval-ignore-output.
-_TAGS = {"setup", "parameters", *_EXERCISE}
+_TAGS = {"setup", "parameters", *EXERCISE}
 # Dollars that stand in a text: the price list's, sums of it, and what is no price of Google's.
 _DOLLARS = {one.amount for one in prices.ALL} | {prices.rate(35_000_000), 6 * prices.SCAN.amount}
 _NO_PRICE = {0.5, 5.0, 0.01, 0.05}  # a guide's error, the budget, and two bounds ("less than")
@@ -119,6 +119,15 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
             yield cell["id"], f"{lines} lines; a cell has at most 20"
 
 
+@rule("line-too-long")
+def _(name: str, book: Json, there: set[str]) -> Findings:
+    # What a cell shows beside the file browser on a screen of 1366 pixels, with room to spare.
+    for cell in code(book):
+        for line in cell["source"].splitlines():
+            if len(line) > 100:
+                yield cell["id"], f"{len(line)} characters in one line, 100 at most: {line[:60]}…"
+
+
 @rule("shell-pipe")
 def _(name: str, book: Json, there: set[str]) -> Findings:
     for cell in code(book):
@@ -208,57 +217,12 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
             yield cell["id"], f"{found[0]!r} is a placeholder: nobody can run it"
 
 
-@rule("exercise-order")
-def _(name: str, book: Json, there: set[str]) -> Findings:
-    order = [(cell["id"], tag) for cell in code(book) for tag in tags(cell) if tag in _EXERCISE]
-    if not order or [tag for _, tag in order] != list(_EXERCISE) * (len(order) // 4):
-        yield (order or [(book["cells"][0]["id"], "")])[0][0], f"exercise, check, solution, check again; found {order}"
-
-
-@rule("exercise-checks")
-def _(name: str, book: Json, there: set[str]) -> Findings:
-    asked = ""
-    for cell in code(book):
-        if "check" in tags(cell):
-            found = re.search(r"^check\(\s*(\".*?\")", cell["source"], re.MULTILINE)
-            asked = found[1] if found else ""
-            if not asked:
-                yield cell["id"], 'a check ends in check("title", …)'
-        if "solution-check" in tags(cell) and (not asked or f"done({asked}" not in cell["source"]):
-            yield cell["id"], f"the second check is the first one again: done({asked}, …)"
-
-
-@rule("two-exercises")
-def _(name: str, book: Json, there: set[str]) -> Findings:
-    found = [cell["id"] for cell in code(book) if "exercise" in tags(cell)]
-    if len(found) < 2:
-        yield (found or [book["cells"][-1]["id"]])[0], f"a notebook has two exercises; found {found}"
-
-
-@rule("unsolved-passes")
-def _(name: str, book: Json, there: set[str]) -> Findings:
-    for cell in code(book):
-        said = "".join("".join(one.get("text", "")) for one in cell["outputs"])
-        if said and "check" in tags(cell) and not re.search(r"^○ .*: not yet\n  Hint: ", said, re.MULTILINE):
-            yield cell["id"], "before its solution a check says 'not yet', and gives a hint: this one can't fail"
-        if said and "solution-check" in tags(cell) and not re.search(r"^✓ ", said, re.MULTILINE):
-            yield cell["id"], "after its solution a check says ✓"
-
-
 @rule("price")
 def _(name: str, book: Json, there: set[str]) -> Findings:
     for cell in book["cells"]:
         for amount in re.findall(r"(\d+(?:\.\d+)?) USD", prose(cell)):
             if not any(abs(float(amount) - known) < 1e-9 for known in _DOLLARS | _NO_PRICE):
                 yield cell["id"], f"{amount} USD is neither in helpers/prices.py nor a sum of what is there"
-
-
-@rule("folded-solution")
-def _(name: str, book: Json, there: set[str]) -> Findings:
-    for cell in code(book):
-        folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
-        if folded is not bool({"solution", "solution-check"} & set(tags(cell))):
-            yield cell["id"], "solutions and their checks are folded, and nothing else is"
 
 
 @rule("headings")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.notebooks import shape_exercises
 from tests.notebooks.shape import FOLDER, RULES, Json, code, read
 
+assert shape_exercises  # it adds its rules to RULES
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -23,6 +25,10 @@ def test_every_notebook_keeps_the_rule(which: str, name: str) -> None:
     assert not found, "\n".join(found)
 
 
+CHECK = """# ▸ Check of exercise {0}: run me
+exercise({0}, "{1}", look, "look", "look again")"""
+
+
 def good() -> Json:
     """A tiny notebook 3 that keeps every rule."""
 
@@ -31,7 +37,7 @@ def good() -> Json:
 
     def run(name: str, source: str, printed: str = "", tag: str = "") -> Json:
         metadata: Json = {"tags": [tag]} if tag else {}
-        if tag.startswith("solution"):
+        if tag in ("check", "solution", "solution-check"):
             metadata["jupyter"] = {"source_hidden": True}
         outputs = [{"output_type": "stream", "name": "stdout", "text": printed}] if printed else []
         return {"cell_type": "code", "id": name, "metadata": metadata, "source": source, "outputs": outputs}
@@ -54,13 +60,14 @@ def good() -> Json:
             run("mine", '%%terminal\necho "$MINE"', "learner@p.iam.gserviceaccount.com\n"),
             md("break", "## Try to break it\n\n## Your turn"),
             run("exercise", "# Write your code here.", tag="exercise"),
-            run("check", 'check("it is there", look)', "○ it is there: not yet\n  Hint: look\n", "check"),
-            run("solution", "wb.make()\nNone", tag="solution"),
-            run("again", 'done("it is there", look)', "✓ it is there\n", "solution-check"),
+            run("check", CHECK.format(1, "it is there"), "○ it is there: not yet\n  Hint: look\n", "check"),
+            run("solution", "# Solution of exercise 1\nif solution(1):\n    wb.make()", tag="solution"),
+            run("again", "# The check of exercise 1 again\nsolved(1)", "✓ it is there\n", "solution-check"),
             run("exercise-two", "# Write your code here.", tag="exercise"),
-            run("check-two", 'check("two", look)', "○ two: not yet\n  Hint: look again\n", "check"),
-            run("solution-two", "wb.make_two()", tag="solution"),
-            run("again-two", 'done("two", look)', "✓ two\n", "solution-check"),
+            run("check-two", CHECK.format(2, "two"), "○ two: not yet\n  Hint: look again\n", "check"),
+            run("solution-terminal", "%%terminal --solution 2\necho two", tag="solution"),
+            run("solution-two", "# Solution of exercise 2\nif solution(2):\n    wb.make_two()", tag="solution"),
+            run("again-two", "# The check of exercise 2 again\nsolved(2)", "✓ two\n", "solution-check"),
             md(
                 "end", f"## What you should have now\n\n## What could go wrong\n\n{wrong}\n\n## What this leaves behind"
             ),
@@ -117,7 +124,8 @@ FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
     ("look-away", "python", put("python", "import os", "# NBVAL_IGNORE_OUTPUT\nimport os")),
     ("masked-failure", "mine", put("mine", '"$MINE"', '"$MINE" || true')),
     ("masked-failure", "look", put("look", "NAME=x", "set +e; NAME=x")),
-    ("hidden-value", "solution", put("solution", "None", "wb;")),
+    ("hidden-value", "python", put("python", "import os", "import os\nwb;")),
+    ("line-too-long", "mine", put("mine", "$MINE", "$MINE" + "x" * 100)),
     ("hard-coded", "look", put("look", "$REGION", "us-central1")),
     ("hard-coded", "look", put("look", "$REGION", "$REGION --project=ml-workbook")),
     ("unset-variable", "mine", put("mine", "$MINE", "$YOURS")),
@@ -125,8 +133,14 @@ FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
     ("placeholder", "mine", put("mine", '"$MINE"', "<project>")),
     ("exercise-order", "exercise", change("solution", metadata={"jupyter": {"source_hidden": True}})),
     ("exercise-order", "title", lambda book: [cell["metadata"].clear() for cell in code(book)] and None),
-    ("exercise-checks", "again", put("again", "it is there", "it is elsewhere")),
-    ("exercise-checks", "check", put("check", "check(", "print(")),
+    ("exercise-numbers", "again", put("again", "solved(1)", "solved(2)")),
+    ("exercise-numbers", "solution-terminal", put("solution-terminal", "--solution 2", "--solution 1")),
+    ("exercise-checks", "check", put("check", ', "look again"', "")),
+    ("exercise-checks", "check", put("check", "exercise(", "try:\n    look()\nexcept NameError:\n    pass\nexercise(")),
+    ("solution-shows", "solution", put("solution", "# Solution of exercise 1\n", "")),
+    ("solution-shows", "solution", put("solution", "# Solution of exercise 1", "# Solution: wb.make()")),
+    ("solution-gate", "solution", put("solution", "    wb.make()", "    wb.make()\nwb.make_more()")),
+    ("solution-gate", "solution", put("solution", "if solution(1):", "if True:")),
     (
         "two-exercises",
         "exercise",
@@ -138,6 +152,7 @@ FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
     ("unsolved-passes", "again", say("again", "○ it is there: not yet\n")),
     ("price", "step", put("step", "Google Cloud", "Google Cloud, 0.27 USD for each image")),
     ("folded-solution", "solution", change("solution", metadata={"tags": ["solution"]})),
+    ("folded-solution", "check", change("check", metadata={"tags": ["check"]})),
     ("headings", "next", put("break", "## Try to break it", "")),
     ("headings", "next", put("end", "## What this leaves behind", "")),
     ("messages", "next", put("end", "| message |", "| text |")),

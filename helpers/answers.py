@@ -1,0 +1,82 @@
+"""What became of each exercise: kept in the learner's folder, counted by `workbook progress` and the certificate.
+
+One line of JSON for each event, in the order in which they came: a file that a kill can only leave shorter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+NAME: Final = "progress.jsonl"
+How = Literal["own", "solution", ""]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one exercise stands.
+
+    Attributes:
+        notebook: the file's stem, `03_sign_in`.
+        how: `own` when the check passed without the solution, `solution` when the solution ran first, empty before.
+        tries: how often the check said something else than ✓ before that.
+        seconds: from the first look to ✓; 0 before.
+    """
+
+    notebook: str
+    exercise: int
+    how: How
+    tries: int
+    seconds: float
+
+
+def note(exercise: int, event: str) -> None:
+    """Append an event: `done`, `not yet`, `wrong`, `unknown` or `solution`. A full disk loses it silently."""
+    home = os.environ.get("WORKBOOK_HOME")
+    if not home or event == "unknown":
+        return
+    # Wall clock: the sandbox's may be weeks ahead.
+    moment = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+    entry = {"time": moment, "notebook": os.environ.get("WORKBOOK_NOTEBOOK", ""), "exercise": exercise, "event": event}
+    # An answer that can't be kept must not take a learner's ✓ away.
+    with contextlib.suppress(OSError), (Path(home) / NAME).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def read(home: Path) -> tuple[Standing, ...]:
+    """Return where each exercise stands that was looked at, by notebook and number. A damaged line is left out."""
+    path = home / NAME
+    return standings(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+
+
+def standings(lines: Iterable[str]) -> tuple[Standing, ...]:
+    """Fold events into standings; the first ✓ counts, whatever comes after it. Pure."""
+    found: dict[tuple[str, int], Standing] = {}
+    began: dict[tuple[str, int], dt.datetime] = {}
+    helped: set[tuple[str, int]] = set()
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            key = (str(entry["notebook"]), int(entry["exercise"]))
+            event, moment = str(entry["event"]), dt.datetime.fromisoformat(entry["time"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        began.setdefault(key, moment)
+        now = found.get(key, Standing(*key, "", 0, 0.0))
+        if now.how:
+            continue
+        if event == "solution":
+            helped.add(key)
+        elif event == "done":
+            seconds = max((moment - began[key]).total_seconds(), 0.0)
+            now = Standing(*key, "solution" if key in helped else "own", now.tries, seconds)
+        else:
+            now = Standing(*key, "", now.tries + 1, 0.0)
+        found[key] = now
+    return tuple(found[key] for key in sorted(found))
