@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import contextlib
 import json
 import os
 import secrets
@@ -132,10 +133,9 @@ def prepared() -> Callable[[Path, str], dict[str, str]]:
     return prepare
 
 
-@pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The registry as docker finds it, with repositories ml-images, second, public and immutable."""
-    home = tmp_path_factory.mktemp("registry")
+@contextlib.contextmanager
+def serving(home: Path) -> Iterator[Registry]:
+    """A registry of its own in `home`, with repositories ml-images, second, public and immutable."""
     project = f"ml-workbook-{secrets.token_hex(3)}"
     minted = prepare(home, project)
     opened = starter.start(home, project=project, port=0)
@@ -152,6 +152,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     finally:
         found.session.close()
         starter.stop(home)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The registry as docker finds it, with repositories ml-images, second, public and immutable."""
+    with serving(tmp_path_factory.mktemp("registry")) as found:
+        yield found
 
 
 @pytest.fixture(params=["host in the name", "host before /v2", "edge"])

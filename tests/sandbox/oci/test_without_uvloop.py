@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from helpers.target import SandboxInfo
-from tests.sandbox.oci.conftest import Registry
+from tests.sandbox.oci.conftest import Registry, serving
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_uvloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a sandbox that starts now finds in the place of uvloop."""
-    folder = tmp_path_factory.mktemp("modules")
-    (folder / "uvloop.py").write_text("raise ModuleNotFoundError(\"No module named 'uvloop'\", name='uvloop')\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-        yield
+def test_it_takes_and_gives_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/uvloop.py").write_text("raise ModuleNotFoundError('none', name='uvloop')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"), prepend=os.pathsep)
+    with serving(tmp_path / "registry") as registry:
+        _push_and_pull(registry)
 
 
-def test_it_takes_and_gives_images(registry: Registry, fresh: str) -> None:
+def _push_and_pull(registry: Registry) -> None:
+    fresh = registry.name("big")
     pid = SandboxInfo.read(registry.home / "sandbox.json").pid
     maps = Path(f"/proc/{pid}/maps")
     if maps.exists():
