@@ -21,7 +21,7 @@ from machine.engine import connect
 SECONDS: Final = 4
 # What a learner types whose engine is elsewhere.
 CONTAINER: Final = "docker compose up --build"
-WITHOUT_ENGINE: Final = "Set-up, reading, notebooks 00 to 02, `make real ARGS=--check` and `make site` work without it"
+AS_IT_IS: Final = "Set-up, reading, notebooks 00 to 02, `make real ARGS=--check` and `make site` work as it is"
 # The first notebook that needs an engine which reaches the sandbox: Docker signs in to it there.
 FIRST_NOTEBOOK: Final = 3
 
@@ -39,7 +39,7 @@ def why_not(host: str) -> str:
     return (
         f"The Docker Engine at {host} can't reach the sandbox: on its own machine's loopback, {reason}. "
         "Docker Desktop, Colima and a remote DOCKER_HOST run their engine in another machine than this one. "
-        f"{WITHOUT_ENGINE}; for all notebooks run the workbook in its container: {CONTAINER}"
+        f"{AS_IT_IS}; for all notebooks run the workbook in its container: {CONTAINER}"
     )
 
 

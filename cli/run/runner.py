@@ -125,16 +125,14 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
         engine = machine_engine.ensure(echo)
         machine_engine.lease(lease, os.getpid())
         stack.callback(machine_engine.release, lease)
-        elsewhere = reach.why_not(engine.host) if plan.target != "gcp" else ""
-        if elsewhere and any(reach.is_needed(path.name) for path in plan.notebooks):
-            raise EngineElsewhere(elsewhere)
+        if plan.target != "gcp":
+            # Google is reached from everywhere.
+            _require_reach(plan, engine, echo)
         variables = machine_engine.environment(engine)
         with _patched(variables):
             stale.clean(folder.parent, echo)
-        python_image = ""
-        if not elsewhere:
-            with contextlib.closing(machine_engine.client(engine)) as client:
-                python_image = base_image.ensure(client, echo)
+        with contextlib.closing(machine_engine.client(engine)) as client:
+            python_image = base_image.ensure(client, echo)
         home.mkdir(mode=0o700)
         if not plan.keep:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
@@ -157,6 +155,18 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
             finally:
                 if not plan.keep:
                     _swept(plan, facts.here, echo)
+
+
+def _require_reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None]) -> None:
+    """See whether the engine reaches the sandbox; say so where it doesn't and no notebook of the plan needs it.
+
+    Raises EngineElsewhere where one does, before anything is pulled or built.
+    """
+    elsewhere = reach.why_not(engine.host)
+    if elsewhere and any(reach.is_needed(path.name) for path in plan.notebooks):
+        raise EngineElsewhere(elsewhere)
+    if elsewhere:
+        echo(elsewhere)
 
 
 def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:

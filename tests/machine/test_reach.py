@@ -66,7 +66,7 @@ def engine_elsewhere(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_engine_that_cannot_reach_the_sandbox_is_told(engine_elsewhere: str, tmp_path: Path) -> None:
     said = reach.why_not(engine_elsewhere)
     assert said.startswith(f"The Docker Engine at {engine_elsewhere} can't reach the sandbox: on its own machine's")
@@ -91,15 +91,12 @@ def test_an_engine_that_cannot_reach_the_sandbox_is_told(engine_elsewhere: str, 
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
 
     ran = workbook("run", "--only", "04")
     assert ran.returncode == 1
     assert said in ran.stderr + ran.stdout
-    made = workbook("setup")
-    assert made.returncode == 0, made.stderr
-    assert said in made.stderr
     with closing(docker.DockerClient(base_url=engine_elsewhere)) as client:
         assert client.images.list(all=True) == []
 
