@@ -20,7 +20,7 @@ from cli.run.execution import Interrupted
 from cli.world import starter
 from helpers import target
 from helpers.cell import documents
-from machine import base_image
+from machine import base_image, reach
 from machine import engine as machine_engine
 
 RUN: Final = "lab"
@@ -74,6 +74,10 @@ def lab(
             if project:
                 changes = _on_google(home, project, variables, python_image, echo)
             else:
+                elsewhere = reach.environment(engine.host)
+                for reason in elsewhere.values():
+                    echo(reason)
+                variables |= elsewhere
                 changes = _in_the_sandbox(home, variables, python_image, echo, stack)
             environment = target.apply(changes, os.environ) | {
                 "JUPYTER_PREFER_ENV_PATH": "1",

@@ -143,7 +143,7 @@ def export_lines(changes: dict[str, str | None]) -> list[str]:
 
 def _environment(opened: starter.World) -> dict[str, str | None]:
     """The world's environment. Without an engine its variables are missing, and the rest is as useful."""
-    from machine import engine, stand_in
+    from machine import engine, reach, stand_in
     from machine.base_image import PUBLIC
 
     found = engine.find()
@@ -152,7 +152,8 @@ def _environment(opened: starter.World) -> dict[str, str | None]:
         return opened.environment({}, run=_LAB_RUN)
     with closing(engine.client(found)) as client:
         image = stand_in.find(client) or PUBLIC
-    return opened.environment(engine.environment(found), run=_LAB_RUN, python_image=image)
+    variables = engine.environment(found) | reach.environment(found.host)
+    return opened.environment(variables, run=_LAB_RUN, python_image=image)
 
 
 @app.command()
@@ -244,8 +245,6 @@ def lab(
     from cli import lab as laboratory
 
     plans.check_target(target, project)
-    if target != "gcp":
-        _warn_of_an_engine_elsewhere()
     raise typer.Exit(laboratory.lab(context.args, say, home, project if target == "gcp" else ""))
 
 

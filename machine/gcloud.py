@@ -33,6 +33,10 @@ HOME: Final = "WORKBOOK_GCLOUD_HOME"
 UNPACKED_BYTES: Final = 470 * 10**6
 WITHOUT: Final = "Without gcloud its commands are not run, and a run of all notebooks ends with PARTIAL."
 COMPONENT: Final = "local-extract"
+COMPONENT_WAYS: Final = (
+    f"Add it with `gcloud components install {COMPONENT}`, or, where gcloud is apt's, "
+    f"`sudo apt-get install google-cloud-cli-{COMPONENT}`."
+)
 _RUN_SECONDS: Final = 300
 _NOTE: Final = "workbook.json"
 
@@ -53,6 +57,11 @@ def foreign() -> str | None:
     """Return the gcloud on the PATH that isn't ours, or None."""
     found = shutil.which("gcloud")
     return None if found is None or Path(found).is_relative_to(home()) else found
+
+
+def has_component(program: str) -> bool:
+    """Tell whether that gcloud has the component with which it scans an image of the engine."""
+    return (Path(program).resolve().parent / COMPONENT).is_file()
 
 
 def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -81,6 +90,9 @@ def ensure(echo: Callable[[str], None]) -> bool:
     if found:
         if chosen:
             echo(f"{ARCHIVE} isn't used: {found} is on the PATH.")
+        if not has_component(found):
+            # Whose it is may change it; we don't.
+            echo(f"{found} lacks its component {COMPONENT}: notebook 7 scans with it. {COMPONENT_WAYS}")
         return True
     if os.environ.get(FORBID) == "0":
         if program() is None:
@@ -170,7 +182,7 @@ def version() -> str:
 
 def _add_component(echo: Callable[[str], None]) -> None:
     root = home() / "google-cloud-sdk"
-    if (root / "bin" / COMPONENT).is_file():
+    if has_component(str(root / "bin" / "gcloud")):
         return
     echo(f"Adding gcloud's component {COMPONENT}, which scans on demand need: about 33 MB to download.")
     reason = _run(root, ["components", "install", COMPONENT])

@@ -22,6 +22,7 @@ SECONDS: Final = 4
 # What a learner types whose engine is elsewhere.
 CONTAINER: Final = "docker compose up --build"
 AS_IT_IS: Final = "Set-up, reading, notebooks 00 to 02, `make real ARGS=--check` and `make site` work as it is"
+ELSEWHERE: Final = "WORKBOOK_ENGINE_ELSEWHERE"
 # The first notebook that needs an engine which reaches the sandbox: Docker signs in to it there.
 FIRST_NOTEBOOK: Final = 3
 
@@ -41,6 +42,12 @@ def why_not(host: str) -> str:
         "Docker Desktop, Colima and a remote DOCKER_HOST run their engine in another machine than this one. "
         f"{AS_IT_IS}; for all notebooks run the workbook in its container: {CONTAINER}"
     )
+
+
+def environment(host: str) -> dict[str, str]:
+    """Return the variable that tells a notebook about an engine that is elsewhere; none for one that isn't."""
+    reason = why_not(host)
+    return {ELSEWHERE: reason} if reason else {}
 
 
 def is_needed(notebook: str) -> bool:

@@ -125,10 +125,9 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
         engine = machine_engine.ensure(echo)
         machine_engine.lease(lease, os.getpid())
         stack.callback(machine_engine.release, lease)
-        if plan.target != "gcp":
-            # Google is reached from everywhere.
-            _require_reach(plan, engine, echo)
-        variables = machine_engine.environment(engine)
+        # Google is reached from everywhere.
+        elsewhere = _reach(plan, engine, echo) if plan.target != "gcp" else {}
+        variables = machine_engine.environment(engine) | elsewhere
         with _patched(variables):
             stale.clean(folder.parent, echo)
         with contextlib.closing(machine_engine.client(engine)) as client:
@@ -157,16 +156,17 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
                     _swept(plan, facts.here, echo)
 
 
-def _require_reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None]) -> None:
-    """See whether the engine reaches the sandbox; say so where it doesn't and no notebook of the plan needs it.
+def _reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None]) -> dict[str, str]:
+    """See whether the engine reaches the sandbox; where it doesn't, say so, and give what tells the notebooks.
 
-    Raises EngineElsewhere where one does, before anything is pulled or built.
+    Raises EngineElsewhere where a notebook of the plan needs it, before anything is pulled or built.
     """
-    elsewhere = reach.why_not(engine.host)
-    if elsewhere and any(reach.is_needed(path.name) for path in plan.notebooks):
-        raise EngineElsewhere(elsewhere)
-    if elsewhere:
-        echo(elsewhere)
+    found = reach.environment(engine.host)
+    for reason in found.values():
+        if any(reach.is_needed(path.name) for path in plan.notebooks):
+            raise EngineElsewhere(reason)
+        echo(reason)
+    return found
 
 
 def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:

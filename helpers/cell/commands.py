@@ -9,6 +9,7 @@ from typing import Final
 _GCLOUD_TOOLS: Final = ("gcloud", "docker-credential-gcloud")
 _HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_SCAN: Final = re.compile(r"gcloud\s+(?:\w+\s+)?artifacts\s+docker\s+images\s+scan\s")
 # Where bash takes the next word for a command.
 _POSITION: Final = (
     r"(?:^|[;&|({!`]|\$\(|\b(?:if|then|else|elif|do|while|until|time|exec|command|env|sudo)\s)\s*(?:\w+=\S*\s+)*"
@@ -54,6 +55,13 @@ def uses(command: str, tool: str) -> bool:
 def needing_gcloud(script: str) -> tuple[str, ...]:
     """The commands of the script that run gcloud or docker's helper that belongs to it."""
     return tuple(command for command in split(script) if any(uses(command, tool) for tool in _GCLOUD_TOOLS))
+
+
+def needing_extractor(script: str) -> tuple[str, ...]:
+    """The commands of the script that scan an image of the engine: gcloud reads it with a component of its own."""
+    return tuple(
+        command for command in needing_gcloud(script) if _SCAN.search(command) and "--remote" not in command.split()
+    )
 
 
 def expand(command: str, values: Mapping[str, str]) -> str:

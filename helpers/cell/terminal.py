@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from helpers import target
-from helpers.cell import commands, refusals
+from helpers.cell import commands, extractor, refusals
 from helpers.target import ROOT
 
 # After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
@@ -127,6 +127,11 @@ def run(
     if absent:
         reason = f"{absent[0]} isn't on the PATH"
         show(f"Not run: {reason}. Install the Google Cloud CLI to run it; the Python cells reach the same state.\n")
+        _note(needing, ran=False, reason=reason, seconds=0.0)
+        return
+    if commands.needing_extractor(script) and not extractor.is_there():
+        reason = "gcloud's component local-extract isn't installed"
+        show(f"Not run: {reason}. {extractor.WAYS}\n")
         _note(needing, ran=False, reason=reason, seconds=0.0)
         return
     output, status = _stream(script, show)

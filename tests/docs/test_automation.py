@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
-OURS = [WORKFLOWS / f"{name}.yml" for name in ("test", "weekly", "real")]
+OURS = [WORKFLOWS / f"{name}.yml" for name in ("test", "weekly", "real", "engines")]
 CLOUD_BUILD = ROOT / "cloudbuild.test.yaml"
 SCHEMAS = {
     "vendor.github-workflows": OURS,
@@ -121,12 +121,25 @@ def test_the_real_run_is_keyless_asked_for_limited_and_swept() -> None:
     assert "make sweep" in swept["run"]
 
 
+def test_the_newest_docker_runs_everything_and_macos_sets_up_and_reads() -> None:
+    jobs = read(WORKFLOWS / "engines.yml")["jobs"]
+    made = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert made == {"newest-docker": ["make run ARGS=--strict"], "macos": ["make setup", "make site"]}
+    (docker,) = (step for step in jobs["newest-docker"]["steps"] if "setup-docker" in step.get("uses", ""))
+    assert docker["with"]["version"] == "latest"
+    assert json.loads(docker["with"]["daemon-config"]) == {"features": {"containerd-snapshotter": True}}
+    assert jobs["macos"]["runs-on"].startswith("macos-")
+    # Where it is written, it says that nobody has seen them run.
+    assert re.search(r"engines\.yml[^.]*\*not run here\*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+
+
 def test_one_gcloud_everywhere() -> None:
     recorded = json.loads((ROOT / "docs" / "recorded_with.json").read_text(encoding="utf-8"))["gcloud"]
     assert read(CLOUD_BUILD)["substitutions"]["_IMAGE"].endswith(f":{recorded}")
-    for name in ("test.yml", "real.yml"):
+    for name in ("test.yml", "real.yml", "engines.yml"):
         (gcloud,) = (step for step in steps(WORKFLOWS / name) if "setup-gcloud" in step.get("uses", ""))
-        assert gcloud["with"]["version"] == recorded
+        # Notebook 7 scans with the component.
+        assert gcloud["with"] == {"version": recorded, "install_components": "local-extract"}
 
 
 def test_cloud_build_runs_every_part_of_the_tests_beside_each_other() -> None:

@@ -119,9 +119,14 @@ def test_where_gcloud_is_nothing_is_done_and_an_archive_is_said_to_be_unused(
 ) -> None:
     (tmp_path / "tools/gcloud").write_text("#!/bin/sh\n")
     (tmp_path / "tools/gcloud").chmod(0o755)
+    (tmp_path / "tools/local-extract").touch()
     assert _ensure() == (True, f"WORKBOOK_GCLOUD_ARCHIVE isn't used: {tmp_path}/tools/gcloud is on the PATH.")
     monkeypatch.delenv(gcloud.ARCHIVE)
     assert _ensure() == (True, "")
+    (tmp_path / "tools/local-extract").unlink()
+    there, said = _ensure()
+    assert there
+    assert said.startswith(f"{tmp_path}/tools/gcloud lacks its component local-extract")
     assert not home.exists()
 
 

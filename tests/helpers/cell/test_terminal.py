@@ -157,6 +157,26 @@ def test_without_gcloud_the_cell_says_so_and_goes_on(
     assert output_of("echo no gcloud here") == "no gcloud here\n"
 
 
+def test_a_scan_without_gcloud_s_component_is_not_run_and_says_how_to_get_it(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
+    (bin_folder / "gcloud").write_text("#!/bin/bash\necho scanned\n")
+    (bin_folder / "gcloud").chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin_folder))
+    scan = 'found="$(\n  gcloud artifacts docker images scan "$IMAGE" \\\n    2>/dev/null\n)"\necho "$found"'
+    shown = output_of(scan)
+    assert shown.startswith("Not run: gcloud's component local-extract isn't installed. Add it with `gcloud components")
+    (entry,) = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert entry["ran"] is False
+    # Google reads an image that it holds itself.
+    assert output_of("gcloud artifacts docker images scan a --remote") == "scanned\n"
+    (bin_folder / "local-extract").touch()
+    assert output_of(scan) == "scanned\n"
+
+
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(ValueError, match="--refused TEXT"):
         terminal.terminal("--refuse x", "true")
