@@ -48,8 +48,9 @@ def complain(line: str) -> None:
 @app.command()
 def setup() -> None:
     """Make sure that gcloud is there, that a Docker Engine answers, and that it holds the base image."""
-    from machine import base_image, engine, reach
+    from machine import base_image, distribution, engine, reach
 
+    distribution.ensure_curl(say)
     gcloud.ensure(say)
     started = time.monotonic()
     try:

@@ -55,6 +55,19 @@ def install_docker(echo: Callable[[str], None], *, policy: Path = POLICY) -> Non
     echo(f"Docker Engine is installed ({time.monotonic() - started:.0f} s).")
 
 
+def ensure_curl(echo: Callable[[str], None]) -> None:
+    """See that there is `curl`, with which notebook 6 calls what it deployed, or say how to get it."""
+    if shutil.which("curl") is not None:
+        return
+    if os.geteuid() == 0 and is_debian_like():
+        echo("Installing curl from the distribution's packages, about 1 MB.")
+        if _apt(["install", "--no-install-recommends", "curl"]) is not None:
+            _apt(["update"])
+            _apt(["install", "--no-install-recommends", "curl"])
+    if shutil.which("curl") is None:
+        echo("curl isn't on the PATH, and notebook 6 calls a service with it. Install it (apt-get install curl).")
+
+
 def _packages() -> list[str]:
     """Return what to install: newer releases have the `docker` command in a package of its own, older ones haven't."""
     return [name for name in ("docker.io", "docker-cli") if _has_candidate(name)]

@@ -88,3 +88,26 @@ def test_the_policy_can_be_run(apt: Path, tmp_path: Path) -> None:
     _plant(apt, "apt-get", '[ -x "$POLICY" ] && echo yes >"$NOTES"')
     distribution.install_docker(print, policy=tmp_path / "policy-rc.d")
     assert (tmp_path / "notes").read_text() == "yes\n"
+
+
+def test_curl_is_installed_or_asked_for(apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(distribution.os, "geteuid", lambda: 1000)
+    distribution.ensure_curl(said.append)
+    assert said == [
+        "curl isn't on the PATH, and notebook 6 calls a service with it. Install it (apt-get install curl)."
+    ]
+    said.clear()
+    monkeypatch.setattr(distribution.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(distribution, "is_debian_like", lambda: True)
+    # The lists are old at first.
+    _plant(
+        apt,
+        "apt-get",
+        f'case "$*" in *update*) : > {tmp_path}/lists;; *) : < {tmp_path}/lists && : > {apt}/curl;; esac',
+    )
+    monkeypatch.setattr(distribution.shutil, "which", lambda name: "/x" if (apt / "curl").exists() else None)
+    distribution.ensure_curl(said.append)
+    assert said == ["Installing curl from the distribution's packages, about 1 MB."]
+    distribution.ensure_curl(said.append)
+    assert len(said) == 1
