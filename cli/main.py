@@ -255,10 +255,13 @@ def workshop(only: Annotated[str, typer.Option(help="Only these notebooks, as 00
     from cli import workshop as day
     from cli.run import runner
 
+    checked = day.parts(say)
+    for name, value in checked.items():
+        say(f"{name}: {value}")
     outcome = runner.run(plans.Plan(plans.choose(only)), console)
     if outcome.code > 1:  # interrupted
         raise typer.Exit(outcome.code)
-    said, ready = day.report(outcome.folder)
+    said, ready = day.report(outcome.folder, checked)
     say(f"\n{said}")
     raise typer.Exit(0 if ready else 1)
 

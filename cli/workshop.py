@@ -1,7 +1,8 @@
 """`make workshop`: the day before. All that a learner's machine fetches is fetched, and a report says how it went.
 
 A run of the notebooks is the only proof that a machine is ready, and it leaves the engine's build cache filled: the
-same builds on the day need no network. The report is short, names nobody, and is made to be pasted into a channel.
+same builds on the day need no network. The report is short, names nobody, and is made to be pasted into a channel. It
+says which parts of a machine were checked, so that nobody takes a part for the whole.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from helpers import show
+from helpers.cell import documents, extractor
 from helpers.target import ROOT
+from machine import engine as machine_engine
+from machine import gcloud, reach
 
 _WANTED: Final = ("python", "gcloud", "docker", "docker engine")
 _MEMORY: Final = 4 * 10**9  # bytes; docs/workshop.md says how it was measured
@@ -31,18 +36,37 @@ def machine(root: Path = ROOT) -> dict[str, str]:
     }
 
 
+def parts(echo: Callable[[str], None]) -> dict[str, str]:
+    """What a machine must have, part by part; a value that begins with `no` says what is missing, and what to do.
+
+    Raises MachineError where there is no engine and none can be had.
+    """
+    found = machine_engine.ensure(echo)
+    elsewhere = reach.why_not(found.host)
+    program = shutil.which("gcloud") or ""
+    whose = "the workbook's own" if program and gcloud.foreign() is None else "on the PATH"
+    return {
+        "kind of engine": machine_engine.kind(found),
+        "the engine reaches the sandbox": f"no: {elsewhere}" if elsewhere else "yes",
+        "gcloud is": whose if program else "no: run make setup, which downloads it",
+        "gcloud's local-extract": "yes" if program and extractor.is_there() else f"no: {extractor.WAYS}",
+        "curl": "yes" if shutil.which("curl") else "no: install it, notebook 6 calls a service with it",
+    }
+
+
 def memory() -> int:
     """The machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def doubts(summary: dict[str, Any], had: int, disk: int) -> list[str]:
+def doubts(summary: dict[str, Any], had: int, disk: int, checked: Mapping[str, str]) -> list[str]:
     """What may spoil the day, each with what to do; empty when the machine is ready. Memory and disk in bytes."""
-    found = []
+    found = [f"{name}: {value.removeprefix('no: ')}" for name, value in checked.items() if value.startswith("no: ")]
     if summary["verdict"].startswith("FAILED"):
         found.append(f"the run failed: {summary['verdict']}")
-    if not summary["versions"].get("gcloud"):
-        found.append("no gcloud: terminal cells are skipped; install the Google Cloud CLI")
+    not_run = int(summary["commands_not_run"]["count"])
+    if not_run:
+        found.append(f"{not_run} commands were not run: the run's output above says why")
     if had < _MEMORY:
         found.append(f"{show.size(had)} of memory: close what you can, {show.size(_MEMORY)} is comfortable")
     if disk < _DISK:
@@ -50,7 +74,13 @@ def doubts(summary: dict[str, Any], had: int, disk: int) -> list[str]:
     return found
 
 
-def text(summary: dict[str, Any], about: dict[str, str], doubts: list[str]) -> str:
+def unchecked(summary: dict[str, Any], notebooks: Sequence[Path]) -> list[str]:
+    """The notebooks that the run left out, or did not reach."""
+    ran = {one["notebook"] for one in summary["notebooks"] if one["status"] == "ok"}
+    return [path.stem for path in notebooks if path.stem not in ran]
+
+
+def text(summary: dict[str, Any], about: Mapping[str, str], doubts: list[str], left_out: list[str]) -> str:
     """The report as Markdown. `summary` is a run's summary.json."""
     used = {name: summary["versions"].get(name) or "missing" for name in _WANTED}
     lines = [f"- {name}: {value}" for name, value in {**about, **used}.items()]
@@ -59,12 +89,17 @@ def text(summary: dict[str, Any], about: dict[str, str], doubts: list[str]) -> s
             f"- {one['notebook']}: {one['status']}, {one['cells']} of {one['of']} cells, {one['seconds']:.0f} s"
         )
     lines.append(f"- all: {summary['verdict'].partition(':')[0]}, {summary['seconds']:.0f} s")
-    ending = ["**Ready for the workshop.**"] if not doubts else ["**Not ready yet:**", *(f"- {one}" for one in doubts)]
+    if left_out:
+        lines.append(f"- not checked: {', '.join(left_out)}")
+    ready = f"**Ready for {'what was checked' if left_out else 'the workshop'}.**"
+    ending = [ready] if not doubts else ["**Not ready yet:**", *(f"- {one}" for one in doubts)]
     return "\n".join(["Workshop report", "", *lines, "", *ending])
 
 
-def report(folder: Path, root: Path = ROOT) -> tuple[str, bool]:
-    """The report of the run in `folder`, and whether the machine is ready."""
+def report(folder: Path, checked: Mapping[str, str], root: Path = ROOT) -> tuple[str, bool]:
+    """The report of the run in `folder`, and whether the machine is ready for what was checked."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    found = doubts(summary, memory(), shutil.disk_usage(root).free)
-    return text(summary, machine(root), found), not found
+    found = doubts(summary, memory(), shutil.disk_usage(root).free, checked)
+    brief = {name: "no" if value.startswith("no: ") else value for name, value in checked.items()}
+    left_out = unchecked(summary, documents.notebooks())
+    return text(summary, {**machine(root), **brief}, found, left_out), not found

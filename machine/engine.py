@@ -41,6 +41,7 @@ __all__ = [
     "ensure",
     "environment",
     "find",
+    "kind",
     "lease",
     "release",
     "require_cli",
@@ -132,6 +133,15 @@ def environment(engine: Engine) -> dict[str, str]:
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         "BUILD_NETWORK": build_network(engine) or "default",
     }
+
+
+def kind(engine: Engine) -> str:
+    """Return what tells one engine from another: `containerd image store, BuildKit`, `overlay2, classic builder`."""
+    with closing(connect(engine.host, ANSWER_SECONDS)) as connection:
+        about = connection.info()
+    containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (about.get("DriverStatus") or [])
+    store = "containerd image store" if containerd else str(about.get("Driver") or "unknown store")
+    return f"{store}, {'BuildKit' if _has_buildkit(engine) else 'classic builder'}"
 
 
 def build_network(engine: Engine) -> str | None:
