@@ -105,8 +105,8 @@ def ensure(echo: Callable[[str], None]) -> bool:
         return False
     try:
         with locks.held(home() / "lock"):
-            if _installed() != wanted.sha256:
-                _install(wanted, echo)
+            if _is_stale(wanted, given=bool(chosen)):
+                _install(wanted, echo, given=bool(chosen))
             _add_component(echo)
     except ArchiveRefused as error:
         echo(f"gcloud could not be set up. {error} {WITHOUT if program() is None else 'The one from before stays.'}")
@@ -131,15 +131,17 @@ def _given(chosen: str) -> Archive:
     return Archive(str(path.resolve()), found)
 
 
-def _installed() -> str:
-    """Return the hash of the archive that our gcloud is from, "" without one."""
+def _is_stale(wanted: Archive, *, given: bool) -> bool:
+    """Tell whether the archive has to be installed. One that was given once stays where none is given now."""
     try:
-        return str(json.loads((home() / "google-cloud-sdk" / _NOTE).read_text())["sha256"])
+        note = json.loads((home() / "google-cloud-sdk" / _NOTE).read_text())
+        was_given, sha256 = bool(note["given"]), str(note["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return True
+    return sha256 != wanted.sha256 and (given or not was_given)
 
 
-def _install(wanted: Archive, echo: Callable[[str], None]) -> None:
+def _install(wanted: Archive, echo: Callable[[str], None], *, given: bool) -> None:
     """Unpack the archive beside the place where it belongs, see whether it runs, and only then move it there."""
     started = time.monotonic()
     echo(
@@ -163,7 +165,7 @@ def _install(wanted: Archive, echo: Callable[[str], None]) -> None:
         reason = _run(root, ["version"])
         if reason:
             raise ArchiveRefused(f"The gcloud of {wanted.place} doesn't run here: {reason}.")
-        (root / _NOTE).write_text(json.dumps({"sha256": wanted.sha256, "from": wanted.place}) + "\n")
+        (root / _NOTE).write_text(json.dumps({"sha256": wanted.sha256, "given": given}) + "\n")
         final = home() / "google-cloud-sdk"
         if final.exists():
             final.rename(work / "before")

@@ -102,6 +102,25 @@ def test_another_archive_takes_the_place_of_the_one_before(home: Path, archive: 
     assert gcloud.version() == "2.0.0"
 
 
+def test_the_one_that_was_given_stays_when_none_is_given_any_more(
+    home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ensure()
+    monkeypatch.delenv(gcloud.ARCHIVE)
+    monkeypatch.setattr(gcloud_archives, "official", lambda: gcloud_archives.Archive("http://127.0.0.1:1/x", "0" * 64))
+    assert _ensure() == (True, "")
+
+
+def test_a_newer_pin_takes_the_place_of_the_one_before(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        content = _sdk(version=version)
+        with serving(Behaviour(content)) as url:
+            pinned = gcloud_archives.Archive(url, hashlib.sha256(content).hexdigest())
+            monkeypatch.setattr(gcloud_archives, "official", lambda pinned=pinned: pinned)
+            assert f"gcloud {version} is ready" in _ensure()[1]
+            assert _ensure() == (True, "")
+
+
 def test_it_is_on_the_path_only_where_no_other_is(home: Path, archive: Path, tmp_path: Path) -> None:
     assert gcloud.environment() == {}
     _ensure()
