@@ -160,10 +160,15 @@ def digests_of(client: docker.DockerClient, reference: str) -> tuple[tuple[str, 
 
 
 def layers(name: names.Tag | names.Digest) -> tuple[Layer, ...]:
-    """The layers of an image that the engine has, first one first; those without content are left out."""
+    """The layers of an image that the engine has, first one first; those without a file in them are left out."""
     with contextlib.closing(engine()) as client:
         history = client.images.get(target.current().docker_name(name)).history()
-    return tuple(Layer(int(one["Size"]), _made_by(one)) for one in reversed(history) if int(one["Size"]) > 0)
+    # BuildKit makes a layer for the folder of a WORKDIR, and some image stores count its entry in the file system.
+    return tuple(
+        Layer(int(one["Size"]), made_by)
+        for one in reversed(history)
+        if int(one["Size"]) > 0 and not (made_by := _made_by(one)).startswith("WORKDIR ")
+    )
 
 
 def retag(client: docker.DockerClient, source: str, reference: str) -> None:
@@ -238,9 +243,10 @@ def _made_by(entry: Mapping[str, Any]) -> str:
     """The Dockerfile's line, without what the builders put around it."""
     text = str(entry.get("CreatedBy") or entry.get("Comment") or "")
     text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
-    text = re.sub(r"^(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
+    text = re.sub(r"^(?:RUN )?(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
     text = re.sub(r"\s+# buildkit$", "", text)
-    text = re.sub(r"^(COPY|ADD) (?:dir|file|multi):\w+ in (\S+).*", r"\1 … \2", text)
+    # The classic builder names what it copied by a hash, BuildKit by its path.
+    text = re.sub(r"^(COPY|ADD) (?:(?:dir|file|multi):\w+ in|.*) (\S+)\s*$", r"\1 … \2", text)
     text = re.sub(r"\s+", " ", text).strip()
     return "the base image" if text in ("", "Imported from -") else text
 

@@ -25,14 +25,22 @@ _DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
 _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarning: .*\n(?:  .*\n)?", re.MULTILINE)
 # The interpreter of whoever records; docs/recorded_with.json keeps it.
 _PYTHON: Final = re.compile(r"^(?P<before>Python +)(?P<version>3\.\d+\.\d+)\b", re.MULTILINE)
+# What only one of docker's builders says.
+_DEPRECATED: Final = re.compile(r"^DEPRECATED: The legacy builder is deprecated.*\n(?: {12}.*\n)*\n?", re.MULTILINE)
+# The image's id, with which a cell that builds begins: of the configuration or of the manifest, by the image store.
+_IDENTIFIER: Final = re.compile(r"\Asha256:[0-9a-f]{64}$", re.MULTILINE)
+# How many bytes docker writes a manifest in, which is a matter of blanks.
+_MANIFEST_SIZE: Final = re.compile(r"(?<= digest: )(?P<digest>sha256:[0-9a-f]{64}) size: \d+$", re.MULTILINE)
 # docker asks for a layer from the repository that it remembers pushing it to, perhaps in another run: a 202 says no.
 _REMEMBERED: Final = re.compile(r"^202  POST +\S+/blobs/uploads/\?from=\S*\n", re.MULTILINE)
 # Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
 _ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/_-]{11}=")
 _TRANSFER: Final = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<state>[A-Z].*)")
-# What docker shows of a layer only when it happens to be slow.
-_PASSING: Final = ("Waiting", "Downloading", "Download complete", "Verifying Checksum", "Extracting", "Pushing")
-_FIRST: Final = ("Preparing", "Pulling fs layer")
+# What docker shows of a layer on the way: some stores do, some only when it happens to be slow.
+_PASSING: Final = (
+    *("Preparing", "Pulling fs layer", "Waiting", "Downloading", "Download complete", "Verifying Checksum"),
+    *("Extracting", "Pushing"),
+)
 
 
 class StandIns:
@@ -45,7 +53,9 @@ class StandIns:
 
     def apply(self, text: str) -> str:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
-        text = "".join(self._transfers(_REMEMBERED.sub("", _COMPILED.sub("", text)).splitlines(keepends=True)))
+        text = _DEPRECATED.sub("", _REMEMBERED.sub("", _COMPILED.sub("", text)))
+        text = "".join(self._transfers(text.splitlines(keepends=True)))
+        text = _MANIFEST_SIZE.sub(r"\g<digest> size: SIZE", _IDENTIFIER.sub("sha256:…", text))
         text = _PYTHON.sub(lambda found: found["before"] + "3.x".ljust(len(found["version"])), text)
         text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", _ARCHIVE.sub("SIZE", text)))
         text = _DIGEST.sub(lambda found: found["algorithm"] + f"{self._digest(found['digits']):02x}" * 32, text)
@@ -78,16 +88,15 @@ class StandIns:
 
     def _transfers(self, lines: list[str]) -> list[str]:
         result: list[str] = []
-        block: list[tuple[int, int, str]] = []
+        block: list[tuple[int, str]] = []
         for line in [*lines, ""]:
             found = _TRANSFER.fullmatch(line.rstrip("\n"))
             if found:
                 number = self._number("layer", found["layer"])
                 if not found["state"].startswith(_PASSING):
-                    phase = 0 if found["state"] in _FIRST else 1
-                    block.append((phase, number, f"{number:02x}" * 6 + f": {found['state']}\n"))
+                    block.append((number, f"{number:02x}" * 6 + f": {found['state']}\n"))
                 continue
-            result += [text for _, _, text in sorted(set(block))]
+            result += [text for _, text in sorted(set(block))]
             block = []
             result.append(line)
         return result

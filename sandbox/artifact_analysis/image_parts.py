@@ -102,6 +102,6 @@ def _facts(config: Mapping[str, Any], count: int) -> tuple[LayerFacts, ...]:
 def _line(text: str) -> str:
     """The Dockerfile's line without what the builders put around it, 500 characters at most."""
     text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
-    text = re.sub(r"^(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
+    text = re.sub(r"^(?:RUN )?(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
     text = re.sub(r"\s+# buildkit$", "", text)
     return re.sub(r"\s+", " ", text).strip()[:500]
