@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,18 @@ _TRIXIE: Final = (
     *("dbus", "fuse-overlayfs", "rootlesskit", "slirp4netns", "uidmap"),
     *("aardvark-dns", "crun", "netavark", "podman", "runc"),
 )
+# What make and a download need; the set-up brings the rest.
+_BARE: Final = ("ca-certificates", "make")
+_ARCHIVES: Final = "/srv/archives"
+_COMPONENTS: Final = (
+    "core",
+    "core-nix",
+    "gcloud-deps",
+    "bundled-python3-unix",
+    "gcloud-crc32c",
+    "beta",
+    "local-extract",
+)
 _SOME: Final = ("04", "06", "08", "10")
 
 _WAIT = """
@@ -38,6 +51,11 @@ mkdir -p /etc/docker
 echo "$SETTINGS" >/etc/docker/daemon.json
 dockerd >/var/log/dockerd.log 2>&1 &
 {_WAIT}{_WORKBOOK}"""
+_SET_UP_ALL = f"""
+cd {roots.PLACE}
+export WORKBOOK_GCLOUD_ARCHIVE={_ARCHIVES}/google-cloud-cli.tar.gz
+make run ARGS="--strict $ONLY"
+"""
 # The workbook stands inside with its engine: a rootless engine has a network of its own, and `localhost` is not the
 # learner's there.
 _ROOTLESS = f"""
@@ -99,7 +117,10 @@ PLAN
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine. `notebooks` are those that it runs, none for all; `refused` those that are known to fail there."""
+    """One engine. `notebooks` are those that it runs, none for all.
+
+    Where it `is_bare` each run has a machine of its own, and gcloud from an archive instead of this machine's.
+    """
 
     title: str
     suite: str
@@ -108,7 +129,7 @@ class Engine:
     notebooks: tuple[str, ...] = _SOME
     settings: str = "{}"
     owner: int = 0
-    refused: tuple[str, ...] = ()
+    is_bare: bool = False
 
 
 ENGINES: Final = {
@@ -123,6 +144,14 @@ ENGINES: Final = {
         settings='{"features": {"containerd-snapshotter": true}}',
     ),
     "rootless": Engine("Debian 13: Docker 26.1, rootless, uid 1000", "trixie", _TRIXIE, _ROOTLESS, owner=roots.LEARNER),
+    "bare": Engine(
+        "Debian 13: without Docker, gcloud and Python before `make run`",
+        "trixie",
+        _BARE,
+        _SET_UP_ALL,
+        notebooks=(),
+        is_bare=True,
+    ),
     "podman": Engine("Debian 13: Podman 5.4 behind Docker's command", "trixie", _TRIXIE, _PODMAN),
 }
 
@@ -139,20 +168,54 @@ class Seen:
 def run(name: str) -> Seen:
     """Run the engine's notebooks on it."""
     engine = ENGINES[name]
-    root = roots.make(engine.suite, engine.packages)
+    kept = roots.make(engine.suite, engine.packages)
+    if not engine.is_bare:
+        sdk = _sdk()
+        return _run(engine, kept, {sdk: _SDK} if sdk else {})
+    with roots.fresh(kept) as root:
+        return _run(engine, root, {archive().parent: _ARCHIVES})
+
+
+def _run(engine: Engine, root: Path, shared: dict[Path, str]) -> Seen:
     roots.copy_workbook(root, owner=engine.owner)
     runs = Path(f"{root}{roots.PLACE}") / "runs"
     shutil.rmtree(runs, ignore_errors=True)
     only = f"--only {','.join(engine.notebooks)}" if engine.notebooks else ""
-    variables = f"export SETTINGS='{engine.settings}' ONLY='{only}'\n"
-    sdk = _sdk()
-    tools = ""
-    if sdk:
-        tools = "".join(f"ln -sfn {_SDK}/bin/{one} /usr/bin/{one}\n" for one in ("gcloud", "docker-credential-gcloud"))
-    ran = roots.run(root, f"set -e\n{variables}{tools}{engine.script}", shared={sdk: _SDK} if sdk else {})
+    before = f"set -e\nexport SETTINGS='{engine.settings}' ONLY='{only}'\n"
+    if _SDK in shared.values():
+        before += "".join(
+            f"ln -sfn {_SDK}/bin/{one} /usr/bin/{one}\n" for one in ("gcloud", "docker-credential-gcloud")
+        )
+    ran = roots.run(root, before + engine.script, shared=shared)
     summaries = sorted(runs.glob("*/summary.json"))
     told = json.loads(summaries[-1].read_text())["notebooks"] if summaries else []
     return Seen(ran.status, ran.output, {one["notebook"][:2]: (one["status"], float(one["seconds"])) for one in told})
+
+
+def archive() -> Path:
+    """An archive of gcloud as Google publishes one, made once from this machine's by its own lists of files."""
+    sdk = _sdk()
+    if sdk is None:
+        raise FileNotFoundError("There is no gcloud here to make an archive of.")
+    made = roots.kept() / "archives" / "google-cloud-cli.tar.gz"
+    if made.exists():
+        return made
+    made.parent.mkdir(parents=True, exist_ok=True)
+    lists = [
+        path
+        for path in sorted((sdk / ".install").glob("*"))
+        if re.match(rf"({'|'.join(_COMPONENTS)})(-linux|\.)", path.name)
+    ]
+    listed = {line for path in lists if path.suffix == ".manifest" for line in path.read_text().splitlines() if line}
+    listed |= {str(path.relative_to(sdk)) for path in lists} | {"VERSION", "LICENSE", "properties"}
+    partial = made.with_suffix(".partial")
+    with tarfile.open(partial, "w:gz", compresslevel=1) as packed:
+        for name in sorted(listed):
+            path = sdk / name
+            if path.is_symlink() or path.is_file():
+                packed.add(path, f"google-cloud-sdk/{name}", recursive=False)
+    partial.rename(made)
+    return made
 
 
 def row(name: str, seen: Seen, day: dt.date) -> str:

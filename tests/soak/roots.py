@@ -8,13 +8,15 @@ Made once and kept in WORKBOOK_ROOTS (about a minute and 700 MB each); a folder 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,16 +95,20 @@ def mirror() -> str:
     return ""
 
 
+def kept() -> Path:
+    """The folder of what is made once."""
+    return Path(os.environ.get("WORKBOOK_ROOTS") or HERE / ".sandbox" / "roots")
+
+
 def make(suite: str, packages: Sequence[str]) -> Path:
     """The root of a Debian suite with those packages, made where it isn't there yet."""
     names = sorted(packages)
     digest = hashlib.sha256(json.dumps([suite, names]).encode()).hexdigest()[:8]
-    kept = Path(os.environ.get("WORKBOOK_ROOTS") or HERE / ".sandbox" / "roots")
-    kept.mkdir(parents=True, exist_ok=True)
-    root = kept / f"{suite}-{digest}"
+    kept().mkdir(parents=True, exist_ok=True)
+    root = kept() / f"{suite}-{digest}"
     if root.is_dir():
         return root
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=kept) as folder:
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=kept()) as folder:
         new = Path(folder) / "root"
         bundle = Path(folder) / "ca.crt"
         bundle.write_bytes(stand_in.host_ca_bundle())
@@ -141,25 +147,13 @@ def copy_workbook(root: Path, *, owner: int = 0) -> None:
 def run(root: Path, script: str, *, shared: Mapping[Path, str] | None = None, seconds: float = 3600) -> Ran:
     """Run a bash script as root in the root file system, with a network that leads out; nothing outlives it.
 
-    `shared` folders of this machine (folder → place in the root) can be read there.
+    `shared` folders of this machine (folder → place in the root) can be read there. What the script prints is also in
+    `ROOT.log` beside the root, while it runs. After `seconds` it is killed.
     """
     pairs = " ".join(f"{folder}:{place}" for folder, place in (shared or {}).items())
+    namespaces = ("--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc")
     inside = subprocess.Popen(
-        [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--net",
-            "--uts",
-            "--ipc",
-            "sh",
-            "-c",
-            _ENTER,
-            "enter",
-            root,
-        ],
+        ["unshare", *namespaces, "sh", "-c", _ENTER, "enter", str(root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -171,27 +165,35 @@ def run(root: Path, script: str, *, shared: Mapping[Path, str] | None = None, se
     started = inside.stdout.readline()
     assert started == "started\n", started + inside.communicate()[0]
     # unshare stays outside and its child is process 1: both have the new network.
-    way_out = subprocess.Popen(
-        [
-            "slirp4netns",
-            "--configure",
-            "--mtu=65520",
-            "--disable-host-loopback",
-            "--ready-fd=1",
-            str(inside.pid),
-            "tap0",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    command = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=1"]
+    way_out = subprocess.Popen([*command, str(inside.pid), "tap0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    limit = threading.Timer(seconds, inside.kill)
+    said: list[str] = []
     try:
         assert way_out.stdout is not None
         assert way_out.stdout.read(1) == b"1", "slirp4netns gave no network"
-        output, _ = inside.communicate("go\n", timeout=seconds)
+        limit.start()
+        inside.stdin.write("go\n")
+        inside.stdin.close()
+        with root.with_name(f"{root.name}.log").open("w", encoding="utf-8") as log:
+            for line in inside.stdout:
+                said.append(line)
+                log.write(line)
+                log.flush()
+        inside.wait()
     finally:
-        if inside.poll() is None:
-            inside.kill()
-            inside.wait()
+        limit.cancel()
+        inside.kill()
+        inside.wait()
         way_out.terminate()
         way_out.wait()
-    return Ran(inside.returncode, output)
+    return Ran(inside.returncode, "".join(said))
+
+
+@contextlib.contextmanager
+def fresh(root: Path) -> Iterator[Path]:
+    """A copy of a root for one run, deleted afterwards: of a machine to which a set-up adds what it lacks."""
+    with tempfile.TemporaryDirectory(prefix=f"{root.name}-", dir=root.parent) as folder:
+        copy = Path(folder) / "root"
+        subprocess.run(["cp", "--archive", str(root), str(copy)], check=True)
+        yield copy
