@@ -25,7 +25,7 @@ _TRIXIE: Final = (
     *_COMMON,
     *("docker.io", "docker-cli", "docker-buildx"),
     *("dbus", "fuse-overlayfs", "rootlesskit", "slirp4netns", "uidmap"),
-    *("aardvark-dns", "crun", "netavark", "podman", "runc"),
+    *("aardvark-dns", "catatonit", "crun", "netavark", "podman", "runc"),
 )
 # What make and a download need; the set-up brings the rest.
 _BARE: Final = ("ca-certificates", "make")
@@ -100,7 +100,7 @@ export DOCKER_HOST=unix:///run/docker.sock
 {_WAIT}
 cd {roots.PLACE} && make setup
 form='{{{{.Repository}}}}:{{{{.Tag}}}}'
-WORKBOOK_PYTHON_IMAGE="$(docker images --filter label=workbook.stand-in --format "$form" | head -n 1)"
+WORKBOOK_PYTHON_IMAGE="$(docker images --filter label=workbook.stand-in --format "$form" | grep -m 1 stand-in)"
 export WORKBOOK_PYTHON_IMAGE
 PYTHONPATH=. .venv/bin/python - "$ONLY" <<'PLAN'
 import sys
