@@ -21,7 +21,7 @@ def raising(error: Exception) -> object:
         (lambda: None, "not yet"),
         (list, "not yet"),
         (lambda: raising(NotFound("gone")), "not yet"),
-        (lambda: raising(NameError("name 'x' is not defined")), "not yet"),
+        (lambda: raising(NameError("name 'x' is not defined", name="x")), "unknown"),
         (lambda: "the tag is v2", "wrong"),
         (lambda: raising(Wrong("the tag is v2")), "wrong"),
         (lambda: raising(PermissionDenied("no")), "wrong"),

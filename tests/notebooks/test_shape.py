@@ -65,7 +65,7 @@ def good() -> Json:
             run("again", "# The check of exercise 1 again\nsolved(1)", "✓ it is there\n", "solution-check"),
             run("exercise-two", "# Write your code here.", tag="exercise"),
             run("check-two", CHECK.format(2, "two"), "○ two: not yet\n  Hint: look again\n", "check"),
-            run("solution-terminal", "%%terminal --solution 2\necho two", tag="solution"),
+            run("solution-terminal", "%%terminal --solution 2\necho two", "two\n", tag="solution"),
             run("solution-two", "# Solution of exercise 2\nif solution(2):\n    wb.make_two()", tag="solution"),
             run("again-two", "# The check of exercise 2 again\nsolved(2)", "✓ two\n", "solution-check"),
             md(
@@ -124,7 +124,7 @@ FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
     ("look-away", "python", put("python", "import os", "# NBVAL_IGNORE_OUTPUT\nimport os")),
     ("masked-failure", "mine", put("mine", '"$MINE"', '"$MINE" || true')),
     ("masked-failure", "look", put("look", "NAME=x", "set +e; NAME=x")),
-    ("hidden-value", "python", put("python", "import os", "import os\nwb;")),
+    ("hidden-value", "python", put("python", 'print("me@example.com")', "wb;")),
     ("line-too-long", "mine", put("mine", "$MINE", "$MINE" + "x" * 100)),
     ("hard-coded", "look", put("look", "$REGION", "us-central1")),
     ("hard-coded", "look", put("look", "$REGION", "$REGION --project=ml-workbook")),
