@@ -282,6 +282,17 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON docume
     raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo))
 
 
+@app.command()
+def progress(
+    home: Home = starter.LEARNERS_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Say how many exercises are done, alone or with the solution, notebook by notebook."""
+    from cli.answers import progress as progress_answer
+
+    raise typer.Exit(progress_answer.progress(home, as_json=as_json, say=typer.echo))
+
+
 cleanup_app = typer.Typer(help="Cleanup policies.", no_args_is_help=True)
 app.add_typer(cleanup_app, name="cleanup")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from helpers import exercises, identity, names, projects, repositories, sweep, target
+from helpers import answers, exercises, identity, names, projects, repositories, sweep, target
 from helpers.cell import documents, requests_seen, terminal
 from helpers.leftovers import ORDER
 from helpers.target import Target
@@ -149,8 +149,19 @@ def card(workbook: Workbook) -> str:
             f"Target   {workbook.target.sentence}",
             f"Project  {workbook.project}{number}",
             f"Region   {workbook.region}",
+            *_exercises_done(workbook),
         )
     )
+
+
+def _exercises_done(workbook: Workbook) -> list[str]:
+    """A learner's own state; a run of all notebooks says nothing, so that its card is always the same."""
+    home = os.environ.get("WORKBOOK_HOME")
+    if not home or exercises.in_a_run():
+        return []
+    done = [one for one in answers.read(Path(home)) if one.how]
+    here = sum(one.notebook == _notebook(workbook.number)[0] for one in done)
+    return [f"Done     {here} exercises here, {len(done)} in all (`.venv/bin/workbook progress` lists them)"]
 
 
 def lacking(workbook: Workbook) -> list[str]:

@@ -1,0 +1,46 @@
+"""`workbook progress`: how far a learner is, one line for each notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from helpers import answers, show
+from helpers.answers import Standing
+from helpers.cell import documents
+
+
+def exercises() -> dict[str, int]:
+    """Return how many exercises each notebook has, by the file's stem."""
+    return {
+        path.stem: len(re.findall(r"^exercise\(", "\n".join(cell.source for cell in documents.read(path).cells), re.M))
+        for path in documents.notebooks()
+    }
+
+
+def table(of: Mapping[str, int], standings: Sequence[Standing]) -> str:
+    """Return one line for each notebook, and one for all of them. Pure."""
+    rows = []
+    for stem, count in of.items():
+        here = [one for one in standings if one.notebook == stem]
+        own, helped = (sum(one.how == how for one in here) for how in ("own", "solution"))
+        minutes = sum(one.seconds for one in here if one.how) / 60
+        rows.append((stem, count, own, helped, count - own - helped, sum(one.tries for one in here), f"{minutes:.0f}"))
+    total = [sum(int(row[column]) for row in rows) for column in range(1, 7)]
+    return show.table(
+        [*rows, ("all", *total)],
+        ("notebook", "exercises", "done alone", "with the solution", "open", "tries", "minutes"),
+    )
+
+
+def progress(home: Path, *, as_json: bool, say: Callable[[str], None]) -> int:
+    """Print how far the learner of a world is; returns exit status 0."""
+    standings = answers.read(home)
+    if as_json:
+        say(json.dumps({"exercises": exercises(), "standings": [asdict(one) for one in standings]}, indent=2))
+    else:
+        say(table(exercises(), standings))
+    return 0
