@@ -94,6 +94,8 @@ unqualified-search-registries=["docker.io"]
 location="localhost:5001"
 insecure=true
 CONF
+# What it remembers of blobs in an earlier sandbox at the same address, and asks the next one for.
+rm -rf /var/lib/containers/cache
 export PODMAN_IGNORE_CGROUPSV1_WARNING=1
 podman system service --time=0 unix:///run/docker.sock >/var/log/podman.log 2>&1 &
 export DOCKER_HOST=unix:///run/docker.sock
