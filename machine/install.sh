@@ -167,6 +167,8 @@ main() {
         fi
         by_pip
     fi
+    # Notebook 6 calls a service with it, and a minimal Debian has none. The set-up goes on without.
+    if ! command -v curl >/dev/null 2>&1 && debian_root; then (apt_install curl) || true; fi
     add_project
     fingerprint >"$stamp"
     say "$venv is ready: $("$venv/bin/python" --version)."
