@@ -29,6 +29,7 @@ TOOLS = {
     "slirp4netns": "slirp4netns",
     "unshare": "util-linux",
     "pivot_root": "util-linux",
+    "setpriv": "util-linux",
     "git": "git",
 }
 PLACE = "/srv/workbook"
@@ -151,9 +152,11 @@ def run(root: Path, script: str, *, shared: Mapping[Path, str] | None = None, se
     `ROOT.log` beside the root, while it runs. After `seconds` it is killed.
     """
     pairs = " ".join(f"{folder}:{place}" for folder, place in (shared or {}).items())
+    # A test that is killed takes its machine with it.
+    bound = ("setpriv", "--pdeathsig", "KILL")
     namespaces = ("--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc")
     inside = subprocess.Popen(
-        ["unshare", *namespaces, "sh", "-c", _ENTER, "enter", str(root)],
+        [*bound, "unshare", *namespaces, "sh", "-c", _ENTER, "enter", str(root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -166,7 +169,9 @@ def run(root: Path, script: str, *, shared: Mapping[Path, str] | None = None, se
     assert started == "started\n", started + inside.communicate()[0]
     # unshare stays outside and its child is process 1: both have the new network.
     command = ["slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--ready-fd=1"]
-    way_out = subprocess.Popen([*command, str(inside.pid), "tap0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    way_out = subprocess.Popen(
+        [*bound, *command, str(inside.pid), "tap0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     limit = threading.Timer(seconds, inside.kill)
     said: list[str] = []
     try:
