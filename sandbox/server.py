@@ -19,6 +19,7 @@ import uvicorn
 from sandbox.app import Sandbox
 from sandbox.artifact_registry import blobs, cleanup_job
 from sandbox.cloud_build import queue
+from sandbox.cloud_run import instances
 from sandbox.doors import edge
 from sandbox.doors.certificates import Authority
 from sandbox.doors.connection import Connection
@@ -49,6 +50,7 @@ async def serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: di
     ports = {"port": listener.getsockname()[1], "edge_port": door.sockets[0].getsockname()[1]}
     about |= {"pid": os.getpid(), **ports, "started": timestamp(dt.datetime.now(dt.UTC))}
     write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
+    sandbox.world.account_watchers += [queue.of(sandbox.world).end_account, instances.of(sandbox.world).end_account]
     await asyncio.to_thread(queue.recover, sandbox.world)
     print(f"ready http://localhost:{about['port']}", flush=True)
     await _until_signal(sandbox.world)

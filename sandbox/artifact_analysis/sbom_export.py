@@ -85,6 +85,7 @@ def _refer(call: Call, parent: str, location: str, resource: str, content: bytes
     with call.world.writing() as rows:
         if objects.find_bucket(rows, bucket) is None:
             objects.make_bucket(rows, call.world, bucket, call.project.id, location.upper())
+        objects.require_own(objects.find_bucket(rows, bucket), call.project.id)
     part = objects.part(call.world)
     part.write_bytes(content)
     objects.keep(call.world, bucket, name, part, sbom.SPDX)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from google.cloud.devtools.cloudbuild_v1 import types
@@ -18,8 +19,7 @@ from sandbox.cloud_build import queue, store, substitutions, validation
 from sandbox.cloud_logging import entries
 from sandbox.cloud_storage import objects
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
-from sandbox.iam import policies
-from sandbox.iam.members import COMPUTE_ACCOUNT, service_account_exists
+from sandbox.iam import acting, policies
 from sandbox.state.clock import timestamp
 from sandbox.state.projects import Project
 
@@ -79,7 +79,7 @@ def start(call: Call, asked: dict[str, Any], *, trigger: dict[str, str] | None =
         validation.check(build)
     except validation.BuildInvalid as error:
         raise invalid(str(error)) from None
-    email = _account(call, build, project)
+    email = account(call, build, project)
     build["serviceAccount"] = f"projects/{project.id}/serviceAccounts/{email}"
     options.setdefault("logging", "LEGACY")
     options.setdefault("substitutionOption", "MUST_MATCH") if trigger is None else None
@@ -144,21 +144,15 @@ def _substitute(
         build["substitutions"] = {**{key: value for key, value in trigger.items() if value}, **given}
 
 
-def _account(call: Call, build: dict[str, Any], project: Project) -> str:
-    """The account that the build runs as: its own, or the default, which is Compute Engine's since 2024."""
-    named = build.get("serviceAccount", "")
-    if not named:
-        return COMPUTE_ACCOUNT.format(number=project.number)
-    match = re.fullmatch(r"(?:projects/([^/]+)/serviceAccounts/)?([^/]+)", named)
-    if match is None:
-        raise invalid(f"invalid value for 'build.service_account': {named}")
-    with call.world.reading() as rows:
-        resource = policies.canonical(rows, f"projects/{match[1] or '-'}/serviceAccounts/{match[2]}")
-        email = resource.rpartition("/")[2]
-        known = service_account_exists(rows, email)
-    if not known:
-        raise not_found(f"Service account {email} does not exist.")  # unverified: the sentence
-    if not policies.decide(call.world, call.principal.member, "iam.serviceAccounts.actAs", resource).allowed:
+def account(call: Call, build: Mapping[str, Any], project: Project) -> str:
+    """The account that a build runs as: its own, or the default.
+
+    Raises:
+        ApiError: PERMISSION_DENIED when the caller may not act as it.
+    """
+    named = build.get("serviceAccount") or acting.default_account(project)
+    email = acting.check(call.world, call.principal.member, named, builds_of=project)
+    if email is None:
         raise ApiError("PERMISSION_DENIED", f"caller does not have permission to act as service account {named}")
     return email
 
@@ -217,6 +211,7 @@ def _place_log(call: Call, build: dict[str, Any], project: Project, email: str) 
             if objects.find_bucket(rows, bucket_name) is None:
                 objects.make_bucket(rows, call.world, bucket_name, project.id, "US")
             bucket = objects.find_bucket(rows, bucket_name)
+        objects.require_own(bucket, project.id)
         if options.get("defaultLogsBucketBehavior") == "REGIONAL_USER_OWNED_BUCKET":
             _may_write(call, bucket, bucket_name, email)
         build["logsBucket"] = f"gs://{bucket_name}"
@@ -356,6 +351,5 @@ def default_account(call: Call) -> dict[str, Any]:
     project = call.project
     return {
         "name": f"projects/{project.number}/locations/{location(call)}/defaultServiceAccount",
-        "serviceAccountEmail": f"projects/{project.id}/serviceAccounts/"
-        + COMPUTE_ACCOUNT.format(number=project.number),
+        "serviceAccountEmail": f"projects/{project.id}/serviceAccounts/{acting.default_account(project)}",
     }

@@ -40,7 +40,12 @@ class Job:
         self._labels = (containers.label(world), f"workbook-build={build['id']}")
         self._config = world.folder / "builders" / build["id"]
 
-    def cancel(self, status: str = "CANCELLED") -> None:
+    @property
+    def account(self) -> str:
+        """The e-mail address of the account that the build runs as."""
+        return str(self.build["serviceAccount"].rpartition("/")[2])
+
+    def cancel(self, status: str = "CANCELLED", detail: str = "") -> None:
         """Stop the build: its containers are killed, its status is `status` when this returns."""
         with self._lock:
             if self.build["status"] not in store.RUNNING:
@@ -48,8 +53,8 @@ class Job:
             working = self.build["status"] == "WORKING"
             self.build["status"] = status
             self.build["finishTime"] = self._now()
-            if status == "INTERNAL_ERROR":
-                self.build["statusDetail"] = "the sandbox was stopped while this build ran"
+            if detail:
+                self.build["statusDetail"] = detail
             self._save()
         self._cancelled.set()
         self._stopping.set()
@@ -104,7 +109,7 @@ class Job:
     def _finish(self, told: BuildLog, end: str, failure: BuildFailed | None) -> None:
         if self._cancelled.is_set():
             told.line("CANCELLED")
-            told.line("ERROR: context canceled")
+            told.line(f"ERROR: {self.build.get('statusDetail') or 'context canceled'}")
         elif failure is None:
             told.line("DONE")
         else:
@@ -132,8 +137,10 @@ class Job:
     def _run(self, told: BuildLog) -> None:
         deadline = time.monotonic() + validation.seconds(self.build.get("timeout"), validation.DEFAULT_TIMEOUT)
         address = containers.address(self.world)
-        account = self.build["serviceAccount"].rpartition("/")[2]
-        token = tokens.mint(self.world, f"serviceAccount:{account}", tick=False)
+        try:
+            token = tokens.mint(self.world, f"serviceAccount:{self.account}", tick=False)
+        except tokens.InvalidToken as gone:
+            raise BuildFailed("FAILURE", "", f"service account {gone}") from None  # unverified: the sentence
         shim = builders.prepare_tools(self.world)
         containers.write_config(self._config, address.registry, token)
         network = "none"

@@ -18,6 +18,7 @@ from sandbox.state.world import World
 
 AT_ONCE = 2  # builds; Google's default is 30, on machines of their own
 _TTL = 3600  # seconds that a build waits before it expires; https://cloud.google.com/build/docs/api/reference/rest
+CUT_SHORT = "the sandbox was stopped while this build ran"
 log = logging.getLogger("sandbox")
 
 
@@ -48,12 +49,19 @@ class Queue:
         if job is not None:
             job.cancel()
 
+    def end_account(self, email: str) -> None:
+        """End the builds that run, or wait to run, as an account."""
+        for job in list(self._jobs.values()):
+            if job.account == email:
+                # unverified: Google's status and sentence
+                job.cancel("FAILURE", f"service account {email} is disabled or deleted")
+
     def stop(self) -> None:
         """End what runs, for the sandbox's own end; what waits goes on at the next start."""
         self._stopped.set()
         for job in list(self._jobs.values()):
             if job.build["status"] == "WORKING":
-                job.cancel("INTERNAL_ERROR")
+                job.cancel("INTERNAL_ERROR", CUT_SHORT)
 
     def _work(self) -> None:
         while not self._stopped.is_set():
@@ -92,7 +100,7 @@ def recover(world: World) -> None:
                 continue
             build |= {
                 "status": "INTERNAL_ERROR",
-                "statusDetail": "the sandbox was stopped while this build ran",
+                "statusDetail": CUT_SHORT,
                 "finishTime": timestamp(world.now()),
             }
             for step in build["steps"]:

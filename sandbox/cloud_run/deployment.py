@@ -19,8 +19,8 @@ from sandbox.cloud_run import instances, probes, store
 from sandbox.cloud_run.instances import NotStarted
 from sandbox.cloud_run.secret_env import SecretRefused
 from sandbox.containers import EngineFailed
-from sandbox.iam import policies
-from sandbox.iam.members import COMPUTE_ACCOUNT, RUN_AGENT
+from sandbox.iam import acting, policies
+from sandbox.iam.members import RUN_AGENT
 from sandbox.state import projects
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -166,12 +166,12 @@ def _revision(world: World, name: str, service: Json) -> tuple[Json, int]:
     number, generated = store.next_name(world, name)
     meta = template.get("metadata", {})
     project = projects.find(world, name.split("/")[1])
-    account = COMPUTE_ACCOUNT.format(number=project.number if project else "")
+    assert project is not None  # noqa: S101 - the dispatch table found it
     spec = copy.deepcopy(template["spec"])
     spec.pop("nodeSelector", None)
     spec.setdefault("containerConcurrency", 80)
     spec.setdefault("timeoutSeconds", 300)
-    spec.setdefault("serviceAccountName", account)
+    spec.setdefault("serviceAccountName", acting.default_account(project))
     container = spec["containers"][0]
     container["ports"] = container.get("ports") or [{"name": "http1", "containerPort": instances.PORT}]
     container.setdefault("startupProbe", probes.default(instances.port_of(container)))

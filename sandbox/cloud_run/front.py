@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from sandbox.cloud_run import instances, store
 from sandbox.cloud_run.secret_env import SecretRefused
 from sandbox.containers import EngineFailed
-from sandbox.iam import policies
+from sandbox.iam import policies, standing
 from sandbox.iam.keys import id_token_public_key
 from sandbox.state import projects
 from sandbox.state.world import World
@@ -117,6 +117,9 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
             audience=[*audiences, _GCLOUD_AUDIENCE],
             issuer="https://accounts.google.com",
         )
+        with world.reading() as rows:
+            if not standing.is_same(rows, str(claims.get("email", "")), str(claims.get("sub", ""))):
+                raise jwt.InvalidTokenError("the account of the token is disabled or deleted")
     except jwt.InvalidTokenError as error:
         answer = _page(
             401,

@@ -26,7 +26,7 @@ from sandbox import containers
 from sandbox.cloud_logging import entries
 from sandbox.cloud_run import probes, secret_env
 from sandbox.containers import EngineFailed
-from sandbox.iam import tokens
+from sandbox.iam import standing, tokens
 from sandbox.iam.members import RUN_AGENT
 from sandbox.redaction import redact
 from sandbox.state import projects
@@ -47,10 +47,11 @@ class NotStarted(Exception):
 
 @dataclass
 class Instance:
-    """A running container; `address` is where it listens."""
+    """A running container; `address` is where it listens, `account` whose rights it has."""
 
     container: str
     address: tuple[str, int]
+    account: str
     used: float
     busy: int = 0
 
@@ -148,6 +149,13 @@ class Instances:
             if name.startswith(f"{service_resource}/"):
                 self.drop(name)
 
+    def end_account(self, email: str) -> None:
+        """Stop all instances that have an account's rights."""
+        with self._lock:
+            ended = [(name, one) for name, one in self._running.items() if one.account == email]
+        for name, one in ended:
+            self._drop(name, one)
+
     def _reap(self) -> None:
         while True:
             time.sleep(min(IDLE_SECONDS / 2, 10))
@@ -188,6 +196,11 @@ class Instances:
     def _start(self, name: str, revision: dict[str, Any]) -> Instance:
         project_id, service = name.split("/")[1], name.split("/")[5]
         project = projects.find(self._world, project_id)
+        account = revision["spec"].get("serviceAccountName", "")
+        with self._world.reading() as rows:
+            if not standing.is_active(rows, f"serviceAccount:{account}"):
+                # unverified: the sentence
+                raise NotStarted(f"Failed to start: service account {account} is disabled or deleted.")
         self.fetch(name, revision["status"]["imageDigest"], project.number if project else "")
         spec = revision["spec"]
         container = spec["containers"][0]
@@ -221,7 +234,7 @@ class Instances:
             target=self._follow, args=(started, project_id, name.split("/")[3], service, revision), daemon=True
         ).start()
         try:
-            return Instance(started, self._wait(started, told, probe, bridge=bridge), time.monotonic())
+            return Instance(started, self._wait(started, told, probe, bridge=bridge), account, time.monotonic())
         except NotStarted:
             containers.call("rm", "--force", "--volumes", started)
             raise

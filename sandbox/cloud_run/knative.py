@@ -15,8 +15,7 @@ from sandbox.api import lists
 from sandbox.api.methods import Call
 from sandbox.cloud_run import deployment, instances, probes, secret_env, store
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
-from sandbox.iam import policies
-from sandbox.iam.members import service_account_exists
+from sandbox.iam import acting, policies
 from sandbox.state.clock import timestamp
 
 Json = dict[str, Any]
@@ -88,7 +87,7 @@ def check_name(service_id: Any) -> None:
 
 
 def check(call: Call, service: Json) -> None:
-    """What can be said of a specification at once.
+    """What can be said of a specification at once; the account in it gets its e-mail address for a name.
 
     Raises:
         ApiError: INVALID_ARGUMENT, UNIMPLEMENTED, or PERMISSION_DENIED for an account that the caller may not act as.
@@ -117,8 +116,10 @@ def check(call: Call, service: Json) -> None:
         raise unimplemented("volumes in a revision")
     probes.check(container)
     _check_traffic(service)
-    if account := template["spec"].get("serviceAccountName"):
-        _check_account(call, account)
+    named = template["spec"].get("serviceAccountName")
+    email = _account(call, named or acting.default_account(call.project))
+    if named:
+        template["spec"]["serviceAccountName"] = email
 
 
 def _check_traffic(service: Json) -> None:
@@ -127,18 +128,14 @@ def _check_traffic(service: Json) -> None:
         raise invalid("spec.traffic: Traffic percentages must add up to 100.")
 
 
-def _check_account(call: Call, account: str) -> None:
-    with call.world.reading() as rows:
-        resource = policies.canonical(rows, f"projects/-/serviceAccounts/{account}")
-        known = service_account_exists(rows, account)
-    allowed = (
-        known and policies.decide(call.world, call.principal.member, "iam.serviceAccounts.actAs", resource).allowed
-    )
-    if not allowed:
+def _account(call: Call, named: str) -> str:
+    email = acting.check(call.world, call.principal.member, named)
+    if email is None:
         raise ApiError(
             "PERMISSION_DENIED",
-            f"Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist).",
+            f"Permission 'iam.serviceaccounts.actAs' denied on service account {named} (or it may not exist).",
         )
+    return email
 
 
 def create(call: Call) -> Json:

@@ -169,7 +169,7 @@ def _specification(asked: Json) -> Json:
         containers.append(kept)
     spec: Json = {"containers": containers}
     if template.get("serviceAccount"):
-        spec["serviceAccountName"] = template["serviceAccount"].rpartition("/")[2]
+        spec["serviceAccountName"] = template["serviceAccount"]
     if template.get("maxInstanceRequestConcurrency"):
         spec["containerConcurrency"] = int(template["maxInstanceRequestConcurrency"])
     if template.get("timeout"):

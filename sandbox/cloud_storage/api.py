@@ -120,6 +120,9 @@ def _create_bucket(call: Call) -> dict[str, Any]:
     name = body.get("name", "")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid(f"Invalid bucket name: '{name}'")
+    if name.startswith("goog") or "google" in name:
+        # https://cloud.google.com/storage/docs/buckets#naming: where Google's own buckets are, nobody makes one first.
+        raise invalid(f"Invalid bucket name: '{name}': names with goog in front, or google in them, are Google's.")
     location = str(body.get("location") or "US").upper()
     try:
         with call.world.writing() as rows:

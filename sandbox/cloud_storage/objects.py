@@ -14,6 +14,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.errors import ApiError
 from sandbox.state.clock import timestamp
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
@@ -61,6 +62,17 @@ def find_bucket(rows: sqlite3.Connection, name: str) -> Bucket | None:
     """A bucket by its name."""
     row = rows.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
     return Bucket(**dict(row)) if row else None
+
+
+def require_own(bucket: Bucket | None, project: str) -> None:
+    """See that a bucket which is used because of its name alone is the project's: anybody may take a name first.
+
+    Raises:
+        ApiError: FAILED_PRECONDITION for a bucket of another project.
+    """
+    if bucket is None or bucket.project != project:
+        name = bucket.name if bucket else ""
+        raise ApiError("FAILED_PRECONDITION", f"The bucket {name} is not one of project {project}.")  # unverified
 
 
 def buckets(rows: sqlite3.Connection, project: str, prefix: str = "") -> list[Bucket]:

@@ -80,11 +80,22 @@ def service_account_exists(rows: sqlite3.Connection, email: str) -> bool:
     """Whether a service account was made in this world, or is one that Google makes for one of its projects."""
     if rows.execute("SELECT 1 FROM service_accounts WHERE email = ?", (email,)).fetchone():
         return True
+    return made_for(rows, email) is not None
+
+
+def is_googles(email: str) -> bool:
+    """Whether an address is one that Google makes accounts under, for a project that may or may not be there."""
+    return _MADE_BY_GOOGLE.fullmatch(email) is not None
+
+
+def made_for(rows: sqlite3.Connection, email: str) -> str | None:
+    """The id of the project that Google makes an account for; None for other accounts and without that project."""
     match = _MADE_BY_GOOGLE.fullmatch(email)
     if match is None:
-        return False
+        return None
     number = next(value for value in match.groups() if value)
-    return rows.execute("SELECT 1 FROM projects WHERE number = ?", (number,)).fetchone() is not None
+    row = rows.execute("SELECT id FROM projects WHERE number = ?", (number,)).fetchone()
+    return row["id"] if row else None
 
 
 def check(rows: sqlite3.Connection, member: str) -> str:

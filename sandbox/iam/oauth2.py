@@ -51,7 +51,11 @@ def _token(call: Call) -> dict[str, Any] | Response:
         return {"id_token": _id_token(call.world, str(claims["iss"]), str(target))}
     if not claims.get("scope"):
         return _refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
-    token = tokens.mint(call.world, f"serviceAccount:{claims['iss']}")
+    try:
+        token = tokens.mint(call.world, f"serviceAccount:{claims['iss']}")
+    except tokens.InvalidToken:
+        # Disabled since the signature was verified.
+        return _refused("invalid_grant", "Invalid JWT Signature.")
     return {"access_token": token, "expires_in": tokens.LIFETIME - 1, "token_type": "Bearer"}
 
 

@@ -95,7 +95,11 @@ def test_permissions(world: World, member: str, resource: str, wanted: Iterable[
 
 
 def canonical(rows: sqlite3.Connection, resource: str) -> str:
-    """A resource with a service account's project and e-mail written out, where the name leaves them open."""
+    """A resource with a service account's project and e-mail written out, where the name leaves them open.
+
+    A project that is not the account's becomes `-`, which has no policy: whoever owns that project decides nothing.
+    Google's agents are in projects of Google's, so they have it always.
+    """
     parts = resource.split("/")
     if len(parts) < 4 or parts[0] != "projects" or parts[2] != "serviceAccounts":
         return resource
@@ -104,9 +108,16 @@ def canonical(rows: sqlite3.Connection, resource: str) -> str:
         " WHERE email = ? OR unique_id = ?",
         (parts[3], parts[3]),
     ).fetchone()
-    if row is None or parts[1] not in ("-", row["project"], row["number"]):
+    if row is not None:
+        project, email, number = row["project"], row["email"], row["number"]
+    elif members.is_googles(parts[3]):
+        email = parts[3]
+        number = email.removesuffix(members.COMPUTE_ACCOUNT.format(number=""))
+        project = (members.made_for(rows, email) or "-") if number != email else "-"
+    else:
         return resource
-    return "/".join(["projects", row["project"], "serviceAccounts", row["email"], *parts[4:]])
+    owner = project if parts[1] in ("-", project, number) else "-"
+    return "/".join(["projects", owner, "serviceAccounts", email, *parts[4:]])
 
 
 def ancestry(resource: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from sandbox.api import lists
 from sandbox.api.methods import Call, Method
 from sandbox.errors import ApiError, invalid, not_found, service_disabled, unimplemented
-from sandbox.iam import keys, policies
+from sandbox.iam import keys, members, policies, standing
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.state import projects
 
@@ -92,8 +92,10 @@ def _create(call: Call) -> dict[str, Any]:
     display_name = _text(details, "displayName", _DISPLAY_NAME_LIMIT)
     description = _text(details, "description", _DESCRIPTION_LIMIT)
     project = call.params["project"]
+    email = f"{account_id}@{project}.iam.gserviceaccount.com"
+    if members.is_googles(email):
+        raise invalid(f'The account ID "{account_id}" is Google\'s own in this project.')
     with call.world.writing() as rows:
-        email = f"{account_id}@{project}.iam.gserviceaccount.com"
         if rows.execute("SELECT 1 FROM service_accounts WHERE email = ?", (email,)).fetchone():
             raise ApiError(
                 "ALREADY_EXISTS", f"Service account {account_id} already exists within project projects/{project}."
@@ -120,15 +122,11 @@ def _delete(call: Call) -> dict[str, Any]:
     with call.world.writing() as rows:
         account = find_account(call)
         rows.execute("DELETE FROM service_accounts WHERE email = ?", (account["email"],))
-        _revoke(rows, account["email"])
+        standing.end(rows, account["email"])
         policies.forget(rows, _name(account))
         policies.forget_member(rows, call.world, account["email"], account["unique_id"])
-        return {}
-
-
-def _revoke(rows: sqlite3.Connection, email: str) -> None:
-    """End a service account's access tokens: who is deleted or disabled is nobody any more."""
-    rows.execute("DELETE FROM tokens WHERE member = ?", (f"serviceAccount:{email}",))
+    call.world.end_account(account["email"])
+    return {}
 
 
 def _switch(call: Call, *, disabled: bool) -> dict[str, Any]:
@@ -136,8 +134,10 @@ def _switch(call: Call, *, disabled: bool) -> dict[str, Any]:
         email = find_account(call)["email"]
         rows.execute("UPDATE service_accounts SET disabled = ? WHERE email = ?", (int(disabled), email))
         if disabled:
-            _revoke(rows, email)
-        return {}
+            standing.end(rows, email)
+    if disabled:
+        call.world.end_account(email)
+    return {}
 
 
 def _disable(call: Call) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import jwt
 
 from sandbox.api.principal import ANONYMOUS, Principal
+from sandbox.iam import standing
 from sandbox.state.world import World
 
 LIFETIME = 3600  # seconds; https://cloud.google.com/docs/authentication/token-types#access-lifetime
@@ -36,9 +37,15 @@ def _hash(token: str) -> str:
 
 
 def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True) -> str:
-    """A new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s."""
+    """A new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s.
+
+    Raises:
+        InvalidToken: for a service account that is disabled, or is not there any more.
+    """
     token = f"ya29.sandbox-{secrets.token_urlsafe(48)}"
     with world.writing(tick=tick) as rows:
+        if not standing.is_active(rows, member):
+            raise InvalidToken(f"{member.partition(':')[2]} is disabled or deleted")
         rows.execute("DELETE FROM tokens WHERE expires < ?", (time.time() - LIFETIME,))
         rows.execute(
             "INSERT INTO tokens (hash, member, expires) VALUES (?, ?, ?)",
@@ -48,8 +55,12 @@ def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = Tr
 
 
 def expire_all(world: World) -> int:
-    """Expire every access token; the fault that lessons ask for by name. Returns how many there were."""
+    """Expire every access token, and the registry's with them; the fault that lessons ask for by name.
+
+    Returns how many access tokens there were.
+    """
     with world.writing() as rows:
+        standing.end_all(rows)
         return rows.execute("UPDATE tokens SET expires = ? WHERE expires > ?", (time.time() - 1, time.time())).rowcount
 
 
@@ -111,7 +122,10 @@ def from_bearer(world: World, token: str, host: str) -> Principal:
     """
     with world.reading() as rows:
         row = rows.execute("SELECT member, expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+        active = row is None or standing.is_active(rows, row["member"])
     if row is not None:
+        if not active:
+            raise InvalidToken("the access token's account is disabled or deleted")
         if row["expires"] <= time.time():
             raise InvalidToken("the access token has expired")
         return Principal(row["member"])

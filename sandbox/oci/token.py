@@ -23,7 +23,7 @@ from typing import Any
 
 from sandbox.api.principal import ANONYMOUS, Principal
 from sandbox.errors import RegistryError
-from sandbox.iam import tokens
+from sandbox.iam import standing, tokens
 from sandbox.iam.tokens import InvalidToken
 from sandbox.oci.address import Address, Image, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
@@ -79,8 +79,12 @@ def _sign(world: World, payload: str) -> str:
 
 
 def _seal(world: World, caller: Caller, audience: str) -> str:
+    member = caller.principal.member
+    with world.reading() as rows:
+        era = standing.era(rows, member)
     claims = {
-        "sub": caller.principal.member,
+        "sub": member,
+        "era": era,
         "aud": audience,
         "exp": int(time.time()) + LIFETIME,
         "access": {key: sorted(actions) for key, actions in (caller.scopes or {}).items()},
@@ -98,6 +102,10 @@ def _open(world: World, token: str, audience: str) -> Caller:
         raise InvalidToken("the registry token has expired")
     if claims["aud"] != audience:
         raise InvalidToken(f"the registry token is meant for {claims['aud']}")
+    with world.reading() as rows:
+        ended = claims.get("era") != standing.era(rows, claims["sub"]) or not standing.is_active(rows, claims["sub"])
+    if ended:
+        raise InvalidToken("the registry token has ended, with its account's or all tokens")
     return Caller(Principal(claims["sub"]), {key: frozenset(actions) for key, actions in claims["access"].items()})
 
 
@@ -115,8 +123,8 @@ def challenge(address: Address, service: str, scope: str = "", error: str = "", 
 
 
 def is_quick(authorization: str) -> bool:
-    """Whether a header is looked at faster than a thread wakes: a registry token by its signature, an access token by
-    one row, against the verification of a JWT or a key file.
+    """Whether a header is looked at faster than a thread wakes: a registry token by its signature and a few rows, an
+    access token by rows, against the verification of a JWT or a key file.
     """
     return authorization.lower().startswith((f"bearer {_PREFIX}", "bearer ya29."))
 

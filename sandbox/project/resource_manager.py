@@ -18,6 +18,7 @@ from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, unimplemented
 from sandbox.iam import policies
 from sandbox.iam.policy_methods import policy_methods
+from sandbox.project import reserved_ids
 from sandbox.state import projects
 from sandbox.state.clock import timestamp
 from sandbox.state.projects import Project
@@ -124,6 +125,9 @@ def _create(call: Call) -> dict[str, Any]:
             "Project IDs must be between 6 and 30 characters: lower-case letters, digits and hyphens, beginning with a "
             "letter and not ending with a hyphen."
         )
+    if reserved_ids.is_reserved(project_id):
+        # unverified: the sentence
+        raise invalid(f"Project ID {project_id} is reserved by Google. Choose another one.")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid("Project names have 4 to 30 letters, digits, blanks, hyphens, quotes and exclamation marks.")
     if not isinstance(labels, dict) or not all(

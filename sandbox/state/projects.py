@@ -115,9 +115,12 @@ def add_service_account(
         sqlite3.IntegrityError: when it exists.
     """
     email = f"{account_id}@{project_id}.iam.gserviceaccount.com"
+    # An account that is made anew under an old name is another one.
+    before = rows.execute("SELECT value FROM meta WHERE key = ?", (f"era:serviceAccount:{email}",)).fetchone()
+    seed = f"{email}#{before['value']}" if before else email
     rows.execute(
         "INSERT INTO service_accounts (email, project, unique_id, display_name, description, create_time)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (email, project_id, str(10**20 + _stable(email, 10**20)), display_name, description, timestamp(world.now())),
+        (email, project_id, str(10**20 + _stable(seed, 10**20)), display_name, description, timestamp(world.now())),
     )
     return email

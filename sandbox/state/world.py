@@ -53,6 +53,8 @@ class World:
             raise WorldLocked(f"another sandbox is using {folder}; stop it first, or choose another home") from None
         # Called in the transaction that makes a version known: what must happen to every push, whichever way it came.
         self.watchers: list[Callable[[sqlite3.Connection, Any], None]] = []
+        # Called with an account's e-mail address when its credentials have ended, in no transaction.
+        self.account_watchers: list[Callable[[str], None]] = []
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._writer = threading.Lock()
@@ -121,6 +123,11 @@ class World:
     def asked_in_vain(self) -> None:
         """Somebody asked for what is on its way: the clock moves on by a step of the pace."""
         self.clock.advance(self.pace.step)
+
+    def end_account(self, email: str) -> None:
+        """Tell everybody who runs something as an account that it must end."""
+        for watch in self.account_watchers:
+            watch(email)
 
     def close(self) -> None:
         """Close every connection and let the folder go."""

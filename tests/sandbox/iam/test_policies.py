@@ -209,7 +209,8 @@ def test_an_account_may_be_named_without_its_project(state: World) -> None:
     assert policies.decide(state, "user:ana@example.com", token, loose).allowed
     assert policies.decide(state, "user:ana@example.com", token, loose).resource == name
     wrong = name.replace(PROJECT, OTHER)
-    assert policies.decide(state, "user:ana@example.com", token, wrong).resource == wrong
+    # Whose project stands in the name decides nothing: the answer is asked of no project at all.
+    assert policies.decide(state, "user:ana@example.com", token, wrong).resource == loose
     assert not policies.decide(state, "user:ana@example.com", token, wrong).allowed
     # A project that the account is not in says nothing about it.
     policies.set_policy(state, OTHER, bind("roles/iam.serviceAccountTokenCreator", "user:ben@example.com"))

@@ -178,10 +178,10 @@ def test_another_project_does_not_open_an_account(learner: AuthorizedSession) ->
     account = make(learner)
     other = f"ml-other-{secrets.token_hex(4)}"
     ask(learner, "POST", "https://cloudresourcemanager.googleapis.com/v1/projects", {"projectId": other})
-    # The learner owns the other project, and the account is not in it.
-    ask(learner, "GET", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=404)
-    ask(learner, "DELETE", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=404)
-    ask(learner, "POST", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}/keys", {}, status=404)
+    # The learner owns the other project, and the account is not in it: that project says nothing about it.
+    ask(learner, "GET", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=403)
+    ask(learner, "DELETE", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=403)
+    ask(learner, "POST", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}/keys", {}, status=403)
     ask(learner, "GET", f"{IAM}/{account['name']}")
     # And the API is off there.
     assert (
