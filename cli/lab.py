@@ -23,7 +23,7 @@ from helpers.cell import documents
 from machine import base_image, reach
 from machine import engine as machine_engine
 
-RUN: Final = "lab"
+RUN: Final = "lab"  # on Google, in a project that is the learner's
 _STOP_SECONDS: Final = 15.0
 
 
@@ -65,9 +65,10 @@ def lab(
     lease = f"lab-{os.getpid()}"
     with execution.signals(), contextlib.ExitStack() as stack:
         try:
+            # First: a Ctrl-C may come while the engine starts.
+            stack.callback(machine_engine.release, lease)
             engine = machine_engine.ensure(echo)
             machine_engine.lease(lease, os.getpid())
-            stack.callback(machine_engine.release, lease)
             with contextlib.closing(machine_engine.client(engine)) as client:
                 python_image = base_image.ensure(client, echo)
             variables = machine_engine.environment(engine)
@@ -109,7 +110,7 @@ def _in_the_sandbox(
         echo("The sandbox runs already; it goes on running when you stop JupyterLab.")
     else:
         stack.callback(starter.stop, home)
-    return opened.environment(variables, run=RUN, python_image=python_image)
+    return opened.environment(variables, run=opened.lab_run, python_image=python_image)
 
 
 def _on_google(

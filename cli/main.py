@@ -32,7 +32,6 @@ console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
 Home = Annotated[Path, typer.Option("--home", envvar="WORKBOOK_HOME", help="Folder of the world.", show_default=False)]
-_LAB_RUN = "lab"
 
 
 def say(line: str) -> None:
@@ -52,32 +51,46 @@ def setup() -> None:
 
     distribution.ensure_curl(say)
     gcloud.ensure(say)
-    started = time.monotonic()
+    ran_before = engine.find() is not None
     try:
-        found = engine.ensure(say)
-    except EngineMissing as error:
-        # On macOS no engine reaches the sandbox, and reading needs none: there the rest is worth having without it.
-        if platform.system() != "Darwin":
-            raise
-        complain(f"{error} Reading and `make site` work without it.")
-        return
-    kind = "started for this workbook" if found.private else "already running"
-    say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
-    elsewhere = reach.why_not(found.host)
-    if elsewhere:
-        # What works all the same is worth having, so this is no failure of the set-up.
-        complain(elsewhere)
-    started = time.monotonic()
-    with closing(engine.client(found)) as client:
-        image = base_image.ensure(client, say)
-    say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
+        started = time.monotonic()
+        try:
+            found = engine.ensure(say)
+        except EngineMissing as error:
+            # On macOS no engine reaches the sandbox, and reading needs none: there the rest is worth having without it.
+            if platform.system() != "Darwin":
+                raise
+            complain(f"{error} Reading and `make site` work without it.")
+            return
+        kind = "started for this workbook" if found.private else "already running"
+        say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
+        elsewhere = reach.why_not(found.host)
+        if elsewhere:
+            # What works all the same is worth having, so this is no failure of the set-up.
+            complain(elsewhere)
+        started = time.monotonic()
+        with closing(engine.client(found)) as client:
+            image = base_image.ensure(client, say)
+        say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
+    except BaseException:
+        if not ran_before:
+            # Also after a Ctrl-C: an engine that nobody waited for is nobody's to stop.
+            engine.release("setup")
+        raise
 
 
 @app.command()
 def start(
     home: Home = starter.LEARNERS_HOME, port: Annotated[int | None, typer.Option(help="Port of the sandbox.")] = None
 ) -> None:
-    """Start your sandbox and return when it is ready."""
+    """Start your sandbox, and the engine that was made for it, and return when they are ready."""
+    from machine import engine
+
+    if engine.was_made() and engine.find() is None and not os.environ.get("DOCKER_HOST"):
+        try:
+            engine.ensure(say)
+        except MachineError as error:
+            complain(f"{error} Without an engine the registry works; builds and services do not.")
     opened = starter.start(home, port=port)
     _warn_of_an_engine_elsewhere()
     say(f"The sandbox runs at {opened.url}, project {opened.info.project_id}.")
@@ -150,11 +163,11 @@ def _environment(opened: starter.World) -> dict[str, str | None]:
     found = engine.find()
     if found is None:
         complain("No Docker Engine answers: DOCKER_HOST isn't set. Make one available with `.venv/bin/workbook setup`.")
-        return opened.environment({}, run=_LAB_RUN)
+        return opened.environment({}, run=opened.lab_run)
     with closing(engine.client(found)) as client:
         image = stand_in.find(client) or PUBLIC
     variables = engine.environment(found) | reach.environment(found.host)
-    return opened.environment(variables, run=_LAB_RUN, python_image=image)
+    return opened.environment(variables, run=opened.lab_run, python_image=image)
 
 
 @app.command()

@@ -6,6 +6,7 @@ see `machine.private_engine` for where it lives and how long.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,13 +15,13 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 
 from machine import distribution, dockerd, private_engine, unix_socket
 from machine.errors import DockerCliMissing, EngineFailed, EngineMissing
-from machine.private_engine import lease, release
+from machine.private_engine import lease, release, was_made
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 ANSWER_SECONDS = 3
@@ -44,7 +45,9 @@ __all__ = [
     "kind",
     "lease",
     "release",
+    "remove_labelled",
     "require_cli",
+    "was_made",
 ]
 
 
@@ -149,6 +152,17 @@ def build_network(engine: Engine) -> str | None:
     return None if engine.has_bridge else "host"
 
 
+def remove_labelled(client: docker.DockerClient, label: str) -> None:
+    """Remove the containers, volumes and networks that carry a label. What is gone meanwhile is no error."""
+    with contextlib.suppress(NotFound):
+        for container in client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
+            container.remove(force=True, v=True)
+        for volume in client.volumes.list(filters={"label": label}):
+            volume.remove(force=True)
+        for network in client.networks.list(filters={"label": label}):
+            network.remove()
+
+
 def require_cli() -> None:
     """Raise DockerCliMissing unless the `docker` command is on the PATH."""
     if shutil.which("docker") is None:
@@ -182,6 +196,8 @@ def _context_host() -> str:
 
 def _ask(host: str) -> tuple[Engine | None, str]:
     """Return the engine at that address, or None and the reason why there is none."""
+    if host == private_engine.host() and (reason := private_engine.why_not_ours()):
+        return None, reason
     if host.startswith("unix://"):
         reason = unix_socket.why_closed(host.removeprefix("unix://"))
         if reason:

@@ -27,7 +27,7 @@ import docker
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from machine import bridge, dockerd, locks, unix_socket
+from machine import bridge, dockerd, locks, processes, unix_socket
 from machine import leases as leases_of
 from machine.errors import EngineFailed
 
@@ -61,28 +61,36 @@ def log_path() -> Path:
     return home() / "dockerd.log"
 
 
+def was_made() -> bool:
+    """Tell whether a private engine was ever started here, so that its data is there."""
+    return (home() / "data").is_dir()
+
+
 def start(echo: Callable[[str], None]) -> str:
     """Start the private engine, if it doesn't run yet, and return its host. It takes about a second.
 
     This process holds a lease on it until it ends or calls `release`. Raises EngineFailed with the log's last lines.
     """
     with _locked():
+        _require_ours()
         leases_of.write(_leases(), starter_lease(), os.getpid())
         if _pid() is not None and _answers():
             return host()
         echo(f"Starting a private Docker Engine (data in {home() / 'data'}), about 2 s.")
         _stop_daemon()
         name = bridge_name()
-        # Without the privilege to make a bridge, dockerd has none to delete docker0 either.
-        bridged = bridge.make(name)
         try:
+            # Without the privilege to make a bridge, dockerd has none to delete docker0 either.
+            bridged = bridge.make(name)
             _launch(f"--bridge={name}" if bridged else "--bridge=none")
-        except EngineFailed:
+            if not (bridged and bridge.open_way_out(name, _subnet(), path=dockerd.search_path())):
+                echo("This machine allows no bridge: containers use the host's network.")
+                _host_network_mark().touch()
+        except BaseException:
+            # Also after a Ctrl-C: nobody would stop an engine that nobody waited for.
+            leases_of.drop(_leases(), starter_lease())
             _stop_daemon()
             raise
-        if not (bridged and bridge.open_way_out(name, _subnet(), path=dockerd.search_path())):
-            echo("This machine allows no bridge: containers use the host's network.")
-            _host_network_mark().touch()
         return host()
 
 
@@ -137,15 +145,37 @@ def _run_folder() -> Path:
     return Path("/tmp") / f"workbook-engine-{_digest()}"  # noqa: S108 - TMPDIR may be long, and differ between shells
 
 
-def _made_run_folder() -> Path:
-    """Make the folder of sockets, or check that the one that is there is ours: others may write in its parent."""
-    folder = _run_folder()
+def why_not_ours() -> str:
+    """Return why what listens at `host()` can't be believed, or "".
+
+    Everybody may write in /tmp, and knows the name of the folder: whoever makes it first could stand in for the engine.
+    """
+    folder, named = _run_folder(), _run_folder() / "docker.sock"
     try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
         about = folder.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
-            raise EngineFailed(f"{folder} belongs to somebody else. Remove it, then try again.") from None
+    except FileNotFoundError:
+        return ""
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        return f"{folder} belongs to somebody else: remove it, then try again"
+    try:
+        about = named.lstat()
+    except FileNotFoundError:
+        return ""
+    if not stat.S_ISSOCK(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o002:
+        return f"{named} is not a socket of ours: remove {folder}, then try again"
+    return ""
+
+
+def _require_ours() -> None:
+    if reason := why_not_ours():
+        raise EngineFailed(f"{reason[0].upper()}{reason[1:]}.")
+
+
+def _made_run_folder() -> Path:
+    """Make the folder of sockets, or check that the one that is there is ours."""
+    folder = _run_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _require_ours()
     return folder
 
 
@@ -184,8 +214,9 @@ def _launch(network: str) -> None:
 
 
 def _pid() -> int | None:
-    """Return the pid of our daemon if it runs."""
-    return dockerd.written_pid(_run_folder() / "docker.pid", _run_folder())
+    """Return the pid of our daemon if it runs; also of one that has had no time to write its pid down."""
+    pidfile = _run_folder() / "docker.pid"
+    return dockerd.written_pid(pidfile, _run_folder()) or processes.with_argument(f"--pidfile={pidfile}")
 
 
 def _stop_daemon() -> bool:
@@ -194,6 +225,8 @@ def _stop_daemon() -> bool:
     After a kill there may be a pid file that blocks the next start, and a containerd that dies a moment later, which
     the next dockerd would take for one that serves it.
     """
+    if why_not_ours():
+        return False
     run = _run_folder()
     ran = dockerd.end(_pid())
     dockerd.end(dockerd.written_pid(run / CONTAINERD_PID, run))
@@ -208,7 +241,7 @@ def _stop_daemon() -> bool:
 
 
 def _answers() -> bool:
-    if unix_socket.why_closed(str(_run_folder() / "docker.sock")):
+    if why_not_ours() or unix_socket.why_closed(str(_run_folder() / "docker.sock")):
         return False
     try:
         with closing(docker.DockerClient(base_url=host(), timeout=3)) as connection:

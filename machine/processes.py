@@ -39,6 +39,18 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
+def with_argument(argument: str) -> int | None:
+    """Return the pid of a process of ours that was started with this argument, None if there is none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = folder.stat().st_uid == os.geteuid()
+        except OSError:
+            continue
+        if mine and argument in command_line(int(folder.name)) and born(int(folder.name)) is not None:
+            return int(folder.name)
+    return None
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """Send a signal to the process; nothing happens when it is gone."""
     try:

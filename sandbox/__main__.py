@@ -29,7 +29,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="folder of this world; made when it is not there")
     parser.add_argument("--port", type=int, default=5001, help="the plain port on loopback; 0 takes any free one")
-    parser.add_argument("--project", default="ml-workbook-lab", help="project id of a new world")
+    parser.add_argument("--project", default="", help="project id of a new world; one of its own when none is given")
     parser.add_argument("--region", default="us-central1", help="region that the learner starts with")
     parser.add_argument("--patience", type=float, default=60, help="seconds that a request may stand still")
     parser.add_argument("--slow", action="store_true", help="let changes take their time, as on Google")
@@ -81,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CANNOT_START
     Connection.patience = asked.patience
     blobs.sweep(world)
-    about = seed.prepare(world, home, asked.project, asked.region) | {"google_urls": asked.google_urls}
+    project = asked.project or f"ml-workbook-{secrets.token_hex(3)}"
+    about = seed.prepare(world, home, project, asked.region) | {"google_urls": asked.google_urls}
     if asked.slow:
         world.pace = SLOW
     scanner = automatic_scans.Scanner(world)

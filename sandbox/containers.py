@@ -7,22 +7,26 @@ so that a stop, and the next start after a crash, find all of it.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
 
 LABEL = "workbook-world"
 STAND_IN = "workbook/python-stand-in"
 PUBLIC_BASE = "python:3.12-slim"
+WORLD_ID = "engine-world-id"
 _CALL_SECONDS = 120
+_naming = threading.Lock()
 
 
 class EngineFailed(Exception):
@@ -59,10 +63,24 @@ def address(world: World) -> Address:
         raise EngineFailed("the sandbox is not serving, so no container could reach it") from None
 
 
+def world_id(world: World) -> str:
+    """What tells this world's things on an engine from every other world's: random, and kept for as long as it lives.
+
+    The folder's path would not do: worlds in two containers that share an engine may have the same.
+    """
+    path = world.folder / WORLD_ID
+    with _naming:
+        if not path.exists():
+            part = path.with_name(f"{WORLD_ID}.part")
+            part.write_text(secrets.token_hex(6))
+            part.rename(path)
+            sync_folder(world.folder)
+    return path.read_text()
+
+
 def label(world: World) -> str:
     """`workbook-world=…`, the same for every start of this world. Remembers that something was made."""
-    (world.folder / "uses-engine").touch()
-    return f"{LABEL}={hashlib.sha256(str(world.folder).encode()).hexdigest()[:12]}"
+    return f"{LABEL}={world_id(world)}"
 
 
 def host_environment(config: Path | None = None) -> dict[str, str]:
@@ -215,7 +233,7 @@ def _forgiving(*arguments: str) -> None:
 
 def sweep(world: World) -> None:
     """Remove every container, volume and network of this world; one that made none asks no engine."""
-    if not (world.folder / "uses-engine").exists():
+    if not (world.folder / WORLD_ID).exists():
         return
     try:
         remove_all([label(world)])

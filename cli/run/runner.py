@@ -122,9 +122,10 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
     home = folder / "world"
     lease = f"run-{run_id}"
     with contextlib.ExitStack() as stack:
+        # First: a Ctrl-C may come while the engine starts.
+        stack.callback(machine_engine.release, lease)
         engine = machine_engine.ensure(echo)
         machine_engine.lease(lease, os.getpid())
-        stack.callback(machine_engine.release, lease)
         # Google is reached from everywhere.
         elsewhere = _reach(plan, engine, echo) if plan.target != "gcp" else {}
         variables = machine_engine.environment(engine) | elsewhere

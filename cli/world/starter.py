@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -29,7 +30,6 @@ from machine import engine as machine_engine
 from machine import locks
 
 LEARNERS_HOME: Final = ROOT / ".sandbox"
-LEARNERS_PROJECT: Final = "ml-workbook-lab"
 USUAL_PORT: Final = 5001
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
@@ -58,6 +58,11 @@ class World:
     def url(self) -> str:
         """The plain port: `http://localhost:PORT`."""
         return f"http://localhost:{self.info.port}"
+
+    @property
+    def lab_run(self) -> str:
+        """The run that a learner's own work in this world counts as: no two labs on one engine have the same."""
+        return f"lab-{self.info.project_id.removeprefix('ml-workbook-')}"
 
     def admin(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call the admin surface (`status`, `requests`; with a body `tokens:expire`, `clock:advance`).
@@ -117,13 +122,16 @@ def status(home: Path) -> Status:
 def start(
     home: Path,
     *,
-    project: str = LEARNERS_PROJECT,
+    project: str = "",
     port: int | None = None,
     clock: str | None = None,
     region: str = target.REGION,
     seconds: float = _READY_SECONDS,
 ) -> World:
     """Start the sandbox in `home`, or give the one that runs there.
+
+    `project` is for a new world; without one it gets a name that no other world has, for images of two worlds on one
+    engine are told apart by it.
 
     `port` None takes the port of the last time, else 5001, else any free one; 0 takes any free one. `clock` (RFC 3339)
     fixes the sandbox's clock. Raises WorldError with the end of the log when it doesn't get ready within `seconds`.
@@ -133,9 +141,10 @@ def start(
     with _locked(home):
         running = status(home).world
         if running is None:
+            project = project or f"ml-workbook-{secrets.token_hex(3)}"
             running = _launch(home, project, port, clock, region, time.monotonic() + seconds)
-        machine_engine.lease(_lease(home), running.info.pid)
         try:
+            machine_engine.lease(_lease(home), running.info.pid)
             settings.write_gcloud(home, running.info)
             settings.write_docker(home)
             settings.sign_in(home, running.info, running.environment({}, run="sign-in"))
@@ -161,6 +170,7 @@ def reset(home: Path) -> None:
         return
     with _locked(home):
         _stop(home)
+        _forget_containers(home)
         for entry in home.iterdir():
             if entry.name in _KEPT or entry.name == _LOCK:
                 continue
@@ -168,6 +178,15 @@ def reset(home: Path) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def _forget_containers(home: Path) -> None:
+    """Remove from the engine what a sandbox of this world that was killed left there: its mark goes with the folder."""
+    mark = home / "state" / "engine-world-id"
+    if not mark.is_file() or (found := machine_engine.find()) is None:
+        return
+    with contextlib.closing(machine_engine.client(found)) as client:
+        machine_engine.remove_labelled(client, f"workbook-world={mark.read_text(encoding='utf-8').strip()}")
 
 
 @contextlib.contextmanager
@@ -194,8 +213,12 @@ def _launch(home: Path, project: str, port: int | None, clock: str | None, regio
 
 def _usual_ports(home: Path) -> tuple[int, ...]:
     """Images are tagged with the port in their name, so the port of the last time comes first."""
-    last = home / "port"
-    remembered = int(last.read_text(encoding="utf-8")) if last.exists() else USUAL_PORT
+    try:
+        remembered = int((home / "port").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        remembered = USUAL_PORT
+    if not 0 < remembered < 2**16:
+        remembered = USUAL_PORT
     wanted = dict.fromkeys((remembered, USUAL_PORT))
     return (*(candidate for candidate in wanted if is_free(candidate)), 0)
 
@@ -266,7 +289,14 @@ def _tail(home: Path, lines: int = 15) -> str:
 
 
 def _stop(home: Path) -> bool:
-    machine_engine.release(_lease(home))
+    try:
+        return _end_sandbox(home)
+    finally:
+        # Only now: the sandbox removes its containers from the engine before it ends.
+        machine_engine.release(_lease(home))
+
+
+def _end_sandbox(home: Path) -> bool:
     path = home / "sandbox.json"
     try:
         pid = SandboxInfo.read(path).pid

@@ -95,11 +95,17 @@ def prepare_tools(world: World) -> Path:
     return target
 
 
+def short(world_id: str, build_id: str) -> str:
+    """See `Place.short`."""
+    return f"{world_id}-{build_id[:8]}"
+
+
 @dataclass(frozen=True)
 class Place:
     """What the containers of one build share."""
 
     build_id: str
+    world_id: str
     project: str
     labels: tuple[str, ...]
     network: str
@@ -109,8 +115,8 @@ class Place:
 
     @property
     def short(self) -> str:
-        """What tells this build's names from others' on the engine."""
-        return self.build_id[:8]
+        """What tells this build's names from others' on the engine, also from another world's build of the same id."""
+        return short(self.world_id, self.build_id)
 
     @property
     def workspace(self) -> str:

@@ -59,7 +59,7 @@ class Job:
         self._cancelled.set()
         self._stopping.set()
         with contextlib.suppress(EngineFailed):
-            containers.remove_all([self._labels[1]])
+            containers.remove_all(self._labels)
         if working:
             # A container that was just being made is ended by its step.
             self._cleared.wait(_CANCEL_SECONDS)
@@ -131,7 +131,7 @@ class Job:
 
     def _clear(self) -> None:
         with contextlib.suppress(EngineFailed):
-            containers.remove_all([self._labels[1]])
+            containers.remove_all(self._labels)
         shutil.rmtree(self._config, ignore_errors=True)
 
     def _run(self, told: BuildLog) -> None:
@@ -145,9 +145,11 @@ class Job:
         containers.write_config(self._config, address.registry, token)
         network = "none"
         if builders.cloudbuild_is_named(self.build["steps"]):
-            network = containers.make_network(f"cloudbuild-{self.build['id'][:8]}", *self._labels)
+            short = builders.short(containers.world_id(self.world), self.build["id"])
+            network = containers.make_network(f"cloudbuild-{short}", *self._labels)
         place = builders.Place(
             self.build["id"],
+            containers.world_id(self.world),
             self.build["projectId"],
             self._labels,
             network,

@@ -198,7 +198,7 @@ class Instances:
         project = projects.find(self._world, project_id)
         account = revision["spec"].get("serviceAccountName", "")
         with self._world.reading() as rows:
-            if not standing.is_active(rows, f"serviceAccount:{account}"):
+            if account and not standing.is_active(rows, f"serviceAccount:{account}"):
                 # unverified: the sentence
                 raise NotStarted(f"Failed to start: service account {account} is disabled or deleted.")
         self.fetch(name, revision["status"]["imageDigest"], project.number if project else "")
@@ -319,7 +319,8 @@ def _copy(world: World, name: str) -> str:
     """A revision's own name for its image; in the project's part of the registry's names, where a clean-up finds it."""
     _, project, _, location, _, service, _, revision = name.split("/")
     registry = containers.address(world).registry
-    return f"{registry}/{location}-docker.pkg.dev/{project}/cloud-run-copies/{service}:{revision}"
+    copies = f"{project}/cloud-run-copies/{containers.world_id(world)}"
+    return f"{registry}/{location}-docker.pkg.dev/{copies}/{service}:{revision}"
 
 
 def _free_port() -> int:

@@ -47,7 +47,8 @@ def world(
     port = 20_000 + secrets.randbelow(10_000)
     (tmp_path / "sandbox.json").write_text(json.dumps({"port": port, "edge_port": 1}))
     opened = World(tmp_path / "state", Clock())
-    repository = f"localhost:{port}/us-central1-docker.pkg.dev/my-project/cloud-run-copies/app"
+    registry = f"localhost:{port}/us-central1-docker.pkg.dev"
+    repository = f"{registry}/my-project/cloud-run-copies/{containers.world_id(opened)}/app"
     engine.images.get(python_image).tag(repository, "app-00001-abc")
     yield opened
     containers.sweep(opened)
