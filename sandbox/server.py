@@ -19,7 +19,7 @@ import uvicorn
 from sandbox.app import Sandbox
 from sandbox.artifact_registry import blobs, cleanup_job
 from sandbox.cloud_build import queue
-from sandbox.cloud_run import instances
+from sandbox.cloud_run import deployment, instances
 from sandbox.doors import edge
 from sandbox.doors.certificates import Authority
 from sandbox.doors.connection import Connection
@@ -52,6 +52,7 @@ async def serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: di
     write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
     sandbox.world.account_watchers += [queue.of(sandbox.world).end_account, instances.of(sandbox.world).end_account]
     await asyncio.to_thread(queue.recover, sandbox.world)
+    await asyncio.to_thread(deployment.recover, sandbox.world)
     print(f"ready http://localhost:{about['port']}", flush=True)
     await _until_signal(sandbox.world)
     # Builds first: what they still ask of the sandbox is answered while it serves.

@@ -78,7 +78,7 @@ def _json(world: World, digest: str) -> Mapping[str, Any]:
     if path.stat().st_size > _SMALL:
         raise NoImage("a manifest or config is larger than 16 MiB")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(blobs.read(world, digest))
     except (ValueError, RecursionError):
         raise NoImage("a manifest or config is not JSON") from None
     if not isinstance(content, dict):

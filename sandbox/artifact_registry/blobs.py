@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
@@ -19,6 +20,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.artifact_registry import integrity
 from sandbox.errors import RegistryError
 from sandbox.state.clock import timestamp
 from sandbox.state.disk import sync_folder
@@ -49,8 +51,7 @@ def check_digest(digest: str) -> str:
 
 def blob_path(world: World, digest: str) -> Path:
     """Where a blob's bytes are."""
-    algorithm, value = digest.split(":", 1)
-    return world.folder / "blobs" / algorithm / value[:2] / value
+    return integrity.path_of(world, digest)
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
@@ -59,8 +60,14 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 
 
 def place(world: World, part: Path, digest: str) -> None:
-    """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread, in no transaction."""
-    if _is_here(world, digest):
+    """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread, in no transaction.
+
+    A file that is there already stays only where it is known to hold the same bytes.
+    """
+    needed(world, digest)
+    if integrity.is_unchanged(world, digest):
+        # Synced before it was renamed; only the renaming may not be on disk yet.
+        sync_folder(blob_path(world, digest).parent)
         part.unlink()
         return
     with part.open("rb") as file:
@@ -70,7 +77,9 @@ def place(world: World, part: Path, digest: str) -> None:
 
 def store(world: World, content: bytes, digest: str) -> None:
     """Write a small blob (a manifest) whole. Blocking; call it from a thread, in no transaction."""
-    if _is_here(world, digest):
+    needed(world, digest)
+    if _holds(world, digest, content):
+        sync_folder(blob_path(world, digest).parent)
         return
     part = world.folder / "uploads" / f"whole-{secrets.token_hex(16)}"
     try:
@@ -84,15 +93,11 @@ def store(world: World, content: bytes, digest: str) -> None:
         raise
 
 
-def _is_here(world: World, digest: str) -> bool:
-    """Whether a blob's file is in its place; it stays there for the push that asks, and its name survives."""
-    needed(world, digest)
-    target = blob_path(world, digest)
-    if not target.exists():
+def _holds(world: World, digest: str, content: bytes) -> bool:
+    try:
+        return blob_path(world, digest).read_bytes() == content
+    except FileNotFoundError:
         return False
-    # The same bytes, synced before they were renamed; only the renaming may not be on disk yet.
-    sync_folder(target.parent)
-    return True
 
 
 def _move(world: World, part: Path, digest: str) -> None:
@@ -102,6 +107,7 @@ def _move(world: World, part: Path, digest: str) -> None:
         sync_folder(target.parent.parent)
         sync_folder(world.folder / "blobs")
     part.rename(target)
+    integrity.prove(world, digest)
     sync_folder(target.parent)
 
 
@@ -153,8 +159,16 @@ def find(rows: sqlite3.Connection, repository: str, digest: str) -> Blob | None:
 
 
 def read(world: World, digest: str) -> bytes:
-    """The bytes of a small blob (a manifest or a config)."""
-    return blob_path(world, digest).read_bytes()
+    """The bytes of a small blob (a manifest or a config), which are hashed each time.
+
+    Raises:
+        FileNotFoundError: when it is not there, or damaged.
+    """
+    content = blob_path(world, digest).read_bytes()
+    if digest_of(content, digest.partition(":")[0]) != digest:
+        integrity.remove(world, digest)
+        raise integrity.Damaged(f"{digest} is damaged")
+    return content
 
 
 def needed(world: World, digest: str) -> None:
@@ -209,7 +223,10 @@ def sweep(world: World) -> None:
     with world.reading() as rows:
         known = {row["digest"] for row in rows.execute("SELECT digest FROM blobs")}
     for part in (world.folder / "uploads").iterdir():
-        part.unlink()
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
     for file in (world.folder / "blobs").glob("*/*/*"):
         if f"{file.parent.parent.name}:{file.name}" not in known:
             file.unlink()

@@ -46,7 +46,11 @@ def _manifests(world: World, version: catalog.Version) -> list[dict[str, Any]]:
     """One entry for each manifest of a multi-platform image; none for an image of one platform."""
     if version.media_type not in _INDEXES:
         return []
-    body = json.loads(blobs.read(world, version.digest))
+    try:
+        body = json.loads(blobs.read(world, version.digest))
+    except FileNotFoundError:
+        # Deleted and collected since the row was read, or damaged: the list of the others is still one.
+        return []
     return [_manifest(entry) for entry in body["manifests"]]
 
 

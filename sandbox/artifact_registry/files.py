@@ -15,7 +15,7 @@ from starlette.responses import FileResponse
 
 from sandbox.api import pages
 from sandbox.api.methods import Answer, Call
-from sandbox.artifact_registry import blobs, repositories
+from sandbox.artifact_registry import blobs, integrity, repositories
 from sandbox.artifact_registry.names import REPOSITORY_PATH, method, package_name, version_name
 from sandbox.errors import not_found
 
@@ -96,6 +96,10 @@ def _download(call: Call) -> Answer:
     if call.query.get("alt") != "media":
         return {}
     path = blobs.blob_path(call.world, file["digest"])
+    try:
+        integrity.require(call.world, file["digest"])
+    except FileNotFoundError:
+        raise not_found() from None
     return FileResponse(path, media_type="application/octet-stream", headers={"ETag": f'"{file["digest"]}"'})
 
 

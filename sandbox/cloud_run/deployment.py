@@ -92,6 +92,13 @@ def begin(world: World, name: str) -> None:
     threading.Thread(target=_reconcile, args=(world, name), daemon=True, name="deployment").start()
 
 
+def recover(world: World) -> None:
+    """At start: take up the deployments that a stop or a crash cut short."""
+    for name in store.unfinished(world):
+        log.info("taking up the deployment of %s", name)
+        begin(world, name)
+
+
 _one_at_a_time: dict[str, threading.Lock] = {}
 
 
@@ -114,12 +121,18 @@ def _reconcile(world: World, name: str) -> None:
 def _deploy(world: World, name: str, service: Json) -> None:
     newest = next(iter(store.revisions(world, name)), None)
     template = service["spec"]["template"]
-    if newest is not None and newest["metadata"]["annotations"].get("workbook/template") == _fingerprint(template):
+    same = newest is not None and newest["metadata"]["annotations"].get("workbook/template") == _fingerprint(template)
+    if newest is not None and same and _failure(newest) is None:
         store.change(world, name, lambda now: _settle(world, now))
         return
-    revision, number = _revision(world, name, service)
-    full = store.revision_name(name, revision["metadata"]["name"])
-    store.add_revision(world, name, number, revision)
+    if newest is not None and same:
+        # A stop or a crash cut its deployment short, or it failed and is asked for again: that is taken up.
+        revision = newest
+        full = store.revision_name(name, revision["metadata"]["name"])
+    else:
+        revision, number = _revision(world, name, service)
+        full = store.revision_name(name, revision["metadata"]["name"])
+        store.add_revision(world, name, number, revision)
     created = revision["metadata"]["name"]
     store.change(world, name, lambda now: now["status"].update(latestCreatedRevisionName=created))
     problem, reason = "", ""
@@ -143,12 +156,21 @@ def _deploy(world: World, name: str, service: Json) -> None:
     def after(now: Json) -> None:
         if not problem:
             now["status"]["latestReadyRevisionName"] = created
-        shown = problem
-        if problem and reason in ("HealthCheckContainerError", "SecretsAccessCheckFailed"):
-            shown = f"Revision '{created}' is not ready and cannot serve traffic. {problem}"
-        _settle(world, now, shown, reason)
+        _settle(world, now, *(_failure(revision) or ()))
 
     store.change(world, name, after)
+
+
+def _failure(revision: Json) -> tuple[str, str] | None:
+    """What a service says of its newest revision: why it is not ready, and the reason's name; None when it is."""
+    [ready] = [entry for entry in revision["status"]["conditions"] if entry["type"] == "Ready"]
+    problem, reason = ready.get("message", ""), ready.get("reason", "")
+    if ready["status"] == "True":
+        return None
+    if reason in ("HealthCheckContainerError", "SecretsAccessCheckFailed"):
+        name = revision["metadata"]["name"]
+        problem = f"Revision '{name}' is not ready and cannot serve traffic. {problem}"
+    return problem, reason
 
 
 def _fingerprint(template: Json) -> str:

@@ -49,6 +49,21 @@ def of_project(world: World, project: str, location: str = "-") -> list[tuple[st
     return [(row["name"], _read(world, row["service"])) for row in found]
 
 
+def unfinished(world: World) -> list[str]:
+    """The resource names of services whose deployment a stop or a crash cut short."""
+    with world.reading() as rows:
+        if not _has_tables(rows):
+            return []
+        found = rows.execute("SELECT name, service FROM run_services ORDER BY name").fetchall()
+    return [row["name"] for row in found if is_unfinished(json.loads(row["service"]))]
+
+
+def is_unfinished(found: Json) -> bool:
+    """Whether it is not known yet if a service or a revision is ready."""
+    conditions = found["status"]["conditions"]
+    return any(entry["type"] == "Ready" and entry["status"] == "Unknown" for entry in conditions)
+
+
 def add(world: World, name: str, service: Json) -> None:
     """Add a service.
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox.artifact_registry import blobs
+from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.doors.connection import SEND_FILE
 from sandbox.errors import RegistryError
@@ -90,7 +90,10 @@ def _unknown(digest: str) -> RegistryError:
 
 def is_quick(ask: Ask) -> bool:
     """Whether it is for `read`, and waits for nothing but a few rows: that is faster than to wake a thread."""
-    return ask.method == "GET" or (ask.method == "HEAD" and not blobs.is_collecting())
+    if ask.method == "HEAD":
+        return not blobs.is_collecting()
+    # The first time since the start it is hashed.
+    return ask.method == "GET" and integrity.is_proved(ask.world, ask.reference)
 
 
 def read(ask: Ask, caller: Caller) -> Response:
@@ -102,7 +105,7 @@ def read(ask: Ask, caller: Caller) -> Response:
         blobs.needed(ask.world, digest)
     with ask.world.reading() as rows:
         blob = blobs.find(rows, ask.image.repository, digest)
-    if blob is None:
+    if blob is None or not integrity.has_size(ask.world, digest, blob.size):
         raise _unknown(digest)
     etag = f'"{digest}"'
     headers = {
@@ -127,9 +130,10 @@ def read(ask: Ask, caller: Caller) -> Response:
         headers["Content-Range"] = f"bytes {start}-{stop}/{blob.size}"
     status = 206 if wanted else 200
     try:
+        integrity.require(ask.world, digest, blob.size)
         file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
     except FileNotFoundError:
-        # Deleted and collected since the row was read.
+        # Deleted and collected since the row was read, or damaged.
         raise _unknown(digest) from None
     if length <= _SMALL and (content := _cached(file, start, length)) is not None:
         file.close()

@@ -8,7 +8,7 @@ import sqlite3
 
 from starlette.responses import Response
 
-from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry import blobs, catalog, integrity
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.errors import RegistryError
 from sandbox.oci import manifest_rules, rights
@@ -16,6 +16,7 @@ from sandbox.oci.address import Ask
 from sandbox.oci.manifest_rules import Manifest, is_digest
 from sandbox.oci.rights import DELETE_ARTIFACTS, DELETE_TAG, DELETE_VERSION, DOWNLOAD, UPLOAD, enter, require
 from sandbox.oci.token import Caller
+from sandbox.state.world import World
 
 _CONFIG_LIMIT = 4 << 20  # bytes of a config that is read for its build time
 
@@ -63,7 +64,7 @@ def read(ask: Ask, caller: Caller) -> Response:
     try:
         content = blobs.read(ask.world, version.digest)
     except FileNotFoundError:
-        # Deleted and collected since the row was read.
+        # Deleted and collected since the row was read, or damaged.
         raise unknown(ask.reference) from None
     return Response(content, headers=headers)
 
@@ -79,7 +80,7 @@ def put(ask: Ask, caller: Caller) -> Response:
     blobs.store(ask.world, ask.content, digest)
     with ask.world.writing() as rows:
         _check_tags(rows, ask, caller, repository, digest, tags)
-        size = _check_references(rows, repository.name, ask.image.package, manifest)
+        size = _check_references(rows, ask.world, repository.name, ask.image.package, manifest)
         blobs.record(rows, ask.world, repository.name, digest, len(ask.content))
         version = Version(
             repository=repository.name,
@@ -145,12 +146,12 @@ def _check_tags(
             require(ask.world, caller.principal, rights.UPDATE_TAG, ask.image)
 
 
-def _check_references(rows: sqlite3.Connection, repository: str, package: str, manifest: Manifest) -> int:
+def _check_references(rows: sqlite3.Connection, world: World, repository: str, package: str, manifest: Manifest) -> int:
     """Refuse a manifest that names what is not here. Returns the bytes of config and layers as stored."""
     size = 0
     for digest, said in manifest.blobs.items():
         blob = blobs.find(rows, repository, digest)
-        if blob is None:
+        if blob is None or not integrity.has_size(world, digest, blob.size):
             raise _missing(digest)
         if blob.size != said:
             # unverified: that Google looks at it
@@ -172,7 +173,7 @@ def _build_time(ask: Ask, manifest: Manifest) -> str:
     """`created` of the image's config, as the API gives it; empty where there is none."""
     if not manifest.config or manifest.blobs[manifest.config] > _CONFIG_LIMIT:
         return ""
-    with contextlib.suppress(ValueError, AttributeError, OverflowError, RecursionError):
+    with contextlib.suppress(ValueError, AttributeError, OverflowError, RecursionError, FileNotFoundError):
         return manifest_rules.moment(json.loads(blobs.read(ask.world, manifest.config)).get("created"))
     return ""
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.artifact_registry import blobs
+from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.artifact_registry.catalog import find_repository
 from sandbox.errors import RegistryError
@@ -54,7 +54,7 @@ def _mount(ask: Ask, caller: Caller, digest: str) -> bool:
     blobs.needed(ask.world, digest)
     with ask.world.reading() as rows:
         blob = blobs.find(rows, source.repository, digest)
-    if blob is None:
+    if blob is None or not integrity.has_size(ask.world, digest, blob.size):
         return False
     if source.repository != target:
         with ask.world.writing() as rows:
