@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shlex
@@ -391,6 +392,11 @@ def main() -> None:
         raise SystemExit(2) from None
     except (starter.WorldError, SignInFailed, MachineError, NoTarget) as error:
         complain(str(error))
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        complain(f"The disk is full{f': {error.filename}' if error.filename else ''}. Make room, then try again.")
         raise SystemExit(1) from None
 
 

@@ -12,17 +12,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox import containers, seed, server
+from sandbox import containers, log_lines, seed, server
 from sandbox.app import Sandbox
 from sandbox.artifact_analysis import automatic_scans
 from sandbox.artifact_registry import blobs, cleanup_job
 from sandbox.doors.connection import Connection
+from sandbox.errors import is_disk_full
 from sandbox.state.clock import Clock
 from sandbox.state.pace import SLOW
 from sandbox.state.schema import WrongSchema
 from sandbox.state.world import World, WorldLocked
 
 CANNOT_START = 3
+PORT_TAKEN = 4
+_TOKEN_LENGTH = 20  # characters; what is shorter is none of ours
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,21 +54,36 @@ def _moment(text: str) -> dt.datetime:
 
 def _admin_token(home: Path) -> str:
     path = home / "admin-token"
-    if not path.exists():
-        server.write_atomically(path, secrets.token_urlsafe(32))
-    return path.read_text().strip()
+    token = path.read_text().strip() if path.exists() else ""
+    # An empty file, which a full disk leaves, would let everybody in.
+    if len(token) < _TOKEN_LENGTH:
+        token = secrets.token_urlsafe(32)
+        server.write_atomically(path, token)
+    return token
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT.
 
     Returns:
-        0 after a clean stop, 3 when it could not start.
+        0 after a clean stop, 4 when the port was taken, 3 when it could not start for another reason.
     """
     asked = _arguments(argv)
+    try:
+        return _run(asked)
+    except (OSError, sqlite3.Error) as error:
+        if not is_disk_full(error):
+            raise
+        print(f"The sandbox cannot go on: the disk that holds {asked.home} is full. Make room.", file=sys.stderr)
+        return CANNOT_START
+
+
+def _run(asked: argparse.Namespace) -> int:
     home: Path = asked.home.resolve()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(log_lines.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         world = World(home / "state", Clock(asked.clock))
     except (WorldLocked, WrongSchema, OSError, sqlite3.Error) as error:
@@ -78,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"The sandbox cannot start on port {asked.port}: {error.strerror}. Choose another with --port.",
             file=sys.stderr,
         )
-        return CANNOT_START
+        return PORT_TAKEN
     Connection.patience = asked.patience
     blobs.sweep(world)
     project = asked.project or f"ml-workbook-{secrets.token_hex(3)}"

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,11 @@ STAND_IN = "workbook/python-stand-in"
 PUBLIC_BASE = "python:3.12-slim"
 WORLD_ID = "engine-world-id"
 _CALL_SECONDS = 120
+_ENV_LINE = 60_000  # bytes of a line that docker reads from a file of variables
+# What the docker command itself, or what it is written in, reads from its environment.
+_COMMANDS_OWN = re.compile(
+    r"PATH|HOME|LC_.*|LANG|DOCKER_.*|BUILDKIT_.*|.*_(PROXY|proxy)|SSL_CERT_.*|GO[A-Z0-9]+|XDG_.*|TMPDIR"
+)
 _naming = threading.Lock()
 
 
@@ -91,9 +96,16 @@ def host_environment(config: Path | None = None) -> dict[str, str]:
 
 
 def call(
-    *arguments: str, config: Path | None = None, stdin: bytes | None = None, seconds: float = _CALL_SECONDS
+    *arguments: str,
+    config: Path | None = None,
+    stdin: bytes | None = None,
+    seconds: float = _CALL_SECONDS,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run a docker command to its end; what it printed.
+
+    Args:
+        environment: variables of the command, beside its own.
 
     Raises:
         EngineFailed: when it is missing, fails, or takes too long.
@@ -104,7 +116,7 @@ def call(
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
-            env=host_environment(config),
+            env={**(environment or {}), **host_environment(config)},
             timeout=seconds,
             check=False,
         )
@@ -115,6 +127,28 @@ def call(
     if done.returncode != 0:
         raise EngineFailed(done.stderr.decode("utf-8", "replace").strip() or f"docker {arguments[0]} failed")
     return done.stdout.decode("utf-8", "replace").strip()
+
+
+def run_with(environment: Mapping[str, str], *arguments: str) -> str:
+    """`docker run …` with variables for the container that no command line shows: they may be secrets.
+
+    They come as a file on the command's standard input. A value that no line of such a file can hold comes through the
+    command's own environment, which only its user can read.
+
+    Raises:
+        EngineFailed: as `call`; also for a value of several lines under a name that the command itself looks at.
+    """
+    lines, own = [], {}
+    for name, value in environment.items():
+        if "\n" not in value and "\r" not in value and len(value.encode()) < _ENV_LINE:
+            lines.append(f"{name}={value}")
+        elif _COMMANDS_OWN.match(name):
+            raise EngineFailed(f"the value of {name} has several lines, or is too long for a variable of that name")
+        else:
+            own[name] = value
+    named = [part for name in own for part in ("--env", name)]
+    file = "\n".join(lines).encode()
+    return call("run", "--env-file", "/dev/stdin", *named, *arguments, stdin=file, environment=own)
 
 
 def start(arguments: Sequence[str], config: Path | None = None) -> subprocess.Popen[bytes]:

@@ -33,7 +33,8 @@ LEARNERS_HOME: Final = ROOT / ".sandbox"
 USUAL_PORT: Final = 5001
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
-_TAKEN: Final = 3
+_TAKEN: Final = 4
+_ROOM: Final = 4 << 20  # bytes free, below which the disk is said to be full
 # What `reset` keeps: the engine's data, our own gcloud, and the learner's work.
 _KEPT: Final = frozenset({"engine", "gcloud-cli", "lab"})
 _LOCK: Final = "starter.lock"
@@ -285,7 +286,11 @@ def _wait(home: Path, child: subprocess.Popen[bytes], deadline: float) -> World 
 def _tail(home: Path, lines: int = 15) -> str:
     log = home / "sandbox.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-lines:])])
+    said = [f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-lines:])]
+    if shutil.disk_usage(home).free < _ROOM:
+        # A full disk takes no log either.
+        said.append(f"The disk that holds {home} is full: make room, then start again.")
+    return "\n".join(said)
 
 
 def _stop(home: Path) -> bool:

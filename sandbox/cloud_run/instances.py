@@ -207,7 +207,7 @@ class Instances:
         port = port_of(container)
         bridge = containers.has_bridge()
         told = port if bridge else _free_port()
-        run = ["run", "--detach", "--init", "--label", containers.label(self._world)]
+        run = ["--detach", "--init", "--label", containers.label(self._world)]
         mark = f"workbook-revision={revision['metadata']['name']}"
         run += ["--label", f"workbook-service={service}", "--label", mark, "--pids-limit", "512"]
         run += ["--memory", _memory(container.get("resources", {}).get("limits", {}).get("memory", "512Mi"))]
@@ -218,14 +218,13 @@ class Instances:
         run += [f"--publish=127.0.0.1::{one}" for one in sorted(asked)] if bridge else ["--network", "host"]
         given = secret_env.values(self._world, project_id, spec)
         own = {"PORT": str(told), "K_SERVICE": service, "K_CONFIGURATION": service}
-        for key, value in {**given, **own, "K_REVISION": revision["metadata"]["name"]}.items():
-            run += ["--env", f"{key}={value}"]
+        environment = {**given, **own, "K_REVISION": revision["metadata"]["name"]}
         command = list(container.get("command", ()))
         if command:
             run += ["--entrypoint", command[0]]
         run += [_copy(self._world, name), *command[1:], *container.get("args", ())]
         try:
-            started = containers.call(*run)
+            started = containers.run_with(environment, *run)
         except EngineFailed as error:
             # The engine keeps a container that it made and could not start.
             containers.remove_all([containers.label(self._world), mark])

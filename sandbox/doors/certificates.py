@@ -61,6 +61,15 @@ def _host_authorities(own_bundle: Path) -> bytes:
     return b""
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _is_good(certificate: x509.Certificate) -> bool:
+    now = _now()
+    return certificate.not_valid_before_utc <= now and certificate.not_valid_after_utc - now > RENEW_BEFORE
+
+
 class Authority:
     """The CA of one world.
 
@@ -73,12 +82,18 @@ class Authority:
         self._folder = folder
         self._contexts: dict[str, ssl.SSLContext] = {}
         if not self._load():
-            self._make()
-        authorities = _host_authorities(folder / "bundle.pem").rstrip()
-        certificate = self._certificate.public_bytes(serialization.Encoding.PEM)
-        (folder / "bundle.pem").write_bytes(authorities + b"\n" + certificate)
+            self._make(ec.generate_private_key(ec.SECP256R1()))
+        self._write_bundle()
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         _write_private(folder / "leaf.key", _pem(self._leaf_key))
+
+    def _write_bundle(self) -> None:
+        bundle = self._folder / "bundle.pem"
+        certificate = self._certificate.public_bytes(serialization.Encoding.PEM)
+        part = self._folder / ".bundle.part"
+        part.write_bytes(_host_authorities(bundle).rstrip() + b"\n" + certificate)
+        # Clients read it at any moment: whole, or not at all.
+        part.rename(bundle)
 
     def _load(self) -> bool:
         try:
@@ -89,12 +104,23 @@ class Authority:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             return False
         self._certificate, self._key = certificate, key
-        return certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > RENEW_BEFORE
+        return _is_good(certificate)
 
-    def _make(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+    def renew(self) -> None:
+        """Make the certificate anew when it is about to expire, or begins later than now since the clock went back.
+
+        The key stays: clients that read the bundle before go on trusting what it signs.
+        """
+        if _is_good(self._certificate):
+            return
+        self._make(self._key)
+        self._write_bundle()
+        self._contexts.clear()
+
+    def _make(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Artifact Registry workbook sandbox (local only)")])
-        now = dt.datetime.now(dt.UTC)
+        now = _now()
         self._certificate = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -123,6 +149,7 @@ class Authority:
         """
         if not is_google(host):
             raise ValueError(f"{host} is not one of Google's hosts")
+        self.renew()
         if host not in self._contexts:
             certificate = self._folder / "leaf.pem"
             certificate.write_bytes(self._leaf(host).public_bytes(serialization.Encoding.PEM))
@@ -134,7 +161,7 @@ class Authority:
         return self._contexts[host]
 
     def _leaf(self, host: str) -> x509.Certificate:
-        now = dt.datetime.now(dt.UTC)
+        now = _now()
         return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])]))

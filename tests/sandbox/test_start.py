@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,8 +14,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from cli.world import starter as starter
+from sandbox import log_lines
 
 
 def _sandbox(home: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +36,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         ran = _sandbox(tmp_path, "--port", str(port))
-    assert ran.returncode == 3
+    assert ran.returncode == 4
     assert f"cannot start on port {port}" in ran.stderr
     assert "Traceback" not in ran.stderr
 
@@ -75,6 +80,61 @@ def test_a_state_folder_of_a_newer_sandbox_is_refused(tmp_path: Path) -> None:
     ran = _sandbox(tmp_path, "--port", "0")
     assert ran.returncode == 3
     assert "newer sandbox (schema 999" in ran.stderr
+
+
+def test_what_does_not_belong_into_the_folders_does_not_stop_a_start(tmp_path: Path) -> None:
+    starter.start(tmp_path, project="ml-workbook-odd", port=0)
+    starter.stop(tmp_path)
+    (tmp_path / "port").write_text("not a number\n")
+    (tmp_path / "state" / "uploads" / "a folder" / "in it").mkdir(parents=True)
+    starter.start(tmp_path, port=0)
+    starter.stop(tmp_path)
+    assert list((tmp_path / "state" / "uploads").iterdir()) == []
+    # `start` without a port looks at the file.
+    (tmp_path / "port").write_text("99999999\n")
+    starter.start(tmp_path)
+    starter.stop(tmp_path)
+
+
+def test_an_empty_admin_token_is_made_anew_and_opens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "admin-token").write_text("")
+    opened = starter.start(tmp_path, project="ml-workbook-token", port=0)
+    try:
+        assert len((tmp_path / "admin-token").read_text()) > 40
+        with requests.Session() as session:
+            session.trust_env = False
+            for header in ("Bearer ", "Bearer", ""):
+                answer = session.get(f"{opened.url}/_sandbox/status", headers={"Authorization": header}, timeout=10)
+                assert answer.status_code == 401, header
+    finally:
+        starter.stop(tmp_path)
+
+
+def test_a_request_forges_no_line_of_the_log(tmp_path: Path) -> None:
+    paths = ("%0a2026-01-01%20forged", "%0d%0aforged", "%1b[2Jforged", "%e2%80%a8forged", "%c2%85f")
+    opened = starter.start(tmp_path, project="ml-workbook-log", port=0)
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            for path, host in itertools.product(paths, ("", "storage.googleapis.com/", "v2/a-docker.pkg.dev/")):
+                session.get(f"{opened.url}/{host}x{path}", timeout=10)
+    finally:
+        starter.stop(tmp_path)
+    log = (tmp_path / "sandbox.log").read_bytes().decode()
+    assert "x\\" in log
+    assert not any(re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028]", line) for line in log.split("\n"))
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:|ready |  |$", line) for line in log.split("\n"))
+    assert not any(re.match(r"2026-01-01 forged|forged", line) for line in log.split("\n"))
+
+
+def test_a_traceback_in_the_log_begins_no_line_as_a_record_does() -> None:
+    record = logging.LogRecord("sandbox", logging.ERROR, "", 0, "failed", None, None)
+    try:
+        raise ValueError("x\n2026-01-01 00:00:00,000 INFO forged")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    told = log_lines.Formatter("%(asctime)s %(levelname)s %(message)s").format(record)
+    assert all(line.startswith("  ") for line in told.splitlines()[1:])
 
 
 def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 from machine import engine as machine_engine
 from sandbox import containers
 from sandbox.cloud_run import instances, probes, store
+from sandbox.containers import EngineFailed
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
@@ -179,3 +181,42 @@ def test_two_first_calls_start_one_instance(world: World, engine: docker.DockerC
         thread.join()
     assert len(seen) == 1
     assert running(engine, world) == list(seen)
+
+
+VALUES = {
+    "PLAIN": "S3CRET-VALUE",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/root",
+    "DOCKER_HOST": "unix:///nowhere.sock",
+    "EMPTY": "",
+    "SPACES": "  a  b  ",
+    "HASH": "#no comment",
+    "QUOTES": "\"'$PATH\\n",
+    "LINES": "one\ntwo\r\nthree",
+    "LONG": "x" * 70_000,
+    "WORDS": "gr\u00fcn \u2028 \U0001f600",
+    "with.dots-and-dashes": "1",
+}
+
+
+def test_variables_come_into_a_container_as_they_are_and_on_no_command_line(
+    world: World, python_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    run = subprocess.run
+
+    def watched(command: list[str], **more: Any) -> Any:
+        seen.extend(command)
+        return run(command, **more)
+
+    monkeypatch.setattr(containers.subprocess, "run", watched)
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    told = containers.run_with(VALUES, "--rm", "--network", "none", python_image, "python3", "-c", program)
+    found = json.loads(told)
+    assert {name: found.get(name) for name in VALUES} == VALUES
+    assert not [word for word in seen for value in VALUES.values() if len(value) > 5 and value in word]
+
+
+def test_a_value_that_cannot_be_given_secretly_is_refused(world: World, python_image: str) -> None:
+    with pytest.raises(EngineFailed, match="several lines"):
+        containers.run_with({"DOCKER_HOST": "one\ntwo"}, "--rm", python_image, "true")

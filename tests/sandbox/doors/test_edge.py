@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.server
 import ipaddress
 import socket
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.world.starter import World
+from sandbox.doors import certificates
 from sandbox.doors.certificates import DOMAINS, Authority, is_google
 
 API = "https://artifactregistry.googleapis.com/v1/projects/p/locations"
@@ -186,6 +188,37 @@ def test_the_authority_stays_the_same_until_it_is_about_to_expire(tmp_path: Path
     first = (tmp_path / "ca.pem").read_bytes()
     Authority(tmp_path)
     assert (tmp_path / "ca.pem").read_bytes() == first
+
+
+def move_clock(monkeypatch: pytest.MonkeyPatch, days: int) -> dt.datetime:
+    """Set the wall clock that the authority sees; the time that it is then."""
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    monkeypatch.setattr(certificates, "_now", lambda: moment)
+    return moment
+
+
+@pytest.mark.parametrize("days", [24, 40, -2], ids=["about to expire", "expired", "the clock went back"])
+def test_the_authority_is_renewed_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    authority = Authority(tmp_path)
+    before = authority.context("pkg.dev")
+    first = x509.load_pem_x509_certificate((tmp_path / "ca.pem").read_bytes())
+    now = move_clock(monkeypatch, days)
+    assert authority.context("pkg.dev") is not before
+    second = x509.load_pem_x509_certificate((tmp_path / "ca.pem").read_bytes())
+    assert second.not_valid_before_utc <= now < second.not_valid_after_utc - certificates.RENEW_BEFORE
+    # What a client read before goes on being true, and a new client reads the new one.
+    assert second.public_key() == first.public_key()
+    assert (tmp_path / "ca.pem").read_bytes() in (tmp_path / "bundle.pem").read_bytes()
+    leaf = x509.load_pem_x509_certificate((tmp_path / "leaf.pem").read_bytes())
+    leaf.verify_directly_issued_by(first)
+
+
+def test_an_authority_of_the_future_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Authority(tmp_path)
+    first = (tmp_path / "ca.pem").read_bytes()
+    move_clock(monkeypatch, -2)
+    Authority(tmp_path)
+    assert (tmp_path / "ca.pem").read_bytes() != first
 
 
 @pytest.mark.parametrize(
