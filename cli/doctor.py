@@ -9,12 +9,13 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from cli import command_lint
 from cli.run import report
+from cli.world import starter
 from helpers import show
 from helpers.target import ROOT
 
@@ -22,6 +23,7 @@ RECORDED: Final = ROOT / "docs" / "recorded_with.json"
 FINE: Final = 0
 UNKNOWN: Final = 1
 MISSING: Final = 2
+NOT_WHOLE: Final = 3
 
 # Without these there is nothing to compare with.
 _TOOLS: Final = ("gcloud", "docker", "docker engine")
@@ -65,10 +67,13 @@ class Diagnosis:
     versions: tuple[Version, ...]
     linted: int
     refused: tuple[Refused, ...]
+    world: starter.Checkup = field(default_factory=starter.Checkup)
 
     @property
     def code(self) -> int:
-        """0 every command is known, 1 one isn't, 2 a tool is missing, so that nobody can tell."""
+        """0 all is well, 1 a command is unknown, 2 a tool is missing and nobody can tell, 3 the world isn't whole."""
+        if not self.world.whole:
+            return NOT_WHOLE
         if any(one.verdict == "missing" for one in self.versions if one.tool in _TOOLS):
             return MISSING
         return UNKNOWN if self.refused else FINE
@@ -81,8 +86,10 @@ class Diagnosis:
         differ = [one.tool for one in self.versions if one.verdict not in ("same", "missing")]
         if differ:
             lines.append(f"Not as recorded: {', '.join(differ)}. Outputs may read a little differently.")
+        lines += self.world.says
         lines.append(
             {
+                NOT_WHOLE: "Your world isn't whole. `workbook doctor --repair` mends what can be mended.",
                 FINE: f"The installed gcloud knows all {self.linted} commands.",
                 UNKNOWN: f"The installed gcloud doesn't know {len(self.refused)} of {self.linted} commands.",
                 MISSING: "A tool is missing: `make setup` says how to get it.",
@@ -97,6 +104,7 @@ class Diagnosis:
             "versions": [asdict(one) | {"verdict": one.verdict} for one in self.versions],
             "linted": self.linted,
             "refused": [asdict(one) for one in self.refused],
+            "world": asdict(self.world),
         }
 
 
@@ -129,10 +137,10 @@ def note(used: Mapping[str, str]) -> None:
     RECORDED.write_text(text, encoding="utf-8")
 
 
-def run(*, as_json: bool, say: Any) -> int:
+def run(*, as_json: bool, say: Any, home: Path, repair: bool) -> int:
     """Print the diagnosis; gives its code."""
     try:
-        found = diagnose()
+        found = replace(diagnose(), world=starter.check(home, repair=repair))
     except subprocess.SubprocessError as error:
         say(f"gcloud's own linter failed: {error}")
         return MISSING

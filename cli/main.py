@@ -289,11 +289,15 @@ def record() -> None:
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> None:
-    """Compare the installed tools with the recorded ones and lint every command; 1 unknown command, 2 missing tool."""
+def doctor(
+    home: Home = starter.LEARNERS_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended in your stopped sandbox.")] = False,
+) -> None:
+    """Compare tools with the recorded ones, lint commands, check your world; 1 unknown command, 2 tool, 3 world."""
     from cli import doctor as surgery
 
-    raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo))
+    raise typer.Exit(surgery.run(as_json=as_json, say=typer.echo, home=home, repair=repair))
 
 
 @app.command()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox import containers, log_lines, seed, server
+from sandbox import checkup, containers, log_lines, seed, server
 from sandbox.app import Sandbox
 from sandbox.artifact_analysis import automatic_scans
 from sandbox.artifact_registry import blobs, cleanup_job
@@ -25,6 +25,7 @@ from sandbox.state.world import World, WorldLocked
 
 CANNOT_START = 3
 PORT_TAKEN = 4
+NOT_WHOLE = 5
 _TOKEN_LENGTH = 20  # characters; what is shorter is none of ours
 
 
@@ -41,6 +42,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="tell deployed services under https://….run.app, for clients that all go through the edge",
     )
+    parser.add_argument("--check", action="store_true", help="say whether the world is whole, and end")
+    parser.add_argument("--repair", action="store_true", help="like --check, and mend what can be mended")
     parser.add_argument("--clock", type=_moment, help="fix the clock, for example at 2026-11-02T09:00:00Z")
     return parser.parse_args(argv)
 
@@ -62,11 +65,19 @@ def _admin_token(home: Path) -> str:
     return token
 
 
+def _checked(world: World, *, repair: bool) -> int:
+    found = checkup.look(world, repair=repair)
+    for one in found:
+        print(one.says)
+    world.close()
+    return NOT_WHOLE if any(not one.mended for one in found) else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT.
 
     Returns:
-        0 after a clean stop, 4 when the port was taken, 3 when it could not start for another reason.
+        0 after a clean stop, 3 when it could not start, 4 when the port was taken, 5 when a checked world is not whole.
     """
     asked = _arguments(argv)
     try:
@@ -89,6 +100,8 @@ def _run(asked: argparse.Namespace) -> int:
     except (WorldLocked, WrongSchema, OSError, sqlite3.Error) as error:
         print(f"The sandbox cannot start: {error}.", file=sys.stderr)
         return CANNOT_START
+    if asked.check or asked.repair:
+        return _checked(world, repair=asked.repair)
     try:
         listener = server.listen(asked.port)
     except OSError as error:

@@ -34,6 +34,7 @@ USUAL_PORT: Final = 5001
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
 _TAKEN: Final = 4
+_NOT_WHOLE: Final = 5
 _ROOM: Final = 4 << 20  # bytes free, below which the disk is said to be full
 # What `reset` keeps: the engine's data, our own gcloud, and the learner's work.
 _KEPT: Final = frozenset({"engine", "gcloud-cli", "lab"})
@@ -179,6 +180,33 @@ def reset(home: Path) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What a look at a world's files found; `whole` is False when something is wrong that wasn't mended."""
+
+    whole: bool = True
+    says: tuple[str, ...] = ()
+
+
+def check(home: Path, *, repair: bool) -> Checkup:
+    """Look at every row and blob of a world that doesn't run. Raises WorldError where that can't be done."""
+    home = home.resolve()
+    if not (home / "state").is_dir():
+        return Checkup()
+    with _locked(home):
+        if status(home).world is not None:
+            if repair:
+                raise WorldError(f"The sandbox in {home} runs. Stop it first, then repair it: `workbook stop`.")
+            return Checkup(says=(f"The world in {home} runs, so it isn't looked at. Stop it first: `workbook stop`.",))
+        command = [sys.executable, "-m", "sandbox", "--home", str(home), "--repair" if repair else "--check"]
+        ran = subprocess.run(
+            command, cwd=ROOT, env=target.process_environment(), capture_output=True, text=True, check=False
+        )
+    if ran.returncode not in (0, _NOT_WHOLE):
+        raise WorldError(f"The world in {home} can't be looked at:\n{ran.stderr.strip()[-2000:]}")
+    return Checkup(ran.returncode == 0, tuple(ran.stdout.splitlines()))
 
 
 def _forget_containers(home: Path) -> None:

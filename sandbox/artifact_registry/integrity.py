@@ -66,13 +66,16 @@ def require(world: World, digest: str, size: int | None = None) -> None:
     """
     if is_unchanged(world, digest):
         return
-    if size is None or has_size(world, digest, size):
-        found = _hash(world, digest)
-        if found == digest:
-            prove(world, digest)
-            return
+    if is_sound(world, digest, size):
+        prove(world, digest)
+        return
     remove(world, digest)
     raise Damaged(f"{digest} is damaged")
+
+
+def is_sound(world: World, digest: str, size: int | None = None) -> bool:
+    """Whether the file holds what was pushed; it is read. Blocking, and changes nothing."""
+    return (size is None or has_size(world, digest, size)) and _hash(world, digest) == digest
 
 
 def remove(world: World, digest: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -262,3 +263,75 @@ def test_the_environment_leads_the_command_to_the_engine(engine_home: Path) -> N
         check=True,
     )
     assert done.stdout.strip() == started.version
+
+
+def _listen(folder: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(folder / "docker.sock"))
+    listener.listen()
+    return listener
+
+
+STRANGER = 65534  # nobody
+
+
+@pytest.mark.parametrize("whose", ["folder", "socket", "folder that all may write in", "link"])
+def test_what_somebody_else_put_there_is_not_taken_for_our_engine(
+    engine_home: Path, tmp_path: Path, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(private_engine.host().removeprefix("unix://")).parent
+    if whose == "link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir(mode=0o700)
+    asked: list[str] = []
+    monkeypatch.setattr(engine, "_connect", lambda host, _: asked.append(host))
+    try:
+        with _listen(folder):
+            if whose == "folder that all may write in":
+                folder.chmod(0o777)
+            elif whose != "link":
+                os.chown(folder if whose == "folder" else folder / "docker.sock", STRANGER, STRANGER)
+            assert engine.find() is None
+            # Nothing in there is ours to remove either.
+            assert private_engine.stop() is False
+            assert (folder / "docker.sock").exists()
+            with pytest.raises(EngineFailed, match=r"belongs to somebody else|not a socket of ours"):
+                private_engine.start(print)
+        assert private_engine.host() not in asked
+    finally:
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("moment", ["bridge", "spawn", "answer", "way out"])
+def test_a_ctrl_c_while_it_starts_leaves_no_engine(
+    engine_home: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    spawn = dockerd.spawn
+
+    def spawned(*arguments: object) -> int:
+        spawn(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    place = {
+        "bridge": (bridge, "make", interrupted),
+        "spawn": (dockerd, "spawn", spawned),
+        "answer": (private_engine, "_answers", interrupted),
+        "way out": (bridge, "open_way_out", interrupted),
+    }
+    module, name, broken = place[moment]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, broken)
+        with pytest.raises(KeyboardInterrupt):
+            engine.ensure(lambda _: None)
+    run = private_engine.host().removeprefix("unix://").removesuffix("/docker.sock")
+    assert processes.with_argument(f"--pidfile={run}/docker.pid") is None
+    assert private_engine.leases() == {}
+    assert not Path(f"/sys/class/net/{private_engine.bridge_name()}").exists()
+    assert f" {engine_home}/" not in Path("/proc/mounts").read_text()
+    # And it can be started afterwards.
+    assert engine.ensure(lambda _: None).private
