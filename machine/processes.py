@@ -40,8 +40,8 @@ def command_line(pid: int) -> list[str]:
 
 
 def with_argument(argument: str) -> int | None:
-    """Return the pid of a process of ours that was started with this argument, None if there is none."""
-    for folder in Path("/proc").glob("[0-9]*"):
+    """Return the pid of a process of ours that was started with this argument; None without one, or without /proc."""
+    for folder in PROC.glob("[0-9]*"):
         try:
             mine = folder.stat().st_uid == os.geteuid()
         except OSError:

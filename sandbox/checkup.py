@@ -64,8 +64,6 @@ def _references(rows: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _objects(world: World, rows: sqlite3.Connection) -> Iterator[Finding]:
-    if not rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'objects'").fetchone():
-        return
     for row in rows.execute("SELECT bucket, name, file, md5 FROM objects"):
         path = world.folder / row["file"]
         if not path.is_file():

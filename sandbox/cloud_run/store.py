@@ -52,8 +52,6 @@ def of_project(world: World, project: str, location: str = "-") -> list[tuple[st
 def unfinished(world: World) -> list[str]:
     """The resource names of services whose deployment a stop or a crash cut short."""
     with world.reading() as rows:
-        if not _has_tables(rows):
-            return []
         found = rows.execute("SELECT name, service FROM run_services ORDER BY name").fetchall()
     return [row["name"] for row in found if is_unfinished(json.loads(row["service"]))]
 

@@ -457,3 +457,23 @@ def test_after_a_crash_no_build_is_working_for_ever(
         assert not of_build(engine, build)
     finally:
         starter.stop(tmp_path / "home")
+
+
+@pytest.mark.parametrize("end", ["disable", "delete"])
+def test_an_account_that_ends_takes_its_builds_along(
+    learner: AuthorizedSession, builder: str, engine: docker.DockerClient, end: str
+) -> None:
+    other = account(learner, "roles/cloudbuild.builds.builder")
+    running, spared = (start(learner, config(email, bash("sleep 30"))) for email in (builder, other))
+    waiting = start(learner, config(builder, bash("sleep 30")))
+    for build in (running, spared):
+        until(learner, build, lambda _, build=build: of_build(engine, build))
+    url = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{builder}"
+    ask(learner, "DELETE", url) if end == "delete" else ask(learner, "POST", f"{url}:disable", {})
+    for build in (running, waiting):
+        found = look(learner, build)
+        assert found["status"] == "FAILURE"
+        assert found["statusDetail"] == f"service account {builder} is disabled or deleted"
+    until(learner, running, lambda _: not of_build(engine, running))
+    assert look(learner, spared)["status"] == "WORKING"
+    ask(learner, "POST", f"{base()}/builds/{spared}:cancel", {})

@@ -19,6 +19,7 @@ from machine import engine as machine_engine
 from sandbox import containers
 from sandbox.cloud_run import instances, probes, store
 from sandbox.containers import EngineFailed
+from sandbox.state import projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
@@ -220,3 +221,21 @@ def test_variables_come_into_a_container_as_they_are_and_on_no_command_line(
 def test_a_value_that_cannot_be_given_secretly_is_refused(world: World, python_image: str) -> None:
     with pytest.raises(EngineFailed, match="several lines"):
         containers.run_with({"DOCKER_HOST": "one\ntwo"}, "--rm", python_image, "true")
+
+
+def test_an_account_that_ends_takes_its_instances_along(world: World, engine: docker.DockerClient) -> None:
+    with world.writing() as rows:
+        projects.create(rows, world, "my-project", "Mine", {})
+        email = projects.add_service_account(rows, world, "my-project", "runner", "")
+    mine = {**SERVING, "spec": {**SERVING["spec"], "serviceAccountName": email}}
+    served = instances.of(world)
+    served.ensure(NAME, mine)
+    assert running(engine, world)
+    served.end_account(f"other-{email}")
+    assert running(engine, world)
+    with world.writing() as rows:
+        rows.execute("UPDATE service_accounts SET disabled = 1")
+    served.end_account(email)
+    assert running(engine, world) == []
+    with pytest.raises(instances.NotStarted, match="disabled or deleted"):
+        served.ensure(NAME, mine)
