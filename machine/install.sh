@@ -11,6 +11,7 @@ set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 venv=${WORKBOOK_VENV:-$root/.venv}
+before=$venv.before
 stamp=$venv/workbook-stamp
 log=$venv/install.log
 lock=${WORKBOOK_LOCK:-$root/requirements.txt}
@@ -104,16 +105,30 @@ by_pip() {
     if ! "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-compile \
         --require-hashes -r "$lock" >"$log" 2>&1; then
         grep -v '^WARNING' "$log" | tail -n 15 >&2
+        put_back
         fail "pip could not install ${lock##*/}. All it said is in $log. Is the package index reachable?"
     fi
 }
 
-# Only ever deletes an environment: WORKBOOK_VENV might name somebody's folder by mistake.
+# Makes room for a new environment. One that is complete is kept until the new one is: without a network there would be
+# none. Only ever touches an environment: WORKBOOK_VENV might name somebody's folder by mistake.
 clear_venv() {
     if [ -d "$venv" ] && [ ! -f "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ] && [ "$venv" != "$root/.venv" ]; then
         fail "$venv exists and is no virtual environment. Remove it, or choose another WORKBOOK_VENV."
     fi
+    if [ -f "$stamp" ]; then
+        rm -rf "$before"
+        mv "$venv" "$before"
+    fi
     rm -rf "$venv"
+}
+
+put_back() {
+    [ -d "$before" ] || return 0
+    mv "$log" "$before/install.log"
+    rm -rf "$venv"
+    mv "$before" "$venv"
+    say "The environment from before is still there." >&2
 }
 
 # The project itself is a path in site-packages, so an edit counts at once, and one command.
@@ -171,7 +186,9 @@ main() {
     if ! command -v curl >/dev/null 2>&1 && debian_root; then (apt_install curl) || true; fi
     add_project
     fingerprint >"$stamp"
+    rm -rf "$before"
     say "$venv is ready: $("$venv/bin/python" --version)."
 }
 
-main "$@"
+# On one line: a pull while this runs must not have the shell read on in another text.
+main "$@"; exit

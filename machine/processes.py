@@ -32,7 +32,7 @@ def born(pid: int) -> int | str | None:
 def command_line(pid: int) -> list[str]:
     """Return the arguments of the process, [] if there is none. Those that hold a space come in parts from `ps`."""
     if not _has_proc():
-        return _ps(pid, "command=").split()
+        return _ps(pid, "command=").split() if born(pid) is not None else []
     try:
         return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
@@ -88,8 +88,9 @@ def _watch_gone(pid: int, seconds: float) -> bool:
     """Do what `wait_gone` does, on a system where a process has no handle to wait for."""
     deadline = time.monotonic() + seconds
     while True:
-        _reap(pid)
         if born(pid) is None:
+            # It may be a child of ours that ended, which stays as a zombie until somebody asks for its status.
+            _reap(pid)
             return True
         if time.monotonic() >= deadline:
             return False

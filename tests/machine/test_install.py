@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("cat", "cksum", "chmod", "dirname", "env", "grep", "id", "ls", "rm", "sh", "tail", "uname")
+TOOLS = ("cat", "cksum", "chmod", "dirname", "env", "grep", "id", "ls", "mv", "rm", "sh", "tail", "uname")
 
 
 @pytest.fixture
@@ -125,9 +124,7 @@ def test_it_makes_the_environment_once(clone: Path, tools: Path) -> None:
     mark = clone / ".venv/mark"
     mark.touch()
 
-    started = time.monotonic()
     second = _install(clone, tools)
-    assert time.monotonic() - started < 0.3
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert mark.exists()
 
@@ -164,6 +161,26 @@ def test_a_lock_that_cannot_be_had_is_reported(clone: Path, tools: Path) -> None
     assert not (clone / ".venv/workbook-stamp").exists()
 
 
+def test_an_environment_is_kept_until_the_new_one_is_complete(clone: Path, tools: Path) -> None:
+    """A pull on a train: the lock is new and the network is gone."""
+    assert _install(clone, tools).returncode == 0
+    good = (clone / "requirements.txt").read_text()
+    (clone / ".venv/mark").touch()
+    (clone / "requirements.txt").write_text("nothing-here @ file:///nowhere/nothing-1.whl --hash=sha256:00\n")
+    failed = _install(clone, tools)
+    assert failed.returncode == 1
+    assert "The environment from before is still there." in failed.stderr
+    assert (clone / ".venv/mark").exists()
+    assert (clone / ".venv/install.log").exists()
+    assert subprocess.run([clone / ".venv/bin/python", "-c", ""], check=False).returncode == 0
+    (clone / "requirements.txt").write_text(good)
+    assert _is_current(clone, tools)
+    (clone / "requirements.txt").write_text("# something else\n")
+    assert _install(clone, tools).returncode == 0
+    assert not (clone / ".venv/mark").exists()
+    assert [path.name for path in clone.iterdir() if path.name.startswith(".venv")] == [".venv"]
+
+
 def test_a_folder_that_is_no_environment_is_kept(clone: Path, tools: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -188,3 +205,13 @@ def test_on_windows_it_names_wsl(clone: Path, tools: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("On Windows the workbook runs in WSL 2")
     assert not (clone / ".venv").exists()
+
+
+def test_it_goes_on_in_its_own_text_when_a_pull_changes_it(clone: Path) -> None:
+    """A shell reads a script while it runs it: whatever is behind the last command, it must not come there."""
+    script = clone / "machine/install.sh"
+    script.write_text(script.read_text() + "\necho 'read on' \"unterminated\n")
+    command = ["/bin/sh", str(script), "--is-current"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert "Unterminated" not in done.stderr

@@ -83,7 +83,7 @@ def no_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_proc")
 def test_processes_are_known_without_proc(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()", "a-mark"], stdin=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", "a-mark"], stdin=subprocess.PIPE)
     assert child.stdin is not None
     assert processes.born(child.pid) == processes.born(child.pid) is not None
     assert processes.born(os.getpid()) is not None
