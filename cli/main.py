@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import shlex
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +18,7 @@ from cli.world import starter
 from cli.world.settings import SignInFailed
 from helpers.target import REGION, ROOT, NoTarget
 from machine import gcloud
-from machine.errors import EngineMissing, MachineError
+from machine.errors import MachineError
 
 app = typer.Typer(
     name="workbook",
@@ -48,36 +46,9 @@ def complain(line: str) -> None:
 @app.command()
 def setup() -> None:
     """Make sure that gcloud is there, that a Docker Engine answers, and that it holds the base image."""
-    from machine import base_image, distribution, engine, reach
+    from cli import set_up
 
-    distribution.ensure_curl(say)
-    gcloud.ensure(say)
-    ran_before = engine.find() is not None
-    try:
-        started = time.monotonic()
-        try:
-            found = engine.ensure(say)
-        except EngineMissing as error:
-            # On macOS no engine reaches the sandbox, and reading needs none: there the rest is worth having without it.
-            if platform.system() != "Darwin":
-                raise
-            complain(f"{error} Reading and `make site` work without it.")
-            return
-        kind = "started for this workbook" if found.private else "already running"
-        say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
-        elsewhere = reach.why_not(found.host)
-        if elsewhere:
-            # What works all the same is worth having, so this is no failure of the set-up.
-            complain(elsewhere)
-        started = time.monotonic()
-        with closing(engine.client(found)) as client:
-            image = base_image.ensure(client, say)
-        say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
-    except BaseException:
-        if not ran_before:
-            # Also after a Ctrl-C: an engine that nobody waited for is nobody's to stop.
-            engine.release("setup")
-        raise
+    set_up.all_parts(say, complain)
 
 
 @app.command()
@@ -85,13 +56,9 @@ def start(
     home: Home = starter.LEARNERS_HOME, port: Annotated[int | None, typer.Option(help="Port of the sandbox.")] = None
 ) -> None:
     """Start your sandbox, and the engine that was made for it, and return when they are ready."""
-    from machine import engine
+    from cli import set_up
 
-    if engine.was_made() and engine.find() is None and not os.environ.get("DOCKER_HOST"):
-        try:
-            engine.ensure(say)
-        except MachineError as error:
-            complain(f"{error} Without an engine the registry works; builds and services do not.")
+    set_up.bring_back_engine(say, complain)
     opened = starter.start(home, port=port)
     _warn_of_an_engine_elsewhere()
     say(f"The sandbox runs at {opened.url}, project {opened.info.project_id}.")

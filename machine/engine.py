@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import DockerException
 from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 
@@ -152,9 +152,9 @@ def build_network(engine: Engine) -> str | None:
     return None if engine.has_bridge else "host"
 
 
-def remove_labelled(client: docker.DockerClient, label: str) -> None:
-    """Remove the containers, volumes and networks that carry a label. What is gone meanwhile is no error."""
-    with contextlib.suppress(NotFound):
+def remove_labelled(engine: Engine, label: str) -> None:
+    """Remove the containers, volumes and networks that carry a label. What can't be removed is no error."""
+    with closing(connect(engine.host, CALL_SECONDS)) as client, contextlib.suppress(DockerException, RequestException):
         for container in client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
             container.remove(force=True, v=True)
         for volume in client.volumes.list(filters={"label": label}):

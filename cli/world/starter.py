@@ -172,7 +172,6 @@ def reset(home: Path) -> None:
         return
     with _locked(home):
         _stop(home)
-        _forget_containers(home)
         for entry in home.iterdir():
             if entry.name in _KEPT or entry.name == _LOCK:
                 continue
@@ -210,12 +209,10 @@ def check(home: Path, *, repair: bool) -> Checkup:
 
 
 def _forget_containers(home: Path) -> None:
-    """Remove from the engine what a sandbox of this world that was killed left there: its mark goes with the folder."""
+    """Remove from the engine what a sandbox that was killed left there, while the world's mark is still known."""
     mark = home / "state" / "engine-world-id"
-    if not mark.is_file() or (found := machine_engine.find()) is None:
-        return
-    with contextlib.closing(machine_engine.client(found)) as client:
-        machine_engine.remove_labelled(client, f"workbook-world={mark.read_text(encoding='utf-8').strip()}")
+    if mark.is_file() and (found := machine_engine.find()) is not None:
+        machine_engine.remove_labelled(found, f"workbook-world={mark.read_text(encoding='utf-8').strip()}")
 
 
 @contextlib.contextmanager
@@ -298,7 +295,10 @@ def _wait(home: Path, child: subprocess.Popen[bytes], deadline: float) -> World 
             if code == _TAKEN:
                 return None
             if code is not None:
-                raise WorldError(f"The sandbox ended with exit status {code} before it was ready.\n{_tail(home)}")
+                raise WorldError(
+                    f"The sandbox can't start in {home}: it ended with exit status {code} before it was ready.\n"
+                    f"{_tail(home)}"
+                )
             with contextlib.suppress(FileNotFoundError, ValueError, requests.RequestException, WorldError):
                 world = World(home, SandboxInfo.read(home / "sandbox.json"))
                 if world.info.pid == child.pid and world.admin("status").get("status") == "ready":
@@ -323,7 +323,9 @@ def _tail(home: Path, lines: int = 15) -> str:
 
 def _stop(home: Path) -> bool:
     try:
-        return _end_sandbox(home)
+        was_running = _end_sandbox(home)
+        _forget_containers(home)
+        return was_running
     finally:
         # Only now: the sandbox removes its containers from the engine before it ends.
         machine_engine.release(_lease(home))

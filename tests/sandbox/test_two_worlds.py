@@ -188,6 +188,8 @@ def test_a_world_that_was_killed_leaves_nothing_after_a_reset(labs: list[Lab], e
     os.kill(process, signal.SIGKILL)
     until(lambda: starter.status(one.home).world is None)
     assert one.leftovers(engine)
+    starter.stop(one.home)
+    assert one.leftovers(engine) == []
     starter.reset(one.home)
     assert one.leftovers(engine) == []
     assert kept <= two.containers(engine)
