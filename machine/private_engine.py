@@ -216,7 +216,7 @@ def _launch(network: str) -> None:
 def _pid() -> int | None:
     """Return the pid of our daemon if it runs; also of one that has had no time to write its pid down."""
     pidfile = _run_folder() / "docker.pid"
-    return dockerd.written_pid(pidfile, _run_folder()) or processes.with_argument(f"--pidfile={pidfile}")
+    return dockerd.written_pid(pidfile, _run_folder()) or processes.with_arguments(f"--pidfile={pidfile}")
 
 
 def _stop_daemon() -> bool:

@@ -39,14 +39,14 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
-def with_argument(argument: str) -> int | None:
-    """Return the pid of a process of ours that was started with this argument; None without one, or without /proc."""
+def with_arguments(*wanted: str) -> int | None:
+    """Return the pid of a process of ours that was started with all of these; None without one, or without /proc."""
     for folder in PROC.glob("[0-9]*"):
         try:
             mine = folder.stat().st_uid == os.geteuid()
         except OSError:
             continue
-        if mine and argument in command_line(int(folder.name)) and born(int(folder.name)) is not None:
+        if mine and set(wanted) <= set(command_line(int(folder.name))) and born(int(folder.name)) is not None:
             return int(folder.name)
     return None
 

@@ -27,7 +27,7 @@ from cli.world import settings
 from helpers import target
 from helpers.target import ROOT, SandboxInfo
 from machine import engine as machine_engine
-from machine import locks
+from machine import locks, processes
 
 LEARNERS_HOME: Final = ROOT / ".sandbox"
 USUAL_PORT: Final = 5001
@@ -335,11 +335,13 @@ def _end_sandbox(home: Path) -> bool:
     path = home / "sandbox.json"
     try:
         pid = SandboxInfo.read(path).pid
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        path.unlink()
-        return False
+    except (FileNotFoundError, ValueError):
+        # Whoever started it may have been killed before it was ready.
+        found = processes.with_arguments("-m", "sandbox", str(home))
+        if found is None:
+            path.unlink(missing_ok=True)
+            return False
+        pid = found
     was_running = _is_ours(pid, home)
     if was_running:
         _end(pid)

@@ -329,7 +329,7 @@ def test_a_ctrl_c_while_it_starts_leaves_no_engine(
         with pytest.raises(KeyboardInterrupt):
             engine.ensure(lambda _: None)
     run = private_engine.host().removeprefix("unix://").removesuffix("/docker.sock")
-    assert processes.with_argument(f"--pidfile={run}/docker.pid") is None
+    assert processes.with_arguments(f"--pidfile={run}/docker.pid") is None
     assert private_engine.leases() == {}
     assert not Path(f"/sys/class/net/{private_engine.bridge_name()}").exists()
     assert f" {engine_home}/" not in Path("/proc/mounts").read_text()

@@ -20,16 +20,20 @@ import docker
 import pytest
 import requests
 
+from cli.run import stale
 from machine import dockerd, processes
 from machine import engine as machine_engine
 from sandbox import containers, seed
 from sandbox.iam import tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
-from tests.soak.test_kills import Server
+from tests.cli.run.test_runner import BEGIN, sandboxes_below
+from tests.conftest import NotebookWriter
+from tests.soak.test_kills import ROOT, Server
 
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
 KILLS = 20 if WHOLE else 2
+RUN_KILLS = 10 if WHOLE else 2
 CTRL_CS = 10 if WHOLE else 2
 REGION = "us-central1"
 WORKBOOK = Path(sys.executable).with_name("workbook")
@@ -204,10 +208,41 @@ def test_a_ctrl_c_in_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
                     # It was faster: what it set up is there to stay.
                     assert child.returncode == 0
                     private_engine.stop()
-                until(lambda: processes.with_argument(f"--pidfile={run}/docker.pid") is None)
+                until(lambda: processes.with_arguments(f"--pidfile={run}/docker.pid") is None)
                 assert not Path(f"/sys/class/net/{private_engine.bridge_name()}").exists()
                 assert f" {home}/" not in Path("/proc/mounts").read_text()
             assert started
         finally:
             private_engine.stop()
             shutil.rmtree(run, ignore_errors=True)
+
+
+def test_runs_that_were_killed_leave_nothing_after_the_next_one(
+    found_engine: machine_engine.Engine,
+    engine: docker.DockerClient,
+    python_image: str,
+    write_notebook: NotebookWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in machine_engine.environment(found_engine).items():
+        monkeypatch.setenv(name, value)
+    seeded = random.Random(20261201)
+    notebook = write_notebook("00_long.ipynb", BEGIN, "input_never = __import__('threading').Event().wait()")
+    program = (
+        "import sys; from pathlib import Path; from rich.console import Console; from cli.run import runner, plans;"
+        "runner.run(plans.Plan((Path(sys.argv[1]),)), Console(), Path(sys.argv[2]))"
+    )
+    runs = tmp_path / "runs"
+    before = {str(one.id) for one in engine.containers.list(all=True, ignore_removed=True)}
+    for _ in range(RUN_KILLS):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(notebook), str(runs)], cwd=ROOT, stdout=subprocess.DEVNULL
+        ) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seeded.uniform(0.5, 6))
+            process.kill()
+    stale.clean(runs, print)
+    assert not list(runs.glob("*/world"))
+    until(lambda: not sandboxes_below(tmp_path))
+    assert {str(one.id) for one in engine.containers.list(all=True, ignore_removed=True)} <= before
