@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -21,6 +22,7 @@ import pytest
 import requests
 
 from cli.run import stale
+from helpers import target
 from machine import dockerd, processes
 from machine import engine as machine_engine
 from sandbox import containers, seed
@@ -234,7 +236,6 @@ def test_runs_that_were_killed_leave_nothing_after_the_next_one(
         "runner.run(plans.Plan((Path(sys.argv[1]),)), Console(), Path(sys.argv[2]))"
     )
     runs = tmp_path / "runs"
-    before = {str(one.id) for one in engine.containers.list(all=True, ignore_removed=True)}
     for _ in range(RUN_KILLS):
         with subprocess.Popen(
             [sys.executable, "-c", program, str(notebook), str(runs)], cwd=ROOT, stdout=subprocess.DEVNULL
@@ -245,4 +246,7 @@ def test_runs_that_were_killed_leave_nothing_after_the_next_one(
     stale.clean(runs, print)
     assert not list(runs.glob("*/world"))
     until(lambda: not sandboxes_below(tmp_path))
-    assert {str(one.id) for one in engine.containers.list(all=True, ignore_removed=True)} <= before
+    known = [json.loads(path.read_text())["target"] for path in runs.glob("*/run.json")]
+    for here in filter(None, known):
+        labelled = {"label": f"{target.LABEL}={here['run']}"}
+        assert engine.containers.list(all=True, ignore_removed=True, filters=labelled) == []
