@@ -6,6 +6,8 @@ Google's builders cannot be had where Google's registries cannot be reached. For
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shutil
 import stat
@@ -166,17 +168,29 @@ def arguments(
     return run + _command(step, builder)
 
 
+def bind(source: Path | str, target: str, *, written: bool = False) -> list[str]:
+    """Docker's option that shows a file or a folder of this machine in a container, whatever its path holds.
+
+    `--volume` cannot say a path with a colon. This one is a line of CSV.
+    """
+    line = io.StringIO()
+    fields = ["type=bind", f"source={source}", f"target={target}", *([] if written else ["readonly"])]
+    csv.writer(line, lineterminator="").writerow(fields)
+    return ["--mount", line.getvalue()]
+
+
 def _tools(place: Place) -> tuple[list[str], dict[str, str]]:
     docker, gcloud = containers.program("docker"), containers.program("gcloud")
     # On the machine's network: that is where the sandbox listens, on loopback alone.
-    mounts = ["--network", "host", "--volume", f"{containers.socket()}:/var/run/docker.sock"]
-    mounts += ["--volume", f"{docker}:/usr/local/lib/docker-cli/docker:ro"]
-    mounts += ["--volume", f"{place.shim}:/usr/local/bin/docker:ro"]
-    mounts += ["--volume", f"{place.authorities}:/builder/ca.pem:ro"]
+    mounts = ["--network", "host", *bind(containers.socket(), "/var/run/docker.sock", written=True)]
+    if docker is not None:
+        mounts += bind(docker, "/usr/local/lib/docker-cli/docker")
+    mounts += bind(place.shim, "/usr/local/bin/docker")
+    mounts += bind(place.authorities, "/builder/ca.pem")
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     if gcloud is not None:
         sdk = gcloud.parent.parent
-        mounts += ["--volume", f"{sdk}:/usr/lib/google-cloud-sdk:ro"]
+        mounts += bind(sdk, "/usr/lib/google-cloud-sdk")
         path = f"/usr/lib/google-cloud-sdk/bin:{path}"
     proxy = f"http://127.0.0.1:{place.address.edge}"
     forced = "" if containers.has_bridge() else "host"

@@ -23,6 +23,9 @@ from google.auth.transport.requests import AuthorizedSession
 
 from cli.world import starter as starter
 from helpers import builds, names, target
+from machine import engine as machine_engine
+from sandbox import containers
+from sandbox.cloud_build import builders
 from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
 
 RUNNING = ("PENDING", "QUEUED", "WORKING")
@@ -477,3 +480,18 @@ def test_an_account_that_ends_takes_its_builds_along(
     until(learner, running, lambda _: not of_build(engine, running))
     assert look(learner, spared)["status"] == "WORKING"
     ask(learner, "POST", f"{base()}/builds/{spared}:cancel", {})
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", 'a"b', "a b", "ä=b"])
+def test_a_path_of_this_machine_is_shown_whatever_it_holds(
+    found_engine: machine_engine.Engine, python_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for variable, value in machine_engine.environment(found_engine).items():
+        monkeypatch.setenv(variable, value)
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "file").write_text("shown")
+    run = ["run", "--rm", "--network", "none", *builders.bind(folder / "file", "/shown"), python_image]
+    assert containers.call(*run, "cat", "/shown") == "shown"
+    with pytest.raises(containers.EngineFailed):
+        containers.call(*run, "sh", "-c", "echo > /shown")
