@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import jinja2
 
-from helpers import names, show
+from helpers import answers, names, show
+from helpers.cell import documents
 from helpers.target import Target
 
 NAME: Final = "certificate.html"
@@ -25,6 +27,19 @@ class Made:
     tags: tuple[str, ...]
     size: int
     uploaded: datetime
+
+
+@dataclass(frozen=True)
+class Exercises:
+    """How many exercises there are, and how many are done: alone, and with the solution."""
+
+    total: int
+    alone: int
+    helped: int
+
+    def __str__(self) -> str:
+        done = f"{self.alone + self.helped} of {self.total} exercises"
+        return f"{done}: {self.alone} alone, {self.helped} with the solution"
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ _PAGE: Final = """<!doctype html>
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 div { overflow-x: auto; }
+.name { font-size: 1.6rem; margin: 0; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8888; }
 code { overflow-wrap: anywhere; }
@@ -54,8 +70,12 @@ code { overflow-wrap: anywhere; }
 <body>
 <main>
 <h1>Artifact Registry workbook</h1>
+{%- if name %}
+<p class="name">{{ name }}</p>
+{%- endif %}
+<p><strong>{{ exercises }}</strong>. Written on <time>{{ written.strftime("%Y-%m-%d") }}</time>.</p>
 <p>Project <strong>{{ here.project_id }}</strong>, region {{ here.region }}, run {{ here.run }}.
-{{ here.sentence[0] | upper }}{{ here.sentence[1:] }}. Written on <time>{{ moment(taken) }}</time>.</p>
+{{ here.sentence[0] | upper }}{{ here.sentence[1:] }}. The list was read at <time>{{ moment(taken) }}</time>.</p>
 <h2>The checklist, {{ done }} of {{ deeds | length }} done</h2>
 <ul>
 {%- for one in deeds %}
@@ -99,14 +119,62 @@ def folder() -> Path:
     return Path(journal).parent if journal else Path(os.environ["WORKBOOK_HOME"])
 
 
+@dataclass(frozen=True)
+class Learner:
+    """Who did it: a name as they want it read, or none, and the exercises that they did by a day of the wall clock."""
+
+    name: str
+    exercises: Exercises
+    written: datetime
+
+
+def learner(name: str = "") -> Learner:
+    """Return what is known of the learner of this world."""
+    kept = answers.read(Path(os.environ["WORKBOOK_HOME"])) if os.environ.get("WORKBOOK_HOME") else ()
+    total = sum(documents.exercises(path) for path in documents.notebooks())
+    alone, helped = (sum(one.how == how for one in kept) for how in ("own", "solution"))
+    # The sandbox's clock may be a month ahead.
+    return Learner(name.strip(), Exercises(total, alone, helped), datetime.now(UTC))
+
+
+class Card:
+    """What a notebook shows of a certificate; without a day, so that a recorded one stays as it is."""
+
+    def __init__(self, who: Learner, deeds: Sequence[Deed]) -> None:
+        done = sum(one.state == "done" for one in deeds)
+        self.lines = [
+            "Artifact Registry workbook",
+            *([who.name] if who.name else []),
+            str(who.exercises),
+            f"{done} of {len(deeds)} lines of the checklist done",
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+    def _repr_html_(self) -> str:
+        first, *rest = (html.escape(line) for line in self.lines)
+        style = "border: 2px solid; border-radius: .5rem; padding: 1rem 2rem; max-width: 30rem; text-align: center"
+        return f'<div style="{style}"><h3>{first}</h3>{"".join(f"<p>{line}</p>" for line in rest)}</div>'
+
+
 def page(
-    here: Target, taken: datetime, deeds: Sequence[Deed], made: Sequence[Made], removed: Sequence[str], stored: int
+    here: Target,
+    who: Learner,
+    taken: datetime,
+    deeds: Sequence[Deed],
+    made: Sequence[Made],
+    removed: Sequence[str],
+    stored: int,
 ) -> str:
-    """The page's text; `removed` are lines for people, `stored` the bytes that are left. Pure."""
+    """Return the page's text; `removed` are lines for people, `stored` the bytes that are left. Pure."""
     # A name that somebody chose can't become markup.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_PAGE).render(
         here=here,
+        name=who.name,
+        exercises=who.exercises,
+        written=who.written,
         taken=taken,
         deeds=deeds,
         done=sum(one.state == "done" for one in deeds),

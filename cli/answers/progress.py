@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +14,7 @@ from helpers.cell import documents
 
 def exercises() -> dict[str, int]:
     """Return how many exercises each notebook has, by the file's stem."""
-    return {
-        path.stem: len(re.findall(r"^exercise\(", "\n".join(cell.source for cell in documents.read(path).cells), re.M))
-        for path in documents.notebooks()
-    }
+    return {path.stem: documents.exercises(path) for path in documents.notebooks()}
 
 
 def table(of: Mapping[str, int], standings: Sequence[Standing]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,3 +35,8 @@ def code_cells(path: Path) -> int:
 def notebooks(folder: Path = NOTEBOOKS) -> tuple[Path, ...]:
     """The workbook's notebooks in reading order."""
     return tuple(sorted(path for path in folder.glob("[0-9][0-9]_*.ipynb")))
+
+
+def exercises(path: Path) -> int:
+    """Return how many exercises a notebook has: checks that call `exercise(…)`."""
+    return sum(len(re.findall(r"^exercise\(", cell.source, re.MULTILINE)) for cell in read(path).cells)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers import certificate, names
+from helpers import answers, certificate, names
 from helpers.certificate import Deed, Made
 from helpers.target import Target
 
 HERE = Target("sandbox", "my-project", "1", "us-central1", "r", "i", "h", "h", "http://h", "lab", "")
 MOMENT = datetime(2026, 11, 2, 9, 5, tzinfo=UTC)
 DIGEST = names.Digest.parse(f"us-central1-docker.pkg.dev/my-project/ml-images/ml-predictor@sha256:{'a1' * 32}")
+WHO = certificate.Learner("Ada <b>L.</b>", certificate.Exercises(24, 20, 3), datetime(2026, 11, 28, tzinfo=UTC))
 DEEDS = (Deed("Images are scanned", "done"), Deed("Tags <b>hold</b>", "wrong"))
 
 
@@ -35,7 +36,7 @@ class Reader(HTMLParser):
 
 
 def page(made: tuple[Made, ...] = (Made(DIGEST, ("1.0.0", "latest"), 34_200_000, MOMENT),)) -> Reader:
-    return Reader(certificate.page(HERE, MOMENT, DEEDS, made, ["repository ml-images"], 0))
+    return Reader(certificate.page(HERE, WHO, MOMENT, DEEDS, made, ["repository ml-images"], 0))
 
 
 def test_it_names_digest_time_deeds_and_what_went() -> None:
@@ -45,6 +46,9 @@ def test_it_names_digest_time_deeds_and_what_went() -> None:
         "1.0.0, latest",
         "34.2 MB",
         "2026-11-02 09:05 UTC",
+        "Ada <b>L.</b>",
+        "23 of 24 exercises: 20 alone, 3 with the solution",
+        "2026-11-28",
         "1 of 2 done",
         "repository ml-images",
     ):
@@ -58,6 +62,28 @@ def test_it_needs_nothing_from_outside_and_says_its_language() -> None:
     found = page().tags
     assert ("html", {"lang": "en"}) in found
     assert not [tag for tag, given in found if tag in ("script", "link", "img", "b") or {"src", "href"} & set(given)]
+
+
+def test_the_card_says_no_day_and_takes_no_markup() -> None:
+    card = certificate.Card(WHO, DEEDS)
+    assert repr(card).splitlines()[1:] == [
+        "Ada <b>L.</b>",
+        "23 of 24 exercises: 20 alone, 3 with the solution",
+        "1 of 2 lines of the checklist done",
+    ]
+    assert "Ada &lt;b&gt;L.&lt;/b&gt;" in card._repr_html_()
+    assert "2026" not in card._repr_html_() + repr(card)
+
+
+def test_the_learner_is_read_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBOOK_HOME", str(tmp_path))
+    monkeypatch.setenv("WORKBOOK_NOTEBOOK", "03_sign_in")
+    answers.note(1, "done")
+    answers.note(2, "solution")
+    answers.note(2, "done")
+    found = certificate.learner(" Ada ")
+    assert (found.name, found.exercises.alone, found.exercises.helped) == ("Ada", 1, 1)
+    assert found.exercises.total >= 22
 
 
 def test_an_empty_registry_is_said_so() -> None:
