@@ -12,10 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox import checkup, containers, log_lines, seed, server
+from sandbox import containers, seed, server
+from sandbox.admin import checkup
 from sandbox.app import Sandbox
 from sandbox.artifact_analysis import automatic_scans
 from sandbox.artifact_registry import blobs, cleanup_job
+from sandbox.doors import log_lines
 from sandbox.doors.connection import Connection
 from sandbox.errors import is_disk_full
 from sandbox.state.clock import Clock

@@ -15,7 +15,7 @@ import re
 import time
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from sandbox import calls, oci
@@ -25,6 +25,7 @@ from sandbox.api.methods import Api
 from sandbox.apis import APIS
 from sandbox.cloud_run import front
 from sandbox.doors.certificates import is_google
+from sandbox.doors.pages import page
 from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
 from sandbox.redaction import redact
 from sandbox.state.clock import timestamp
@@ -46,13 +47,13 @@ _HEADERS = {
 
 _FRONT = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Artifact Registry workbook sandbox</title>
-<style>:root{{color-scheme:light dark}}
-body{{font:1rem/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}}</style>
+<style>:root{color-scheme:light dark}
+body{font:1rem/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}</style>
 <h1>The workbook's sandbox</h1>
 <p>A local Google Cloud, as far as the workbook goes. Nothing here leaves this machine, and nothing is billed.</p>
 <ul>
-<li>Docker pushes to <code>{host}/us-central1-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG</code>.</li>
-<li>Look in by hand: <code>http://{host}/artifactregistry.googleapis.com/v1/projects/PROJECT/locations</code>
+<li>Docker pushes to <code>{{ host }}/us-central1-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG</code>.</li>
+<li>Look in by hand: <code>http://{{ host }}/artifactregistry.googleapis.com/v1/projects/PROJECT/locations</code>
 with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
 <li>A shell that talks to it: <code>eval "$(.venv/bin/workbook env)"</code>.</li>
 </ul></html>"""
@@ -63,7 +64,7 @@ log = logging.getLogger("sandbox")
 def front_page(request: Request) -> Response:
     """What a person sees who opens the plain port in a browser."""
     port = request.url.port or 80
-    return HTMLResponse(_FRONT.format(host=f"localhost:{port}"))
+    return page(_FRONT, host=f"localhost:{port}")
 
 
 def registry_host(host: str) -> str | None:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
@@ -98,7 +99,7 @@ def host_environment(config: Path | None = None) -> dict[str, str]:
 def call(
     *arguments: str,
     config: Path | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | IO[bytes] | None = None,
     seconds: float = _CALL_SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> str:
@@ -113,8 +114,8 @@ def call(
     try:
         done = subprocess.run(
             ["docker", *arguments],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
+            input=stdin if isinstance(stdin, bytes) else None,
+            stdin=None if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
             capture_output=True,
             env={**(environment or {}), **host_environment(config)},
             timeout=seconds,

@@ -9,7 +9,6 @@ import asyncio
 import dataclasses
 import datetime as dt
 import hmac
-import json
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from sandbox import __version__
 from sandbox.admin.faults import Faults
 from sandbox.admin.request_log import RequestLog
+from sandbox.api import strict_json
 from sandbox.artifact_registry import cleanup_job
 from sandbox.errors import ApiError, invalid, unimplemented
 from sandbox.iam import tokens
@@ -85,14 +85,14 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
 
 async def _json(request: Request) -> Any:
     try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
+        return strict_json.loads(await request.body())
+    except ValueError as error:
         raise invalid(f"The body is not JSON: {error}") from None
 
 
 async def _advance(controls: Controls, request: Request) -> dict[str, Any]:
     try:
-        delta = dt.timedelta(seconds=float(json.loads(await request.body())["seconds"]))
+        delta = dt.timedelta(seconds=float((await _json(request))["seconds"]))
         if delta < dt.timedelta() or controls.world.now() + delta > _END_OF_TIME:
             raise ValueError(delta)
     except (ValueError, TypeError, KeyError, OverflowError):

@@ -5,7 +5,6 @@ Each service's package lists its methods in an `Api`; `sandbox.apis` lists the A
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 
+from sandbox.api import strict_json
 from sandbox.api.principal import Principal
 from sandbox.errors import ApiError, invalid, permission_denied
 from sandbox.state.projects import Project
@@ -61,8 +61,8 @@ class Call:
         if not self.content.strip():
             return {}
         try:
-            body = json.loads(self.content)
-        except (ValueError, RecursionError) as error:
+            body = strict_json.loads(self.content)
+        except ValueError as error:
             raise invalid(f"Invalid JSON payload received. {error}") from None
         if not isinstance(body, dict):
             raise invalid("Invalid JSON payload received. Expected an object.")

@@ -5,30 +5,50 @@ Nothing is written to this machine: the stream goes to the engine, which unpacks
 
 from __future__ import annotations
 
-import io
+import lzma
 import tarfile
+import tempfile
+import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 MAX_FILES = 100_000
 MAX_BYTES = 1024 * 1024 * 1024
+_MAX_HEADER = 1024 * 1024  # bytes of a name or of pax records; tarfile reads them whole
 
 
 class BadSource(Exception):
     """An archive that is none, is too large, or would write outside the workspace; the text says which."""
 
 
-def clean(archive: Path) -> bytes:
-    """The archive as an uncompressed tar, checked.
+class _Header(tarfile.TarInfo):
+    """A header whose extension is looked at before it is read."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = (
+            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.GNUTYPE_SPARSE),
+            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+        )
+        if self.type in extended and self.size > _MAX_HEADER:
+            raise BadSource(f"the source has a header of {self.size} bytes; {_MAX_HEADER} are the most")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+
+def clean(archive: Path) -> IO[bytes]:
+    """Return the archive as an uncompressed tar, checked: a temporary file, for the caller to close.
 
     Device files and pipes are refused, paths and links that lead out of the folder too. Owners are dropped.
 
     Raises:
         BadSource: for any of these.
     """
-    out = io.BytesIO()
+    out = tempfile.TemporaryFile(dir=archive.parent)  # noqa: SIM115 - the caller closes it
     total = 0
     try:
-        with tarfile.open(archive, "r:*") as source, tarfile.open(fileobj=out, mode="w") as target:
+        with (
+            tarfile.open(archive, "r:*", tarinfo=_Header) as source,
+            tarfile.open(fileobj=out, mode="w") as target,
+        ):
             for number, member in enumerate(source):
                 if number >= MAX_FILES:
                     raise BadSource(f"the source has more than {MAX_FILES} files")
@@ -40,9 +60,13 @@ def clean(archive: Path) -> bytes:
                 member.uname = member.gname = "root"
                 member.mode &= 0o777
                 target.addfile(member, source.extractfile(member) if member.isreg() else None)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise BadSource(f"the source is no tar archive: {error}") from None
-    return out.getvalue()
+    except BaseException as error:
+        out.close()
+        if isinstance(error, tarfile.TarError | EOFError | OSError | zlib.error | lzma.LZMAError):
+            raise BadSource(f"the source is no tar archive: {error}") from None
+        raise
+    out.seek(0)
+    return out
 
 
 def _check(member: tarfile.TarInfo) -> None:

@@ -36,6 +36,7 @@ OVERRIDABLE = frozenset(
 USER_KEY = re.compile(r"_[A-Z0-9_]+")
 _USER_KEY_TEXT = "^_[A-Z0-9_]+$"
 _MAX_KEY, _MAX_VALUE, _MAX_COUNT = 100, 4000, 200
+_MAX_EXPANDED = 64 * 1024  # characters that the values put into one text
 
 _NAME = r"[A-Z_][A-Z0-9_]*"
 _TEMPLATE = re.compile(rf"\$\$|\$(?:(?P<plain>{_NAME})|\{{(?P<braced>{_NAME})\}})")
@@ -91,6 +92,17 @@ def expand(text: str, values: Mapping[str, str], *, dynamic: bool = False) -> st
             options.dynamicSubstitutions, without it they stay as they are.
     """
 
+    size = 0
+
+    def counted(match: re.Match[str]) -> str:
+        nonlocal size
+        found = replace(match)
+        size += len(found)
+        if size > _MAX_EXPANDED:
+            # unverified: the sentence
+            raise SubstitutionError(f"substitutions make a text of more than {_MAX_EXPANDED} characters")
+        return found
+
     def replace(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
@@ -103,7 +115,7 @@ def expand(text: str, values: Mapping[str, str], *, dynamic: bool = False) -> st
             return match[0]
         return _bash(value, match["form"], expand(rest, values, dynamic=True))
 
-    return (_DYNAMIC if dynamic else _TEMPLATE).sub(replace, text)
+    return (_DYNAMIC if dynamic else _TEMPLATE).sub(counted, text)
 
 
 def _bash(value: str, form: str, rest: str) -> str:

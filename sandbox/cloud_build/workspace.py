@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import IO
 
 from sandbox import containers
 from sandbox.cloud_build import source
@@ -23,7 +24,6 @@ def fill(running: Running, token: str) -> None:
         EngineFailed: when the engine does not answer or has no base image.
     """
     place = running.place
-    content = _source(running)
     base = containers.base_image()
     if not base:
         raise EngineFailed("no base image is there to build with; `workbook setup` makes one")
@@ -32,18 +32,19 @@ def fill(running: Running, token: str) -> None:
     holder = f"workbook-{place.short}-source"
     mounts = ["--volume", f"{place.workspace}:/workspace", "--volume", f"{place.home}:/builder/home"]
     containers.call("create", "--name", holder, *running.labelled, *mounts, base, "true")
-    if content:
-        containers.call("cp", "-", f"{holder}:/workspace", stdin=content, seconds=300)
+    if content := _source(running):
+        with content:
+            containers.call("cp", "-", f"{holder}:/workspace", stdin=content, seconds=300)
     containers.call("cp", "-", f"{holder}:/builder/home", stdin=_home(running, token))
     for name in sorted(_volumes(running)):
         containers.call("volume", "create", *running.labelled, place.volume(name))
 
 
-def _source(running: Running) -> bytes:
-    """The source as a tar stream; empty for a build without one."""
+def _source(running: Running) -> IO[bytes] | None:
+    """Return the source as a tar stream in a file; None for a build without one."""
     resolved = running.build.get("sourceProvenance", {}).get("resolvedStorageSource")
     if not resolved:
-        return b""
+        return None
     name = f"gs://{resolved['bucket']}/{resolved['object']}#{resolved['generation']}"
     running.told.line(f"Fetching storage object: {name}")
     with running.world.reading() as rows:

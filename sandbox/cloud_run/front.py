@@ -7,6 +7,7 @@ Source: https://cloud.google.com/run/docs/authenticating/overview, …/known-iss
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import random
 import re
@@ -18,11 +19,13 @@ from typing import Any
 
 import jwt
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from sandbox.cloud_run import instances, store
 from sandbox.cloud_run.secret_env import SecretRefused
 from sandbox.containers import EngineFailed
+from sandbox.doors.pages import page
 from sandbox.iam import policies, standing
 from sandbox.iam.keys import id_token_public_key
 from sandbox.state import projects
@@ -31,6 +34,7 @@ from sandbox.state.world import World
 _HOST = re.compile(
     r"(?:(?P<tag>[a-z0-9-]+)---)?(?P<service>[a-z0-9-]+)-(?P<number>\d+)\.(?P<region>[a-z0-9-]+)\.run\.app"
 )
+_PIECE = 64 * 1024  # bytes
 _BODY_LIMIT = 32 * 1024 * 1024  # bytes; https://cloud.google.com/run/quotas
 _HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -42,13 +46,21 @@ _INVOKE = "run.routes.invoke"
 _threads = ThreadPoolExecutor(32, thread_name_prefix="front")
 
 
-def _page(status: int, title: str, text: str) -> Response:
-    return HTMLResponse(
-        '<html><head>\n<meta http-equiv="content-type" content="text/html;charset=utf-8">\n'
-        f"<title>{status} {title}</title>\n</head>\n<body text=#000000 bgcolor=#ffffff>\n<h1>Error: {title}</h1>\n"
-        f"<h2>{text}</h2>\n<h2></h2>\n</body></html>\n",
-        status,
-    )
+_PAGE = """<html><head>
+<meta http-equiv="content-type" content="text/html;charset=utf-8">
+<title>{{ status }} {{ title }}</title>
+</head>
+<body text=#000000 bgcolor=#ffffff>
+<h1>Error: {{ title }}</h1>
+<h2>{{ before }}{% if path %} <code>{{ path }}</code>{% endif %}{{ after }}</h2>
+<h2></h2>
+</body></html>
+"""
+
+
+def _page(status: int, title: str, before: str, path: str = "", after: str = "") -> Response:
+    """Answer as Google's front end does: a sentence, with the path that was asked for in its middle."""
+    return page(_PAGE, status, title=title, before=before, path=path, after=after)
 
 
 async def serve(world: World, request: Request, host: str, path: str, *, by_port: bool) -> Response:
@@ -77,7 +89,7 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
         return _page(404, "Page not found", "The requested URL was not found on this server.")
     # Google's front end keeps some paths that end in z for itself: they never reach the container.
     if path.rstrip("/").endswith("z") and re.fullmatch(r"/(?:\w+/)*[a-z]+z/?", path):
-        return _page(404, "Page not found", f"The requested URL <code>{path}</code> was not found on this server.")
+        return _page(404, "Page not found", "The requested URL", path, " was not found on this server.")
     url = store.url(world, match["service"], project.number, match["region"])
     refusal = _refused(world, request, name, path, (url, f"https://{host}"))
     if refusal is not None:
@@ -91,8 +103,13 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
         return PlainTextResponse("Service Unavailable", 503)
     prefix = f"/{host}" if by_port else ""
     try:
-        with instances.of(world).use(full, found) as instance:
-            return _forward(instance.connection, request, host, path, content, prefix, found["spec"])
+        with contextlib.ExitStack() as until_sent:
+            instance = until_sent.enter_context(instances.of(world).use(full, found))
+            answer = _forward(instance.connection, request, host, path, content, prefix, found["spec"])
+            if isinstance(answer, _Passed):
+                # The instance is busy until its last byte is on its way.
+                answer.until_sent = until_sent.pop_all()
+            return answer
     except (instances.NotStarted, SecretRefused, EngineFailed, OSError):
         return PlainTextResponse("Service Unavailable", 503)
 
@@ -106,7 +123,9 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
         return _page(
             403,
             "Forbidden",
-            f"Your client does not have permission to get URL <code>{path}</code> from this server.",
+            "Your client does not have permission to get URL",
+            path,
+            " from this server.",
         )
     try:
         claims = jwt.decode(
@@ -124,7 +143,9 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
         answer = _page(
             401,
             "Unauthorized",
-            f"Your client does not have permission to the requested URL <code>{path}</code>.",
+            "Your client does not have permission to the requested URL",
+            path,
+            ".",
         )
         answer.headers["WWW-Authenticate"] = (
             'Bearer error="invalid_token" error_description="The access token could not be verified"'
@@ -133,9 +154,7 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
         return answer
     if policies.decide(world, f"serviceAccount:{claims.get('email', '')}", _INVOKE, name).allowed:
         return None
-    return _page(
-        403, "Forbidden", f"Your client does not have permission to get URL <code>{path}</code> from this server."
-    )
+    return _page(403, "Forbidden", "Your client does not have permission to get URL", path, " from this server.")
 
 
 def _choose(service: dict[str, Any], tag: str) -> str:
@@ -189,23 +208,59 @@ def _forward(
             connection.putheader(key, value)
         connection.endheaders(content or None)
         answer = connection.getresponse()
-        body = answer.read()
     except TimeoutError:
+        connection.close()
         return PlainTextResponse("upstream request timeout", 504)
     except (OSError, http.client.HTTPException):
+        connection.close()
         late = time.monotonic() - started >= limit
         return PlainTextResponse("upstream request timeout" if late else "Service Unavailable", 504 if late else 503)
-    finally:
-        connection.close()
-    response = Response(b"" if request.method == "HEAD" else body, answer.status)
-    del response.headers["content-length"]
+    response = _Passed(answer, connection, started + limit, bare=request.method == "HEAD")
     for key, value in answer.getheaders():
         if key.lower() not in _HOP - {"content-length"}:
             response.headers.append(key, _led(value, host, prefix, request) if key.lower() == "location" else value)
-    if "content-length" not in response.headers and answer.status not in (204, 304):
-        response.headers["content-length"] = str(len(body))
     response.headers["Server"] = "Google Frontend"
     return response
+
+
+class _Passed(Response):
+    """A container's answer, passed on piece by piece: whatever its size, one piece is in memory.
+
+    Attributes:
+        until_sent: closed when the last piece is sent, or nobody wants it any more.
+    """
+
+    def __init__(
+        self, answer: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float, *, bare: bool
+    ) -> None:
+        super().__init__(None, answer.status)
+        del self.headers["content-length"]
+        self.until_sent = contextlib.ExitStack()
+        self._answer, self._connection, self._deadline, self._bare = answer, connection, deadline, bare
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; a container that breaks off, or takes longer than the service may, ends the connection."""
+        loop = asyncio.get_running_loop()
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while not self._bare and (piece := await loop.run_in_executor(_threads, self._read)):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await loop.run_in_executor(_threads, self._close)
+
+    def _read(self) -> bytes:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the service took longer than its timeoutSeconds")
+        if self._connection.sock:
+            self._connection.sock.settimeout(left)
+        return self._answer.read1(_PIECE)
+
+    def _close(self) -> None:
+        self._answer.close()
+        self._connection.close()
+        self.until_sent.close()
 
 
 def _unsigned(header: str) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from sandbox.api import strict_json
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_storage import objects
 from sandbox.cloud_storage.objects import Bucket, Stored
@@ -257,7 +258,7 @@ def _parts(call: Call) -> tuple[dict[str, Any], str, bytes]:
     (_, about), (head, media) = (_part(piece) for piece in pieces[1:3])
     kind = re.search(rb"(?im)^content-type:\s*([^\r\n]+)", head)
     try:
-        metadata = json.loads(about or b"{}")
+        metadata = strict_json.loads(about or b"{}")
     except ValueError as error:
         raise invalid(f"Invalid JSON in the metadata part: {error}") from None
     return metadata, kind[1].decode("latin-1").strip() if kind else "application/octet-stream", media

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 import secrets
 import sqlite3
@@ -17,6 +16,7 @@ from typing import Any
 
 import jwt
 
+from sandbox.api import strict_json
 from sandbox.api.principal import ANONYMOUS, Principal
 from sandbox.iam import standing
 from sandbox.state.world import World
@@ -171,7 +171,7 @@ def from_basic(world: World, credentials: str, host: str) -> Principal:
 def _from_key_file(world: World, text: str) -> Principal:
     """A key file proves itself: its private key signs an assertion which the stored public key verifies."""
     try:
-        key = json.loads(text)
+        key = strict_json.loads(text)
         now = int(time.time())
         assertion = jwt.encode(
             {"iss": key["client_email"], "iat": now, "exp": now + 60},

@@ -6,12 +6,12 @@ OCI image-spec 1.1 manifest.md and image-index.md; Docker Image Manifest Version
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.api import strict_json
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.errors import RegistryError
 from sandbox.state.clock import timestamp
@@ -78,8 +78,8 @@ def _invalid(message: str) -> RegistryError:
 
 def _body(content: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        body = strict_json.loads(content)
+    except ValueError as error:
         raise _invalid(f"The manifest is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise _invalid("The manifest is not a JSON object")

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from cli.world import starter as starter
-from sandbox import log_lines
+from sandbox.doors import log_lines
 
 
 def _sandbox(home: Path, *more: str) -> subprocess.CompletedProcess[str]:

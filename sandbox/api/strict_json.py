@@ -1,0 +1,30 @@
+"""JSON as Google's front end takes it: finite numbers, and text that UTF-8 can say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def loads(content: bytes | str) -> Any:
+    """Read a document.
+
+    Raises:
+        ValueError: for what is no JSON, nests too deeply, holds NaN or Infinity, or half of a surrogate pair: such a
+            text could be stored, and no answer could ever carry it.
+    """
+    text = content.decode() if isinstance(content, bytes) else content
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("The document nests too deeply.") from None
+    if "\\u" in text or not text.isascii():
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("A text holds half of a surrogate pair, which is no character.") from None
+    return found
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON.")
