@@ -15,7 +15,8 @@ from typing import Any, Final
 from rich.console import Console
 
 from cli import doctor
-from cli.record.stand_ins import StandIns
+from cli.record import rules
+from cli.record.stand_ins import NOTE, StandIns
 from cli.run import runner
 from cli.run.plans import Plan
 from cli.run.runner import Outcome
@@ -28,6 +29,8 @@ CLOCK: Final = "2026-11-02T09:00:00Z"
 RUN: Final = "recorded"
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 _KERNEL: Final = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# The last line of the card that `begin()` prints.
+_CARD: Final = re.compile(r"(?P<card>^Target   .*\n(?:^Project  .*\n)^Region   .*\n)(?!Recorded: )", re.MULTILINE)
 _KEPT_METADATA: Final = frozenset({"tags", "jupyter", "slideshow", "editable", "deletable"})
 
 
@@ -66,7 +69,7 @@ def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS
     """Run all and, only when every cell of every one ran, write them back to where they came from."""
     outcome = rehearse(notebooks, console, runs)
     if outcome.code == 0:
-        written = texts(outcome, notebooks)
+        written = {path: _measured_before(text, path) for path, text in texts(outcome, notebooks).items()}
         for path, text in written.items():
             write(path, text)
         if tuple(notebooks) == documents.notebooks():
@@ -75,6 +78,13 @@ def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS
     else:
         console.print("No notebook was changed.", markup=False)
     return outcome
+
+
+def _measured_before(text: str, path: Path) -> str:
+    """The text with the stored outputs of `path` where nbval finds the new ones equal."""
+    fresh = documents.parse(text)
+    rules.keep_stored(fresh, documents.read(path))
+    return documents.text(fresh)
 
 
 def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
@@ -89,7 +99,7 @@ def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
 def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins: StandIns | None = None) -> str:
     """The notebook's bytes: counts 1 to n, cell ids kept, no timings, no widgets, no standard error, no paths.
 
-    Digests and other names that are new on every build become stand-ins, numbered by first appearance.
+    Digests and other names that are new on every build become stand-ins by first appearance; the card says so.
 
     The same notebook gives the same text, and its canonical form gives itself.
     """
@@ -133,7 +143,7 @@ def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, s
         kept.append(output)
     for output in kept:
         if output.output_type == "stream":
-            output.text = names.apply(_replace(output.text, replaced))
+            output.text = _CARD.sub(rf"\g<card>{NOTE}\n", names.apply(_replace(output.text, replaced)))
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
                 output.data[kind] = names.apply(_replace(value, replaced))

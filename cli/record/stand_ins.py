@@ -1,14 +1,20 @@
-"""What differs from one recording to the next, and what stands for it, numbered by first appearance. Pure.
+"""What differs from one recording to the next, and what stands for it, made from its place among the first appearances.
 
 A record is compared with the next one byte by byte. Digests, UUIDs and the short names of layers are new on every
-build, so a visibly artificial value stands in their place: `sha256:0101…01` is the first digest of the record.
+build, so another value of the same form stands in their place: the first digest of every record is the SHA-256 of
+`digest 1`. NOTE says so to the reader. Pure.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+import uuid
 from typing import Final
 
+# What stands under the card of a recorded notebook.
+NOTE: Final = "Recorded: ids and digests are replaced by stable ones, and docker's note on its builder is left out."
 # The second form stands in an address.
 _DIGEST: Final = re.compile(r"(?P<algorithm>sha256(?::|%3A))(?P<digits>[0-9a-f]{64})")
 # As tables shorten it: `sha256:2ccb628c…` and `ml-predictor@2ccb628c`.
@@ -16,10 +22,6 @@ _SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # gcloud's name for a source that it uploads, and the dots that it writes while it waits.
 _UPLOAD: Final = re.compile(r"\b\d{10}\.\d{1,6}-[0-9a-f]{32}\b")
-# How large that source is, changes with every word in it.
-_ARCHIVE: Final = re.compile(
-    r"(?<=file\(s\) totalling )[\d.]+ [KMG]?i?B(?:ytes)?(?= before compression)", re.IGNORECASE
-)
 _DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
 # What Python says when it compiles gcloud's own sources: once on a machine, in whatever cell comes first.
 _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarning: .*\n(?:  .*\n)?", re.MULTILINE)
@@ -29,8 +31,6 @@ _PYTHON: Final = re.compile(r"^(?P<before>Python +)(?P<version>3\.\d+\.\d+)\b", 
 _DEPRECATED: Final = re.compile(r"^DEPRECATED: The legacy builder is deprecated.*\n(?: {12}.*\n)*\n?", re.MULTILINE)
 # The image's id, with which a cell that builds begins: of the configuration or of the manifest, by the image store.
 _IDENTIFIER: Final = re.compile(r"\Asha256:[0-9a-f]{64}$", re.MULTILINE)
-# How many bytes docker writes a manifest in, which is a matter of blanks.
-_MANIFEST_SIZE: Final = re.compile(r"(?<= digest: )(?P<digest>sha256:[0-9a-f]{64}) size: \d+$", re.MULTILINE)
 # docker asks for a layer from the repository that it remembers pushing it to, perhaps in another run: a 202 says no.
 _REMEMBERED: Final = re.compile(r"^202  POST +\S+/blobs/uploads/\?from=\S*\n", re.MULTILINE)
 # Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
@@ -47,7 +47,7 @@ class StandIns:
     """One numbering for a whole recording; the same original gets the same stand-in in every notebook."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, dict[str, int]] = {"uuid": {}, "layer": {}, "etag": {}}
+        self._numbers: dict[str, dict[str, int]] = {"uuid": {}, "layer": {}, "etag": {}, "upload": {}}
         self._digests: dict[str, int] = {}
         self._beginnings: dict[str, int] = {}
 
@@ -55,13 +55,16 @@ class StandIns:
         """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
         text = _DEPRECATED.sub("", _REMEMBERED.sub("", _COMPILED.sub("", text)))
         text = "".join(self._transfers(text.splitlines(keepends=True)))
-        text = _MANIFEST_SIZE.sub(r"\g<digest> size: SIZE", _IDENTIFIER.sub("sha256:…", text))
+        text = _IDENTIFIER.sub("sha256:…", text)
         text = _PYTHON.sub(lambda found: found["before"] + "3.x".ljust(len(found["version"])), text)
-        text = _DOTS.sub("...", _UPLOAD.sub("TIME-ID", _ARCHIVE.sub("SIZE", text)))
-        text = _DIGEST.sub(lambda found: found["algorithm"] + f"{self._digest(found['digits']):02x}" * 32, text)
-        text = _SHORT.sub(lambda found: found["before"] + f"{self._beginning(found['digits']):02x}" * 4, text)
-        text = _ETAG.sub(lambda found: f"{self._number('etag', found[0]):011d}=", text)
-        return _UUID.sub(lambda found: f"00000000-0000-0000-0000-{self._number('uuid', found[0]):012d}", text)
+        text = _DOTS.sub("...", _UPLOAD.sub(lambda found: _upload(self._number("upload", found[0])), text))
+        text = _DIGEST.sub(lambda found: found["algorithm"] + _hash("digest", self._digest(found["digits"])), text)
+        text = _SHORT.sub(
+            lambda found: found["before"] + _hash("digest", self._beginning(found["digits"]))[: len(found["digits"])],
+            text,
+        )
+        text = _ETAG.sub(lambda found: _etag(self._number("etag", found[0])), text)
+        return _UUID.sub(lambda found: _uuid(self._number("uuid", found[0])), text)
 
     def _digest(self, digits: str) -> int:
         """The number of a digest. Its beginning may have been seen before it, and then it is the same thing."""
@@ -94,9 +97,28 @@ class StandIns:
             if found:
                 number = self._number("layer", found["layer"])
                 if not found["state"].startswith(_PASSING):
-                    block.append((number, f"{number:02x}" * 6 + f": {found['state']}\n"))
+                    block.append((number, f"{_hash('layer', number)[:12]}: {found['state']}\n"))
                 continue
             result += [text for _, text in sorted(set(block))]
             block = []
             result.append(line)
         return result
+
+
+def _hash(kind: str, number: int) -> str:
+    return hashlib.sha256(f"{kind} {number}".encode()).hexdigest()
+
+
+def _uuid(number: int) -> str:
+    return str(uuid.UUID(hex=_hash("uuid", number)[:32], version=4))
+
+
+def _etag(number: int) -> str:
+    """Eight bytes that begin as Google's do, which are made from the time."""
+    return base64.urlsafe_b64encode(b"\x07\x06\x61" + bytes.fromhex(_hash("etag", number)[:10])).decode()
+
+
+def _upload(number: int) -> str:
+    """As gcloud names a source: the moment, and a UUID without its dashes. 2026-11-02T09:00:00Z begins a recording."""
+    digits = _hash("upload", number)
+    return f"{1793610000 + 60 * number}.{int(digits[-5:], 16) % 1_000_000:06d}-{digits[:32]}"

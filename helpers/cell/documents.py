@@ -19,6 +19,13 @@ def read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
 
 
+def parse(text: str) -> Any:
+    """The same of a text."""
+    import nbformat
+
+    return nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+
+
 def text(notebook: Any) -> str:
     """The notebook's JSON as nbformat writes it, with one line end at its end."""
     import nbformat

@@ -16,9 +16,10 @@ import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, coalesce_streams, get_sanitize_patterns
 
+from cli.record import rules
 from cli.record.stand_ins import StandIns
 
-RULES = Path(__file__).with_name("sanitize.cfg")
+RULES = rules.PATH
 
 
 def disagreements(stored: str, fresh: str, folder: Path, session: pytest.Session) -> Iterator[str]:

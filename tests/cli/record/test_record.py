@@ -13,8 +13,9 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from cli.record import record
+from cli.record import record, rules
 from cli.record.record import canonical
+from cli.record.stand_ins import NOTE
 
 
 def noisy() -> nbformat.NotebookNode:
@@ -59,6 +60,26 @@ def test_canonical_is_its_own_canonical_form() -> None:
     once = canonical(noisy())
     assert canonical(copy.deepcopy(nbformat.reads(once, as_version=4))) == once
     nbformat.validate(nbformat.reads(once, as_version=4))
+
+
+def test_the_card_of_a_record_says_what_is_replaced_once() -> None:
+    card = "0 · T\nTarget   sandbox\nProject  p\nRegion   r\n"
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("stream", name="stdout", text=card)])
+    once = canonical(nbformat.v4.new_notebook(cells=[cell]))
+    assert once.count(NOTE) == 1
+    assert canonical(nbformat.reads(once, as_version=4)) == once
+
+
+def test_a_measured_size_stays_until_something_else_changes() -> None:
+    def book(text: str) -> nbformat.NotebookNode:
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(id="one", outputs=[output])])
+
+    stored, moved, other = book("image  9.9 MB  x\n"), book("image  10.1 MB  x\n"), book("image  10.1 MB  y\n")
+    rules.keep_stored(moved, stored)
+    rules.keep_stored(other, stored)
+    assert moved.cells[0].outputs[0].text == "image  9.9 MB  x\n"
+    assert other.cells[0].outputs[0].text == "image  10.1 MB  y\n"
 
 
 def test_a_second_recording_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
