@@ -35,6 +35,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="folder of this world; made when it is not there")
     parser.add_argument("--port", type=int, default=5001, help="the plain port on loopback; 0 takes any free one")
+    parser.add_argument("--edge-port", type=int, default=0, help="the proxy's port on loopback; 0 takes any free one")
     parser.add_argument("--project", default="", help="project id of a new world; one of its own when none is given")
     parser.add_argument("--region", default="us-central1", help="region that the learner starts with")
     parser.add_argument("--patience", type=float, default=60, help="seconds that a request may stand still")
@@ -123,7 +124,7 @@ def _run(asked: argparse.Namespace) -> int:
     containers.sweep(world)
     uvicorn_loop = asyncio.Runner(loop_factory=server.event_loop)
     with uvicorn_loop as runner:
-        runner.run(server.serve(Sandbox(world, _admin_token(home)), listener, home, about))
+        runner.run(server.serve(Sandbox(world, _admin_token(home)), listener, home, about, asked.edge_port))
     scanner.stop()
     # Questions in vain have moved the clock: the next start goes on from there.
     cleanup_job.travel(world, dt.timedelta())

@@ -32,19 +32,22 @@ _HOUR = 3600.0  # seconds
 _CALLS = 16  # that are worked on at once
 
 
-async def serve(sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any]) -> None:
+async def serve(
+    sandbox: Sandbox, listener: socket.socket, home: Path, about: dict[str, Any], edge_port: int = 0
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         home: folder in which `sandbox.json` is written once both doors are open, and removed before they close.
         about: what that file says of the world, besides process and ports.
+        edge_port: of the proxy that gcloud and the clients use; 0 takes any free one.
     """
     # A commit waits for the disk: as many as may wait so must not keep a lookup waiting for a thread.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CALLS, thread_name_prefix="call"))
     server = _http_server(sandbox)
     rpc = Door(sandbox)
     http = functools.partial(Connection, server.config, server.server_state, {})
-    door = await edge.listen(Authority(home / "ca"), http, rpc.connect, 0)
+    door = await edge.listen(Authority(home / "ca"), http, rpc.connect, edge_port)
     await server.startup(sockets=[listener])
     await _daily(sandbox.world)
     ports = {"port": listener.getsockname()[1], "edge_port": door.sockets[0].getsockname()[1]}

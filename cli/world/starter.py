@@ -233,6 +233,7 @@ def _launch(home: Path, project: str, port: int | None, clock: str | None, regio
         world = _wait(home, child, deadline)
         if world is not None:
             (home / "port").write_text(f"{world.info.port}\n", encoding="utf-8")
+            (home / "edge-port").write_text(f"{world.info.edge_port}\n", encoding="utf-8")
             return world
     raise WorldError(f"The sandbox can't start in {home}.\n{_tail(home)}")
 
@@ -249,6 +250,13 @@ def _usual_ports(home: Path) -> tuple[int, ...]:
     return (*(candidate for candidate in wanted if is_free(candidate)), 0)
 
 
+def _edge_port(home: Path) -> int:
+    """Kernels and terminals that are open have it in their environment, so it is kept while it is free."""
+    last = home / "edge-port"
+    remembered = int(last.read_text(encoding="utf-8")) if last.exists() else 0
+    return remembered if remembered and is_free(remembered) else 0
+
+
 def is_free(port: int) -> bool:
     """Whether nothing listens on that port of 127.0.0.1."""
     with socket.socket() as probe:
@@ -262,7 +270,7 @@ def is_free(port: int) -> bool:
 
 def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sandbox", "--home", str(home), "--port", str(port), "--project", project]
-    command += ["--region", region]
+    command += ["--region", region, "--edge-port", str(_edge_port(home))]
     if clock:
         command += ["--clock", clock]
     command += shlex.split(os.environ.get(OPTIONS, ""))

@@ -45,7 +45,12 @@ def test_start_stop_and_start_again_keep_project_and_port(home: Path) -> None:
     assert starter.status(home).world is None
     second = starter.start(home)
     assert (second.info.project_number, second.info.port) == (first.info.project_number, first.info.port)
+    # Kernels and terminals that were open go on: the proxy is part of their environment.
+    assert second.info.edge_port == first.info.edge_port
     assert second.info.pid != first.info.pid
+    starter.stop(home)
+    with socket.create_server(("127.0.0.1", first.info.edge_port)):
+        assert starter.start(home).info.edge_port != first.info.edge_port
 
 
 def test_the_folder_is_private(home: Path) -> None:
