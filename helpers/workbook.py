@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from helpers import answers, exercises, identity, names, projects, repositories, sweep, target
-from helpers.cell import documents, requests_seen, terminal
+from helpers.cell import documents, kernel, mistakes, requests_seen
 from helpers.leftovers import ORDER
 from helpers.target import Target
 
@@ -121,9 +121,12 @@ def begin(number: int) -> Workbook:
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython else None
     if shell is not None:
-        terminal.load(shell, exercises.solution)
+        kernel.load(shell, exercises.solution)
         _watch(shell)
     workbook = Workbook(number, title, here)
+    down = mistakes.sandbox_down(os.environ)
+    if down:
+        raise NotReady(down)
     print(card(workbook))
     missing = lacking(workbook)
     if missing:

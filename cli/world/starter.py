@@ -240,21 +240,23 @@ def _launch(home: Path, project: str, port: int | None, clock: str | None, regio
 
 def _usual_ports(home: Path) -> tuple[int, ...]:
     """Images are tagged with the port in their name, so the port of the last time comes first."""
-    try:
-        remembered = int((home / "port").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        remembered = USUAL_PORT
-    if not 0 < remembered < 2**16:
-        remembered = USUAL_PORT
-    wanted = dict.fromkeys((remembered, USUAL_PORT))
+    wanted = dict.fromkeys((_remembered(home / "port") or USUAL_PORT, USUAL_PORT))
     return (*(candidate for candidate in wanted if is_free(candidate)), 0)
 
 
 def _edge_port(home: Path) -> int:
     """Kernels and terminals that are open have it in their environment, so it is kept while it is free."""
-    last = home / "edge-port"
-    remembered = int(last.read_text(encoding="utf-8")) if last.exists() else 0
-    return remembered if remembered and is_free(remembered) else 0
+    last = _remembered(home / "edge-port")
+    return last if last and is_free(last) else 0
+
+
+def _remembered(path: Path) -> int:
+    """The port that a file keeps; 0 where there is none, or where the file is damaged."""
+    try:
+        port = int(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return 0
+    return port if 0 < port < 2**16 else 0
 
 
 def is_free(port: int) -> bool:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from helpers import target
-from helpers.cell import commands, extractor, refusals
+from helpers.cell import commands, extractor, mistakes, refusals
 from helpers.target import ROOT
 
 # After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
@@ -124,6 +124,9 @@ def run(
     absent = [
         tool for tool in ("gcloud", "docker-credential-gcloud") if _uses(needing, tool) and not shutil.which(tool)
     ]
+    down = mistakes.sandbox_down(os.environ) if needing or "docker" in script or "curl" in script else ""
+    if down:
+        raise CommandFailed(down, 1, "")
     if absent:
         reason = f"{absent[0]} isn't on the PATH"
         show(f"Not run: {reason}. Install the Google Cloud CLI to run it; the Python cells reach the same state.\n")
@@ -145,7 +148,8 @@ def run(
     _show_on_google(script, output, show)
     if refused is None:
         if status != 0:
-            raise CommandFailed(_why(status), status, output)
+            hint = mistakes.after_failure(script, os.environ)
+            raise CommandFailed(f"{_why(status)}\n{hint}".rstrip(), status, output)
         return
     if status == 0:
         raise CommandFailed(f"This was expected to be refused with {refused!r}, and it went through.", status, output)

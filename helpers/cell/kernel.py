@@ -1,0 +1,91 @@
+"""What a workbook's kernel adds to Python's: `%%terminal`, short errors, and a gcloud that asks no questions."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from helpers.cell import mistakes, terminal
+
+# Whose errors speak for themselves: what is in between says nothing to a learner.
+_SPOKEN: Final = frozenset({"docker", "google", "grpc", "helpers", "machine", "requests", "urllib3"})
+_HELPERS: Final = str(Path(__file__).resolve().parents[1]) + os.sep
+_LINES: Final = 12
+_WHOLE: Final = "  (%tb in a cell of its own shows the whole traceback.)"
+
+
+def load(shell: Any, solution: Callable[..., bool] | None = None) -> None:
+    """Prepare the kernel; once or more often.
+
+    Args:
+        solution: `helpers.exercises.solution`, for `%%terminal --solution N`.
+    """
+    terminal.load(shell, solution)
+    # Nobody can answer a question of `!gcloud …`: the cell would stand until it is stopped.
+    os.environ["CLOUDSDK_CORE_DISABLE_PROMPTS"] = "1"
+    shell.set_custom_exc((Exception,), _show)
+
+
+def _show(
+    shell: Any,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,
+    tb_offset: int | None = None,
+) -> None:
+    """Show an error of a cell: in a few lines when they say it all, as IPython does otherwise."""
+    lines = brief(error, trace, shell.user_ns)
+    if not lines:
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
+        return
+    # For %tb.
+    sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace
+    shell._showtraceback(kind, error, lines)
+
+
+def brief(error: BaseException, trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:
+    """The lines to show for an error; none when only the whole traceback helps, or the error has a form of its own.
+
+    Args:
+        cell: the namespace in which cells run.
+    """
+    if hasattr(error, "_render_traceback_"):
+        return []
+    hint = mistakes.explain(error, os.environ)
+    down = hint.startswith("The sandbox")
+    if not hint and not _speaks_for_itself(error, trace):
+        return []
+    said = [hint] if down else [_line(error), *_place(trace, cell), *([f"  {hint}"] if hint else [])]
+    return [*said, *([] if isinstance(error, SyntaxError) else [_WHOLE])]
+
+
+def _line(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    lines = text.splitlines()[:_LINES]
+    return f"{type(error).__name__}: " + "\n".join(lines)
+
+
+def _speaks_for_itself(error: BaseException, trace: TracebackType | None) -> bool:
+    if type(error).__module__.partition(".")[0] in _SPOKEN:
+        return True
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    # What a helper raised on purpose, or got from its caller.
+    raised_in = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    return raised_in.startswith(_HELPERS) and isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
+
+
+def _place(trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:
+    """The learner's own line: the last one of a cell on the way to the error."""
+    found: list[str] = []
+    while trace is not None:
+        if trace.tb_frame.f_globals is cell:
+            source = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno).strip()
+            found = [f"  in line {trace.tb_lineno}: {source}"]
+        trace = trace.tb_next
+    return found

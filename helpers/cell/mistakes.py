@@ -1,0 +1,105 @@
+"""The usual mistakes in a cell, and the sentence that helps with each.
+
+Python, gcloud and docker say what went wrong in their own words; what a learner did to get there, they can't know.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from helpers.cell import commands
+
+NOT_A_SHELL: Final = "That is a command for a terminal: write %%terminal as the first line of the cell."
+RUN_ABOVE: Final = "If a cell above makes it, run those first: Run → Run All Above Selected Cell."
+NOT_TEXT: Final = (
+    "What this workbook calls a name (wb.project, wb.repository, …) is an object. Where text is wanted, write "
+    "str(wb.project); where a member is wanted, write account.member."
+)
+NOT_A_NAME: Final = (
+    'A helper got text where it wants a name. Make one: wb.image.tag("1.0.0") instead of "1.0.0", '
+    "wb.project instead of its id."
+)
+TWO_FORMS: Final = (
+    "The name has two forms. docker takes $REGISTRY/$PROJECT_ID/…, because it talks to the address in front; "
+    "gcloud takes $REGION-docker.pkg.dev/$PROJECT_ID/…"
+)
+_TOOLS: Final = re.compile(
+    r"(?:bash|cat|cd|cosign|crane|curl|docker|echo|export|gcloud|git|grep|gsutil|head|jq|ls|mkdir|python3?|sleep|source"
+    r"|sudo|tail|unset|workbook)"
+)
+_WORD: Final = re.compile(r"[$!\s]*(?:[A-Z_]+=\S*\s+)*([a-z][\w-]*)")
+_WANTED_TEXT: Final = re.compile(
+    r"(?:must be|expected|concatenate|can't concat).*\bstr\b|is not JSON serializable|not iterable|os\.PathLike"
+)
+_NAMES: Final = re.compile(r"\b(?:Project|Location|Repository|Image|Tag|Digest|ServiceAccount)\b")
+_NO_CONNECTION: Final = re.compile(
+    r"Connect(?:ion(?:Refused)?Error|Timeout)|DeadlineExceeded|MaxRetryError|NewConnectionError|ProxyError|RetryError"
+    r"|ServiceUnavailable|TransportError"
+)
+_GOOGLE_FORM: Final = re.compile(r"(?<![\w./-])[a-z0-9-]+-docker\.pkg\.dev/")
+_LOOPBACK_FORM: Final = re.compile(r"(?<![\w./-])(?:localhost|127\.0\.0\.1):\d+/")
+_SECONDS: Final = 2.0
+
+
+def explain(error: BaseException, environment: Mapping[str, str]) -> str:
+    """What to do about an error that a cell ended with; "" when it is none of the usual ones."""
+    if isinstance(error, SyntaxError):
+        return NOT_A_SHELL if _is_command(error.text or "") else ""
+    if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
+        return NOT_A_SHELL if _TOOLS.fullmatch(error.name or "") else RUN_ABOVE
+    text = str(error)
+    if isinstance(error, TypeError) and _WANTED_TEXT.search(text) and _NAMES.search(text):
+        return NOT_TEXT
+    if isinstance(error, AttributeError) and text.startswith("'str' object has no attribute"):
+        return NOT_A_NAME
+    return sandbox_down(environment) if _has_no_connection(error) else ""
+
+
+def sandbox_down(environment: Mapping[str, str]) -> str:
+    """What to do when the sandbox that the environment names doesn't answer; "" when it does, and on Google."""
+    url = environment.get("SANDBOX_URL", "")
+    if environment.get("WORKBOOK_TARGET") != "sandbox" or not url:
+        return ""
+    address = urlsplit(url)
+    try:
+        with socket.create_connection((address.hostname or "localhost", address.port or 80), timeout=_SECONDS):
+            return ""
+    except OSError:
+        return (
+            f"The sandbox doesn't run: nothing answers at {url}. Start it in a terminal with `workbook start`, then "
+            "run this cell again. If that doesn't help, stop `make lab` with Ctrl-C and start it anew."
+        )
+
+
+def after_failure(script: str, values: Mapping[str, str]) -> str:
+    """What to do about a terminal cell that failed; "" when it isn't one of the usual mistakes.
+
+    Args:
+        values: the environment, in which the script's variables are looked up.
+    """
+    for command in commands.split(script):
+        full = commands.expand(command, values)
+        if commands.uses(command, "docker") and _GOOGLE_FORM.search(full) and values.get("WORKBOOK_TARGET") != "gcp":
+            return TWO_FORMS
+        if commands.uses(command, "gcloud") and _LOOPBACK_FORM.search(full):
+            return TWO_FORMS
+    return ""
+
+
+def _is_command(line: str) -> bool:
+    found = _WORD.match(line)
+    # `python = 3` is Python, and so is `cat(x)`.
+    return bool(found and _TOOLS.fullmatch(found[1]) and re.match(r"\s+[^\s=]", line[found.end() :]))
+
+
+def _has_no_connection(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if _NO_CONNECTION.fullmatch(type(seen).__name__):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
