@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
@@ -25,24 +26,81 @@ from machine import engine as machine_engine
 
 RUN: Final = "lab"  # on Google, in a project that is the learner's
 _STOP_SECONDS: Final = 15.0
+_SETTINGS: Final = {
+    # Nobody is asked, and nothing is fetched, while the first page of a lesson is read.
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    # The names get the room.
+    "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
+}
+# In every kernel before its first cell: whoever opens a notebook in the middle has `%%terminal` and its messages.
+_STARTUP: Final = """\
+from IPython import get_ipython
+
+from helpers import exercises
+from helpers.cell import kernel
+
+kernel.load(get_ipython(), exercises.solution)
+"""
 
 
 def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Copy the notebooks that `folder` hasn't got; gives the names of those copied and of those left as they are.
 
-    A file that is there already is the learner's work and is never written.
+    A copy has no outputs: what stands under a cell there is the learner's own. A file that is there already is their
+    work and is never written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     copied, kept = [], []
     for path in documents.notebooks(source):
         aim = folder / path.name
         try:
-            with aim.open("xb") as file:
-                file.write(path.read_bytes())
+            with aim.open("x", encoding="utf-8") as file:
+                file.write(documents.text(unread(documents.read(path))))
             copied.append(path.name)
         except FileExistsError:
             kept.append(path.name)
     return tuple(copied), tuple(kept)
+
+
+def unread(notebook: Any) -> Any:
+    """Take the outputs and the counts of the recording out of a notebook; gives the same notebook."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def trust(notebooks: Sequence[Path], state: Path) -> None:
+    """Sign notebooks as Jupyter does, in a database of the lab's own, so that it shows what is in them."""
+    from nbformat.sign import NotebookNotary
+
+    notary = NotebookNotary(  # type: ignore[no-untyped-call]
+        db_file=str(_signatures(state)), secret_file=str(_secret(state))
+    )
+    try:
+        for path in notebooks:
+            notary.sign(documents.read(path))  # type: ignore[no-untyped-call]
+    finally:
+        notary.store.close()
+
+
+def prepare(state: Path) -> dict[str, str]:
+    """Write what JupyterLab and its kernels read at their start; gives the environment that points there."""
+    settings = state / "settings"
+    startup = state / "ipython" / "profile_default" / "startup"
+    for folder in (settings, startup):
+        folder.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(json.dumps(_SETTINGS, indent=2) + "\n", encoding="utf-8")
+    (startup / "00-workbook.py").write_text(_STARTUP, encoding="utf-8")
+    return {"IPYTHONDIR": str(state / "ipython")}
+
+
+def _signatures(state: Path) -> Path:
+    return state / "signatures.db"
+
+
+def _secret(state: Path) -> Path:
+    return state / "signatures.secret"
 
 
 def lab(
@@ -58,6 +116,8 @@ def lab(
     """
     notebooks = home / "lab" / "notebooks"
     copied, kept = copy_notebooks(documents.NOTEBOOKS, notebooks)
+    trust([notebooks / name for name in copied], home / "lab")
+    own = prepare(home / "lab")
     if copied:
         echo(f"Copied {len(copied)} notebooks to {notebooks}. They are yours: nothing here overwrites them.")
     if kept:
@@ -80,11 +140,17 @@ def lab(
                     echo(reason)
                 variables |= elsewhere
                 changes = _in_the_sandbox(home, variables, python_image, echo, stack)
-            environment = target.apply(changes, os.environ) | {
-                "JUPYTER_PREFER_ENV_PATH": "1",
-                # So that `python` and `workbook` in Jupyter's terminals are this environment's.
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{changes.get('PATH') or os.environ.get('PATH', '')}",
-            }
+            environment = (
+                target.apply(changes, os.environ)
+                | own
+                | {
+                    "JUPYTER_PREFER_ENV_PATH": "1",
+                    # So that `python` and `workbook` in Jupyter's terminals are this environment's.
+                    "PATH": os.pathsep.join(
+                        (str(Path(sys.executable).parent), changes.get("PATH") or os.environ.get("PATH", ""))
+                    ),
+                }
+            )
             return _serve(command(notebooks, extra), environment)
         except Interrupted:
             echo("JupyterLab has stopped.")
@@ -136,6 +202,11 @@ def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
         "jupyterlab",
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.root_dir={notebooks}",
+        # A login shell would read /etc/profile, which sets PATH anew.
+        "--ServerApp.terminado_settings={'shell_command': ['bash']}",
+        f"--LabApp.app_settings_dir={notebooks.parent / 'settings'}",
+        f"--NotebookNotary.db_file={_signatures(notebooks.parent)}",
+        f"--NotebookNotary.secret_file={_secret(notebooks.parent)}",
         "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *extra,

@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 import requests
 import websocket
+from nbformat.sign import NotebookNotary
 
 from cli import lab
 from cli.world import starter
 from helpers import target
+from helpers.cell import documents
 from helpers.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,23 @@ def test_the_learners_work_is_never_overwritten(write_notebook: NotebookWriter, 
     write_notebook("01_next.ipynb", "2")
     assert lab.copy_notebooks(source, folder) == (("01_next.ipynb",), ("00_start_here.ipynb",))
     assert (folder / "00_start_here.ipynb").read_text() == "my work"
+
+
+def test_a_copy_holds_nothing_of_the_recording_and_jupyter_trusts_it(tmp_path: Path) -> None:
+    folder = tmp_path / "lab" / "notebooks"
+    copied, _ = lab.copy_notebooks(documents.NOTEBOOKS, folder)
+    lab.trust([folder / name for name in copied], folder.parent)
+    notary = NotebookNotary(
+        db_file=str(folder.parent / "signatures.db"), secret_file=str(folder.parent / "signatures.secret")
+    )
+    for path in documents.notebooks():
+        source, copy = documents.read(path), documents.read(folder / path.name)
+        cells = [cell for cell in copy.cells if cell.cell_type == "code"]
+        assert cells
+        assert not any(cell.outputs or cell.execution_count for cell in cells)
+        assert [cell.source for cell in copy.cells] == [cell.source for cell in source.cells]
+        assert notary.check_signature(copy)
+    notary.store.close()
 
 
 def test_jupyter_listens_on_loopback_and_keeps_its_token() -> None:
@@ -111,6 +130,13 @@ def test_lab_serves_with_a_token_and_stops_cleanly(python_image: str, tmp_path: 
             cell = "from helpers import workbook; workbook.begin(0)"
             assert f"Project  {opened.info.project_id}" in _execute(address, token, kernel["id"], cell)
             # 401 and not a name that cannot be found: the terminal's curl reaches the sandbox, and trusts it.
+            # Before the first cell: who opens a notebook in the middle gets a sentence, and `%%terminal` is there.
+            other = requests.post(f"{address}/api/kernels", headers=headers, json={"name": "python3"}, timeout=30)
+            assert "Run All Above" in _execute(address, token, other.json()["id"], "wb.image")
+            assert _execute(address, token, other.json()["id"], "%%terminal\necho here") == "here\n"
+            # The terminal has this environment's programs first, whatever a login shell does to PATH.
+            folder = str(Path(sys.executable).parent)
+            assert f"<{folder}>" in _type(address, token, 'echo "<${PATH%%:*}>"', f"<{folder}>")
             command = "curl -s -o /dev/null -w '<%{http_code}>' https://iam.googleapis.com/v1/roles"
             assert "<401>" in _type(address, token, command, "<401>")
             process.send_signal(signal.SIGINT)
