@@ -10,6 +10,7 @@ from typing import Any, Final
 import requests
 
 from helpers import names, prices, show, snapshots
+from helpers.cell import rich
 from helpers.fates import Snapshot, Stored
 from helpers.prices import Price
 from helpers.transport import clients
@@ -59,7 +60,7 @@ class Bill:
         """US dollars a month."""
         return sum(item.cost for item in self.items)
 
-    def text(self) -> str:
+    def text(self) -> rich.Rich:
         """Two tables and where the prices come from."""
         weights = [
             (f"{one.image}@{one.digest[7:15]}", ", ".join(one.tags) or "-", show.size(one.size), show.size(one.own))
@@ -77,8 +78,8 @@ class Bill:
             for item in self.items
         ]
         as_of = max(item.price.as_of for item in self.items)
-        return "\n".join(
-            (
+        return rich.lines(
+            *(
                 show.table(weights, ("version", "tags", "all bytes", "its own")) if weights else "No images.",
                 f"Stored, each layer once: {show.size(self.stored)}",
                 "",

@@ -5,10 +5,13 @@ Each has the same data as text beside it, and colour is never the only sign.
 
 from __future__ import annotations
 
+import base64
+import functools
+import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol
 
 from helpers import names, scans, show
 from helpers.fates import Verdict
@@ -20,9 +23,34 @@ if TYPE_CHECKING:
 # Told apart with every common kind of colour blindness (Okabe and Ito): what stays or can be fixed, and what does not.
 _KEEP: Final = "#0072B2"
 _DELETE: Final = "#D55E00"
-_INK: Final = "#333333"
+# 4.5 to 1 on white and 4.6 to 1 on black: JupyterLab shows an SVG as an image, which can't take the page's colour.
+_INK: Final = "#767676"
+_GRID: Final = "#9a9a9a55"
+_STYLE: Final = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "workbook",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+    "font.monospace": ["DejaVu Sans Mono", "Menlo", "Consolas", "monospace"],
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), _INK
+    ),
+}
+P = ParamSpec("P")
 _WIDTH: Final = 8.0  # inches
 _SCAN_WIDTH: Final = 7.0
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in colours that can be read on white and on black."""
+
+    @functools.wraps(draw)
+    def styled(*given: P.args, **named: P.kwargs) -> Figure:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+            return draw(*given, **named)
+
+    return styled
 
 
 class Tagged(Protocol):
@@ -57,19 +85,23 @@ def tags_text(versions: Sequence[Tagged]) -> str:
     return show.table(rows, ("version", "digest", "tags"))
 
 
+@_styled
 def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] | None = None) -> Figure:
     """Draw an arrow from each tag to its version; gives the figure, and prints the same as text.
 
     `before` (tag → digest, from `pointers`) draws where a tag stood as a dotted arrow.
     """
-    print(tags_text(versions))
+    show.display(tags_text(versions))
     numbers = numbered(versions)
     pointers_now = pointers(versions)
     order = list(numbers)
-    tag_names = sorted(
-        pointers_now.keys() | (before or {}).keys(), key=lambda name: (_place(order, pointers_now.get(name)), name)
+    # By where it stood before: a tag that moves keeps its row from one picture to the next.
+    stood = {**pointers_now, **(before or {})}
+    tag_names = sorted(stood, key=lambda name: (_place(order, stood[name]), name))
+    figure, axes = _figure(
+        max(1.5, 0.42 * max(len(tag_names), len(versions)) + 0.6),
+        _tags_said(title, pointers_now, numbers, before or {}),
     )
-    figure, axes = _figure(max(1.5, 0.42 * max(len(tag_names), len(versions)) + 0.6))
     heights = {name: -float(place) for place, name in enumerate(tag_names)}
     middle = (len(tag_names) - len(versions)) / 2
     places = {one.image.value: -(middle + place) for place, one in enumerate(versions)}
@@ -94,6 +126,25 @@ def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] 
     return figure
 
 
+def _tags_said(title: str, now: Mapping[str, str], numbers: Mapping[str, str], before: Mapping[str, str]) -> str:
+    said = []
+    for name, digest in now.items():
+        was = before.get(name)
+        moved = f", before at {numbers[was]}" if was and was in numbers and was != digest else ""
+        said.append(f"{name} points at {numbers[digest]}{moved}")
+    return f"Picture of {title or 'tags'}: {'; '.join(said) or 'no tag'}."
+
+
+def _fates_said(preview: Foreseen) -> str:
+    goes = sum(one.delete for one in preview.verdicts)
+    return f"Picture of a cleanup, each version at its age: {len(preview.verdicts) - goes} stay, {goes} go."
+
+
+def _findings_said(images: Mapping[str, Sequence[Finding]]) -> str:
+    said = (f"{title} has {len(all_)}" for title, all_ in images.items())
+    return f"Bars of vulnerabilities by severity: {', '.join(said)}. The table before it has the numbers."
+
+
 def _place(order: Sequence[str], digest: str | None) -> int:
     return order.index(digest) if digest in order else len(order)
 
@@ -103,6 +154,7 @@ def pointers(versions: Sequence[Tagged]) -> dict[str, str]:
     return {tag: one.image.value for one in versions for tag in one.tags}
 
 
+@_styled
 def timeline(preview: Foreseen) -> Figure:
     """Draw each version at its age: a filled circle stays, a cross goes, and the policy that decided it beside it."""
     images = sorted({one.version.image for one in preview.verdicts})
@@ -118,7 +170,7 @@ def timeline(preview: Foreseen) -> Figure:
         day = (*row, (preview.at - one.version.uploaded).days)
         spread[day] = spread.get(day, -1) + 1
         heights_of[f"{one.version.image}@{one.version.digest}"] = heights[row] + min(spread[day], 8) * 0.09
-    figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0))
+    figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0), _fates_said(preview))
     for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
         chosen = [one for one in preview.verdicts if one.delete is delete]
         axes.scatter(
@@ -134,7 +186,7 @@ def timeline(preview: Foreseen) -> Figure:
     axes.set_ylim(min([*heights.values(), 0.0]) - 0.5, 0.9)
     axes.set_xlabel("days ago")
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.grid(axis="x", color="#dddddd")
+    axes.grid(axis="x", color=_GRID)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     axes.set_title("what stays, what goes, and which policy decides")
     return figure
@@ -154,13 +206,14 @@ def findings_text(images: Mapping[str, Sequence[Finding]]) -> str:
     return show.table(rows, ("severity", *(f"{title}: fixable + no fix" for title in images)))
 
 
+@_styled
 def findings(images: Mapping[str, Sequence[Finding]]) -> Figure:
     """Draw a panel of bars for each image (title → findings); gives the figure, and prints the same as text."""
-    print(findings_text(images))
+    show.display(findings_text(images))
     shown = list(reversed(scans.SEVERITIES[1:]))
     if any(one.severity == scans.SEVERITIES[0] for all_ in images.values() for one in all_):
         shown.append(scans.SEVERITIES[0])
-    figure = _empty(_SCAN_WIDTH, 0.32 * len(shown) * len(images) + 1.0)
+    figure = _empty(_SCAN_WIDTH, 0.32 * len(shown) * len(images) + 1.0, _findings_said(images))
     places = figure.subplots(len(images), 1, sharex=True, squeeze=False)
     for axes, (title, all_) in zip(places[:, 0], images.items(), strict=True):
         counts = scans.counts(all_)
@@ -178,22 +231,35 @@ def findings(images: Mapping[str, Sequence[Finding]]) -> Figure:
     return figure
 
 
-def _figure(height: float) -> tuple[Figure, Any]:
-    figure = _empty(_WIDTH, height)
+def _figure(height: float, says: str) -> tuple[Figure, Any]:
+    figure = _empty(_WIDTH, height, says)
     return figure, figure.subplots()
 
 
-def _empty(width: float, height: float) -> Figure:
+def _empty(width: float, height: float, says: str) -> Figure:
     # Half a second to import, which a notebook without pictures needn't wait for.
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     class Picture(Figure):
         """A figure that a notebook shows without pyplot and its global state."""
 
-        def _repr_png_(self) -> bytes:
-            drawn = io.BytesIO()
-            # Without the library's name and version: the same picture is the same bytes.
-            self.savefig(drawn, format="png", dpi=100, metadata={"Software": None})
-            return drawn.getvalue()
+        def svg(self) -> str:
+            drawn = io.StringIO()
+            with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+                # No date and no library: the same picture is the same bytes.
+                self.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            text = drawn.getvalue()
+            start = text.index("<svg")
+            begins = text.index(">", start) + 1
+            named = f'{text[start : begins - 1]} role="img">\n <title>{html.escape(says)}</title>'
+            return named + text[begins:]
+
+        def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], Any]:
+            """The picture as SVG; and as HTML too, because JupyterLab gives an SVG no alternative text."""
+            svg = self.svg()
+            address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+            shown = f'<img alt="{html.escape(says)}" src="{address}">'
+            return {"text/plain": says, "image/svg+xml": svg, "text/html": shown}, {"image/svg+xml": {"alt": says}}
 
     return Picture(figsize=(width, height), layout="constrained")

@@ -44,7 +44,7 @@ def findings() -> tuple[Finding, ...]:
 def report() -> None:
     """Print the table, and below it what is missing and how to get it."""
     found = findings()
-    print(show.table(((one.name, one.found, one.needed_for) for one in found), ("what", "found", "needed for")))
+    show.display(show.table(((one.name, one.found, one.needed_for) for one in found), ("what", "found", "needed for")))
     for one in found:
         if one.missing:
             print(f"{one.name}: {one.get_it}")

@@ -17,6 +17,7 @@ from typing import Any, Final
 from google.cloud.artifactregistry_v1 import types
 
 from helpers import names, policies, prices, show, target
+from helpers.cell import rich
 from helpers.fates import Snapshot, Stored, Verdict, decide, matches, subject
 from helpers.policies import Condition, Policy, Recent
 from helpers.snapshots import now, read
@@ -44,7 +45,7 @@ class Preview:
         """The versions that go."""
         return tuple(verdict.version for verdict in self.verdicts if verdict.delete)
 
-    def text(self, rows: int = 40) -> str:
+    def text(self, rows: int = 40) -> rich.Rich:
         """A table of at most `rows` versions, newest first in each image (of more, those that go first), and totals."""
         shown = sorted(self.verdicts, key=lambda one: one.version.uploaded, reverse=True)
         shown.sort(key=lambda one: (one.version.image, not one.delete) if len(shown) > rows else (one.version.image,))
@@ -59,10 +60,12 @@ class Preview:
             )
             for one in shown[:rows]
         ]
-        lines = [show.table(cells, ("fate", "version", "tags", "age", "size", "why"))] if cells else ["No versions."]
+        lines: list[str] = (
+            [show.table(cells, ("fate", "version", "tags", "age", "size", "why"))] if cells else ["No versions."]
+        )
         if len(shown) > rows:
             lines.append(f"… and {len(shown) - rows} more")
-        return "\n".join([*lines, "", self.summary(), *self.remarks()])
+        return rich.lines(*lines, "", self.summary(), *self.remarks())
 
     def summary(self) -> str:
         """One line: how many go, and what that frees."""

@@ -1,10 +1,14 @@
-"""Tables and sizes as text that is the same on every run."""
+"""Tables and sizes, as text that is the same on every run and as HTML."""
 
 from __future__ import annotations
 
+import html
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+
+from helpers.cell import rich
+from helpers.cell.rich import Rich
 
 
 def size(count: int) -> str:
@@ -19,8 +23,10 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
+def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Rich:
     """Columns under their headers, two spaces between; a column of numbers or sizes stands to the right.
+
+    `display` shows it as an HTML table where a browser reads.
 
     Raises ValueError when a row hasn't as many cells as there are headers.
     """
@@ -38,7 +44,25 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> str:
         )
         return "  ".join(padded).rstrip()
 
-    return "\n".join([line(headers), *(line(row) for row in cells)])
+    return Rich("\n".join([line(headers), *(line(row) for row in cells)]), _html(cells, headers, right))
+
+
+def display(*parts: str) -> None:
+    """Print texts and tables below each other; in a notebook the tables are HTML, with the same text beside it."""
+    rich.show(parts[0] if len(parts) == 1 else rich.lines(*parts))
+
+
+def _html(cells: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[bool]) -> str:
+    def row(kind: str, texts: Sequence[str]) -> str:
+        sides = ("right" if to_right else "left" for to_right in right)
+        return "".join(
+            f'<{kind} style="text-align: {side}">{html.escape(text)}</{kind[:2]}>'
+            for side, text in zip(sides, texts, strict=True)
+        )
+
+    head = row('th scope="col"', headers)
+    body = "\n".join(f"<tr>{row('td', one)}</tr>" for one in cells)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def source(function: Callable[..., object]) -> None:

@@ -167,7 +167,7 @@ def _shown(cell: Json, heading: str) -> Json:
         what = "solution" if "solution" in tags else "check"
         settings = {"code_prompt_show": f"Show the {what}", "code_prompt_hide": f"Hide the {what}"}
         tags.append("hide-input")
-    if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+    if any(kind.startswith("image/") for output in cell["outputs"] for kind in output.get("data", {})):
         # No quotes, no brackets: it goes into an attribute.
         words = re.sub(r"[`*\"\[\]]", "", heading)
         settings["image"] = {"alt": f"Picture for “{words}”. The printed lines before it hold the same data."}

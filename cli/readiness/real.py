@@ -103,7 +103,7 @@ def _told(
     chosen: Sequence[leftovers.Leftover], done: sweep.Removal, seen: leftovers.Traces, *, remove: bool, spared: int
 ) -> str:
     rows = [(one.kind, one.run, re.sub(r"^https://[^/]+/", "", one.name), one.detail) for one in chosen]
-    lines = [show.table(rows, ("kind", "run", "name", "detail"))] if rows else ["No run left anything."]
+    lines: list[str] = [show.table(rows, ("kind", "run", "name", "detail"))] if rows else ["No run left anything."]
     if spared:
         lines.append(f"Left alone: {spared} of other or younger runs.")
     lines += [f"Not looked at: {kind}: {reason}" for kind, reason in seen.unseen]

@@ -28,6 +28,7 @@ PROJECT: Final = "ml-workbook"
 CLOCK: Final = "2026-11-02T09:00:00Z"
 RUN: Final = "recorded"
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
+_PICTURE: Final = "image/svg+xml"
 _KERNEL: Final = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # The last line of the card that `begin()` prints.
 _CARD: Final = re.compile(r"(?P<card>^Target   .*\n(?:^Project  .*\n)^Region   .*\n)(?!Recorded: )", re.MULTILINE)
@@ -144,6 +145,9 @@ def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, s
     for output in kept:
         if output.output_type == "stream":
             output.text = _CARD.sub(rf"\g<card>{NOTE}\n", names.apply(_replace(output.text, replaced)))
+        # A picture once: what JupyterLab needs beside it is made anew wherever a cell runs.
+        if _PICTURE in output.get("data", {}):
+            output.data.pop("text/html", None)
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
                 output.data[kind] = names.apply(_replace(value, replaced))

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from helpers.cell import rich
+
 _EVERY_SECONDS: Final = 0.1
 
 
@@ -16,7 +18,7 @@ def wanted() -> bool:
     """Whether a bar can be seen: WORKBOOK_PROGRESS=off says no, a terminal or a live notebook says yes."""
     if os.environ.get("WORKBOOK_PROGRESS") == "off":
         return False
-    return sys.stderr.isatty() or _in_notebook()
+    return sys.stderr.isatty() or rich.in_notebook()
 
 
 @contextmanager
@@ -47,9 +49,3 @@ def transfer(events: Iterable[dict[str, Any]], title: str) -> Iterator[dict[str,
                 shown.total = sum(totals.values())
                 shown.update(max(0, sum(moved.values()) - shown.n))
             yield event
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return type(shell).__name__ == "ZMQInteractiveShell"

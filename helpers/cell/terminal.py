@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import contextlib
+import html
 import json
 import os
 import re
@@ -21,12 +22,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from helpers import target
-from helpers.cell import commands, extractor, mistakes, refusals
+from helpers.cell import commands, extractor, mistakes, refusals, rich
+from helpers.cell.rich import Rich
 from helpers.target import ROOT
 
 # After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
@@ -40,18 +42,8 @@ _SECRETS: Final = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
     re.compile(r'(?<="auth": ")[^"]+|(?<="identitytoken": ")[^"]+|(?<="auth":")[^"]+|(?<="identitytoken":")[^"]+'),
 )
-_EXPANDED: Final[tuple[str, ...]] = (
-    "PROJECT_ID",
-    "PROJECT_NUMBER",
-    "REGION",
-    "REPOSITORY",
-    "IMAGE",
-    "REGISTRY_HOST",
-    "REGISTRY",
-    "REGISTRY_URL",
-    "SANDBOX_URL",
-    "BILLING_ACCOUNT",
-)
+# The forms of an image's name that a note was shown for.
+_said: set[str] = set()
 
 
 class CommandFailed(Exception):
@@ -145,7 +137,12 @@ def run(
         pause = min(pause * 2, 30.0)
         output, status = _stream(script, show)
     _note(commands.split(script), ran=True, reason="", seconds=time.monotonic() - started)
-    _show_on_google(script, output, show)
+    _judge(script, refused, status, output, show)
+    _show_on_google(script, write)
+
+
+def _judge(script: str, refused: str | None, status: int, output: str, show: Callable[[str], object]) -> None:
+    """Raise CommandFailed unless the cell ended as it should."""
     if refused is None:
         if status != 0:
             hint = mistakes.after_failure(script, os.environ)
@@ -179,21 +176,34 @@ def collapse(line: str) -> str:
     return parts[-1] if parts else ""
 
 
-def on_google(script: str, here: target.Target, values: dict[str, str]) -> tuple[str, ...]:
-    """The commands that carry the sandbox's address, as they read on Google; all docker commands when none does."""
-    known: dict[str, str] = {name: values[name] for name in _EXPANDED if name in values}
-    written = [(command, commands.expand(command, known)) for command in commands.split(script)]
-    chosen = [full for _, full in written if here.shows_sandbox(full)]
-    chosen = chosen or [full for command, full in written if commands.uses(command, "docker")]
-    return tuple(here.canonical(full) for full in chosen or [full for _, full in written])
+def on_google(script: str, here: target.Target, values: Mapping[str, str]) -> dict[str, str]:
+    """The images that docker commands of the script name with the sandbox's address, as Google names them: by form."""
+    found: dict[str, str] = {}
+    if here.name == "gcp":
+        return found
+    for command in commands.split(script):
+        if commands.uses(command, "docker"):
+            for name in re.findall(
+                rf"{re.escape(here.registry_host)}/[^\s\"'\\;|&)]+", commands.expand(command, values)
+            ):
+                last = name.rpartition("/")[2]
+                form = "digest" if "@" in last else "tag" if ":" in last else "image"
+                found.setdefault(form, here.canonical(name))
+    return found
 
 
-def _show_on_google(script: str, output: str, show: Callable[[str], object]) -> None:
+def _show_on_google(script: str, show: Callable[[str], object] | None) -> None:
+    """Say once in a kernel how each form of a name reads on Google."""
     with contextlib.suppress(target.NoTarget):
-        here = target.current()
-        if here.shows_sandbox(output):
-            for command in on_google(script, here, dict(os.environ)):
-                show(f"On Google: {redact(command)}\n")
+        named = on_google(script, target.current(), os.environ)
+        new = {form: redact(name) for form, name in named.items() if form not in _said}
+        _said.update(new)
+        for name in new.values():
+            text = f"On Google: {name}"
+            if show is None and rich.in_notebook():
+                rich.show(Rich(text, f'<small style="opacity: 0.75">{html.escape(text)}</small>'))
+            else:
+                (show or _write)(f"\n{text}\n")
 
 
 def _stream(script: str, show: Callable[[str], object]) -> tuple[str, int]:

@@ -158,7 +158,7 @@ def test_an_index_is_a_version_like_any_other_to_tags_pictures_and_the_record(pu
     assert set(pictures.pointers(versions).values()) == {pushed.attested.value}
     assert len(numbers) == 3
     assert pictures.tags_text(versions).count("1.0.0") == 1
-    assert pictures.tags(versions)._repr_png_()  # type: ignore[attr-defined]
+    assert pictures.tags(versions).svg()  # type: ignore[attr-defined]
     # The one thing that is missing is the tag of a commit, on the index; nothing is asked of what it lists.
     (finding,) = conventions.check(versions)
     assert "sha-" in finding.why
@@ -166,4 +166,4 @@ def test_an_index_is_a_version_like_any_other_to_tags_pictures_and_the_record(pu
     assert tags.where(pushed.attested.image)["production"] == pushed.attested
     page = certificate.Made(versions[0].image, versions[0].tags, versions[0].size, versions[0].uploaded)
     assert page.image in {one.image for one in versions}
-    assert pictures.timeline(retention.preview(snapshots.read(pushed.repository), []))._repr_png_()  # type: ignore[attr-defined]
+    assert pictures.timeline(retention.preview(snapshots.read(pushed.repository), [])).svg()  # type: ignore[attr-defined]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from helpers import show
+from helpers.cell import rich
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,24 @@ def test_table_refuses_a_row_of_another_length() -> None:
 def test_source(capsys: pytest.CaptureFixture[str]) -> None:
     show.source(show.size)
     assert capsys.readouterr().out.startswith("def size(count: int) -> str:")
+
+
+def test_a_table_is_html_where_a_browser_reads_and_nothing_in_it_is_markup() -> None:
+    table = show.table([("<b>", "61.3 MB")], ("image", "size"))
+    shown = table._repr_mimebundle_()
+    assert shown["text/plain"] == str(table)
+    root = ElementTree.fromstring(shown["text/html"])  # noqa: S314 - our own
+    assert [one.text for one in root.iter("th")] == ["image", "size"]
+    assert all(one.get("scope") == "col" for one in root.iter("th"))
+    assert [(one.text, one.get("style")) for one in root.iter("td")] == [
+        ("<b>", "text-align: left"),
+        ("61.3 MB", "text-align: right"),
+    ]
+
+
+def test_lines_around_a_table_stay_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    table = show.table([("x",)], ("a",))
+    show.display("before <", table, "after")
+    assert capsys.readouterr().out == f"before <\n{table}\nafter\n"
+    shown = rich.lines("before <", table, "", "after").html
+    assert shown.index("before &lt;") < shown.index("<table>") < shown.index("after")

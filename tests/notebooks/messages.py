@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.notebooks.stored import said
+
 ROOT = Path(__file__).parents[2]
 # Stands where a program fills in a value.
 GAP = "\x00"
@@ -102,4 +104,4 @@ def _texts(place: Path) -> Iterator[str]:
 def _recorded() -> Iterator[str]:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            yield from ("".join(one["text"]) for one in cell.get("outputs", []) if one["output_type"] == "stream")
+            yield from (said(one) for one in cell.get("outputs", []))

@@ -346,8 +346,10 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
         text = cell["source"] if cell["cell_type"] == "markdown" else ""
         if "![](" in text or re.search(r"<img(?![^>]*\balt=\"[^\"])", text):
             yield cell["id"], "a picture has no alternative text"
-        pictures = [one for one in cell.get("outputs", []) if "image/png" in one.get("data", {})]
-        words = [one for one in cell.get("outputs", []) if one["output_type"] == "stream"]
+        pictures = [
+            kind for one in cell.get("outputs", []) for kind in one.get("data", {}) if kind.startswith("image/")
+        ]
+        words = _has_words(cell)
         if pictures and not words and not _told_before(cell, book):
             yield cell["id"], "a picture stands without its data as text, in its cell or the one before"
 
@@ -355,7 +357,12 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
 def _told_before(cell: Json, book: Json) -> bool:
     cells = code(book)
     before = cells[max(cells.index(cell) - 1, 0)]
-    return any(one["output_type"] == "stream" for one in before["outputs"])
+    return _has_words(before)
+
+
+def _has_words(cell: Json) -> bool:
+    """Whether a cell shows lines or a table."""
+    return any(one["output_type"] == "stream" or "text/html" in one.get("data", {}) for one in cell.get("outputs", []))
 
 
 def read(path: Path) -> Json:

@@ -57,6 +57,11 @@ def _cells(path: Path, session: pytest.Session) -> Iterator[IPyNbCell]:
     yield from book.collect()
 
 
+def said(output: Any) -> str:
+    """What an output says to who reads no HTML: a stream, or the text beside a table."""
+    return "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
+
+
 def _numbered_anew(text: str) -> Any:
     """The notebook with stand-ins of its own: a digest that came or went in a notebook before changes none here."""
     book = nbformat.reads(text, as_version=4)
@@ -71,4 +76,4 @@ def _numbered_anew(text: str) -> Any:
 
 
 def _pictures(outputs: list[Any]) -> int:
-    return sum("image/png" in one.get("data", {}) for one in outputs)
+    return sum(kind.startswith("image/") for one in outputs for kind in one.get("data", {}))

@@ -20,6 +20,7 @@ from cli.run import runner
 from cli.run.plans import Plan
 from helpers.cell import documents
 from tests import on_google
+from tests.notebooks.stored import said
 from tests.on_google import ROOT, Google, Run
 
 pytestmark = [
@@ -87,7 +88,7 @@ def ends(folder: Path) -> dict[str, str]:
     for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
         for cell in documents.read(path).cells:
             if "solution-check" in cell.metadata.get("tags", ()):
-                found[f"{path.stem}#{cell.id}"] = "".join(part.get("text", "") for part in cell.outputs)
+                found[f"{path.stem}#{cell.id}"] = "".join(said(part) for part in cell.outputs)
     return found
 
 

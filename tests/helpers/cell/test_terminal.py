@@ -35,6 +35,7 @@ VALUES = {
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "journal.jsonl"
     monkeypatch.setenv("WORKBOOK_JOURNAL", str(path))
+    monkeypatch.setattr(terminal, "_said", set())
     for name, value in VALUES.items():
         monkeypatch.setenv(name, value)
     return path
@@ -109,21 +110,25 @@ def test_refused_may_be_written_as_on_google() -> None:
     assert "Refused" in output_of(script, refused="unauthorized: us-central1-docker.pkg.dev/p")
 
 
-def test_one_line_for_each_command_as_on_google() -> None:
+def test_how_a_name_reads_on_google_stands_last_and_once_for_each_form() -> None:
     script = """
-echo docker push $REGISTRY/$PROJECT_ID/$REPOSITORY/$IMAGE:v1
-TAG=v1
-echo "$REGISTRY_HOST" \\
-  "$TAG"
+docker() { echo "docker $1"; }
+docker push $REGISTRY/$PROJECT_ID/$REPOSITORY/$IMAGE:v1
+docker pull --quiet \\
+  "$REGISTRY/$PROJECT_ID/$REPOSITORY/$IMAGE:v2"
+false
 """
-    assert output_of(script).splitlines()[2:] == [
-        "On Google: echo docker push us-central1-docker.pkg.dev/ml-workbook-lab/ml-images/ml-predictor:v1",
-        'On Google: echo "us-central1-docker.pkg.dev" "$TAG"',
-    ]
+    name = "us-central1-docker.pkg.dev/ml-workbook-lab/ml-images/ml-predictor"
+    shown = output_of(script, refused="docker")
+    assert shown == f"docker push\ndocker pull\nRefused, as expected: exit status 1.\n\nOn Google: {name}:v1\n"
+    assert output_of("docker() { :; }; docker push $REGISTRY/$PROJECT_ID/$REPOSITORY/$IMAGE:v3") == ""
+    by_digest = "docker() { :; }\ndocker pull $REGISTRY/$PROJECT_ID/$REPOSITORY/$IMAGE@sha256:0a"
+    assert output_of(by_digest) == f"\nOn Google: {name}@sha256:0a\n"
 
 
-def test_no_line_where_nothing_shows_the_sandbox() -> None:
-    assert output_of("true $REGISTRY; echo quiet") == "quiet\n"
+def test_no_line_where_docker_names_no_image() -> None:
+    assert output_of("true $REGISTRY/a:1; echo $REGISTRY/quiet") == "localhost:5001/us-central1-docker.pkg.dev/quiet\n"
+    assert output_of("docker() { :; }; docker login $REGISTRY_HOST") == ""
 
 
 def test_secrets_are_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
