@@ -18,6 +18,7 @@ from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
+from cli.run import kernels
 from helpers.cell import documents
 
 _ENGINE: Final = "workbook"
@@ -66,6 +67,7 @@ class _Watch:
 
     on_cell: Callable[[], None]
     log: Path
+    kernel: Any = None
     client: Any = None
     error: BaseException | None = None
     cells: int = 0
@@ -93,6 +95,9 @@ class _Engine(Engine):  # type: ignore[misc, unused-ignore]
         nb_man.cell_complete = completed
         watch.client = PapermillNotebookClient(  # type: ignore[no-untyped-call]
             nb_man,
+            km=watch.kernel,
+            # It holds nothing that would have to be put away.
+            shutdown_kernel="immediate",
             timeout=_CELL_SECONDS,
             startup_timeout=options.get("start_timeout", 60),
             kernel_name=kernel_name,
@@ -102,18 +107,23 @@ class _Engine(Engine):  # type: ignore[misc, unused-ignore]
         )
         # What the kernel process itself has to say is for the log, not for the learner.
         with watch.log.open("ab") as log:
-            return watch.client.execute(stderr=log)
+            return watch.client.execute(stderr=log, cleanup_kc=True)
 
 
 def execute(
-    notebook: Path, output: Path, parameters: Mapping[str, Any], on_cell: Callable[[], None] = lambda: None
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    on_cell: Callable[[], None] = lambda: None,
+    kernel: Any = None,
 ) -> Result:
     """Execute `notebook` with the environment of this process, its folder as the kernel's; write it to `output`.
 
-    Gives a Result also when a cell fails. Raises Interrupted after the kernel has been stopped.
+    `kernel` is the manager of a kernel that runs already in that folder; it ends with the notebook. Without one the
+    notebook starts its own. Gives a Result also when a cell fails. Raises Interrupted after the kernel has stopped.
     """
     papermill_engines.register(_ENGINE, _Engine)  # type: ignore[no-untyped-call]
-    watch = _Watch(on_cell, output.parent / "kernel.log")
+    watch = _Watch(on_cell, output.parent / "kernel.log", kernel)
     started = time.monotonic()
     thread = threading.Thread(
         target=_run, args=(notebook, output, dict(parameters), watch), name="papermill", daemon=True
@@ -156,7 +166,7 @@ def _run(notebook: Path, output: Path, parameters: dict[str, Any], watch: _Watch
             str(output),
             parameters=parameters or None,
             engine_name=_ENGINE,
-            kernel_name="python3",
+            kernel_name=kernels.NAME,
             progress_bar=False,
             cwd=str(notebook.parent),
             watch=watch,

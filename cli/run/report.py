@@ -77,6 +77,16 @@ def not_run(journal: Path) -> tuple[NotRun, ...]:
     return tuple(NotRun(one["notebook"], tuple(one["commands"]), one["reason"]) for one in entries if not one["ran"])
 
 
+def terminal_seconds(journal: Path) -> dict[str, float]:
+    """How long the terminal cells of each notebook ran."""
+    found: dict[str, float] = {}
+    if journal.exists():
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            found[entry["notebook"]] = found.get(entry["notebook"], 0.0) + entry["seconds"]
+    return found
+
+
 def versions() -> dict[str, str]:
     """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
     found = {"python": platform.python_version()}
@@ -106,6 +116,7 @@ def write_summary(
         "project": here.project_id if here else "",
         "run": here.run if here else "",
         "seconds": round(sum(one.seconds for one in results), 1),
+        "terminal_seconds": round(sum(terminal_seconds(folder / "journal.jsonl").values()), 1),
         "notebooks": [
             {
                 "notebook": one.notebook,
@@ -178,14 +189,27 @@ def _xml(text: str) -> str:
 
 
 def print_table(console: Console, results: Sequence[Result], digests: Sequence[StoredDigest], folder: Path) -> None:
-    """The closing table: notebooks, cells, seconds; below it the digests in the registry and where the files are."""
+    """The closing table: notebooks, cells, seconds, and how many of these terminal cells took; below it the ratio of
+    the two, the digests in the registry and where the files are.
+    """
+    inside = terminal_seconds(folder / "journal.jsonl")
     table = Table("notebook", "status")
     table.add_column("cells", justify="right")
     table.add_column("seconds", justify="right")
+    table.add_column("in terminal cells", justify="right")
     for one in results:
-        table.add_row(one.notebook, one.status, f"{one.cells}/{one.of}", f"{one.seconds:.1f}")
-    table.add_row("all", "", str(sum(one.cells for one in results)), f"{sum(one.seconds for one in results):.1f}")
+        table.add_row(
+            one.notebook,
+            one.status,
+            f"{one.cells}/{one.of}",
+            f"{one.seconds:.1f}",
+            f"{inside.get(one.notebook, 0):.1f}",
+        )
+    seconds, terminal = sum(one.seconds for one in results), sum(inside.get(one.notebook, 0.0) for one in results)
+    table.add_row("all", "", str(sum(one.cells for one in results)), f"{seconds:.1f}", f"{terminal:.1f}")
     console.print(table)
+    if terminal:
+        console.print(f"{seconds / terminal:.2f} times the seconds of the terminal cells", highlight=False)
     for image in digests:
         tags = f" ({', '.join(image.tags)})" if image.tags else ""
         agreed = "the engine has the same digest" if image.agree else "the engine doesn't have this digest"

@@ -19,7 +19,7 @@ from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.run import execution, google_world, report, spending, stale
+from cli.run import execution, google_world, kernels, report, spending, stale
 from cli.run.execution import Interrupted, Result
 from cli.run.plans import BadRequest, Plan, require_parameters
 from cli.run.spending import OverBudget
@@ -210,6 +210,9 @@ def _stopped(home: Path, folder: Path) -> None:
 def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[None]:
     """This process's environment as the world wants it: papermill hands it to the kernels."""
     with tempfile.TemporaryDirectory(prefix="workbook-ipython-") as profile:
+        startup = Path(profile) / "profile_default" / "startup"
+        startup.mkdir(parents=True)
+        (startup / "00-workbook.py").write_text(kernels.STARTUP, encoding="utf-8")
         own = {
             "WORKBOOK_JOURNAL": str(folder / "journal.jsonl"),
             "WORKBOOK_PROGRESS": "off",
@@ -252,7 +255,11 @@ def _executed(
         TextColumn("cells"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    spare = kernels.Spare(folder / "kernel.log")
+    with (
+        contextlib.closing(spare),
+        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress,
+    ):
         whole = progress.add_task("all notebooks", total=sum(counts.values()))
         for position, path in enumerate(plan.notebooks, 1):
             one = progress.add_task(path.stem, total=counts[path])
@@ -265,7 +272,10 @@ def _executed(
                 _afford(path, plan.notebooks[: position - 1], plan.max_usd, since)
             os.environ["WORKBOOK_NOTEBOOK"] = path.stem
             _stand_alone(path, plan.notebooks[: position - 1], console)
-            result = execution.execute(path, folder / path.name, shares[path], advance)
+            kernel = spare.take(path.parent)
+            if position < len(plan.notebooks):
+                spare.prepare(plan.notebooks[position].parent)
+            result = execution.execute(path, folder / path.name, shares[path], advance, kernel)
             progress.remove_task(one)
             keep(result)
             console.print(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def test_a_run_reports_what_it_pushed_and_leaves_nothing(
     assert image["engine"] == image["digest"]
     assert image["digest"] in said
     assert image["tags"] == ["v1"]
+    assert re.search(r"^\d+\.\d\d times the seconds of the terminal cells$", said, re.MULTILINE)
+    assert 0 < found["terminal_seconds"] < found["seconds"]
     executed = nbformat.read(outcome.folder / "00_start.ipynb", as_version=4)
     assert executed.cells[-1].outputs[0].text == "7\n"
     assert found["project"] in executed.cells[-2].outputs[0].text
