@@ -11,6 +11,7 @@ from typing import Any, Final
 from jupyter_client.manager import AsyncKernelManager
 
 NAME: Final = "python3"
+_NO_HISTORY: Final = "--HistoryManager.hist_file=:memory:"
 # Read by every kernel of a run at its start: what the first cell of each notebook imports.
 STARTUP: Final = '__import__("helpers.workbook")\n'
 
@@ -59,5 +60,5 @@ class Spare:
         manager: Any = AsyncKernelManager(kernel_name=NAME)
         # A kernel that can't start is told by the notebook that then starts its own.
         with contextlib.suppress(Exception), self.log.open("ab") as log:
-            asyncio.run(manager.start_kernel(cwd=str(folder), stderr=log))
+            asyncio.run(manager.start_kernel(cwd=str(folder), stderr=log, extra_arguments=[_NO_HISTORY]))
             self._manager = manager

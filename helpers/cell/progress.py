@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from helpers.cell import rich
 
 _EVERY_SECONDS: Final = 0.1
+_EVERY_SECOND: Final = 1.0
+_SHORT_SECONDS: Final = 2.0
 
 
 def wanted() -> bool:
@@ -49,3 +53,55 @@ def transfer(events: Iterable[dict[str, Any]], title: str) -> Iterator[dict[str,
                 shown.total = sum(totals.values())
                 shown.update(max(0, sum(moved.values()) - shown.n))
             yield event
+
+
+class Status:
+    """A line under a cell that says what has been running for how long; nothing of it stays when the cell ends.
+
+    It comes after two seconds, and only where somebody can see it: `wanted`.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began = self._told = time.monotonic()
+        self._shown: Any = None
+        self._on = wanted() and rich.in_notebook()
+
+    def tick(self) -> None:
+        """Say how far it is; at most once a second."""
+        now = time.monotonic()
+        if not self._on or now - self._told < (_EVERY_SECOND if self._shown else _SHORT_SECONDS):
+            return
+        self._told = now
+        self._show(f"… {running(self._pid) or 'running'}: {now - self._began:.0f} s")
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._shown is not None:
+            self._show("")
+
+    def _show(self, text: str) -> None:
+        from IPython.display import display
+
+        bundle = {"text/plain": text}
+        if self._shown is None:
+            self._shown = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._shown.update(bundle, raw=True)
+
+
+def running(pid: int) -> str:
+    """The command that a bash has started and waits for, as `docker push` or `gcloud builds submit`; "" where /proc
+    doesn't tell.
+    """
+    try:
+        [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[-1:]
+        words = Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (OSError, ValueError):
+        return ""
+    names = [word.rpartition("/")[2].removesuffix(".py") for word in words]
+    start = next((place for place, name in enumerate(names) if name in ("docker", "gcloud")), 0)
+    # The verb, without options and without names that only this machine knows.
+    verb = [word for word in words[start + 1 :] if word]
+    plain = next((place for place, word in enumerate(verb) if not re.fullmatch(r"[a-z][a-z-]*", word)), len(verb))
+    return " ".join([names[start], *verb[: plain if names[start] in ("docker", "gcloud") else 0]])

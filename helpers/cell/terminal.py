@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from helpers import target
-from helpers.cell import commands, extractor, mistakes, refusals, rich
+from helpers.cell import commands, extractor, mistakes, progress, refusals, rich
 from helpers.cell.rich import Rich
 from helpers.target import ROOT
 
@@ -216,8 +216,9 @@ def _stream(script: str, show: Callable[[str], object]) -> tuple[str, int]:
         start_new_session=True,
     )
     lines = []
+    status = progress.Status(process.pid)
     try:
-        for line in _lines(process):
+        for line in _lines(process, status.tick):
             text = redact(collapse(line)) + "\n"
             lines.append(text)
             show(text)
@@ -226,11 +227,12 @@ def _stream(script: str, show: Callable[[str], object]) -> tuple[str, int]:
         _end_group(process)
         raise
     finally:
+        status.close()
         if process.stdout:
             process.stdout.close()
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+def _lines(process: subprocess.Popen[bytes], waiting: Callable[[], object]) -> Iterator[str]:
     assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
     descriptor = process.stdout.fileno()
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -238,6 +240,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
     ended_at: float | None = None
     while True:
         readable, _, _ = select.select([descriptor], [], [], 0.1)
+        waiting()
         if readable:
             chunk = os.read(descriptor, 65536)
             if not chunk:
