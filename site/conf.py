@@ -26,6 +26,7 @@ html_theme = "furo"
 html_title = "Artifact Registry workbook"
 html_static_path = ["static"]
 html_css_files = ["workbook.css"]
+html_js_files = ["copy.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False

@@ -114,6 +114,21 @@ def test_the_search_finds_without_a_server(site: Path, tab: chrome.Tab) -> None:
     assert any("Build in the cloud" in title for title in found), found
 
 
+def test_a_command_is_copied_without_what_a_terminal_does_not_know(site: Path, tab: chrome.Tab) -> None:
+    tab.open((site / "notebooks/02_create_a_repository.html").as_uri())
+    # A browser without a window has no clipboard to ask for.
+    tab.ask(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async text => { window.copied = text }}})"
+    )
+    tab.ask("document.dispatchEvent(new Event('DOMContentLoaded'))")
+    copied: list[str] = tab.ask(
+        "(async () => { const all = []; for (const one of document.querySelectorAll('button.copy'))"
+        " { one.click(); await null; all.push(window.copied) } return all })()"
+    )
+    assert any(text.startswith("gcloud artifacts repositories create") for text in copied), copied
+    assert not any("%%terminal" in text or text.endswith("\n") for text in copied)
+
+
 def test_axe_sees_a_planted_fault(site: Path, axe: str, tab: chrome.Tab) -> None:
     tab.open((site / "index.html").as_uri())
     fault = "<img src='data:,'><p style='color: #ccc; background: #fff'>can you read this?</p>"
