@@ -1,0 +1,513 @@
+"""`docker build` as Docker's classic builder does it: one layer for each RUN, COPY, ADD and WORKDIR, and a cache."""
+
+from __future__ import annotations
+
+import copy as copying_of
+import hashlib
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine import copying, dockerfile, jail, names, trees, users
+from engine.container import PATH, signal_number
+from engine.dockerfile import Instruction
+from engine.errors import Refused, bad_request
+from engine.machine import Machine
+from engine.runs import Log, Run, now
+from engine.store import Layer, remove_tree
+from engine.transfer import Say, pull
+from engine.trees import Notes
+
+_PREDEFINED = frozenset(
+    one for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for one in (name, name.lower())
+)
+
+
+@dataclass
+class Options:
+    """What `docker build` was told."""
+
+    dockerfile: str = "Dockerfile"
+    tags: list[str] = field(default_factory=list)
+    arguments: dict[str, str | None] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: str = ""
+    no_cache: bool = False
+    pull: bool = False
+    auths: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class Stage:
+    """A stage while it is built. `tree` is None until a step needs it; then `notes` belong to it."""
+
+    name: str
+    layers: list[Layer]
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    steps: list[str]
+    image: str
+    architecture: str
+    arguments: dict[str, str] = field(default_factory=dict)
+    tree: Path | None = None
+    notes: Notes = field(default_factory=dict)
+    cached: bool = True
+    author: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(one.split("=", 1) for one in self.config.get("Env") or [] if "=" in one)
+
+
+class Build:
+    """One build, from a context that lies in a folder."""
+
+    def __init__(
+        self, machine: Machine, context: Path, options: Options, say: Say, is_cancelled: Callable[[], bool]
+    ) -> None:
+        self._machine, self._store = machine, machine.store
+        self._context, self._options, self._say = context, options, say
+        self._is_cancelled = is_cancelled
+        self._globals: dict[str, str] = {}
+        self._stages: list[Stage] = []
+        self._used: set[str] = set()
+        self._run: Run | None = None
+
+    def run(self) -> str:
+        """Build, tag, and return the image's id. Raises Refused with Docker's sentence of the step that failed."""
+        tags = [names.parse(tag) for tag in self._options.tags]
+        instructions = self._read()
+        try:
+            with self._store.in_use():
+                for number, one in enumerate(instructions, 1):
+                    self._print(f"Step {number}/{len(instructions)} : {one.line}\n")
+                    if self._is_cancelled():
+                        raise Refused("context canceled")
+                    self._step(one)
+                    if self._done(instructions, number):
+                        break
+                key = self._finish()
+        finally:
+            for stage in self._stages:
+                if stage.tree is not None:
+                    remove_tree(stage.tree)
+        unused = sorted(set(self._options.arguments) - self._used - _PREDEFINED)
+        if unused:
+            self._print(f"[Warning] One or more build-args {unused} were not consumed\n".replace("'", ""))
+        self._say({"aux": {"ID": key}})
+        self._print(f"Successfully built {key[7:19]}\n")
+        for reference in tags:
+            self._store.tag(reference, key)
+            self._print(f"Successfully tagged {reference.tagged}\n")
+        return key
+
+    def _print(self, text: str) -> None:
+        self._say({"stream": text})
+
+    def _read(self) -> list[Instruction]:
+        place = trees.resolve(self._context, self._options.dockerfile, last=True)
+        if not place.is_file():
+            raise Refused(f"Cannot locate specified Dockerfile: {self._options.dockerfile}")
+        found = dockerfile.parse(place.read_text(errors="replace"))
+        if self._options.target:
+            stages = [one.rest.split() for one in found if one.word == "FROM"]
+            known = {parts[2].lower() for parts in stages if len(parts) == 3} | {str(n) for n in range(len(stages))}
+            if self._options.target.lower() not in known:
+                raise Refused(f"failed to reach build target {self._options.target} in Dockerfile", 400)
+        return found
+
+    def _done(self, instructions: list[Instruction], number: int) -> bool:
+        """Whether the wanted stage has ended."""
+        wanted = self._options.target.lower()
+        if not wanted or not self._stages:
+            return False
+        at = self._stages[-1].name == wanted or str(len(self._stages) - 1) == wanted
+        return at and (number == len(instructions) or instructions[number].word == "FROM")
+
+    def _finish(self) -> str:
+        stage = self._stages[-1]
+        if self._options.labels:
+            stage.config["Labels"] = {**(stage.config.get("Labels") or {}), **self._options.labels}
+            text = " ".join(f"{k}={v}" for k, v in sorted(self._options.labels.items()))
+            self._commit(stage, f"/bin/sh -c #(nop)  LABEL {text}", None, f"labels {text}")
+        if not stage.steps:
+            return stage.image
+        return self._store.add(self._document(stage), stage.layers, stage.steps)
+
+    # ---- steps
+
+    def _step(self, one: Instruction) -> None:
+        if one.word == "ARG":
+            self._argument(one)
+        elif one.word == "FROM":
+            self._from(one)
+        elif one.word == "RUN":
+            self._run_step(self._stages[-1], one)
+        elif one.word in ("COPY", "ADD"):
+            self._copy_step(self._stages[-1], one)
+        elif one.word == "WORKDIR":
+            self._work_folder(self._stages[-1], one)
+        else:
+            stage = self._stages[-1]
+            said = _configure(one, stage.config, self._scope(stage), stage)
+            self._commit(stage, f"/bin/sh -c #(nop)  {said}", None, said)
+
+    def _argument(self, one: Instruction) -> None:
+        scope = self._scope(self._stages[-1]) if self._stages else self._globals
+        for text in dockerfile.words(one.rest, scope):
+            name, equals, value = text.partition("=")
+            given = self._options.arguments.get(name)
+            self._used.add(name)
+            target = self._stages[-1].arguments if self._stages else self._globals
+            if given is not None:
+                target[name] = given
+            elif equals:
+                target[name] = value
+            elif self._stages and name in self._globals:
+                target[name] = self._globals[name]
+        if self._stages:
+            self._commit(self._stages[-1], f"/bin/sh -c #(nop)  ARG {one.rest}", None, f"ARG {one.rest}")
+
+    def _from(self, one: Instruction) -> None:
+        if self._stages and self._stages[-1].tree is not None:
+            # Kept on disk for COPY --from, which makes it again from its layers.
+            remove_tree(self._stages[-1].tree)
+            self._stages[-1].tree = None
+        parts = dockerfile.words(one.rest, self._globals)
+        if len(parts) not in (1, 3) or (len(parts) == 3 and parts[1].lower() != "as"):
+            raise bad_request("FROM requires either one or three arguments")
+        source, name = parts[0], parts[2].lower() if len(parts) == 3 else ""
+        if not source:
+            raise bad_request(f"base name ({one.rest}) should not be blank")
+        platform = dockerfile.expand(one.flag("platform"), self._globals) or self._options.platform
+        before = next((stage for stage in self._stages if stage.name and stage.name == source.lower()), None)
+        if before is not None:
+            stage = copying_of.deepcopy(before)
+            stage.name, stage.arguments, stage.tree, stage.notes, stage.cached = name, {}, None, {}, True
+        elif source == "scratch":
+            architecture = (platform or default_platform()).split("/")[1]
+            stage = Stage(name, [], {"Env": [f"PATH={PATH}"]}, [], [], "", architecture)
+        else:
+            stage = self._base(source, name, platform)
+        self._stages.append(stage)
+        self._print(f" ---> {stage.image[7:19]}\n" if stage.image else " ---> \n")
+
+    def _base(self, source: str, name: str, platform: str) -> Stage:
+        reference = names.parse(source) if self._store.find(source) is None or self._options.pull else None
+        key = self._store.find(source)
+        if reference is not None:
+            auth = self._options.auths.get(reference.host, {})
+            key = pull(self._store, reference, auth, platform or default_platform(), self._say)
+        assert key is not None  # noqa: S101 - found, or pulled a moment ago
+        config = copying_of.deepcopy(self._store.config(key))
+        architecture = config.get("architecture", "amd64")
+        if platform and platform.split("/")[1] != architecture:
+            if reference is None:
+                auth = self._options.auths.get(names.parse(source).host, {})
+                key = pull(self._store, names.parse(source), auth, platform, self._say)
+                return self._base(source, name, "")
+            raise Refused(
+                f"image with reference {source} was found but does not match the specified platform: "
+                f"wanted {platform}, actual: linux/{architecture}"
+            )
+        image = self._store.images[key]
+        history = list(config.get("history") or [])
+        steps = list(image.steps) or ["<missing>"] * (len(history) - 1) + [key]
+        return Stage(name, list(image.layers), config.get("config") or {}, history, steps, key, architecture)
+
+    def _scope(self, stage: Stage) -> dict[str, str]:
+        predefined = {k: v for k, v in self._options.arguments.items() if k in _PREDEFINED and v is not None}
+        return {**predefined, **stage.arguments, **stage.environment}
+
+    def _document(self, stage: Stage) -> bytes:
+        config = {key: value for key, value in stage.config.items() if value not in (None, "", {}, [])}
+        document = {
+            "architecture": stage.architecture,
+            "config": config,
+            "created": stage.history[-1]["created"] if stage.history else now(),
+            "history": stage.history,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff for layer in stage.layers]},
+        }
+        if stage.author:
+            document["author"] = stage.author
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    def _key(self, stage: Stage, what: str) -> str:
+        """Return under which key the cache holds the result of `what` on what the stage is now."""
+        config = {key: value for key, value in stage.config.items() if value}
+        parts = [[layer.diff for layer in stage.layers], config, stage.image, stage.architecture, what]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _lookup(self, stage: Stage, key: str) -> dict[str, Any] | None:
+        if self._options.no_cache or not stage.cached:
+            return None
+        found = self._store.cache.get(key)
+        layer = found and found.get("layer")
+        return found if found and (not layer or self._store.blob(layer["digest"]).exists()) else None
+
+    def _commit(self, stage: Stage, said: str, make: Callable[[str], Layer] | None, what: str, key: str = "") -> None:
+        """Close a step: its line of the history, its layer if it makes one, its id."""
+        key = key or self._key(stage, f"{said} {what}")
+        found = self._lookup(stage, key)
+        if found is not None:
+            self._print(" ---> Using cache\n")
+            created = found["created"]
+            layer = Layer(**found["layer"]) if found.get("layer") else None
+            if layer is not None and stage.tree is not None:
+                trees.apply(self._store, layer, stage.tree, stage.notes)
+        else:
+            stage.cached = False
+            identity = hashlib.sha256(f"{key}{now()}".encode()).hexdigest()[:12]
+            if make is not None or not said.startswith("/bin/sh -c #(nop)"):
+                pass
+            self._print(
+                f" ---> Running in {identity}\n"
+            ) if make is None or "#(nop) COPY" not in said and "#(nop) ADD" not in said else None
+            layer = make(identity) if make is not None else None
+            created = now()
+            if make is None or ("#(nop) COPY" not in said and "#(nop) ADD" not in said):
+                self._print(f"Removing intermediate container {identity}\n")
+        line: dict[str, Any] = {"created": created, "created_by": said}
+        if layer is None:
+            line["empty_layer"] = True
+        else:
+            stage.layers.append(layer)
+        stage.history.append(line)
+        step = f"sha256:{hashlib.sha256(self._document(stage)).hexdigest()}"
+        stage.steps.append(step)
+        stage.image = step
+        if found is None:
+            result: dict[str, Any] = {"created": created}
+            if layer is not None:
+                result["layer"] = asdict(layer)
+            self._store.remember(key, result)
+        self._print(f" ---> {step[7:19]}\n")
+
+    def _tree(self, stage: Stage) -> Path:
+        if stage.tree is None:
+            tree = self._store.temporary("stage")
+            stage.notes = self._machine.roots.make(
+                stage.layers, tree, keep=len(stage.layers) == self._base_length(stage)
+            )
+            stage.tree = tree
+        return stage.tree
+
+    def _base_length(self, stage: Stage) -> int:
+        """Return how many layers a stage had at its FROM: those trees are worth keeping."""
+        return sum(1 for line in self._base_history(stage) if not line.get("empty_layer"))
+
+    def _base_history(self, stage: Stage) -> list[dict[str, Any]]:
+        known = {key for key in self._store.images}
+        for length in range(len(stage.steps), 0, -1):
+            if stage.steps[length - 1] in known:
+                return stage.history[:length]
+        return []
+
+    def _changed(self, stage: Stage, work: Callable[[Path], None], owner: tuple[int, int]) -> Layer:
+        tree = self._tree(stage)
+        before = trees.look(tree)
+        work(tree)
+        archive = self._store.temporary("difference")
+        trees.difference(tree, before, trees.look(tree), stage.notes, new_owner=owner, to=archive)
+        return self._store.add_layer(archive)
+
+    # ---- the steps that make a layer
+
+    def _run_step(self, stage: Stage, one: Instruction) -> None:
+        listed = dockerfile.json_form(one.rest)
+        shell = stage.config.get("Shell") or ["/bin/sh", "-c"]
+        argv = listed if listed is not None else [*shell, one.rest]
+        given = {k: v for k, v in stage.arguments.items() if k not in stage.environment}
+        told = sorted(f"{k}={v}" for k, v in given.items() if k not in _PREDEFINED)
+        prefix = f"|{len(told)} {' '.join(told)} " if told else ""
+        said = prefix + " ".join(argv)
+        predefined = {k: v for k, v in self._options.arguments.items() if k in _PREDEFINED and v is not None}
+        environment = {"PATH": PATH, **predefined, **given, **stage.environment}
+
+        def make(identity: str) -> Layer:
+            tree = self._tree(stage)
+            user = users.find(tree, stage.config.get("User") or "")
+            work = stage.config.get("WorkingDir") or "/"
+            full = {"HOSTNAME": identity, "HOME": user.home, **environment}
+            users.program(tree, argv[0], full, work, [])
+            process = jail.Process(tree, argv, full, work, user.uid, user.gid, list(user.groups))
+            return self._changed(stage, lambda _: self._execute(process, argv), (user.uid, user.gid))
+
+        self._commit(stage, said, make, "")
+
+    def _execute(self, process: jail.Process, argv: list[str]) -> None:
+        own = self._own_files(process.root)
+        folder = self._store.temporary("run")
+        folder.mkdir()
+        log, ended = Log(folder / "log"), threading.Event()
+        try:
+            self._run = run = Run(
+                process, self._machine.means, folder / "run", log, with_input=False, on_end=lambda _: ended.set()
+            )
+            for record in log.follow(0, run.over.is_set):
+                if self._is_cancelled():
+                    run.kill()
+                    raise Refused("context canceled")
+                if record is not None:
+                    self._print(record.data.decode("utf-8", "replace"))
+            code = run.exit_code
+        finally:
+            if self._run is not None:
+                self._run.kill()
+                self._run = None
+            remove_tree(folder)
+            for path, content in own.items():
+                path.unlink(missing_ok=True)
+                if content is not None:
+                    path.write_bytes(content)
+        if code != 0:
+            raise Refused(f"The command '{' '.join(argv)}' returned a non-zero code: {code}")
+
+    def _own_files(self, root: Path) -> dict[Path, bytes | None]:
+        """Let names be found during a step; what was there comes back after it."""
+        kept: dict[Path, bytes | None] = {}
+        etc = trees.resolve(root, "etc", last=True)
+        etc.mkdir(exist_ok=True)
+        for name in ("resolv.conf", "hosts"):
+            target, source = etc / name, Path("/etc") / name
+            kept[target] = target.read_bytes() if target.is_file() and not target.is_symlink() else None
+            target.unlink(missing_ok=True)
+            if source.exists():
+                target.write_bytes(source.read_bytes())
+        return kept
+
+    def _copy_step(self, stage: Stage, one: Instruction) -> None:
+        scope = self._scope(stage)
+        listed = dockerfile.json_form(one.rest)
+        parts = (
+            [dockerfile.expand(p, scope) for p in listed] if listed is not None else dockerfile.words(one.rest, scope)
+        )
+        if len(parts) < 2:
+            raise bad_request(f"{one.word} requires at least two arguments, but only one was provided")
+        if one.word == "ADD" and any(part.startswith(("http://", "https://", "git@")) for part in parts[:-1]):
+            raise bad_request("the workbook's engine does not do this: ADD of what lies on a server")
+        target = parts[-1]
+        if not target.startswith("/"):
+            work = (stage.config.get("WorkingDir") or "/").rstrip("/")
+            target = f"{work}/{'' if target in ('.', './') else target}"
+            target += "/" if parts[-1] == "." and not target.endswith("/") else ""
+        origin, temporary = self._origin(one)
+        try:
+            chosen = copying.sources(origin, parts[:-1])
+            digest = copying.fingerprint(chosen)
+            kind = "multi" if len(chosen) > 1 else "dir" if chosen[0].path.is_dir() else "file"
+            said = f"/bin/sh -c #(nop) {one.word} {kind}:{digest} in {target} "
+            chown = dockerfile.expand(one.flag("chown"), scope)
+
+            def work(tree: Path) -> None:
+                user = users.find(tree, chown) if chown else None
+                owner = (user.uid, user.gid) if user else (0, 0)
+                if chown and ":" not in chown and chown.isdigit():
+                    owner = (int(chown), int(chown))
+                copying.copy(chosen, tree, target, stage.notes, owner, unpack=one.word == "ADD")
+
+            self._commit(stage, said, lambda _: self._changed(stage, work, (0, 0)), f"chown={chown}")
+        finally:
+            if temporary:
+                remove_tree(origin)
+
+    def _origin(self, one: Instruction) -> tuple[Path, bool]:
+        """Return the tree to copy from, and whether it is to be deleted after."""
+        name = one.flag("from")
+        if not name:
+            return self._context, False
+        found = next((stage for stage in self._stages[:-1] if stage.name and stage.name == name.lower()), None)
+        if found is None and name.isdigit():
+            if int(name) >= len(self._stages) - 1:
+                raise bad_request(
+                    f"invalid from flag value {name}: refers to current build block"
+                    if int(name) == len(self._stages) - 1
+                    else f"invalid from flag value {name}: not found"
+                )
+            found = self._stages[int(name)]
+        layers = found.layers if found is not None else self._base(name, "", self._options.platform).layers
+        tree = self._store.temporary("from")
+        self._machine.roots.make(layers, tree)
+        return tree, True
+
+    def _work_folder(self, stage: Stage, one: Instruction) -> None:
+        path = "".join(dockerfile.words(one.rest, self._scope(stage), split=False))
+        if not path.startswith("/"):
+            path = f"{(stage.config.get('WorkingDir') or '/').rstrip('/')}/{path}"
+        path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+        stage.config["WorkingDir"] = path
+
+        def work(tree: Path) -> None:
+            copying.make_folder(tree, path, stage.notes, (0, 0))
+
+        self._commit(stage, f"/bin/sh -c #(nop) WORKDIR {path}", lambda _: self._changed(stage, work, (0, 0)), "")
+
+
+def default_platform() -> str:
+    """Return this machine's platform in Docker's words."""
+    import platform
+
+    machine = platform.machine()
+    return f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
+
+
+def _configure(one: Instruction, config: dict[str, Any], scope: dict[str, str], stage: Stage) -> str:
+    """Do an instruction that only changes the configuration; what the history says of it. Raises Refused."""
+    if one.word == "ENV":
+        found = dockerfile.pairs(one.rest, scope)
+        current = dict(entry.split("=", 1) for entry in config.get("Env") or [])
+        current.update(found)
+        config["Env"] = [f"{name}={value}" for name, value in current.items()]
+        return "ENV " + " ".join(f"{name}={value}" for name, value in found)
+    if one.word == "LABEL":
+        labels = dockerfile.pairs(one.rest, scope)
+        config["Labels"] = {**(config.get("Labels") or {}), **dict(labels)}
+        return "LABEL " + " ".join(f"{name}={value}" for name, value in labels)
+    if one.word in ("CMD", "ENTRYPOINT"):
+        listed = dockerfile.json_form(one.rest)
+        argv = listed if listed is not None else [*(config.get("Shell") or ["/bin/sh", "-c"]), one.rest]
+        config["Cmd" if one.word == "CMD" else "Entrypoint"] = argv
+        if one.word == "ENTRYPOINT" and not any("CMD [" in line.get("created_by", "") for line in stage.history[-1:]):
+            config["Cmd"] = None
+        return f"{one.word} [{' '.join(json.dumps(part) for part in argv)}]"
+    if one.word == "USER":
+        config["User"] = "".join(dockerfile.words(one.rest, scope, split=False))
+        return f"USER {config['User']}"
+    if one.word == "EXPOSE":
+        ports = dockerfile.words(one.rest, scope)
+        config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **{dockerfile.port(port): {} for port in ports}}
+        return f"EXPOSE {' '.join(ports)}"
+    if one.word == "VOLUME":
+        listed = dockerfile.json_form(one.rest)
+        places = listed if listed is not None else dockerfile.words(one.rest, scope)
+        config["Volumes"] = {**(config.get("Volumes") or {}), **{place: {} for place in places}}
+        return f"VOLUME [{' '.join(places)}]"
+    if one.word == "SHELL":
+        listed = dockerfile.json_form(one.rest)
+        if not listed:
+            raise bad_request("SHELL requires the arguments to be in JSON form")
+        config["Shell"] = listed
+        return f"SHELL [{' '.join(listed)}]"
+    if one.word == "STOPSIGNAL":
+        text = "".join(dockerfile.words(one.rest, scope, split=False))
+        signal_number(text)
+        config["StopSignal"] = text
+        return f"STOPSIGNAL {text}"
+    if one.word == "MAINTAINER":
+        stage.author = one.rest
+        return f"MAINTAINER {one.rest}"
+    config["Healthcheck"] = check = dockerfile.healthcheck(one)
+    test = " ".join(json.dumps(part) for part in check["Test"])
+    times = " ".join(
+        json.dumps(dockerfile.duration(check.get(name, 0))) for name in ("Interval", "Timeout", "StartPeriod")
+    )
+    return f"HEALTHCHECK &{{[{test}] {times} '\\x{check.get('Retries', 0):02x}'}}"
+
+
+__all__ = ["Build", "Options", "default_platform", "subprocess"]

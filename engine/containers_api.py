@@ -1,0 +1,492 @@
+"""The calls about containers, the processes in them, and volumes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from engine import archives, present, trees
+from engine.container import Container, signal_number
+from engine.errors import bad_request, conflict, not_found
+from engine.machine import Machine
+from engine.runs import STDERR, STDOUT, Log, Record, Run
+from engine.server import Call, route
+
+_FRAMES = "application/vnd.docker.multiplexed-stream"
+_FILTERS = {
+    "id",
+    "name",
+    "label",
+    "status",
+    "ancestor",
+    "exited",
+    "health",
+    "volume",
+    "network",
+    "before",
+    "since",
+    "publish",
+    "expose",
+}
+
+
+def _machine(call: Call) -> Machine:
+    found: Machine = call.engine
+    return found
+
+
+def _one(call: Call) -> Container:
+    return _machine(call).find(call.names["name"])
+
+
+@route("GET", "/containers/json")
+def list_containers(call: Call) -> None:
+    """Answer `docker ps`."""
+    filters = call.filters()
+    for name in filters:
+        if name not in _FILTERS:
+            raise bad_request(f"invalid filter '{name}'")
+    found = sorted(_machine(call).containers.values(), key=lambda one: one.about["created"], reverse=True)
+    everything = (
+        call.is_set("all") or "status" in filters or "exited" in filters or call.one("limit") not in ("", "0", "-1")
+    )
+    found = [one for one in found if (everything or one.running) and _passes(call, one, filters)]
+    limit = int(call.one("limit") or 0)
+    found = found[:limit] if limit > 0 else found
+    call.reply(200, [present.listed(one, with_size=call.is_set("size")) for one in found])
+
+
+def _passes(call: Call, one: Container, filters: dict[str, list[str]]) -> bool:
+    import re
+
+    store = _machine(call).store
+    checks: dict[str, Callable[[str], bool]] = {
+        "id": one.id.startswith,
+        "name": lambda text: re.search(text, f"/{one.name}") is not None or re.search(text, one.name) is not None,
+        "status": lambda text: one.about["state"]["Status"] == text,
+        "ancestor": lambda text: one.about["image"] == store.find(text),
+        "exited": lambda text: not one.running and str(one.about["state"]["ExitCode"]) == text,
+        "health": lambda text: (one.health or {"Status": "none"})["Status"] == text,
+        "volume": lambda text: any(text in (m.get("Name"), m["Destination"]) for m in one.about["mounts"]),
+        "network": lambda text: text in ("host", one.host.get("NetworkMode")),
+        "publish": lambda text: any(key.partition("/")[0] == text.partition("/")[0] for key in one.published()),
+        "expose": lambda text: any(
+            key.partition("/")[0] == text.partition("/")[0] for key in one.config.get("ExposedPorts") or {}
+        ),
+        "before": lambda text: one.about["created"] < _machine(call).find(text).about["created"],
+        "since": lambda text: one.about["created"] > _machine(call).find(text).about["created"],
+    }
+    if not present.has_labels(one.config.get("Labels") or {}, filters.get("label", ())):
+        return False
+    return all(
+        any(checks[name](text) for text in texts) for name, texts in filters.items() if name != "label" and texts
+    )
+
+
+@route("POST", "/containers/create")
+def create(call: Call) -> None:
+    """Answer `docker create`."""
+    made, warnings = _machine(call).create(call.one("name"), call.document())
+    call.reply(201, {"Id": made.id, "Warnings": warnings})
+
+
+@route("GET", "/containers/(?P<name>[^/]+)/json")
+def inspect(call: Call) -> None:
+    """Answer `docker inspect`."""
+    call.reply(200, present.container(_one(call), with_size=call.is_set("size")))
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/start")
+def start(call: Call) -> None:
+    """Answer `docker start`."""
+    one = _one(call)
+    if one.running:
+        return call.reply(304)
+    _machine(call).start(one)
+    return call.reply(204)
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/stop")
+def stop(call: Call) -> None:
+    """Answer `docker stop`."""
+    call.reply(204 if _one(call).stop(_seconds(call)) else 304)
+
+
+def _seconds(call: Call) -> int | None:
+    text = call.one("t")
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise bad_request(f"invalid time: {text}") from None
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/restart")
+def restart(call: Call) -> None:
+    """Answer `docker restart`."""
+    one = _one(call)
+    one.stop(_seconds(call))
+    _machine(call).start(one)
+    call.reply(204)
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/kill")
+def kill(call: Call) -> None:
+    """Answer `docker kill`."""
+    one, number = _one(call), signal_number(call.one("signal") or "SIGKILL")
+    if not one.running:
+        raise conflict(f"Cannot kill container: {call.names['name']}: Container {one.id} is not running")
+    if number == 9:
+        one.kill()
+    else:
+        one.signal(number)
+    call.reply(204)
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/rename")
+def rename(call: Call) -> None:
+    """Answer `docker rename`."""
+    one, machine, name = _one(call), _machine(call), call.one("name").removeprefix("/")
+    if not name:
+        raise bad_request("Neither old nor new names may be empty")
+    with machine.lock:
+        other = next((c for c in machine.containers.values() if c.name == name), None)
+        if other is not None:
+            raise conflict(
+                f'Error when allocating new name: Conflict. The container name "/{name}" is already in use by container '
+                f'"{other.id}". You have to remove (or rename) that container to be able to reuse that name.'
+            )
+        one.about["name"] = name
+        one.save()
+    call.reply(204)
+
+
+@route("DELETE", "/containers/(?P<name>[^/]+)")
+def remove(call: Call) -> None:
+    """Answer `docker rm`."""
+    _machine(call).remove(_one(call), force=call.is_set("force"), volumes=call.is_set("v"))
+    call.reply(204)
+
+
+@route("POST", "/containers/prune")
+def prune(call: Call) -> None:
+    """Answer `docker container prune`."""
+    machine, filters, gone, freed = _machine(call), call.filters(), [], 0
+    for one in list(machine.containers.values()):
+        if not one.running and present.has_labels(one.config.get("Labels") or {}, filters.get("label", ())):
+            freed += present.sizes(one)["SizeRw"] if (one.folder / "root").exists() else 0
+            machine.remove(one, force=False, volumes=False)
+            gone.append(one.id)
+    call.reply(200, {"ContainersDeleted": gone or None, "SpaceReclaimed": freed})
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/wait")
+def wait(call: Call) -> None:
+    """Answer `docker wait`, and what `docker run` asks to learn the exit code."""
+    one, condition = _one(call), call.one("condition") or "not-running"
+    starts = one.starts
+    with call.chunks("application/json") as send:
+        with one.ended:
+            while not _has_ended(one, condition, starts):
+                one.ended.wait(1)
+                if call.is_gone():
+                    return
+        code = one.about["state"]["ExitCode"]
+        send(json.dumps({"StatusCode": code}).encode() + b"\n")
+
+
+def _has_ended(one: Container, condition: str, starts: int) -> bool:
+    if condition == "removed":
+        return one.removed
+    started = one.about["state"]["Status"] == "exited"
+    if condition == "next-exit":
+        return (
+            one.removed
+            or (started and one.starts > starts)
+            or (started and starts > 0 and not one.running and one.starts > starts)
+        )
+    return one.removed or not one.running
+
+
+@route("GET", "/containers/(?P<name>[^/]+)/top")
+def top(call: Call) -> None:
+    """Answer `docker top`."""
+    import subprocess
+
+    one = _one(call)
+    if not one.running or one.run is None:
+        raise conflict(f"Container {one.id} is not running")
+    arguments = (call.one("ps_args") or "-ef").split()
+    from engine.launch import _below
+
+    pids = {one.run.pid, *_below(one.run.pid)}
+    done = subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines or "PID" not in lines[0]:
+        raise bad_request("ps: " + (done.stderr.strip() or "the output has no column PID"))
+    titles = lines[0].split()
+    rows = [line.split(None, len(titles) - 1) for line in lines[1:]]
+    place = titles.index("PID")
+    call.reply(200, {"Titles": titles, "Processes": [row for row in rows if int(row[place]) in pids]})
+
+
+# ---- output
+
+
+def frame(record: Record) -> bytes:
+    """Return a record as the API's frame."""
+    return bytes([record.stream, 0, 0, 0]) + len(record.data).to_bytes(4, "big") + record.data
+
+
+def _streams(call: Call) -> set[int]:
+    return {number for name, number in (("stdout", STDOUT), ("stderr", STDERR)) if call.is_set(name)}
+
+
+@route("GET", "/containers/(?P<name>[^/]+)/logs")
+def logs(call: Call) -> None:
+    """Answer `docker logs`."""
+    one, wanted = _one(call), _streams(call)
+    if not wanted:
+        raise bad_request("Bad parameters: you must choose at least one stream")
+    tty, stamps = bool(one.config.get("Tty")), call.is_set("timestamps")
+    since, until = _when(call.one("since")), _when(call.one("until"))
+
+    def told(record: Record) -> bytes:
+        data = f"{record.time} ".encode() + record.data if stamps else record.data
+        return data if tty else frame(Record(record.stream, record.time, data))
+
+    with call.chunks("application/vnd.docker.raw-stream" if tty else _FRAMES) as send:
+        offset = one.log.size()
+        records, _ = one.log.read()
+        chosen = [r for r in records if r.stream in wanted and r.time >= since and (not until or r.time <= until)]
+        tail = call.one("tail")
+        if tail.isdigit():
+            chosen = chosen[len(chosen) - int(tail) :] if int(tail) < len(chosen) else chosen
+        for record in chosen:
+            send(told(record))
+        if call.is_set("follow"):
+            for following in one.log.follow(offset, lambda: not one.running):
+                if following is None:
+                    if call.is_gone():
+                        return
+                elif following.stream in wanted:
+                    send(told(following))
+
+
+def _when(text: str) -> str:
+    import datetime as dt
+
+    if not text or text == "0":
+        return ""
+    with contextlib.suppress(ValueError):
+        return dt.datetime.fromtimestamp(float(text), dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    return text
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/attach")
+def attach(call: Call) -> None:
+    """Answer `docker attach`, and what `docker run` does before it starts a container."""
+    one, wanted = _one(call), _streams(call)
+    offset = 0 if call.is_set("logs") else one.log.size()
+    connection, incoming = call.hijack()
+    if not call.is_set("stream"):
+        return
+    starts = one.starts if not one.running else one.starts - 1
+
+    def is_over() -> bool:
+        return one.removed or (one.starts > starts and not one.running) or bool(one.about["state"]["Error"])
+
+    if call.is_set("stdin"):
+        threading.Thread(target=_feed, args=(one, incoming, is_over), daemon=True).start()
+    _send(connection, one.log.follow(offset, is_over), wanted, tty=bool(one.config.get("Tty")))
+
+
+def _feed(one: Container, incoming: IO[bytes], is_over: Callable[[], bool]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while block := incoming.read1(65536):  # type: ignore[attr-defined]
+            while one.run is None or not one.running:
+                if is_over():
+                    return
+                with one.ended:
+                    one.ended.wait(0.5)
+            if not one.run.give(block):
+                return
+        while one.run is None and not is_over():
+            with one.ended:
+                one.ended.wait(0.5)
+        if one.run is not None:
+            one.run.end_input()
+
+
+def _send(connection: socket.socket, records: Iterator[Record | None], wanted: set[int], *, tty: bool) -> None:
+    with contextlib.suppress(OSError):
+        for record in records:
+            if record is not None and record.stream in wanted:
+                connection.sendall(record.data if tty else frame(record))
+        connection.shutdown(socket.SHUT_WR)
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/resize")
+def resize(call: Call) -> None:
+    """Tell a container's terminal its size."""
+    one = _one(call)
+    if one.run is not None:
+        one.run.resize(int(call.one("h") or 24), int(call.one("w") or 80))
+    call.reply(200)
+
+
+# ---- further processes
+
+
+@route("POST", "/containers/(?P<name>[^/]+)/exec")
+def create_exec(call: Call) -> None:
+    """Answer the first half of `docker exec`."""
+    one, body = _one(call), call.document()
+    if not body.get("Cmd"):
+        raise bad_request("No exec command specified")
+    if not one.running:
+        raise conflict(f"Container {one.id} is not running")
+    if body.get("Privileged"):
+        raise bad_request("the workbook's engine does not do this: privileged processes")
+    identity = secrets.token_hex(32)
+    _machine(call).execs[identity] = {"container": one, "body": body, "run": None}
+    one.execs.add(identity)
+    call.reply(201, {"Id": identity})
+
+
+def _exec(call: Call) -> dict[str, Any]:
+    found = _machine(call).execs.get(call.names["name"])
+    if found is None or found["container"].removed:
+        raise not_found(f"No such exec instance: {call.names['name']}")
+    return found
+
+
+@route("POST", "/exec/(?P<name>[^/]+)/start")
+def start_exec(call: Call) -> None:
+    """Answer the second half of `docker exec`."""
+    found, options = _exec(call), call.document()
+    one, body = found["container"], found["body"]
+    folder = one.folder / f"exec-{call.names['name'][:16]}"
+    folder.mkdir(exist_ok=True)
+    log = Log(folder / "log")
+    run: Run = _machine(call).execute(one, body, log, folder / "run")
+    found["run"] = run
+    if options.get("Detach"):
+        return call.reply(200)
+    connection, incoming = call.hijack()
+    if body.get("AttachStdin"):
+        threading.Thread(target=_feed_exec, args=(run, incoming), daemon=True).start()
+    wanted = {number for name, number in (("AttachStdout", STDOUT), ("AttachStderr", STDERR)) if body.get(name)}
+    return _send(connection, log.follow(0, run.over.is_set), wanted, tty=bool(body.get("Tty")))
+
+
+def _feed_exec(run: Run, incoming: IO[bytes]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while block := incoming.read1(65536):  # type: ignore[attr-defined]
+            if not run.give(block):
+                return
+        run.end_input()
+
+
+@route("POST", "/exec/(?P<name>[^/]+)/resize")
+def resize_exec(call: Call) -> None:
+    """Tell a process's terminal its size."""
+    run = _exec(call)["run"]
+    if run is not None:
+        run.resize(int(call.one("h") or 24), int(call.one("w") or 80))
+    call.reply(200)
+
+
+@route("GET", "/exec/(?P<name>[^/]+)/json")
+def inspect_exec(call: Call) -> None:
+    """Answer how a process of `docker exec` ended."""
+    found = _exec(call)
+    run, body = found["run"], found["body"]
+    over = run is not None and run.over.is_set()
+    config = {"tty": bool(body.get("Tty")), "entrypoint": body["Cmd"][0], "arguments": body["Cmd"][1:]}
+    call.reply(
+        200,
+        {
+            "ID": call.names["name"],
+            "Running": run is not None and not over,
+            "ExitCode": run.exit_code if over else None,
+            "ProcessConfig": {**config, "privileged": False},
+            "OpenStdin": bool(body.get("AttachStdin")),
+            "OpenStderr": bool(body.get("AttachStderr")),
+            "OpenStdout": bool(body.get("AttachStdout")),
+            "CanRemove": False,
+            "ContainerID": found["container"].id,
+            "DetachKeys": "",
+            "Pid": run.pid if run is not None else 0,
+        },
+    )
+
+
+# ---- docker cp
+
+
+@route("HEAD", "/containers/(?P<name>[^/]+)/archive")
+def about_path(call: Call) -> None:
+    """Answer what `docker cp` asks first."""
+    call.reply(200, None, (_stat(call),))
+
+
+def _stat(call: Call) -> tuple[str, str]:
+    one = _one(call)
+    root, path = one.place(call.one("path"))
+    try:
+        found = archives.about(root, path)
+    except Exception as error:
+        if getattr(error, "status", 0) != 404:
+            raise
+        raise not_found(f"Could not find the file {call.one('path')} in container {call.names['name']}") from None
+    return "X-Docker-Container-Path-Stat", base64.b64encode(json.dumps(found).encode()).decode()
+
+
+@route("GET", "/containers/(?P<name>[^/]+)/archive")
+def read_path(call: Call) -> None:
+    """Answer `docker cp` out of a container."""
+    header = _stat(call)
+    root, path = _one(call).place(call.one("path"))
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=_machine(call).store.root / "tmp") as file:
+        archives.read(root, path, file)
+        file.seek(0)
+        call._head(200, (header, ("Content-Type", "application/x-tar"), ("Content-Length", str(file.seek(0, 2)))))
+        file.seek(0)
+        while block := file.read(1 << 20):
+            call._handler.wfile.write(block)
+
+
+@route("PUT", "/containers/(?P<name>[^/]+)/archive")
+def write_path(call: Call) -> None:
+    """Answer `docker cp` into a container."""
+    one = _one(call)
+    root, path = one.place(call.one("path"))
+    if not trees.resolve(root, path, last=True).exists():
+        raise not_found(f"Could not find the file {call.one('path')} in container {call.names['name']}")
+    archives.write(root, path, call.body, None)  # type: ignore[arg-type]
+    call.reply(200)
+
+
+@route("GET", "/containers/(?P<name>[^/]+)/export")
+def export(call: Call) -> None:
+    """Answer `docker export`."""
+    import tarfile
+    import tempfile
+
+    one = _one(call)
+    with tempfile.TemporaryFile(dir=_machine(call).store.root / "tmp") as file:
+        with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            for child in sorted(one.root().iterdir()):
+                archive.add(child, child.name)
+        file.seek(0)
+        with call.chunks("application/x-tar") as send:
+            while block := file.read(1 << 20):
+                send(block)

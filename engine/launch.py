@@ -1,0 +1,219 @@
+"""The parent of one container's process: starts it in its root, passes signals on, and leaves nothing behind.
+
+It stands alone and is started by `engine.jail` as a process of its own. The engine holds the other end of a socket: a
+line `{"signal": 15}` is passed on; when the engine ends, even by SIGKILL, so does everything below this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import stat
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+_SET_DEATH_SIGNAL, _SET_SUBREAPER, _DROP_BOUND = 1, 36, 24
+_NEW_MOUNTS = 0x20000
+_BIND, _RECURSIVE, _PRIVATE, _REMOUNT, _READ_ONLY = 4096, 16384, 1 << 18, 32, 1
+# Docker's default capabilities, by their numbers: chown … setpcap, net_bind_service, net_raw, sys_chroot, mknod, …
+_KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+_DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    arguments = [one.encode() if one else None for one in (source, target, kind)]
+    if _libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {target}: {os.strerror(number)}")
+
+
+def _bind(source: str, target: str, *, read_only: bool = False) -> None:
+    _mount(source, target, "", _BIND | _RECURSIVE)
+    if read_only:
+        _mount("", target, "", _BIND | _REMOUNT | _READ_ONLY)
+
+
+def _mounts(spec: dict[str, Any]) -> None:
+    """Give the process mounts of its own: /proc, /dev, what is bound, what is temporary, what is read-only."""
+    if _libc.unshare(_NEW_MOUNTS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    root = spec["root"]
+    _mount("", "/", "", _RECURSIVE | _PRIVATE)
+    _mount(root, root, "", _BIND | _RECURSIVE)
+    for place in ("proc", "dev", "sys"):
+        os.makedirs(f"{root}/{place}", exist_ok=True)
+        _bind(f"/{place}", f"{root}/{place}")
+    for place in spec["tmpfs"]:
+        _mount("tmpfs", f"{root}/{place}", "tmpfs", 0, "mode=1777")
+    for source, target, read_only in spec["binds"]:
+        _bind(source, f"{root}/{target}", read_only=read_only)
+    if spec["read_only"]:
+        _mount("", root, "", _BIND | _REMOUNT | _READ_ONLY)
+
+
+def _devices(root: str) -> None:
+    """Make the usual devices by hand where nothing can be mounted."""
+    os.makedirs(f"{root}/dev", exist_ok=True)
+    for name, (major, minor) in _DEVICES.items():
+        path = Path(f"{root}/dev/{name}")
+        if not path.exists():
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+            path.chmod(0o666)
+    for name, target in _DEVICE_LINKS.items():
+        if not os.path.lexists(f"{root}/dev/{name}"):
+            Path(f"{root}/dev/{name}").symlink_to(target)
+
+
+def _become(spec: dict[str, Any]) -> None:
+    """Enter the root as the wanted user. Only for the way `chroot`; the other ways do it by their command."""
+    if spec["mounts"]:
+        _mounts(spec)
+    else:
+        _devices(spec["root"])
+    os.chroot(spec["root"])
+    os.chdir("/")
+    for number in range(64):
+        if number not in _KEPT_CAPABILITIES:
+            _libc.prctl(_DROP_BOUND, number, 0, 0, 0)
+    os.setgroups(spec["groups"])
+    os.setgid(spec["gid"])
+    os.setuid(spec["uid"])
+
+
+def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
+    try:
+        os.setsid()
+        _libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(137)
+        if spec["tty"]:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        for number in range(1, signal.NSIG):
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        for name, soft, hard in spec["ulimits"]:
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (soft, hard))
+        os.umask(0o022)
+        if spec["way"] == "chroot":
+            _become(spec)
+            # Set after the change of user, which clears it.
+            _libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+            os.chdir(spec["cwd"])
+        os.execvpe(spec["program"], spec["argv"], spec["env"])
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
+        os.write(failure, str(error).encode()[:4000])
+    os._exit(127)
+
+
+def _below(pid: int) -> list[int]:
+    """Return all processes below one, nearest first."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(name))
+    found, queue = [], [pid]
+    while queue:
+        for child in children.get(queue.pop(0), ()):
+            found.append(child)
+            queue.append(child)
+    return found
+
+
+def _kill_below() -> None:
+    """Kill whatever is left below this process; orphans come to it, since it is their reaper."""
+    while True:
+        for pid in _below(os.getpid()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _signal(spec: dict[str, Any], child: int, number: int) -> None:
+    """Pass a signal on. proot and bwrap ignore most: it is meant for the process that they started."""
+    target = child
+    if spec["way"] != "chroot":
+        under = _below(child)
+        if under:
+            target = under[spec["depth"] if len(under) > spec["depth"] else -1]
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child if number == signal.SIGKILL else target, number)
+
+
+def main() -> None:
+    """Start the process that the file `argv[1]` describes; `argv[2]` is the number of the engine's socket."""
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    control = socket.socket(fileno=int(sys.argv[2]))
+    control.set_inheritable(False)
+    _libc.prctl(_SET_SUBREAPER, 1, 0, 0, 0)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    failed_read, failed_write = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        signal.set_wakeup_fd(-1)
+        _child(spec, failed_write, parent)
+    os.close(failed_write)
+    # The container's output ends when its last process does, so this one must not hold it.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    failure = b""
+    while block := os.read(failed_read, 4096):
+        failure += block
+    first = {"failed": failure.decode("utf-8", "replace")} if failure else {"pid": child}
+    control.sendall(json.dumps(first).encode() + b"\n")
+    _serve(spec, control, wake_read, child)
+
+
+def _serve(spec: dict[str, Any], control: socket.socket, wake: int, child: int) -> None:
+    pending = b""
+    while True:
+        ready, _, _ = select.select([control, wake], [], [])
+        if wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 4096)
+            while True:
+                try:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+                except ChildProcessError:
+                    pid, status = 0, 0
+                if pid == child:
+                    _kill_below()
+                    code = os.waitstatus_to_exitcode(status)
+                    control.sendall(json.dumps({"exit": code if code >= 0 else 128 - code}).encode() + b"\n")
+                    return
+                if pid == 0:
+                    break
+        if control in ready:
+            block = control.recv(4096)
+            if not block:
+                _kill_below()
+                return
+            *lines, pending = (pending + block).split(b"\n")
+            for line in lines:
+                _signal(spec, child, json.loads(line)["signal"])
+
+
+if __name__ == "__main__":
+    main()

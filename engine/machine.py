@@ -1,0 +1,335 @@
+"""All containers and volumes of one store, and the commands that run in them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from engine import health, jail, trees
+from engine.container import NEVER, Container, volume
+from engine.errors import Refused, bad_request, conflict, not_found, unsupported
+from engine.roots import Roots
+from engine.runs import Log, Run, now
+from engine.store import Store, remove_tree
+
+_ADJECTIVES = ("calm", "clever", "eager", "gentle", "happy", "keen", "lucid", "quiet", "steady", "vivid")
+_NOUNS = ("curie", "darwin", "euler", "gauss", "hopper", "kepler", "lovelace", "noether", "turing", "volta")
+_NO_LIMIT = "Your kernel does not support {} limit capabilities or the cgroup is not mounted. Limitation discarded."
+
+
+class Machine:
+    """The containers of one store."""
+
+    def __init__(self, store: Store, means: jail.Means) -> None:
+        self.store, self.means = store, means
+        self.roots = Roots(store)
+        self.containers: dict[str, Container] = {}
+        self.execs: dict[str, dict[str, Any]] = {}
+        self.lock = threading.RLock()
+        for folder in sorted((store.root / "containers").iterdir()):
+            try:
+                about = json.loads((folder / "container.json").read_text())
+            except (OSError, ValueError):
+                remove_tree(folder)
+                continue
+            if about["state"]["Status"] == "running":
+                # Its launcher ended it when the engine before this one ended.
+                about["state"] |= {"Status": "exited", "ExitCode": 137, "FinishedAt": now()}
+            if about["host"].get("AutoRemove"):
+                remove_tree(folder)
+                continue
+            found = Container(store, self.roots, means, about)
+            found.starts = int(about["state"]["Status"] != "created")
+            self.containers[found.id] = found
+
+    def find(self, name: str) -> Container:
+        """Return a container by id, beginning of an id, or name. Raises Refused."""
+        with self.lock:
+            if name in self.containers:
+                return self.containers[name]
+            plain = name.removeprefix("/")
+            for one in self.containers.values():
+                if one.name == plain:
+                    return one
+            matches = [one for key, one in self.containers.items() if len(name) >= 2 and key.startswith(name)]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise bad_request(f"Multiple IDs found with provided prefix: {name}")
+        raise not_found(f"No such container: {name}")
+
+    def create(self, name: str, body: dict[str, Any]) -> tuple[Container, list[str]]:
+        """Make a container; it and what it can't have. Raises Refused."""
+        host = dict(body.get("HostConfig") or {})
+        _refuse(host)
+        key = self.store.get(body.get("Image") or "")
+        image = self.store.config(key).get("config") or {}
+        config = _merged({k: v for k, v in body.items() if k not in ("HostConfig", "NetworkingConfig")}, image)
+        identity = secrets.token_hex(32)
+        config["Hostname"] = config.get("Hostname") or identity[:12]
+        warnings = self._warnings(host)
+        with self.lock:
+            taken = {one.name: one.id for one in self.containers.values()}
+            name = name.removeprefix("/")
+            while not name:
+                picked = f"{secrets.choice(_ADJECTIVES)}_{secrets.choice(_NOUNS)}{secrets.randbelow(1000)}"
+                name = "" if picked in taken else picked
+            if name in taken:
+                raise conflict(
+                    f'Conflict. The container name "/{name}" is already in use by container "{taken[name]}". '
+                    "You have to remove (or rename) that container to be able to reuse that name."
+                )
+            if not all(char.isalnum() or char in "_.-" for char in name) or not name[0].isalnum() or len(name) < 2:
+                raise bad_request(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+            about = {
+                "id": identity,
+                "name": name,
+                "created": now(),
+                "image": key,
+                "layers": [vars(layer) for layer in self.store.images[key].layers],
+                "config": config,
+                "host": host,
+                "mounts": self._mounts(host, config),
+                "state": {"Status": "created", "StartedAt": NEVER, "FinishedAt": NEVER, "ExitCode": 0, "Error": ""},
+            }
+            made = Container(self.store, self.roots, self.means, about)
+            made.save()
+            self.containers[identity] = made
+        return made, warnings
+
+    def _warnings(self, host: dict[str, Any]) -> list[str]:
+        found = []
+        if host.get("Memory"):
+            found.append(_NO_LIMIT.format("memory"))
+        if host.get("PidsLimit") and int(host["PidsLimit"]) > 0:
+            found.append(_NO_LIMIT.format("PIDs"))
+        if host.get("NanoCpus") or host.get("CpuQuota") or host.get("CpuShares") or host.get("CpusetCpus"):
+            found.append(_NO_LIMIT.format("CPU"))
+        if host.get("CapDrop") or host.get("CapAdd") or host.get("SecurityOpt"):
+            found.append("This engine changes no capabilities and has no security options. They are discarded.")
+        way = self.means.way(jail.Process(Path("/"), [], {}, binds=[jail.Bind("/", "/")]))
+        if host.get("ReadonlyRootfs") and way == "proot":
+            found.append("This engine can't make a root file system read-only here. The option is discarded.")
+        return found
+
+    def _mounts(self, host: dict[str, Any], config: dict[str, Any]) -> list[dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for text in host.get("Binds") or []:
+            source, _, rest = text.partition(":")
+            target, _, mode = rest.partition(":")
+            found[target] = self._mount(source, target, writable="ro" not in mode.split(","), make=True)
+        for one in host.get("Mounts") or []:
+            if one.get("Type") == "tmpfs":
+                host["Tmpfs"] = {**(host.get("Tmpfs") or {}), one["Target"]: ""}
+                continue
+            if one.get("Type") == "bind" and not Path(one.get("Source", "")).exists():
+                raise bad_request(
+                    'invalid mount config for type "bind": bind source path does not exist: ' + one.get("Source", "")
+                )
+            found[one["Target"]] = self._mount(
+                one.get("Source") or secrets.token_hex(32), one["Target"], writable=not one.get("ReadOnly"), make=False
+            )
+        for target in config.get("Volumes") or {}:
+            if target not in found:
+                found[target] = self._mount(secrets.token_hex(32), target, writable=True, make=False, own=True)
+        return list(found.values())
+
+    def _mount(self, source: str, target: str, *, writable: bool, make: bool, own: bool = False) -> dict[str, Any]:
+        if not target.startswith("/"):
+            raise bad_request(f"invalid volume specification: '{source}:{target}'")
+        common = {"Destination": target, "Mode": "" if writable else "ro", "RW": writable, "Propagation": ""}
+        if source.startswith("/"):
+            if make and not Path(source).exists():
+                Path(source).mkdir(parents=True)
+            return {"Type": "bind", "Source": source, **common, "Propagation": "rprivate"}
+        self.make_volume(source, {}, anonymous=own)
+        return {
+            "Type": "volume",
+            "Name": source,
+            "Source": str(volume(self.store, source)),
+            "Driver": "local",
+            **common,
+        }
+
+    # ---- volumes
+
+    def make_volume(self, name: str, labels: dict[str, str], *, anonymous: bool = False) -> dict[str, Any]:
+        """Return a volume, made when it isn't there yet. Raises Refused for a bad name."""
+        if not name or not all(char.isalnum() or char in "_.-" for char in name) or not name[0].isalnum():
+            raise bad_request(
+                f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+                '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+            )
+        folder = self.store.root / "volumes" / name
+        with self.lock:
+            if not (folder / "volume.json").exists():
+                volume(self.store, name).mkdir(parents=True, exist_ok=True)
+                about = {"Labels": labels or None, "CreatedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+                (folder / "volume.json").write_text(json.dumps({**about, "anonymous": anonymous}))
+        return self.volume(name)
+
+    def volume(self, name: str) -> dict[str, Any]:
+        """Return what the API tells of a volume. Raises Refused."""
+        try:
+            about = json.loads((self.store.root / "volumes" / name / "volume.json").read_text())
+        except OSError:
+            raise not_found(f"get {name}: no such volume") from None
+        about.pop("anonymous", None)
+        place = str(volume(self.store, name))
+        return {**about, "Driver": "local", "Mountpoint": place, "Name": name, "Options": {}, "Scope": "local"}
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """Return all volumes."""
+        found = []
+        for folder in sorted((self.store.root / "volumes").iterdir()):
+            with contextlib.suppress(Refused):
+                found.append(self.volume(folder.name))
+        return found
+
+    def volume_users(self, name: str) -> list[str]:
+        """Return the containers that a volume belongs to."""
+        with self.lock:
+            return [
+                one.id for one in self.containers.values() if any(m.get("Name") == name for m in one.about["mounts"])
+            ]
+
+    def remove_volume(self, name: str, *, force: bool = False) -> None:
+        """Delete a volume. Raises Refused when it isn't there or in use."""
+        with self.lock:
+            try:
+                self.volume(name)
+            except Refused:
+                if force:
+                    return
+                raise
+            users = self.volume_users(name)
+            if users:
+                raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+            remove_tree(self.store.root / "volumes" / name)
+
+    # ---- life
+
+    def start(self, one: Container) -> None:
+        """Start a container, its health checks, and its removal if it is to go by itself."""
+        try:
+            self._fill_volumes(one)
+            one.start()
+        except Refused:
+            if one.host.get("AutoRemove"):
+                self.remove(one, force=True, volumes=True)
+            raise
+        run = one.run
+        if run is None:
+            return
+        health.watch(self, one, run)
+        if one.host.get("AutoRemove"):
+            threading.Thread(target=self._remove_later, args=(one, run), daemon=True).start()
+
+    def _fill_volumes(self, one: Container) -> None:
+        """Copy what the image has at a volume's place into a volume that is still empty, as Docker does."""
+        for mount in one.about["mounts"]:
+            if mount["Type"] != "volume":
+                continue
+            folder = volume(self.store, mount["Name"])
+            folder.mkdir(parents=True, exist_ok=True)
+            source = trees.resolve(one.root(), mount["Destination"], last=True)
+            if source.is_dir() and not any(folder.iterdir()) and any(source.iterdir()):
+                shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True)
+
+    def _remove_later(self, one: Container, run: Run) -> None:
+        run.over.wait()
+        with contextlib.suppress(Refused):
+            self.remove(one, force=True, volumes=True)
+
+    def remove(self, one: Container, *, force: bool, volumes: bool) -> None:
+        """Delete a container. Raises Refused when it runs and isn't forced."""
+        with one.lock:
+            if one.running:
+                if not force:
+                    raise conflict(
+                        f"You cannot remove a running container {one.id}. Stop the container before attempting removal "
+                        "or force remove"
+                    )
+                one.kill()
+            one.delete()
+        with self.lock:
+            self.containers.pop(one.id, None)
+        if volumes:
+            for mount in one.about["mounts"]:
+                if mount["Type"] == "volume" and len(mount["Name"]) == 64:
+                    with contextlib.suppress(Refused):
+                        self.remove_volume(mount["Name"])
+
+    def execute(self, one: Container, body: dict[str, Any], log: Log, folder: Path) -> Run:
+        """Start another process in a running container. Raises Refused."""
+        if not one.running:
+            raise conflict(f"Container {one.id} is not running")
+        process = one.process(
+            [str(part) for part in body["Cmd"]],
+            user=body.get("User") or one.config.get("User") or "",
+            cwd=body.get("WorkingDir") or one.config.get("WorkingDir") or "/",
+            environment=one.environment() | dict(e.split("=", 1) for e in body.get("Env") or [] if "=" in e),
+            tty=bool(body.get("Tty")),
+        )
+        started = Run(
+            process, self.means, folder, log, with_input=bool(body.get("AttachStdin")), on_end=lambda _code: None
+        )
+        threading.Thread(target=_end_with, args=(one, started), daemon=True).start()
+        return started
+
+    def close(self) -> None:
+        """End every process."""
+        for one in list(self.containers.values()):
+            with contextlib.suppress(Refused):
+                one.kill()
+
+
+def _end_with(one: Container, started: Run) -> None:
+    while not started.over.wait(0.5):
+        if not one.running:
+            started.kill()
+            return
+
+
+def _refuse(host: dict[str, Any]) -> None:
+    """Refuse what can't be had and would be missed."""
+    if host.get("Privileged"):
+        raise unsupported("privileged containers")
+    if host.get("Devices") or host.get("DeviceRequests"):
+        raise unsupported("devices in containers")
+    if (host.get("RestartPolicy") or {}).get("Name") not in (None, "", "no"):
+        raise unsupported("restart policies")
+    mode = host.get("NetworkMode") or "default"
+    if mode == "none":
+        raise unsupported("containers without a network: all are on the machine's")
+    if mode not in ("default", "bridge", "host") and not mode.startswith("container:"):
+        raise not_found(f"network {mode} not found")
+
+
+def _merged(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """Complete what was asked for by what the image says."""
+    asked = {one.partition("=")[0] for one in config.get("Env") or []}
+    config["Env"] = [
+        *(config.get("Env") or []),
+        *(e for e in image.get("Env") or [] if e.partition("=")[0] not in asked),
+    ]
+    config["Labels"] = {**(image.get("Labels") or {}), **(config.get("Labels") or {})}
+    entrypoint = config.get("Entrypoint")
+    if entrypoint is None:
+        config["Entrypoint"] = image.get("Entrypoint")
+        if not config.get("Cmd"):
+            config["Cmd"] = image.get("Cmd")
+    elif entrypoint == [""]:
+        config["Entrypoint"] = None
+    for name in ("User", "WorkingDir", "StopSignal"):
+        config[name] = config.get(name) or image.get(name) or ""
+    config["Healthcheck"] = config.get("Healthcheck") or image.get("Healthcheck")
+    config["ExposedPorts"] = {**(image.get("ExposedPorts") or {}), **(config.get("ExposedPorts") or {})}
+    config["Volumes"] = {**(image.get("Volumes") or {}), **(config.get("Volumes") or {})} or None
+    return config

@@ -1,0 +1,229 @@
+"""A client of registries: the protocol of distribution, with the environment's proxies and authorities as dockerd."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from requests.utils import get_environ_proxies
+
+from engine.errors import Refused
+from engine.names import DOCKER_HUB
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+_HUB = "registry-1.docker.io"
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+_SECONDS = (15, 300)
+# The longest manifest that distribution takes; a configuration may be larger, never a blob's size.
+_DOCUMENT_BYTES = 4 * 1024**2
+
+
+class Denied(Refused):
+    """What a registry refused, with its own code."""
+
+    def __init__(self, code: str, message: str, status: int = 500) -> None:
+        super().__init__(message, status)
+        self.code = code
+
+
+def said(response: requests.Response) -> Denied:
+    """Return a registry's refusal in the words that dockerd has for it."""
+    try:
+        first = response.json()["errors"][0]
+        code, message = str(first.get("code", "")), str(first.get("message", ""))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        text = response.text[:400]
+        if response.status_code in (401, 403):
+            word = "unauthorized" if response.status_code == 401 else "denied"
+            detail = (
+                "authentication required"
+                if response.status_code == 401
+                else "requested access to the resource is denied"
+            )
+            return Denied(word.upper(), f"{word}: {text.strip() or detail}")
+        return Denied("", f"received unexpected HTTP status: {response.status_code} {response.reason}")
+    words = code.lower().replace("_", " ")
+    return Denied(code, f"{words}: {message}" if message else words)
+
+
+class Registry:
+    """One registry, for one repository in it and the rights that a call needs there."""
+
+    def __init__(self, host: str, auth: dict[str, str]) -> None:
+        self.host = _HUB if host == DOCKER_HUB else host
+        self._auth = auth
+        name = self.host.partition(":")[0]
+        self.local = name == "localhost" or name.startswith("127.")
+        self.base = f"{'http' if self.local else 'https'}://{self.host}"
+        self._http = requests.Session()
+        # docker's own rules below: no .netrc, no proxy for this machine
+        self._http.trust_env = False
+        if not self.local:
+            self._http.proxies.update(get_environ_proxies(self.base))
+            self._http.verify = _authorities()
+        self._tokens: dict[str, str] = {}
+
+    def call(self, method: str, path: str, scope: str = "", **more: Any) -> requests.Response:
+        """Send a request, with a token for `scope` once the registry asks for one. Raises Refused."""
+        url = path if path.startswith("http") else urljoin(self.base, path)
+        headers = dict(more.pop("headers", {}))
+        # A token for this registry, and for nobody to whom it sends us.
+        own = url.startswith(f"{self.base}/")
+        if own and scope in self._tokens:
+            headers["Authorization"] = self._tokens[scope]
+        response = self._send(method, url, headers, more)
+        if response.status_code == 401 and own and scope not in self._tokens:
+            challenge = response.headers.get("WWW-Authenticate", "")
+            response.close()
+            self._tokens[scope] = self._sign_in(challenge, scope)
+            body = more.get("data")
+            if hasattr(body, "seek"):
+                body.seek(0)
+            response = self._send(method, url, {**headers, "Authorization": self._tokens[scope]}, more)
+        return response
+
+    def _send(self, method: str, url: str, headers: dict[str, str], more: dict[str, Any]) -> requests.Response:
+        try:
+            return self._http.request(method, url, headers=headers, timeout=_SECONDS, allow_redirects=True, **more)
+        except requests.ConnectionError as error:
+            raise Refused(f'Get "{self.base}/v2/": {_reason(error, self.host)}') from None
+        except requests.Timeout:
+            raise Refused(
+                f'Get "{self.base}/v2/": net/http: request canceled while waiting for connection '
+                "(Client.Timeout exceeded while awaiting headers)"
+            ) from None
+        except requests.RequestException as error:
+            raise Refused(f'Get "{self.base}/v2/": {error}') from None
+
+    def sign_in(self) -> None:
+        """Check name and password, as `docker login` wants it. Raises Denied."""
+        response = self.call("GET", "/v2/", "", stream=False)
+        if response.status_code == 401:
+            refusal = said(response)
+            raise Denied(refusal.code, f"login attempt to {self.base}/v2/ failed with status: 401 Unauthorized", 401)
+        if response.status_code != 200:
+            raise said(response)
+
+    def _sign_in(self, challenge: str, scope: str) -> str:
+        user, password = self._auth.get("username", ""), self._auth.get("password", "")
+        if self._auth.get("registrytoken"):
+            return f"Bearer {self._auth['registrytoken']}"
+        if challenge.lower().startswith("basic"):
+            if not user:
+                raise Denied("UNAUTHORIZED", "no basic auth credentials")
+            return requests.auth._basic_auth_str(user, password)
+        parts = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        if "realm" not in parts:
+            raise Refused(f"the registry {self.host} asks for a sign-in that can't be understood: {challenge[:100]!r}")
+        wanted = {"service": parts.get("service", "")}
+        if scope:
+            wanted["scope"] = scope
+        if user:
+            wanted["account"] = user
+        more: dict[str, Any] = {"params": wanted}
+        if self._auth.get("identitytoken"):
+            form = {
+                **wanted,
+                "grant_type": "refresh_token",
+                "refresh_token": self._auth["identitytoken"],
+                "client_id": "docker",
+            }
+            response = self._send("POST", parts["realm"], {}, {"data": form})
+        else:
+            if user:
+                more["auth"] = (user, password)
+            response = self._send("GET", parts["realm"], {}, more)
+        if response.status_code != 200:
+            raise said(response)
+        try:
+            document = response.json()
+            return f"Bearer {document.get('token') or document['access_token']}"
+        except (ValueError, KeyError):
+            raise Refused("authorization server did not include a token in the response") from None
+
+    # ---- one repository
+
+    def document(self, path: str, name: str, *, accept: str = "", limit: int = _DOCUMENT_BYTES) -> tuple[bytes, str]:
+        """Get a manifest or a configuration, and its media type. Raises Denied."""
+        scope = f"repository:{name}:pull"
+        headers = {"Accept": accept} if accept else {}
+        with self.call("GET", f"/v2/{name}/{path}", scope, headers=headers, stream=True) as response:
+            if response.status_code != 200:
+                raise said(response)
+            content = b""
+            for block in response.iter_content(65536):
+                content += block
+                if len(content) > limit:
+                    raise Refused(f"the registry's answer to {path} is longer than {limit} bytes")
+            return content, response.headers.get("Content-Type", "").partition(";")[0]
+
+    def download(self, name: str, digest: str, size: int, to: Path) -> Iterator[int]:
+        """Get a blob into a file, checked; gives how many bytes have come. Raises Refused."""
+        hashed, done = hashlib.sha256(), 0
+        scope = f"repository:{name}:pull"
+        with self.call("GET", f"/v2/{name}/blobs/{digest}", scope, stream=True) as response:
+            if response.status_code != 200:
+                raise said(response)
+            with to.open("wb") as file:
+                for block in response.iter_content(1 << 20):
+                    done += len(block)
+                    if done > size:
+                        raise Refused(f"filesystem layer verification failed for digest {digest}")
+                    hashed.update(block)
+                    file.write(block)
+                    yield done
+        if f"sha256:{hashed.hexdigest()}" != digest:
+            raise Refused(f"filesystem layer verification failed for digest {digest}")
+
+    def has(self, name: str, digest: str, scope: str) -> bool:
+        """Whether a repository holds a blob. Raises Denied."""
+        response = self.call("HEAD", f"/v2/{name}/blobs/{digest}", scope)
+        if response.status_code in (401, 403):
+            raise Denied("DENIED", "requested access to the resource is denied")
+        return response.status_code == 200
+
+    def upload(self, name: str, digest: str, path: Path, scope: str) -> None:
+        """Send a blob. Raises Denied."""
+        begun = self.call("POST", f"/v2/{name}/blobs/uploads/", scope)
+        if begun.status_code != 202:
+            raise said(begun)
+        place = urljoin(self.base, begun.headers["Location"])
+        joint = "&" if "?" in place else "?"
+        with path.open("rb") as file:
+            done = self.call("PUT", f"{place}{joint}digest={digest}", scope, data=file)
+        if done.status_code not in (201, 204):
+            raise said(done)
+
+    def put_manifest(self, name: str, tag: str, content: bytes, scope: str) -> None:
+        """Send a manifest. Raises Denied."""
+        headers = {"Content-Type": json.loads(content)["mediaType"]}
+        done = self.call("PUT", f"/v2/{name}/manifests/{tag}", scope, data=content, headers=headers)
+        if done.status_code not in (201, 200, 202):
+            raise said(done)
+
+
+def _authorities() -> str | bool:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return next((path for path in _BUNDLES if Path(path).is_file()), True)
+
+
+def _reason(error: requests.ConnectionError, host: str) -> str:
+    text = str(error)
+    port = host.rpartition(":")[2]
+    if "refused" in text:
+        return f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+    if "Name or service" in text or "getaddrinfo" in text or "name resolution" in text:
+        return f"dial tcp: lookup {host.partition(':')[0]}: no such host"
+    return text.rpartition(": ")[2].rstrip("')")

@@ -1,0 +1,272 @@
+"""Images on disk: blobs by their digest, and one file that says which images there are and how they are called.
+
+    blobs/HEX       configurations and compressed layers      state.json    images, tags, digests, build cache
+    containers/ID/  roots/KEY/  volumes/NAME/                 tmp/          what a kill may leave; emptied at start
+
+An image is listed once `state.json` names it, which is replaced in one step after all its blobs are written. So a kill
+leaves no image by half, only blobs that the next start removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from engine import names
+from engine.errors import Refused, not_found
+
+# So many results of build steps are remembered; their layers stay for as long.
+CACHE_ENTRIES = 60
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A compressed layer: its blob, and what it is when unpacked."""
+
+    digest: str
+    size: int
+    diff: str
+    raw: int
+
+
+@dataclass
+class Image:
+    """An image: its layers in order, and the ids of the steps that made it, one for each line of its history."""
+
+    layers: list[Layer]
+    steps: list[str] = field(default_factory=list)
+
+
+class Store:
+    """The images of one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lock = threading.RLock()
+        for name in ("blobs", "containers", "roots", "volumes"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        remove_tree(root / "tmp")
+        (root / "tmp").mkdir()
+        self.images: dict[str, Image] = {}
+        self.tags: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
+        self.cache: dict[str, dict[str, Any]] = {}
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._pinned: dict[str, int] = {}
+        self._load()
+        self.collect()
+
+    def _load(self) -> None:
+        path = self.root / "state.json"
+        if not path.exists():
+            return
+        try:
+            state = json.loads(path.read_text())
+            for key, image in state["images"].items():
+                self.images[key] = Image([Layer(**layer) for layer in image["layers"]], image["steps"])
+            self.tags, self.digests, self.cache = state["tags"], state["digests"], state["cache"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"{path} can't be read ({error}). Remove {self.root} to begin anew.") from None
+
+    def save(self) -> None:
+        """Write the list of images in one step."""
+        with self.lock:
+            state = {
+                "images": {key: asdict(image) for key, image in self.images.items()},
+                "tags": self.tags,
+                "digests": self.digests,
+                "cache": self.cache,
+            }
+            part = self.temporary("state")
+            with part.open("w") as file:
+                json.dump(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.root / "state.json")
+
+    def temporary(self, kind: str) -> Path:
+        """Return a path of its own under tmp/."""
+        return self.root / "tmp" / f"{kind}-{secrets.token_hex(8)}"
+
+    def blob(self, digest: str) -> Path:
+        """Return where the blob of a digest lies."""
+        return self.root / "blobs" / digest.removeprefix("sha256:")
+
+    def keep(self, part: Path, digest: str) -> None:
+        """Make a finished file the blob of its digest."""
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self.blob(digest))
+
+    def put(self, content: bytes) -> str:
+        """Write a small blob and return its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if not self.blob(digest).exists():
+            part = self.temporary("blob")
+            part.write_bytes(content)
+            self.keep(part, digest)
+        return digest
+
+    def add_layer(self, archive: Path) -> Layer:
+        """Compress the tar archive `archive`, keep it as a layer and delete the archive."""
+        raw, packed = hashlib.sha256(), self.temporary("layer")
+        with archive.open("rb") as source, packed.open("wb") as target:
+            # No name and no time: the same tree gives the same blob.
+            with gzip.GzipFile("", "wb", compresslevel=5, fileobj=target, mtime=0) as writer:
+                while block := source.read(_CHUNK):
+                    raw.update(block)
+                    writer.write(block)
+        size = archive.stat().st_size
+        archive.unlink()
+        with packed.open("rb") as file:
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        length = packed.stat().st_size
+        self.keep(packed, digest)
+        return Layer(digest, length, f"sha256:{raw.hexdigest()}", size)
+
+    def add(self, config: bytes, layers: list[Layer], steps: list[str] | None = None) -> str:
+        """List an image whose layers are here, and return its id."""
+        key = self.put(config)
+        with self.lock:
+            if key not in self.images:
+                self.images[key] = Image(layers, steps or [])
+                self.save()
+        return key
+
+    def config(self, key: str) -> dict[str, Any]:
+        """Return an image's configuration."""
+        if key not in self._configs:
+            self._configs[key] = json.loads(self.blob(key).read_bytes())
+        return self._configs[key]
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the image that a name, a digest or the beginning of an id means."""
+        with self.lock:
+            if name in self.images:
+                return name
+            try:
+                reference = names.parse(name)
+            except Refused:
+                reference = None
+            if reference is not None:
+                found = self.digests.get(reference.digested) if reference.digest else self.tags.get(reference.tagged)
+                if found:
+                    return found
+            short = name.removeprefix("sha256:")
+            if re.fullmatch("[0-9a-f]{4,64}", short):
+                matches = [key for key in self.images if key[7:].startswith(short)]
+                return matches[0] if len(matches) == 1 else None
+        return None
+
+    def get(self, name: str) -> str:
+        """Return the id of an image. Raises Refused when there is none."""
+        found = self.find(name)
+        if found is None:
+            try:
+                shown = str(names.parse(name))
+            except Refused:
+                shown = name
+            raise not_found(f"No such image: {name if re.fullmatch('(sha256:)?[0-9a-f]{12,64}', name) else shown}")
+        return found
+
+    def tag(self, reference: names.Reference, key: str) -> None:
+        """Give an image a name."""
+        with self.lock:
+            self.tags[reference.tagged] = key
+            self.save()
+
+    def names_of(self, key: str) -> list[str]:
+        """Return an image's names with tags."""
+        with self.lock:
+            return sorted(name for name, one in self.tags.items() if one == key)
+
+    def digests_of(self, key: str) -> list[str]:
+        """Return an image's names with digests."""
+        with self.lock:
+            return sorted(name for name, one in self.digests.items() if one == key)
+
+    def remove(self, key: str) -> None:
+        """Take an image and all its names off the list, and delete what no other needs."""
+        with self.lock:
+            self.images.pop(key, None)
+            self._configs.pop(key, None)
+            for table in (self.tags, self.digests):
+                for name in [name for name, one in table.items() if one == key]:
+                    del table[name]
+            self.save()
+            self.collect()
+
+    def remember(self, cache_key: str, result: dict[str, Any]) -> None:
+        """Keep the result of a build step."""
+        with self.lock:
+            self.cache.pop(cache_key, None)
+            self.cache[cache_key] = result
+            while len(self.cache) > CACHE_ENTRIES:
+                del self.cache[next(iter(self.cache))]
+            self.save()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Any:
+        """While it lasts, no blob is deleted: one may be written that no image names yet."""
+        token = secrets.token_hex(4)
+        with self.lock:
+            self._pinned[token] = 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                del self._pinned[token]
+
+    def collect(self) -> int:
+        """Delete blobs that no image and no build step needs; the bytes that this freed."""
+        with self.lock:
+            if self._pinned:
+                return 0
+            needed = {key[7:] for key in self.images}
+            needed |= {layer.digest[7:] for image in self.images.values() for layer in image.layers}
+            needed |= {entry["layer"]["digest"][7:] for entry in self.cache.values() if entry.get("layer")}
+            freed = 0
+            for path in (self.root / "blobs").iterdir():
+                if path.name not in needed:
+                    freed += path.stat().st_size
+                    path.unlink()
+            return freed
+
+
+def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int, what: str) -> int:
+    """Copy a stream of at most `limit` bytes. Raises Refused when there are more."""
+    done = 0
+    while block := source.read(_CHUNK):
+        done += len(block)
+        if done > limit:
+            raise Refused(f"{what} is larger than {limit} bytes")
+        target.write(block)
+    return done
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder of ours, whatever the modes in it; what isn't there is no error."""
+
+    def open_up(_function: Any, name: str, _about: Any) -> None:
+        with contextlib.suppress(OSError):
+            Path(name).parent.chmod(0o700)
+            if not Path(name).is_symlink():
+                Path(name).chmod(0o700)
+            if Path(name).is_dir() and not Path(name).is_symlink():
+                shutil.rmtree(name, ignore_errors=True)
+            else:
+                Path(name).unlink()
+
+    if path.exists():
+        shutil.rmtree(path, onerror=open_up)
