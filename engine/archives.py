@@ -66,7 +66,7 @@ def save(store: Store, wanted: Sequence[str], to: IO[bytes]) -> None:
         _add(archive, "manifest.json", io.BytesIO(content), len(content))
 
 
-def _add(archive: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
+def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
     member = tarfile.TarInfo(name)
     member.size = size
     archive.addfile(member, content)

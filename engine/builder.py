@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy as copying_of
 import hashlib
 import json
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from engine import copying, dockerfile, jail, names, trees, users
-from engine.container import PATH, signal_number
+from engine.container import PATH
 from engine.dockerfile import Instruction
 from engine.errors import Refused, bad_request
 from engine.machine import Machine
 from engine.runs import Log, Run, now
+from engine.settings import configure, default_platform
 from engine.store import Layer, remove_tree
 from engine.transfer import Say, pull
 from engine.trees import Notes
@@ -154,7 +154,10 @@ class Build:
             self._work_folder(self._stages[-1], one)
         else:
             stage = self._stages[-1]
-            said = _configure(one, stage.config, self._scope(stage), stage)
+            last = stage.history[-1].get("created_by", "") if stage.history else ""
+            said = configure(one, stage.config, self._scope(stage), last)
+            if one.word == "MAINTAINER":
+                stage.author = one.rest
             self._commit(stage, f"/bin/sh -c #(nop)  {said}", None, said)
 
     def _argument(self, one: Instruction) -> None:
@@ -264,14 +267,12 @@ class Build:
         else:
             stage.cached = False
             identity = hashlib.sha256(f"{key}{now()}".encode()).hexdigest()[:12]
-            if make is not None or not said.startswith("/bin/sh -c #(nop)"):
-                pass
-            self._print(
-                f" ---> Running in {identity}\n"
-            ) if make is None or "#(nop) COPY" not in said and "#(nop) ADD" not in said else None
+            copies = said.startswith(("/bin/sh -c #(nop) COPY", "/bin/sh -c #(nop) ADD"))
+            if not copies:
+                self._print(f" ---> Running in {identity}\n")
             layer = make(identity) if make is not None else None
             created = now()
-            if make is None or ("#(nop) COPY" not in said and "#(nop) ADD" not in said):
+            if not copies:
                 self._print(f"Removing intermediate container {identity}\n")
         line: dict[str, Any] = {"created": created, "created_by": said}
         if layer is None:
@@ -303,7 +304,7 @@ class Build:
         return sum(1 for line in self._base_history(stage) if not line.get("empty_layer"))
 
     def _base_history(self, stage: Stage) -> list[dict[str, Any]]:
-        known = {key for key in self._store.images}
+        known = set(self._store.images)
         for length in range(len(stage.steps), 0, -1):
             if stage.steps[length - 1] in known:
                 return stage.history[:length]
@@ -447,67 +448,3 @@ class Build:
             copying.make_folder(tree, path, stage.notes, (0, 0))
 
         self._commit(stage, f"/bin/sh -c #(nop) WORKDIR {path}", lambda _: self._changed(stage, work, (0, 0)), "")
-
-
-def default_platform() -> str:
-    """Return this machine's platform in Docker's words."""
-    import platform
-
-    machine = platform.machine()
-    return f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
-
-
-def _configure(one: Instruction, config: dict[str, Any], scope: dict[str, str], stage: Stage) -> str:
-    """Do an instruction that only changes the configuration; what the history says of it. Raises Refused."""
-    if one.word == "ENV":
-        found = dockerfile.pairs(one.rest, scope)
-        current = dict(entry.split("=", 1) for entry in config.get("Env") or [])
-        current.update(found)
-        config["Env"] = [f"{name}={value}" for name, value in current.items()]
-        return "ENV " + " ".join(f"{name}={value}" for name, value in found)
-    if one.word == "LABEL":
-        labels = dockerfile.pairs(one.rest, scope)
-        config["Labels"] = {**(config.get("Labels") or {}), **dict(labels)}
-        return "LABEL " + " ".join(f"{name}={value}" for name, value in labels)
-    if one.word in ("CMD", "ENTRYPOINT"):
-        listed = dockerfile.json_form(one.rest)
-        argv = listed if listed is not None else [*(config.get("Shell") or ["/bin/sh", "-c"]), one.rest]
-        config["Cmd" if one.word == "CMD" else "Entrypoint"] = argv
-        if one.word == "ENTRYPOINT" and not any("CMD [" in line.get("created_by", "") for line in stage.history[-1:]):
-            config["Cmd"] = None
-        return f"{one.word} [{' '.join(json.dumps(part) for part in argv)}]"
-    if one.word == "USER":
-        config["User"] = "".join(dockerfile.words(one.rest, scope, split=False))
-        return f"USER {config['User']}"
-    if one.word == "EXPOSE":
-        ports = dockerfile.words(one.rest, scope)
-        config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **{dockerfile.port(port): {} for port in ports}}
-        return f"EXPOSE {' '.join(ports)}"
-    if one.word == "VOLUME":
-        listed = dockerfile.json_form(one.rest)
-        places = listed if listed is not None else dockerfile.words(one.rest, scope)
-        config["Volumes"] = {**(config.get("Volumes") or {}), **{place: {} for place in places}}
-        return f"VOLUME [{' '.join(places)}]"
-    if one.word == "SHELL":
-        listed = dockerfile.json_form(one.rest)
-        if not listed:
-            raise bad_request("SHELL requires the arguments to be in JSON form")
-        config["Shell"] = listed
-        return f"SHELL [{' '.join(listed)}]"
-    if one.word == "STOPSIGNAL":
-        text = "".join(dockerfile.words(one.rest, scope, split=False))
-        signal_number(text)
-        config["StopSignal"] = text
-        return f"STOPSIGNAL {text}"
-    if one.word == "MAINTAINER":
-        stage.author = one.rest
-        return f"MAINTAINER {one.rest}"
-    config["Healthcheck"] = check = dockerfile.healthcheck(one)
-    test = " ".join(json.dumps(part) for part in check["Test"])
-    times = " ".join(
-        json.dumps(dockerfile.duration(check.get(name, 0))) for name in ("Interval", "Timeout", "StartPeriod")
-    )
-    return f"HEALTHCHECK &{{[{test}] {times} '\\x{check.get('Retries', 0):02x}'}}"
-
-
-__all__ = ["Build", "Options", "default_platform", "subprocess"]

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from engine import jail, trees, users
+from engine import trees, users
 from engine.errors import Refused, bad_request, conflict, not_found
 from engine.jail import Bind, Means, Process
 from engine.ports import Forward
@@ -71,7 +71,7 @@ class Container:
 
     def root(self) -> Path:
         """Return its root folder, made when it is first needed."""
-        place = self.folder / "root"
+        place: Path = self.folder / "root"
         with self.lock:
             if not place.exists():
                 part = self._store.temporary("root")
@@ -317,6 +317,3 @@ def tree_size(root: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-__all__ = ["NEVER", "PATH", "Container", "jail", "signal_number", "tree_size", "volume"]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
-from engine import archives, present, trees
+from engine import present
 from engine.container import Container, signal_number
-from engine.errors import bad_request, conflict, not_found
+from engine.errors import bad_request, conflict
 from engine.machine import Machine
-from engine.runs import STDERR, STDOUT, Log, Record, Run
+from engine.runs import STDERR, STDOUT, Record
 from engine.server import Call, route
 
 _FRAMES = "application/vnd.docker.multiplexed-stream"
@@ -41,7 +39,8 @@ def _machine(call: Call) -> Machine:
     return found
 
 
-def _one(call: Call) -> Container:
+def one_of(call: Call) -> Container:
+    """Return the container that a call is about."""
     return _machine(call).find(call.names["name"])
 
 
@@ -99,13 +98,13 @@ def create(call: Call) -> None:
 @route("GET", "/containers/(?P<name>[^/]+)/json")
 def inspect(call: Call) -> None:
     """Answer `docker inspect`."""
-    call.reply(200, present.container(_one(call), with_size=call.is_set("size")))
+    call.reply(200, present.container(one_of(call), with_size=call.is_set("size")))
 
 
 @route("POST", "/containers/(?P<name>[^/]+)/start")
 def start(call: Call) -> None:
     """Answer `docker start`."""
-    one = _one(call)
+    one = one_of(call)
     if one.running:
         return call.reply(304)
     _machine(call).start(one)
@@ -115,7 +114,7 @@ def start(call: Call) -> None:
 @route("POST", "/containers/(?P<name>[^/]+)/stop")
 def stop(call: Call) -> None:
     """Answer `docker stop`."""
-    call.reply(204 if _one(call).stop(_seconds(call)) else 304)
+    call.reply(204 if one_of(call).stop(_seconds(call)) else 304)
 
 
 def _seconds(call: Call) -> int | None:
@@ -129,7 +128,7 @@ def _seconds(call: Call) -> int | None:
 @route("POST", "/containers/(?P<name>[^/]+)/restart")
 def restart(call: Call) -> None:
     """Answer `docker restart`."""
-    one = _one(call)
+    one = one_of(call)
     one.stop(_seconds(call))
     _machine(call).start(one)
     call.reply(204)
@@ -138,7 +137,7 @@ def restart(call: Call) -> None:
 @route("POST", "/containers/(?P<name>[^/]+)/kill")
 def kill(call: Call) -> None:
     """Answer `docker kill`."""
-    one, number = _one(call), signal_number(call.one("signal") or "SIGKILL")
+    one, number = one_of(call), signal_number(call.one("signal") or "SIGKILL")
     if not one.running:
         raise conflict(f"Cannot kill container: {call.names['name']}: Container {one.id} is not running")
     if number == 9:
@@ -151,15 +150,15 @@ def kill(call: Call) -> None:
 @route("POST", "/containers/(?P<name>[^/]+)/rename")
 def rename(call: Call) -> None:
     """Answer `docker rename`."""
-    one, machine, name = _one(call), _machine(call), call.one("name").removeprefix("/")
+    one, machine, name = one_of(call), _machine(call), call.one("name").removeprefix("/")
     if not name:
         raise bad_request("Neither old nor new names may be empty")
     with machine.lock:
         other = next((c for c in machine.containers.values() if c.name == name), None)
         if other is not None:
             raise conflict(
-                f'Error when allocating new name: Conflict. The container name "/{name}" is already in use by container '
-                f'"{other.id}". You have to remove (or rename) that container to be able to reuse that name.'
+                f'Error when allocating new name: Conflict. The container name "/{name}" is already in use by '
+                f'container "{other.id}". You have to remove (or rename) that container to be able to reuse that name.'
             )
         one.about["name"] = name
         one.save()
@@ -169,7 +168,7 @@ def rename(call: Call) -> None:
 @route("DELETE", "/containers/(?P<name>[^/]+)")
 def remove(call: Call) -> None:
     """Answer `docker rm`."""
-    _machine(call).remove(_one(call), force=call.is_set("force"), volumes=call.is_set("v"))
+    _machine(call).remove(one_of(call), force=call.is_set("force"), volumes=call.is_set("v"))
     call.reply(204)
 
 
@@ -188,7 +187,7 @@ def prune(call: Call) -> None:
 @route("POST", "/containers/(?P<name>[^/]+)/wait")
 def wait(call: Call) -> None:
     """Answer `docker wait`, and what `docker run` asks to learn the exit code."""
-    one, condition = _one(call), call.one("condition") or "not-running"
+    one, condition = one_of(call), call.one("condition") or "not-running"
     starts = one.starts
     with call.chunks("application/json") as send:
         with one.ended:
@@ -218,7 +217,7 @@ def top(call: Call) -> None:
     """Answer `docker top`."""
     import subprocess
 
-    one = _one(call)
+    one = one_of(call)
     if not one.running or one.run is None:
         raise conflict(f"Container {one.id} is not running")
     arguments = (call.one("ps_args") or "-ef").split()
@@ -250,7 +249,7 @@ def _streams(call: Call) -> set[int]:
 @route("GET", "/containers/(?P<name>[^/]+)/logs")
 def logs(call: Call) -> None:
     """Answer `docker logs`."""
-    one, wanted = _one(call), _streams(call)
+    one, wanted = one_of(call), _streams(call)
     if not wanted:
         raise bad_request("Bad parameters: you must choose at least one stream")
     tty, stamps = bool(one.config.get("Tty")), call.is_set("timestamps")
@@ -291,7 +290,7 @@ def _when(text: str) -> str:
 @route("POST", "/containers/(?P<name>[^/]+)/attach")
 def attach(call: Call) -> None:
     """Answer `docker attach`, and what `docker run` does before it starts a container."""
-    one, wanted = _one(call), _streams(call)
+    one, wanted = one_of(call), _streams(call)
     offset = 0 if call.is_set("logs") else one.log.size()
     connection, incoming = call.hijack()
     if not call.is_set("stream"):
@@ -303,12 +302,12 @@ def attach(call: Call) -> None:
 
     if call.is_set("stdin"):
         threading.Thread(target=_feed, args=(one, incoming, is_over), daemon=True).start()
-    _send(connection, one.log.follow(offset, is_over), wanted, tty=bool(one.config.get("Tty")))
+    send_records(connection, one.log.follow(offset, is_over), wanted, tty=bool(one.config.get("Tty")))
 
 
-def _feed(one: Container, incoming: IO[bytes], is_over: Callable[[], bool]) -> None:
+def _feed(one: Container, incoming: Any, is_over: Callable[[], bool]) -> None:
     with contextlib.suppress(OSError, ValueError):
-        while block := incoming.read1(65536):  # type: ignore[attr-defined]
+        while block := incoming.read1(65536):
             while one.run is None or not one.running:
                 if is_over():
                     return
@@ -323,7 +322,8 @@ def _feed(one: Container, incoming: IO[bytes], is_over: Callable[[], bool]) -> N
             one.run.end_input()
 
 
-def _send(connection: socket.socket, records: Iterator[Record | None], wanted: set[int], *, tty: bool) -> None:
+def send_records(connection: socket.socket, records: Iterator[Record | None], wanted: set[int], *, tty: bool) -> None:
+    """Send records to a client until they end, or it goes."""
     with contextlib.suppress(OSError):
         for record in records:
             if record is not None and record.stream in wanted:
@@ -334,159 +334,7 @@ def _send(connection: socket.socket, records: Iterator[Record | None], wanted: s
 @route("POST", "/containers/(?P<name>[^/]+)/resize")
 def resize(call: Call) -> None:
     """Tell a container's terminal its size."""
-    one = _one(call)
+    one = one_of(call)
     if one.run is not None:
         one.run.resize(int(call.one("h") or 24), int(call.one("w") or 80))
     call.reply(200)
-
-
-# ---- further processes
-
-
-@route("POST", "/containers/(?P<name>[^/]+)/exec")
-def create_exec(call: Call) -> None:
-    """Answer the first half of `docker exec`."""
-    one, body = _one(call), call.document()
-    if not body.get("Cmd"):
-        raise bad_request("No exec command specified")
-    if not one.running:
-        raise conflict(f"Container {one.id} is not running")
-    if body.get("Privileged"):
-        raise bad_request("the workbook's engine does not do this: privileged processes")
-    identity = secrets.token_hex(32)
-    _machine(call).execs[identity] = {"container": one, "body": body, "run": None}
-    one.execs.add(identity)
-    call.reply(201, {"Id": identity})
-
-
-def _exec(call: Call) -> dict[str, Any]:
-    found = _machine(call).execs.get(call.names["name"])
-    if found is None or found["container"].removed:
-        raise not_found(f"No such exec instance: {call.names['name']}")
-    return found
-
-
-@route("POST", "/exec/(?P<name>[^/]+)/start")
-def start_exec(call: Call) -> None:
-    """Answer the second half of `docker exec`."""
-    found, options = _exec(call), call.document()
-    one, body = found["container"], found["body"]
-    folder = one.folder / f"exec-{call.names['name'][:16]}"
-    folder.mkdir(exist_ok=True)
-    log = Log(folder / "log")
-    run: Run = _machine(call).execute(one, body, log, folder / "run")
-    found["run"] = run
-    if options.get("Detach"):
-        return call.reply(200)
-    connection, incoming = call.hijack()
-    if body.get("AttachStdin"):
-        threading.Thread(target=_feed_exec, args=(run, incoming), daemon=True).start()
-    wanted = {number for name, number in (("AttachStdout", STDOUT), ("AttachStderr", STDERR)) if body.get(name)}
-    return _send(connection, log.follow(0, run.over.is_set), wanted, tty=bool(body.get("Tty")))
-
-
-def _feed_exec(run: Run, incoming: IO[bytes]) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while block := incoming.read1(65536):  # type: ignore[attr-defined]
-            if not run.give(block):
-                return
-        run.end_input()
-
-
-@route("POST", "/exec/(?P<name>[^/]+)/resize")
-def resize_exec(call: Call) -> None:
-    """Tell a process's terminal its size."""
-    run = _exec(call)["run"]
-    if run is not None:
-        run.resize(int(call.one("h") or 24), int(call.one("w") or 80))
-    call.reply(200)
-
-
-@route("GET", "/exec/(?P<name>[^/]+)/json")
-def inspect_exec(call: Call) -> None:
-    """Answer how a process of `docker exec` ended."""
-    found = _exec(call)
-    run, body = found["run"], found["body"]
-    over = run is not None and run.over.is_set()
-    config = {"tty": bool(body.get("Tty")), "entrypoint": body["Cmd"][0], "arguments": body["Cmd"][1:]}
-    call.reply(
-        200,
-        {
-            "ID": call.names["name"],
-            "Running": run is not None and not over,
-            "ExitCode": run.exit_code if over else None,
-            "ProcessConfig": {**config, "privileged": False},
-            "OpenStdin": bool(body.get("AttachStdin")),
-            "OpenStderr": bool(body.get("AttachStderr")),
-            "OpenStdout": bool(body.get("AttachStdout")),
-            "CanRemove": False,
-            "ContainerID": found["container"].id,
-            "DetachKeys": "",
-            "Pid": run.pid if run is not None else 0,
-        },
-    )
-
-
-# ---- docker cp
-
-
-@route("HEAD", "/containers/(?P<name>[^/]+)/archive")
-def about_path(call: Call) -> None:
-    """Answer what `docker cp` asks first."""
-    call.reply(200, None, (_stat(call),))
-
-
-def _stat(call: Call) -> tuple[str, str]:
-    one = _one(call)
-    root, path = one.place(call.one("path"))
-    try:
-        found = archives.about(root, path)
-    except Exception as error:
-        if getattr(error, "status", 0) != 404:
-            raise
-        raise not_found(f"Could not find the file {call.one('path')} in container {call.names['name']}") from None
-    return "X-Docker-Container-Path-Stat", base64.b64encode(json.dumps(found).encode()).decode()
-
-
-@route("GET", "/containers/(?P<name>[^/]+)/archive")
-def read_path(call: Call) -> None:
-    """Answer `docker cp` out of a container."""
-    header = _stat(call)
-    root, path = _one(call).place(call.one("path"))
-    import tempfile
-
-    with tempfile.TemporaryFile(dir=_machine(call).store.root / "tmp") as file:
-        archives.read(root, path, file)
-        file.seek(0)
-        call._head(200, (header, ("Content-Type", "application/x-tar"), ("Content-Length", str(file.seek(0, 2)))))
-        file.seek(0)
-        while block := file.read(1 << 20):
-            call._handler.wfile.write(block)
-
-
-@route("PUT", "/containers/(?P<name>[^/]+)/archive")
-def write_path(call: Call) -> None:
-    """Answer `docker cp` into a container."""
-    one = _one(call)
-    root, path = one.place(call.one("path"))
-    if not trees.resolve(root, path, last=True).exists():
-        raise not_found(f"Could not find the file {call.one('path')} in container {call.names['name']}")
-    archives.write(root, path, call.body, None)  # type: ignore[arg-type]
-    call.reply(200)
-
-
-@route("GET", "/containers/(?P<name>[^/]+)/export")
-def export(call: Call) -> None:
-    """Answer `docker export`."""
-    import tarfile
-    import tempfile
-
-    one = _one(call)
-    with tempfile.TemporaryFile(dir=_machine(call).store.root / "tmp") as file:
-        with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            for child in sorted(one.root().iterdir()):
-                archive.add(child, child.name)
-        file.seek(0)
-        with call.chunks("application/x-tar") as send:
-            while block := file.read(1 << 20):
-                send(block)

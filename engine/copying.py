@@ -114,7 +114,7 @@ def copy(
         if folder or place.is_dir():
             place = _folder(root, target, notes, owner) / Path(source.name).name
         else:
-            _folder(root, os.path.dirname(target) or "/", notes, owner)
+            _folder(root, target.rpartition("/")[0] or "/", notes, owner)
         _put(source.path, place, root, notes, owner)
 
 

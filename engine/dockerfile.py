@@ -11,7 +11,10 @@ from typing import Any
 from engine.errors import bad_request
 
 KNOWN = frozenset(
-    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER RUN SHELL STOPSIGNAL USER VOLUME WORKDIR".split()
+    (
+        *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
+        *("RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+    )
 )
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)\s*$", re.IGNORECASE)
 _HERE_DOCUMENT = re.compile(r"<<-?['\"]?[A-Za-z_]\w*['\"]?")
@@ -83,7 +86,7 @@ def _check_flag(word: str, name: str) -> None:
 def _lines(text: str) -> list[str]:
     escape, found, current, directives = "\\", [], "", True
     for raw in text.splitlines():
-        line = raw.rstrip() if not current else raw.rstrip()
+        line = raw.rstrip()
         if directives:
             match = _ESCAPE.match(line.strip())
             if match and match[1] in "\\`":
@@ -162,7 +165,7 @@ def words(text: str, scope: Mapping[str, str], *, split: bool = True) -> list[st
             inner, place = "", place + 1
             while place < len(text) and text[place] != '"':
                 if text[place] == "\\" and place + 1 < len(text):
-                    inner += text[place : place + 2] if text[place + 1] in '$"\\' else text[place : place + 2]
+                    inner += text[place : place + 2]
                     place += 2
                 else:
                     inner += text[place]

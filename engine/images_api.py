@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from engine import archives, dockerfile, names, present, transfer
-from engine.builder import Build, Options, default_platform
-from engine.copying import Source
-from engine.errors import Refused, bad_request, conflict, not_found
+from engine.builder import Build, Options
+from engine.errors import Refused, bad_request, conflict
 from engine.machine import Machine
 from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
-from engine.runs import now
 from engine.server import Call, route
+from engine.settings import configure, default_platform
 from engine.store import Store, remove_tree
 from engine.trees import Unpacker
 
@@ -113,9 +112,6 @@ def _import(call: Call, store: Store) -> None:
     if call.one("fromSrc") != "-":
         raise Refused("the workbook's engine does not do this: docker import of what lies on a server", 501)
     config: dict[str, Any] = {}
-    from engine.builder import Stage, _configure
-
-    stage = Stage("", [], config, [], [], "", "")
     for text in call.query.get("changes", ()):
         for one in dockerfile.parse(f"FROM scratch\n{text}")[1:]:
             if one.word in ("ADD", "COPY", "RUN", "FROM", "ARG"):
@@ -123,13 +119,13 @@ def _import(call: Call, store: Store) -> None:
             if one.word == "WORKDIR":
                 config["WorkingDir"] = one.rest
             else:
-                _configure(one, config, {}, stage)
+                configure(one, config, {}, "")
     reference = (
         names.parse(call.one("repo") + (f":{call.one('tag')}" if call.one("tag") else "")) if call.one("repo") else None
     )
     architecture = (call.one("platform") or default_platform()).partition("/")[2].partition("/")[0]
     message = call.one("message") or "Imported from -"
-    key = archives.import_tree(store, call.body, config, message, architecture)  # type: ignore[arg-type]
+    key = archives.import_tree(store, call.body, config, message, architecture)
     if reference is not None:
         store.tag(reference, key)
     call.messages(lambda say: say({"status": key}))
@@ -149,7 +145,8 @@ def remove(call: Call) -> None:
             repositories = {names.parse(one).repository for one in (*tags, *digests)}
             if len(repositories) > 1 and not call.is_set("force"):
                 raise conflict(
-                    f"conflict: unable to delete {key[7:19]} (must be forced) - image is referenced in multiple repositories"
+                    f"conflict: unable to delete {key[7:19]} (must be forced) - image is referenced in multiple "
+                    "repositories"
                 )
             _check_users(key[7:19], users, force=call.is_set("force"))
             gone = [*tags, *digests]
@@ -275,14 +272,15 @@ def _save(call: Call, wanted: list[str]) -> None:
             return len(block)
 
     with store.in_use(), call.chunks("application/x-tar") as send:
-        archives.save(store, wanted, Sink(send))  # type: ignore[arg-type]
+        sink: Any = Sink(send)
+        archives.save(store, wanted, sink)
 
 
 @route("POST", "/images/load")
 def load(call: Call) -> None:
     """Answer `docker load`."""
     store = _store(call)
-    lines = archives.load(store, call.body)  # type: ignore[arg-type]
+    lines = archives.load(store, call.body)
 
     def work(say: transfer.Say) -> None:
         for line in lines:
@@ -379,6 +377,3 @@ def _options(call: Call) -> Options:
         call.is_set("pull"),
         {host: {k.lower(): v for k, v in one.items()} for host, one in auths.items()},
     )
-
-
-__all__ = ["Source", "not_found", "now"]

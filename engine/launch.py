@@ -52,7 +52,7 @@ def _mounts(spec: dict[str, Any]) -> None:
     _mount("", "/", "", _RECURSIVE | _PRIVATE)
     _mount(root, root, "", _BIND | _RECURSIVE)
     for place in ("proc", "dev", "sys"):
-        os.makedirs(f"{root}/{place}", exist_ok=True)
+        Path(f"{root}/{place}").mkdir(parents=True, exist_ok=True)
         _bind(f"/{place}", f"{root}/{place}")
     for place in spec["tmpfs"]:
         _mount("tmpfs", f"{root}/{place}", "tmpfs", 0, "mode=1777")
@@ -64,7 +64,7 @@ def _mounts(spec: dict[str, Any]) -> None:
 
 def _devices(root: str) -> None:
     """Make the usual devices by hand where nothing can be mounted."""
-    os.makedirs(f"{root}/dev", exist_ok=True)
+    Path(f"{root}/dev").mkdir(exist_ok=True)
     for name, (major, minor) in _DEVICES.items():
         path = Path(f"{root}/dev/{name}")
         if not path.exists():
@@ -99,9 +99,9 @@ def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
             os._exit(137)
         if spec["tty"]:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        for number in range(1, signal.NSIG):
+        for name in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(name, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for name, soft, hard in spec["ulimits"]:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (soft, hard))
@@ -111,7 +111,7 @@ def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
             # Set after the change of user, which clears it.
             _libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
             os.chdir(spec["cwd"])
-        os.execvpe(spec["program"], spec["argv"], spec["env"])
+        os.execvpe(spec["program"], spec["argv"], spec["env"])  # noqa: S606 - it is the container's own
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
         os.write(failure, str(error).encode()[:4000])
     os._exit(127)
@@ -176,8 +176,8 @@ def main() -> None:
     os.close(failed_write)
     # The container's output ends when its last process does, so this one must not hold it.
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(nothing, number)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
     failure = b""
     while block := os.read(failed_read, 4096):
         failure += block
@@ -189,7 +189,8 @@ def main() -> None:
 def _serve(spec: dict[str, Any], control: socket.socket, wake: int, child: int) -> None:
     pending = b""
     while True:
-        ready, _, _ = select.select([control, wake], [], [])
+        watched: list[Any] = [control, wake]
+        ready, _, _ = select.select(watched, [], [])
         if wake in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)

@@ -164,7 +164,7 @@ def ports(one: Container) -> dict[str, list[dict[str, str]] | None]:
     """Return where a container's ports are published now."""
     if not one.running:
         return {}
-    found: dict[str, list[dict[str, str]] | None] = {key: None for key in one.config.get("ExposedPorts") or {}}
+    found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(one.config.get("ExposedPorts") or {})
     for key, wanted in one.published().items():
         port = one.forwards[key].port if key in one.forwards else int((wanted or [{}])[0].get("HostPort") or 0)
         found[key] = [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
@@ -174,7 +174,6 @@ def ports(one: Container) -> dict[str, list[dict[str, str]] | None]:
 def container(one: Container, *, with_size: bool) -> dict[str, Any]:
     """Return what `docker inspect` tells of a container."""
     argv = [*(one.config.get("Entrypoint") or []), *(one.config.get("Cmd") or [])]
-    argv = argv if isinstance(argv, list) else [argv]
     host = {"NetworkMode": "default", "PortBindings": {}, **one.host}
     mode = host["NetworkMode"] if host["NetworkMode"] != "default" else "host"
     found = {

@@ -87,7 +87,7 @@ class Registry:
             response.close()
             self._tokens[scope] = self._sign_in(challenge, scope)
             body = more.get("data")
-            if hasattr(body, "seek"):
+            if body is not None and hasattr(body, "seek"):
                 body.seek(0)
             response = self._send(method, url, {**headers, "Authorization": self._tokens[scope]}, more)
         return response

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine import jail
 from engine.errors import Refused
@@ -145,7 +146,7 @@ class Run:
             reader.start()
         threading.Thread(target=self._wait, args=(readers, folder, on_end), daemon=True).start()
 
-    def _line(self) -> dict[str, object]:
+    def _line(self) -> dict[str, Any]:
         content = b""
         while not content.endswith(b"\n"):
             block = self._control.recv(4096)

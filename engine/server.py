@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from engine.errors import Refused, bad_request, unsupported
@@ -40,7 +40,7 @@ def route(method: str, pattern: str) -> Callable[[Route], Route]:
 class _Body(io.RawIOBase):
     """A request's body, sent in one piece of known length or in chunks."""
 
-    def __init__(self, stream: IO[bytes], length: int | None) -> None:
+    def __init__(self, stream: Any, length: int | None) -> None:
         self._stream, self._left, self._chunked = stream, length or 0, length is None
         self._ended = length == 0
 
@@ -183,7 +183,7 @@ class Call:
                 with self.chunks("application/json"):
                     pass
 
-    def hijack(self) -> tuple[socket.socket, IO[bytes]]:
+    def hijack(self) -> tuple[socket.socket, Any]:
         """Give the connection away to a stream in both directions: what to write to, and what to read from."""
         self.answered = True
         wants = (self.headers.get("Upgrade") or "").lower() == "tcp"
@@ -199,7 +199,7 @@ class Call:
         connection = self._handler.connection
         try:
             connection.setblocking(False)
-            return connection.recv(1, socket.MSG_PEEK) == b""
+            return bool(connection.recv(1, socket.MSG_PEEK) == b"")
         except BlockingIOError:
             return False
         except OSError:
@@ -262,7 +262,7 @@ class Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(ConnectionError):
                 call.reply(error.status, {"message": str(error)}, (("Connection", "close"),))
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

@@ -121,12 +121,15 @@ class Store:
     def add_layer(self, archive: Path) -> Layer:
         """Compress the tar archive `archive`, keep it as a layer and delete the archive."""
         raw, packed = hashlib.sha256(), self.temporary("layer")
-        with archive.open("rb") as source, packed.open("wb") as target:
-            # No name and no time: the same tree gives the same blob.
-            with gzip.GzipFile("", "wb", compresslevel=5, fileobj=target, mtime=0) as writer:
-                while block := source.read(_CHUNK):
-                    raw.update(block)
-                    writer.write(block)
+        # No name and no time: the same tree gives the same blob.
+        with (
+            archive.open("rb") as source,
+            packed.open("wb") as target,
+            gzip.GzipFile("", "wb", compresslevel=5, fileobj=target, mtime=0) as writer,
+        ):
+            while block := source.read(_CHUNK):
+                raw.update(block)
+                writer.write(block)
         size = archive.stat().st_size
         archive.unlink()
         with packed.open("rb") as file:

@@ -7,10 +7,10 @@ import platform
 from typing import Any
 
 from engine import present
-from engine.builder import default_platform
-from engine.errors import Refused, bad_request, conflict, not_found
+from engine.errors import Refused, bad_request, not_found
 from engine.machine import Machine
 from engine.server import API, OLDEST, Call, route
+from engine.settings import default_platform
 
 VERSION = "0.1"
 NAME = "workbook engine"
@@ -254,6 +254,3 @@ def prune_volumes(call: Call) -> None:
                 continue
             gone.append(one["Name"])
     call.reply(200, {"VolumesDeleted": gone or None, "SpaceReclaimed": 0})
-
-
-__all__ = ["conflict"]

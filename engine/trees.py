@@ -1,8 +1,8 @@
 """Root file systems: layers laid out as a folder, and what changed in a folder written as a layer.
 
 A layer is written by a stranger. Each path is looked up inside the root, its links included, so nothing outside is
-touched; sizes and numbers are bounded, and devices are left out. A process without root can't give files away, nor enter
-folders that it may not read: owner and mode are then noted beside the root (`Notes`) and written into the next layer.
+touched; sizes and numbers are bounded, and devices are left out. A process without root can't give files away, nor
+enter folders that it may not read: owner and mode are then noted beside the root (`Notes`), for the next layer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import stat
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from engine.errors import Refused
 from engine.store import Layer, Store, remove_tree
@@ -195,11 +195,11 @@ def forget(notes: Notes, name: str, *, below: bool = True) -> None:
 class _Bounded:
     """A stream that refuses to give more than it may: a small blob can unpack to a disk's size."""
 
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
+    def __init__(self, stream: Any, limit: int) -> None:
         self._stream, self._left = stream, limit
 
     def read(self, size: int = -1) -> bytes:
-        block = self._stream.read(size)
+        block: bytes = self._stream.read(size)
         self._left -= len(block)
         if self._left < 0:
             raise Refused("the archive unpacks to more than this engine takes (10 GB)")
@@ -210,7 +210,8 @@ def apply(store: Store, layer: Layer, root: Path, notes: Notes) -> None:
     """Lay a layer over what is in `root`. Raises Refused for one that is hostile or no archive."""
     try:
         with gzip.open(store.blob(layer.digest)) as unpacked:
-            with tarfile.open(fileobj=_Bounded(unpacked, UNPACKED_BYTES), mode="r|") as archive:  # type: ignore[call-overload]
+            bounded: Any = _Bounded(unpacked, UNPACKED_BYTES)
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 Unpacker(root, notes).unpack(archive)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         raise Refused(f"failed to register layer: {error}") from None
@@ -246,9 +247,9 @@ def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner
     links: dict[int, str] = {}
     with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in changed:
-            member = archive.gettarinfo(os.fspath(root / name), name)
-            if member is None:  # a socket
+            if stat.S_ISSOCK(after[name][0]):
                 continue
+            member = archive.gettarinfo(os.fspath(root / name), name)
             if name not in before:
                 forget(notes, name, below=False)
             _owner(member, name, notes, new_owner)

@@ -35,13 +35,18 @@ def spawn(arguments: list[str], log: Path) -> int:
     found = program()
     if found is None:
         raise EngineFailed("There is no dockerd to start. Install Docker Engine.")
+    return spawn_program([found, *arguments], log)
+
+
+def spawn_program(command: list[str], log: Path) -> int:
+    """Start an engine that isn't ended with this process, and return its pid. What it says goes to `log`."""
     outputs: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     # A session of its own, so that a Ctrl-C in the terminal doesn't reach it.
-    return os.posix_spawn(found, [found, *arguments], environment(), file_actions=outputs, setsid=True)
+    return os.posix_spawn(command[0], command, environment(), file_actions=outputs, setsid=True)
 
 
 def environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The Docker Engine: the one that answers, else a private one of our own.
+"""The Docker Engine: the one that answers, else a private dockerd, else the workbook's own engine.
 
 An engine that somebody else started is used as it is, and never stopped. One that we start belongs to this repository:
 see `machine.private_engine` for where it lives and how long.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import docker
 from docker.errors import DockerException
@@ -26,6 +28,10 @@ from machine.private_engine import lease, release, was_made
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 ANSWER_SECONDS = 3
 CALL_SECONDS = 600
+WANTED = "WORKBOOK_ENGINE"
+# what the workbook's own engine calls itself
+EMBEDDED = "workbook engine"
+CAP_SYS_ADMIN = 21
 WAYS = (
     "Install Docker Engine and start it (Debian and Ubuntu: `sudo apt-get install docker.io`), "
     "or point DOCKER_HOST at an engine that runs."
@@ -56,13 +62,15 @@ class Engine:
     """A Docker Engine that answers.
 
     `host` is what DOCKER_HOST must be to reach it. `private` says that this repository started it. Where `has_bridge`
-    is false its containers have no network of their own: they run, and are built, on the host's.
+    is false its containers have no network of their own: they run, and are built, on the host's. `embedded` says that
+    it is the workbook's own engine.
     """
 
     host: str
     private: bool
     version: str
     has_bridge: bool
+    embedded: bool = False
 
 
 def find() -> Engine | None:
@@ -98,15 +106,49 @@ def ensure(echo: Callable[[str], None]) -> Engine:
             return engine
         reasons.append(f"{host}: {reason}")
     chosen = os.environ.get("DOCKER_HOST", "")
-    if chosen and chosen != private_engine.host():
+    if chosen and chosen != private_engine.host() and wanted() != "embedded":
         raise EngineMissing(f"DOCKER_HOST is set, but {reasons[0]}. Start that engine, or unset DOCKER_HOST.")
-    _require_daemon(echo, reasons)
-    require_cli()
-    host = private_engine.start(echo)
+    host = _start(echo, reasons)
     engine, reason = _ask(host)
     if engine is None:
         raise EngineFailed(f"The private Docker Engine started, then {reason}. Its log: {private_engine.log_path()}")
     return engine
+
+
+def wanted() -> str:
+    """Return which engine WORKBOOK_ENGINE asks for: "docker", "embedded", or "" for whichever can run here."""
+    text = os.environ.get(WANTED, "")
+    if text not in ("", "docker", "embedded"):
+        raise EngineMissing(f"{WANTED} is {text!r}. Set it to docker or embedded, or unset it.")
+    return text
+
+
+def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
+    """Start a private dockerd where root may start one, else the workbook's own engine; its address."""
+    choice = wanted()
+    refused: Exception | None = None
+    if choice != "embedded":
+        try:
+            if choice == "" and not _may_run_containers():
+                raise EngineMissing("this process may not mount, so no dockerd could run containers")
+            _require_daemon(echo, reasons)
+            require_cli()
+            return private_engine.start(echo)
+        except (EngineMissing, EngineFailed) as error:
+            if choice == "docker":
+                raise
+            refused = error
+    require_cli()
+    if refused is not None:
+        echo(f"No Docker Engine can be started here: {refused}")
+    return private_engine.start(echo, embedded=True)
+
+
+def _may_run_containers() -> bool:
+    """Tell whether this process may mount, as each container of dockerd needs it; true where that can't be read."""
+    status = Path("/proc/self/status")
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", status.read_text(), re.MULTILINE) if status.exists() else None
+    return found is None or bool(int(found[1], 16) >> CAP_SYS_ADMIN & 1)
 
 
 def client(engine: Engine | None = None) -> docker.DockerClient:
@@ -132,7 +174,7 @@ def environment(engine: Engine) -> dict[str, str]:
     """
     return {
         "DOCKER_HOST": engine.host,
-        "DOCKER_BUILDKIT": "1" if _has_buildkit(engine) else "0",
+        "DOCKER_BUILDKIT": "1" if not engine.embedded and _has_buildkit(engine) else "0",
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         "BUILD_NETWORK": build_network(engine) or "default",
     }
@@ -173,6 +215,8 @@ def require_cli() -> None:
 
 
 def _candidates() -> list[str]:
+    if wanted() == "embedded":
+        return [private_engine.host()] if private_engine.is_embedded() else []
     chosen = os.environ.get("DOCKER_HOST", "")
     if chosen:
         return [chosen]
@@ -204,13 +248,15 @@ def _ask(host: str) -> tuple[Engine | None, str]:
             return None, reason
     try:
         with closing(connect(host, ANSWER_SECONDS)) as connection:
-            version = str(connection.version()["Version"])
+            about = connection.version()
+            version = str(about["Version"])
+            embedded = (about.get("Platform") or {}).get("Name") == EMBEDDED
             networks = connection.networks.list(filters={"driver": "bridge"})
     except (DockerException, RequestException, KeyError) as error:
         return None, f"no Docker Engine answers there ({type(error).__name__})"
     private = host == private_engine.host()
     has_bridge = any(network.name == "bridge" for network in networks)
-    return Engine(host, private, version, has_bridge and (not private or private_engine.has_way_out())), ""
+    return Engine(host, private, version, has_bridge and (not private or private_engine.has_way_out()), embedded), ""
 
 
 def _require_daemon(echo: Callable[[str], None], reasons: list[str]) -> None:

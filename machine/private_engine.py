@@ -18,6 +18,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -66,15 +67,20 @@ def was_made() -> bool:
     return (home() / "data").is_dir()
 
 
-def start(echo: Callable[[str], None]) -> str:
+def start(echo: Callable[[str], None], *, embedded: bool = False) -> str:
     """Start the private engine, if it doesn't run yet, and return its host. It takes about a second.
+
+    `embedded` starts the workbook's own (the package `engine`) instead of a dockerd; one of the other kind is stopped.
 
     This process holds a lease on it until it ends or calls `release`. Raises EngineFailed with the log's last lines.
     """
     with _locked():
         _require_ours()
         leases_of.write(_leases(), starter_lease(), os.getpid())
-        if _pid() is not None and _answers():
+        if is_embedded() == embedded and _pid() is not None and _answers():
+            return host()
+        if embedded:
+            _start_embedded(echo)
             return host()
         echo(f"Starting a private Docker Engine (data in {home() / 'data'}), about 2 s.")
         _stop_daemon()
@@ -92,6 +98,26 @@ def start(echo: Callable[[str], None]) -> str:
             _stop_daemon()
             raise
         return host()
+
+
+def is_embedded() -> bool:
+    """Tell whether the private engine that runs is the workbook's own."""
+    pid = _pid()
+    return pid is not None and "engine" in processes.command_line(pid)
+
+
+def _start_embedded(echo: Callable[[str], None]) -> None:
+    echo(
+        f"Starting the workbook's own container engine (data in {home() / 'embedded'}), since no Docker Engine can run "
+        "here. It lacks: isolation between containers, limits of memory and processes, networks but this machine's."
+    )
+    _stop_daemon()
+    run = _made_run_folder()
+    data = home() / "embedded"
+    data.mkdir(parents=True, exist_ok=True)
+    arguments = ["-m", "engine", f"--socket={run}/docker.sock", f"--root={data}", f"--pidfile={run}/docker.pid"]
+    _wait_for(dockerd.spawn_program([sys.executable, *arguments], log_path()), "The workbook's engine")
+    _host_network_mark().touch()
 
 
 def stop() -> bool:
@@ -202,15 +228,18 @@ def _launch(network: str) -> None:
     (home() / "config.json").write_text("{}\n")
     arguments = [f"--pidfile={run}/docker.pid", f"--config-file={home()}/config.json", f"--exec-root={run}/exec"]
     arguments += [f"--data-root={home()}/data", f"--host={host()}", network, "--iptables=false", "--ip6tables=false"]
-    pid = dockerd.spawn(arguments, log_path())
+    _wait_for(dockerd.spawn(arguments, log_path()), "The private Docker Engine")
+
+
+def _wait_for(pid: int, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if os.waitpid(pid, os.WNOHANG)[0] != 0:
-            raise EngineFailed(f"The private Docker Engine ended at once. Its log, {log_path()}, ends:\n{_log_tail()}")
+            raise EngineFailed(f"{name} ended at once. Its log, {log_path()}, ends:\n{_log_tail()}")
         if _answers():
             return
         time.sleep(0.05)
-    raise EngineFailed(f"The private Docker Engine gave no answer in {START_SECONDS} s. Its log: {log_path()}")
+    raise EngineFailed(f"{name} gave no answer in {START_SECONDS} s. Its log: {log_path()}")
 
 
 def _pid() -> int | None:
