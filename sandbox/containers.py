@@ -7,6 +7,7 @@ so that a stop, and the next start after a crash, find all of it.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import re
@@ -206,6 +207,18 @@ def has_bridge() -> bool:
     Whoever starts the sandbox says so, as for every `docker build` of the workbook, in BUILD_NETWORK.
     """
     return os.environ.get("BUILD_NETWORK") != "host"
+
+
+def limits(memory: str, processes: str) -> list[str]:
+    """The options for these limits, of those that the engine can hold; for another it would only print a warning."""
+    can = _can_limit(os.environ.get("DOCKER_HOST", ""))
+    return [*(("--memory", memory) if can[0] else ()), *(("--pids-limit", processes) if can[1] else ())]
+
+
+@functools.cache
+def _can_limit(_host: str) -> tuple[bool, bool]:
+    found = call("info", "--format", "{{.MemoryLimit}} {{.PidsLimit}}").split()
+    return found[0] == "true", found[-1] == "true"
 
 
 def make_network(name: str, *labels: str) -> str:

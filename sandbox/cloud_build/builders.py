@@ -147,7 +147,7 @@ def arguments(
     run = ["run", "--rm", "--init", "--name", place.container(number)]
     for text in place.labels:
         run += ["--label", text]
-    run += ["--memory", MEMORY, "--pids-limit", PIDS, "--ulimit", f"fsize={FILE_BYTES}"]
+    run += [*containers.limits(MEMORY, PIDS), "--ulimit", f"fsize={FILE_BYTES}"]
     run += ["--volume", f"{place.workspace}:/workspace", "--volume", f"{place.home}:/builder/home"]
     for volume in (*options.get("volumes", ()), *step.get("volumes", ())):
         run += ["--volume", f"{place.volume(volume['name'])}:{volume['path']}"]

@@ -209,8 +209,9 @@ class Instances:
         told = port if bridge else _free_port()
         run = ["--detach", "--init", "--label", containers.label(self._world)]
         mark = f"workbook-revision={revision['metadata']['name']}"
-        run += ["--label", f"workbook-service={service}", "--label", mark, "--pids-limit", "512"]
-        run += ["--memory", _memory(container.get("resources", {}).get("limits", {}).get("memory", "512Mi"))]
+        run += ["--label", f"workbook-service={service}", "--label", mark]
+        memory = container.get("resources", {}).get("limits", {}).get("memory", "512Mi")
+        run += containers.limits(_memory(memory), "512")
         probe = probes.read(container, port)
         # A published port, and never the container's own address: an engine may be in a machine of its own, and then
         # that address is nobody's here, or somebody else's.
