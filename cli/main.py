@@ -17,7 +17,7 @@ from cli.run.plans import BadRequest
 from cli.world import starter
 from cli.world.settings import SignInFailed
 from helpers.target import REGION, ROOT, NoTarget
-from machine import gcloud
+from machine import gcloud, tools
 from machine.errors import MachineError
 
 app = typer.Typer(
@@ -356,6 +356,7 @@ def main() -> None:
     os.chdir(ROOT)
     # For this process and for all that it starts: the sandbox, its builds, kernels.
     os.environ.update(gcloud.environment())
+    os.environ.update(tools.environment())
     try:
         app()
     except BadRequest as error:

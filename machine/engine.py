@@ -21,7 +21,7 @@ from docker.errors import DockerException
 from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 
-from machine import distribution, dockerd, private_engine, unix_socket
+from machine import distribution, dockerd, private_engine, tools, unix_socket
 from machine.errors import DockerCliMissing, EngineFailed, EngineMissing
 from machine.private_engine import lease, release, was_made
 
@@ -138,7 +138,10 @@ def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
             if choice == "docker":
                 raise
             refused = error
+    tools.ensure("docker", echo)
     require_cli()
+    if os.geteuid() != 0 or not _may_run_containers():
+        tools.ensure("proot", echo)
     if refused is not None:
         echo(f"No Docker Engine can be started here: {refused}")
     return private_engine.start(echo, embedded=True)

@@ -23,9 +23,11 @@ from helpers import target
 from machine import base_image, stand_in
 from machine import engine as machine_engine
 from machine import gcloud as machine_gcloud
+from machine import tools as machine_tools
 
 # As `workbook` does it: where no gcloud is on the PATH, the one that the set-up downloaded.
 os.environ.update(machine_gcloud.environment())
+os.environ.update(machine_tools.environment())
 
 NotebookWriter = Callable[..., Path]
 

@@ -1,0 +1,86 @@
+"""`docker` and `proot` for a machine that has none: the distribution's packages, unpacked without root.
+
+They lie in the engine's home (`tools/`) and are found by the workbook alone: its own PATH gets that folder at its end.
+apt checks what it downloads against the archive's signed lists. Nothing of the system is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from machine import private_engine
+
+# For each program the packages that hold it, the first that the archive has; and what that one needs besides.
+PACKAGES = {"docker": (("docker-cli",), ("docker.io",)), "proot": (("proot", "libtalloc2"),)}
+
+
+def folder() -> Path:
+    """Return where the programs lie. It may not exist yet."""
+    return private_engine.home() / "tools" / "bin"
+
+
+def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the PATH with our own programs at its end; nothing where there are none."""
+    path = (os.environ if values is None else values).get("PATH", "")
+    if not folder().is_dir() or str(folder()) in path.split(os.pathsep):
+        return {}
+    return {"PATH": f"{path}{os.pathsep}{folder()}".lstrip(os.pathsep)}
+
+
+def ensure(name: str, echo: Callable[[str], None]) -> bool:
+    """Make sure that the program is on this process's PATH; False where it can't be had."""
+    os.environ.update(environment())
+    if shutil.which(name) is not None:
+        return True
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        echo(f"The command {name} is missing, and can't be unpacked here: that needs apt-get and dpkg-deb.")
+        return False
+    echo(f"Unpacking the command {name} from the distribution's package, for the workbook alone.")
+    for packages in PACKAGES[name]:
+        if _unpack(name, packages):
+            os.environ.update(environment())
+            return shutil.which(name) is not None
+    echo(f"The command {name} can't be had: apt knows none of its packages, or can't reach its archive.")
+    return False
+
+
+def _unpack(name: str, packages: tuple[str, ...]) -> bool:
+    tools = folder().parent
+    tools.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=tools) as temporary:
+        command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages]
+        done = subprocess.run(command, cwd=temporary, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            return False
+        tree = Path(temporary) / "tree"
+        for deb in Path(temporary).glob("*.deb"):
+            if subprocess.run(["dpkg-deb", "-x", deb, tree], capture_output=True, check=False).returncode != 0:
+                return False
+        if not (tree / "usr/bin" / name).is_file():
+            return False
+        shutil.rmtree(tools / name, ignore_errors=True)
+        tree.rename(tools / name)
+    folder().mkdir(exist_ok=True)
+    _starter(name, tools / name)
+    return True
+
+
+def _starter(name: str, tree: Path) -> None:
+    """Put the program on our PATH. By the loader where it brings libraries: a variable would reach its children."""
+    place = folder() / name
+    place.unlink(missing_ok=True)
+    libraries = sorted({str(path.parent) for path in tree.glob("usr/lib/**/*.so*")})
+    loaders = [
+        path for path in (Path("/lib64/ld-linux-x86-64.so.2"), Path("/lib/ld-linux-aarch64.so.1")) if path.exists()
+    ]
+    if not libraries or not loaders:
+        place.symlink_to(tree / "usr/bin" / name)
+        return
+    program = tree / "usr/bin" / name
+    place.write_text(f"#!/bin/sh\nexec '{loaders[0]}' --library-path '{':'.join(libraries)}' '{program}' \"$@\"\n")
+    place.chmod(0o755)
