@@ -177,10 +177,6 @@ class Build:
             self._commit(self._stages[-1], f"/bin/sh -c #(nop)  ARG {one.rest}", None, f"ARG {one.rest}")
 
     def _from(self, one: Instruction) -> None:
-        if self._stages and self._stages[-1].tree is not None:
-            # Kept on disk for COPY --from, which makes it again from its layers.
-            remove_tree(self._stages[-1].tree)
-            self._stages[-1].tree = None
         parts = dockerfile.words(one.rest, self._globals)
         if len(parts) not in (1, 3) or (len(parts) == 3 and parts[1].lower() != "as"):
             raise bad_request("FROM requires either one or three arguments")
@@ -432,7 +428,9 @@ class Build:
                     else f"invalid from flag value {name}: not found"
                 )
             found = self._stages[int(name)]
-        layers = found.layers if found is not None else self._base(name, "", self._options.platform).layers
+        if found is not None:
+            return self._tree(found), False
+        layers = self._base(name, "", self._options.platform).layers
         tree = self._store.temporary("from")
         self._machine.roots.make(layers, tree)
         return tree, True
