@@ -108,7 +108,7 @@ def _works(command: list[str]) -> bool:
 
 
 def _proot(program: str, process: Process) -> list[str]:
-    line = [program, "--kill-on-exit", "-r", os.fspath(process.root)]
+    line = [program, "-r", os.fspath(process.root)]
     line += ["-0"] if process.uid == 0 else ["-i", f"{process.uid}:{process.gid}"]
     for place in ("/proc", "/dev", "/sys"):
         line += ["-b", place]
