@@ -243,6 +243,8 @@ class Handler(BaseHTTPRequestHandler):
                     return
             call = Call(self, path, {}, {})
             self.close_connection = True
+            # A client that is cut off while it sends never reads the refusal.
+            call.body.read(_DOCUMENT_BYTES)
             raise unsupported(f"{self.command} {path}")
         except ConnectionError:
             self.close_connection = True

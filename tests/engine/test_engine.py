@@ -1,0 +1,168 @@
+"""The engine as a process, with the real `docker` command as its client."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import jail
+
+Docker = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[2]
+
+
+class Running:
+    """An engine in a folder of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.socket = folder, folder / "docker.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "engine", f"--socket={self.socket}", f"--root={self.folder / 'root'}"]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert b"serves" in self.process.stdout.readline()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def docker(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "DOCKER_BUILDKIT": "0"}
+        environment["DOCKER_HOST"] = f"unix://{self.socket}"
+        command = ["docker", *arguments]
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, check=False, env=environment, timeout=60
+        )
+
+
+def of_this_machine(*programs: str) -> set[str]:
+    """Programs of this machine with the libraries that they need."""
+    found = set()
+    for name in programs:
+        path = shutil.which(name)
+        if path is None or shutil.which("ldd") is None:
+            pytest.skip(f"a root file system is made of this machine's {name}, by ldd")
+        told = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+        found |= {path, *(word for word in told.split() if word.startswith("/"))}
+    return found
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not on the PATH")
+    try:
+        jail.means().way(jail.Process(Path("/"), [], {}))
+    except jail.Refused as error:
+        pytest.skip(str(error))
+    one = Running(tmp_path_factory.mktemp("engine"))
+    one.start()
+    with tarfile.open(one.folder / "base.tar", "w", dereference=True) as archive:
+        for path in sorted(of_this_machine("sh", "sleep", "cat", "ls", "mkdir")):
+            archive.add(path, path.lstrip("/") if ".so" in path else f"bin/{Path(path).name}")
+    made = one.docker("import", str(one.folder / "base.tar"), "base:1")
+    assert made.returncode == 0, made.stderr
+    yield one
+    assert one.process is not None
+    one.process.terminate()
+    one.process.wait(30)
+    assert one.process.stdout is not None
+    one.process.stdout.close()
+
+
+def test_it_calls_itself_what_it_is(running: Running) -> None:
+    told = running.docker("info", "--format", "{{.OperatingSystem}} {{.MemoryLimit}} {{.PidsLimit}}")
+    assert told.stdout == "workbook engine false false\n"
+
+
+def test_output_errors_and_exit_code_arrive(running: Running) -> None:
+    ran = running.docker("run", "--rm", "base:1", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "out\n", "err\n")
+    assert running.docker("ps", "--all", "--quiet").stdout == ""
+
+
+def test_input_arrives(running: Running) -> None:
+    assert running.docker("run", "--rm", "--interactive", "base:1", "cat", text="hello").stdout == "hello"
+
+
+def test_a_program_that_is_not_there_is_127(running: Running) -> None:
+    ran = running.docker("run", "--rm", "base:1", "nosuch")
+    assert ran.returncode == 127
+    assert 'exec: "nosuch": executable file not found in $PATH' in ran.stderr
+    assert running.docker("ps", "--all", "--quiet").stdout == ""
+
+
+def test_a_limit_that_it_cannot_hold_is_said(running: Running) -> None:
+    ran = running.docker("run", "--rm", "--memory", "64m", "base:1", "sh", "-c", "echo ran")
+    assert (ran.returncode, ran.stdout) == (0, "ran\n")
+    assert "Your kernel does not support memory limit capabilities" in ran.stderr
+
+
+def test_what_it_does_not_do_is_refused(running: Running) -> None:
+    for arguments in (("run", "--rm", "--privileged", "base:1", "ls"), ("network", "create", "one"), ("swarm", "init")):
+        ran = running.docker(*arguments)
+        assert ran.returncode != 0
+        assert "the workbook's engine" in ran.stderr
+
+
+def test_a_build_makes_what_the_dockerfile_says(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content\n")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM base:1 AS first\nWORKDIR /made\nRUN echo step > step\nFROM base:1\nARG WORD=none\n"
+        'COPY --from=first /made /taken\nCOPY file /\nENV SAID="${WORD}"\n'
+        'CMD ["sh", "-c", "cat /taken/step /file; echo $SAID"]\n'
+    )
+    built = running.docker("build", "--quiet", "--build-arg", "WORD=given", "--tag", "built:1", str(tmp_path))
+    assert built.returncode == 0, built.stderr
+    assert running.docker("run", "--rm", "built:1").stdout == "step\ncontent\ngiven\n"
+    again = running.docker("build", "--build-arg", "WORD=given", "--tag", "built:1", str(tmp_path))
+    assert again.stdout.count("Using cache") == 7, again.stdout
+
+
+def test_a_failed_step_says_its_code_and_leaves_no_image(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM base:1\nRUN exit 7\n")
+    built = running.docker("build", "--tag", "failed:1", str(tmp_path))
+    assert built.returncode != 0
+    assert "The command '/bin/sh -c exit 7' returned a non-zero code: 7" in built.stderr
+    assert running.docker("images", "--quiet", "failed").stdout == ""
+
+
+def test_a_saved_image_loads_again_with_the_same_id(running: Running, tmp_path: Path) -> None:
+    before = running.docker("images", "--no-trunc", "--quiet", "base:1").stdout
+    assert running.docker("tag", "base:1", "copy:1").returncode == 0
+    assert running.docker("save", "--output", str(tmp_path / "saved.tar"), "copy:1").returncode == 0
+    assert running.docker("rmi", "copy:1").returncode == 0
+    assert running.docker("load", "--input", str(tmp_path / "saved.tar")).stdout == "Loaded image: copy:1\n"
+    assert running.docker("images", "--no-trunc", "--quiet", "copy:1").stdout == before
+
+
+def test_a_kill_leaves_no_process_and_a_clean_start(running: Running) -> None:
+    for _ in range(3):
+        started = running.docker("run", "--detach", "base:1", "sleep", "4711")
+        assert started.returncode == 0, started.stderr
+        told = running.docker("inspect", "--format", "{{.State.Pid}}", started.stdout.strip())
+        pid = int(told.stdout)
+        running.kill()
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            os.sched_yield()
+        assert not Path(f"/proc/{pid}").exists()
+        running.start()
+        state = running.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", started.stdout.strip())
+        assert state.stdout == "exited 137\n"
+        assert running.docker("rm", started.stdout.strip()).returncode == 0
+        assert list((running.folder / "root/tmp").iterdir()) == []
