@@ -4,6 +4,7 @@ The cell stops at the first command that fails, in a pipeline too, and at an uns
 Options: `%%terminal --solution N` is the solution of exercise N, which runs only with `--run`, or in a run of all
 notebooks. `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output. `%%terminal --retry TEXT` runs
 it again for some minutes, for as long as it fails with TEXT in its output: what was granted or enabled a moment ago.
+`%%terminal --again TEXT` takes a failure with TEXT for the work of an earlier run of the cell.
 """
 
 from __future__ import annotations
@@ -90,12 +91,13 @@ def terminal(line: str, cell: str) -> None:
     parser = _Parser(prog="%%terminal", add_help=False, allow_abbrev=False)
     parser.add_argument("--refused", default=None)
     parser.add_argument("--retry", default=None)
+    parser.add_argument("--again", default=None)
     parser.add_argument("--solution", type=int, default=None)
     parser.add_argument("--run", action="store_true")
     asked = parser.parse_args(shlex.split(line))
     if asked.solution is not None and _Gate.solution is not None and not _Gate.solution(asked.solution, run=asked.run):
         return
-    run(cell, refused=asked.refused, retry=asked.retry)
+    run(cell, refused=asked.refused, retry=asked.retry, again=asked.again)
 
 
 def run(
@@ -103,12 +105,14 @@ def run(
     *,
     refused: str | None = None,
     retry: str | None = None,
+    again: str | None = None,
     write: Callable[[str], object] | None = None,
 ) -> None:
     """Run the script with bash in the repository's root, show its output as it comes, and keep the journal.
 
     Raises CommandFailed when it fails, or, with `refused`, when it doesn't fail with that text. With `retry` a failure
-    with that text is met by another run, after a pause, until eight minutes have passed.
+    with that text is met by another run, after a pause, until eight minutes have passed. With `again` a failure with
+    that text says that an earlier run of the cell has done its work.
     """
     show = write or _write
     needing = commands.needing_gcloud(script)
@@ -137,7 +141,10 @@ def run(
         pause = min(pause * 2, 30.0)
         output, status = _stream(script, show)
     _note(commands.split(script), ran=True, reason="", seconds=time.monotonic() - started)
-    _judge(script, refused, status, output, show)
+    if again and status != 0 and again in output:
+        show("An earlier run of this cell did it already.\n")
+    else:
+        _judge(script, refused, status, output, show)
     _show_on_google(script, write)
 
 

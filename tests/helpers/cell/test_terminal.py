@@ -237,3 +237,11 @@ def test_another_failure_is_not_met_by_another_run(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed):
         output_of(f"echo x >> {tmp_path}/tries; echo a typo; false", retry="denied")
     assert (tmp_path / "tries").read_text() == "x\n"
+
+
+def test_a_cell_that_did_its_work_before_goes_on() -> None:
+    said: list[str] = []
+    terminal.run("echo ALREADY_EXISTS: it is there; exit 1", again="ALREADY_EXISTS", write=said.append)
+    assert said[-1] == "An earlier run of this cell did it already.\n"
+    with pytest.raises(terminal.CommandFailed):
+        terminal.run("echo PERMISSION_DENIED; exit 1", again="ALREADY_EXISTS", write=said.append)

@@ -1,0 +1,116 @@
+"""Notebooks as learners use them: run again, resumed after a restart, with and without the exercises done.
+
+The long run has every notebook in three ways; `make test` has a slice: notebooks 1 and 2, run twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+from helpers import fast_forward
+from helpers.cell import documents
+from helpers.target import ROOT, Target
+from machine.engine import Engine
+
+SOAK = bool(os.environ.get("WORKBOOK_SOAK"))
+NOTEBOOKS = [path.name for path in documents.notebooks()]
+SLICE = ("01", "02")
+
+
+def _execute(book: NotebookNode, environment: dict[str, str]) -> list[str]:
+    """Run all cells in a kernel of their own; gives what failed, as `cell: error`."""
+    client = NotebookClient(book, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}})
+    failed = []
+    with client.setup_kernel(env=environment):
+        for index, cell in enumerate(book.cells):
+            try:
+                client.execute_cell(cell, index)
+            except CellExecutionError as error:
+                failed.append(f"{cell.id}: {error.ename}: {error.evalue}")
+    return failed
+
+
+def _said(book: NotebookNode, tag: str) -> list[str]:
+    """What the cells with a tag printed."""
+    return [
+        "".join(output.get("text", "") for output in cell.get("outputs", []))
+        for cell in book.cells
+        if tag in cell.metadata.get("tags", [])
+    ]
+
+
+def _asked_for(book: NotebookNode, *, terminal: bool) -> NotebookNode:
+    """The notebook with each solution asked for, as a learner does who unfolds it."""
+    for cell in book.cells:
+        if "solution" not in cell.metadata.get("tags", []):
+            continue
+        first, _, rest = cell.source.partition("\n")
+        if first.startswith("%%terminal"):
+            cell.source = f"{first}{' --run' if terminal else ''}\n{rest}"
+        elif not terminal or not any(
+            one.source.startswith(f"%%terminal --solution {_number(cell)}") for one in book.cells
+        ):
+            cell.source = cell.source.replace(
+                f"if solution({_number(cell)}):", f"if solution({_number(cell)}, run=True):"
+            )
+    return book
+
+
+def _number(cell: NotebookNode) -> str:
+    return cell.source.partition("if solution(")[2].partition(")")[0]
+
+
+@pytest.fixture
+def learners(environment: dict[str, str], in_world: Target) -> dict[str, str]:
+    """The environment of JupyterLab's kernels in this world."""
+    return {name: value for name, value in environment.items() if name != "WORKBOOK_JOURNAL"}
+
+
+@pytest.fixture
+def ready(found_engine: Engine, python_image: str, in_world: Target) -> Callable[[str], NotebookNode]:
+    """Make what a notebook builds on; gives the notebook."""
+
+    def make(name: str) -> NotebookNode:
+        fast_forward.fast_forward(int(name[:2]))
+        return nbformat.read(ROOT / "notebooks" / name, as_version=4)
+
+    return make
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if SOAK or name.startswith(SLICE)])
+def test_run_all_twice_without_doing_an_exercise(
+    ready: Callable[[str], NotebookNode], learners: dict[str, str], name: str
+) -> None:
+    """The second time in a new kernel: Restart and Run All, and so Run All Above at any cell."""
+    book = ready(name)
+    assert _execute(book, learners) == []
+    assert not any(said.startswith("✓") for said in _said(book, "solution-check"))
+    ready(name)  # notebook 10 has taken away what it builds on
+    assert _execute(book, learners) == []
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not SOAK, reason="long: make soak")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", ["python", "terminal"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_solution_solves_and_then_has_nothing_to_do(
+    ready: Callable[[str], NotebookNode], learners: dict[str, str], name: str, way: str
+) -> None:
+    book = _asked_for(ready(name), terminal=way == "terminal")
+    assert _execute(book, learners) == []
+    assert [said.splitlines()[0][0] for said in _said(book, "solution-check")] == ["✓"] * len(
+        _said(book, "solution-check")
+    )
+    done = [said for said in _said(book, "solution") if "is done already" in said]
+    both = sum(cell.source.startswith("%%terminal --solution") for cell in book.cells)
+    assert len(done) == both, "of two solutions the second finds the exercise done"
