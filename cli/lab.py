@@ -32,6 +32,16 @@ _SETTINGS: Final = {
     # The names get the room.
     "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
 }
+# At first the file browser is as wide as the longest of the names; what a learner changes is kept.
+_LAYOUT: Final = {
+    "data": {
+        "layout-restorer:data": {
+            "left": {"collapsed": False, "visible": True, "current": "filebrowser", "widgets": ["filebrowser"]},
+            "relativeSizes": [0.24, 0.76, 0],
+        }
+    },
+    "metadata": {"id": "default"},
+}
 # In every kernel before its first cell: whoever opens a notebook in the middle has `%%terminal` and its messages.
 _STARTUP: Final = """\
 from IPython import get_ipython
@@ -92,6 +102,11 @@ def prepare(state: Path) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
     (settings / "overrides.json").write_text(json.dumps(_SETTINGS, indent=2) + "\n", encoding="utf-8")
     (startup / "00-workbook.py").write_text(_STARTUP, encoding="utf-8")
+    workspaces = state / "workspaces"
+    if not workspaces.exists():
+        from jupyterlab_server.workspaces_handler import WorkspacesManager
+
+        WorkspacesManager(str(workspaces)).save("default", json.dumps(_LAYOUT))
     return {"IPYTHONDIR": str(state / "ipython")}
 
 
@@ -205,6 +220,7 @@ def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
         # A login shell would read /etc/profile, which sets PATH anew.
         "--ServerApp.terminado_settings={'shell_command': ['bash']}",
         f"--LabApp.app_settings_dir={notebooks.parent / 'settings'}",
+        f"--LabApp.workspaces_dir={notebooks.parent / 'workspaces'}",
         f"--NotebookNotary.db_file={_signatures(notebooks.parent)}",
         f"--NotebookNotary.secret_file={_secret(notebooks.parent)}",
         "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
