@@ -292,17 +292,19 @@ def attach(call: Call) -> None:
     """Answer `docker attach`, and what `docker run` does before it starts a container."""
     one, wanted = one_of(call), _streams(call)
     offset = 0 if call.is_set("logs") else one.log.size()
-    connection, incoming = call.hijack()
-    if not call.is_set("stream"):
-        return
+    # Before the answer, for then the client starts the container, which may have ended a moment later.
     starts = one.starts if not one.running else one.starts - 1
 
     def is_over() -> bool:
         return one.removed or (one.starts > starts and not one.running) or bool(one.about["state"]["Error"])
 
+    records = one.log.follow(offset, is_over)
+    connection, incoming = call.hijack()
+    if not call.is_set("stream"):
+        return
     if call.is_set("stdin"):
         threading.Thread(target=_feed, args=(one, incoming, is_over), daemon=True).start()
-    send_records(connection, one.log.follow(offset, is_over), wanted, tty=bool(one.config.get("Tty")))
+    send_records(connection, records, wanted, tty=bool(one.config.get("Tty")))
 
 
 def _feed(one: Container, incoming: Any, is_over: Callable[[], bool]) -> None:

@@ -257,9 +257,10 @@ class Machine:
                         "or force remove"
                     )
                 one.kill()
+            # Off the list first: whoever waits for the removal looks there next.
+            with self.lock:
+                self.containers.pop(one.id, None)
             one.delete()
-        with self.lock:
-            self.containers.pop(one.id, None)
         if volumes:
             for mount in one.about["mounts"]:
                 if mount["Type"] == "volume" and len(mount["Name"]) == 64:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from engine import jail
 from engine.errors import Refused
@@ -66,26 +66,41 @@ class Log:
         if not self.path.exists():
             return [], offset
         with self.path.open("rb") as file:
-            file.seek(offset)
-            content = file.read()
+            return self._read(file, offset)
+
+    def _read(self, file: IO[bytes], offset: int) -> tuple[list[Record], int]:
+        file.seek(offset)
+        content = file.read()
         content = content[: content.rfind(b"\n") + 1]
         rows = [json.loads(line) for line in content.splitlines()]
         return [Record(row[0], row[1], row[2].encode("latin-1")) for row in rows], offset + len(content)
 
     def follow(self, offset: int, is_over: Callable[[], bool]) -> Iterator[Record | None]:
-        """Give each record as it comes until `is_over`; None now and then, so that a gone client is noticed."""
-        while True:
-            with self.changed:
-                over = is_over()
-                records, offset = self.read(offset)
-                if not records and not over:
-                    self.changed.wait(1)
-            if records:
-                yield from records
-            elif over:
-                return
-            else:
-                yield None
+        """Give each record as it comes until `is_over`; None now and then, so that a gone client is noticed.
+
+        The file is opened at once: a container that removes itself takes its log away before all of it is read.
+        """
+        try:
+            self.path.touch()
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return iter(())
+        return self._follow(file, offset, is_over)
+
+    def _follow(self, file: IO[bytes], offset: int, is_over: Callable[[], bool]) -> Iterator[Record | None]:
+        with file:
+            while True:
+                with self.changed:
+                    over = is_over()
+                    records, offset = self._read(file, offset)
+                    if not records and not over:
+                        self.changed.wait(1)
+                if records:
+                    yield from records
+                elif over:
+                    return
+                else:
+                    yield None
 
 
 class Run:
@@ -106,6 +121,7 @@ class Run:
         self.over = threading.Event()
         self.exit_code = 0
         self._tty = process.tty
+        self._told = b""
         self._input_gate = threading.Lock()
         folder.mkdir(exist_ok=True)
         spec = folder / "spec.json"
@@ -147,13 +163,14 @@ class Run:
         threading.Thread(target=self._wait, args=(readers, folder, on_end), daemon=True).start()
 
     def _line(self) -> dict[str, Any]:
-        content = b""
-        while not content.endswith(b"\n"):
+        # A process that ends at once is told of twice in one piece.
+        while b"\n" not in self._told:
             block = self._control.recv(4096)
             if not block:
                 return {}
-            content += block
-        return dict(json.loads(content.splitlines()[-1]))
+            self._told += block
+        line, _, self._told = self._told.partition(b"\n")
+        return dict(json.loads(line))
 
     def _read(self, number: int, stream: int) -> None:
         pending = b""

@@ -138,8 +138,8 @@ def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
             if choice == "docker":
                 raise
             refused = error
-    tools.ensure("docker", echo)
-    require_cli()
+    if not tools.ensure("docker", echo):
+        raise EngineMissing(f"{refused or ''} The workbook's own engine needs the `docker` command.".lstrip())
     if os.geteuid() != 0 or not _may_run_containers():
         tools.ensure("proot", echo)
     if refused is not None:

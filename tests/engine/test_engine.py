@@ -95,6 +95,11 @@ def test_output_errors_and_exit_code_arrive(running: Running) -> None:
     assert running.docker("ps", "--all", "--quiet").stdout == ""
 
 
+def test_no_output_of_a_container_that_removes_itself_is_lost(running: Running) -> None:
+    for _ in range(20):
+        assert running.docker("run", "--rm", "base:1", "sh", "-c", "echo out").stdout == "out\n"
+
+
 def test_input_arrives(running: Running) -> None:
     assert running.docker("run", "--rm", "--interactive", "base:1", "cat", text="hello").stdout == "hello"
 
