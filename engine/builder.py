@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +18,13 @@ from engine.errors import Refused, bad_request
 from engine.machine import Machine
 from engine.runs import Log, Run, now
 from engine.settings import configure, default_platform
+from engine.stages import Options, Stage
 from engine.store import Layer, remove_tree
 from engine.transfer import Say, pull
-from engine.trees import Notes
 
 _PREDEFINED = frozenset(
     one for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for one in (name, name.lower())
 )
-
-
-@dataclass
-class Options:
-    """What `docker build` was told."""
-
-    dockerfile: str = "Dockerfile"
-    tags: list[str] = field(default_factory=list)
-    arguments: dict[str, str | None] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    target: str = ""
-    platform: str = ""
-    no_cache: bool = False
-    pull: bool = False
-    auths: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-@dataclass
-class Stage:
-    """A stage while it is built. `tree` is None until a step needs it; then `notes` belong to it."""
-
-    name: str
-    layers: list[Layer]
-    config: dict[str, Any]
-    history: list[dict[str, Any]]
-    steps: list[str]
-    image: str
-    architecture: str
-    arguments: dict[str, str] = field(default_factory=dict)
-    tree: Path | None = None
-    notes: Notes = field(default_factory=dict)
-    cached: bool = True
-    author: str = ""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return dict(one.split("=", 1) for one in self.config.get("Env") or [] if "=" in one)
 
 
 class Build:
@@ -137,7 +100,7 @@ class Build:
             self._commit(stage, f"/bin/sh -c #(nop)  LABEL {text}", None, f"labels {text}")
         if not stage.steps:
             return stage.image
-        return self._store.add(self._document(stage), stage.layers, stage.steps)
+        return self._store.add(stage.document(), stage.layers, stage.steps)
 
     # ---- steps
 
@@ -223,20 +186,6 @@ class Build:
         predefined = {k: v for k, v in self._options.arguments.items() if k in _PREDEFINED and v is not None}
         return {**predefined, **stage.arguments, **stage.environment}
 
-    def _document(self, stage: Stage) -> bytes:
-        config = {key: value for key, value in stage.config.items() if value not in (None, "", {}, [])}
-        document = {
-            "architecture": stage.architecture,
-            "config": config,
-            "created": stage.history[-1]["created"] if stage.history else now(),
-            "history": stage.history,
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [layer.diff for layer in stage.layers]},
-        }
-        if stage.author:
-            document["author"] = stage.author
-        return json.dumps(document, separators=(",", ":")).encode()
-
     def _key(self, stage: Stage, what: str) -> str:
         """Return under which key the cache holds the result of `what` on what the stage is now."""
         config = {key: value for key, value in stage.config.items() if value}
@@ -276,7 +225,7 @@ class Build:
         else:
             stage.layers.append(layer)
         stage.history.append(line)
-        step = f"sha256:{hashlib.sha256(self._document(stage)).hexdigest()}"
+        step = f"sha256:{hashlib.sha256(stage.document()).hexdigest()}"
         stage.steps.append(step)
         stage.image = step
         if found is None:

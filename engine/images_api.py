@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from engine import archives, dockerfile, names, present, transfer
-from engine.builder import Build, Options
+from engine.builder import Build
 from engine.errors import Refused, bad_request, conflict
 from engine.machine import Machine
 from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
 from engine.server import Call, route
 from engine.settings import configure, default_platform
+from engine.stages import Options
 from engine.store import Store, remove_tree
 from engine.trees import Unpacker
 
