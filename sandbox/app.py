@@ -58,6 +58,9 @@ with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
 <li>A shell that talks to it: <code>eval "$(.venv/bin/workbook env)"</code>.</li>
 </ul></html>"""
 
+# Bytes of a body that are held before it is asked who sends them; most calls have fewer, and are asked once.
+_UNKNOWN_CALLERS = 64 << 10
+
 log = logging.getLogger("sandbox")
 
 
@@ -192,8 +195,12 @@ class Sandbox:
         method, params = found
         told.method = method.id
         content = bytearray()
+        known = method.open_to_all
         async for chunk in request.stream():
             content += chunk
+            if not known and len(content) > _UNKNOWN_CALLERS:
+                await asyncio.to_thread(calls.identify, self.world, request, api, told)
+                known = True
             if len(content) > api.body_limit:
                 raise ApiError(
                     "INVALID_ARGUMENT",

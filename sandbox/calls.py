@@ -43,6 +43,18 @@ class Told:
         self.body = b""
 
 
+def identify(world: World, request: Request, api: Api, told: Told) -> Principal:
+    """Who calls a method that is not open to all.
+
+    Raises:
+        ApiError: UNAUTHENTICATED.
+    """
+    principal = _principal(world, request, api, told)
+    if principal.anonymous:
+        raise unauthenticated()
+    return principal
+
+
 def make(world: World, asked: Asked, told: Told) -> Answer:
     """Authenticate, find the project, see that the API is enabled and the call is allowed, then make it.
 
@@ -50,9 +62,7 @@ def make(world: World, asked: Asked, told: Told) -> Answer:
         ApiError: in the words of Google's front end, or of the method.
     """
     request, api, method, params = asked.request, asked.api, asked.method, asked.params
-    principal = _principal(world, request, api, told)
-    if principal.anonymous and not method.open_to_all:
-        raise unauthenticated()
+    principal = _principal(world, request, api, told) if method.open_to_all else identify(world, request, api, told)
     project = None
     if params.get("project", "-") != "-":
         project = projects.find(world, params["project"])

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import hmac
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -49,7 +50,8 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
     Raises:
         ApiError: UNAUTHENTICATED without the admin token, INVALID_ARGUMENT for a body that does not fit.
     """
-    if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {controls.token}"):
+    # As bytes: of texts, only ASCII can be compared.
+    if not hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {controls.token}".encode()):
         raise ApiError(
             "UNAUTHENTICATED", "The admin surface needs the token in the file admin-token of the home folder."
         )
@@ -58,7 +60,7 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
             return JSONResponse({"status": "ready", "version": __version__, "time": timestamp(controls.world.now())})
         case "GET", "requests":
             number = request.query_params.get("since", "0")
-            if not number.isdigit():
+            if not re.fullmatch("[0-9]{1,18}", number):
                 raise invalid("since is the number of a request, for example ?since=12")
             return JSONResponse({"requests": controls.requests.since(int(number))})
         case "POST", "tokens:expire":
@@ -121,7 +123,7 @@ def _limit(controls: Controls, body: Any) -> dict[str, Any]:
         if projects.find(controls.world, project) is None:
             raise ValueError(project)
         org_limits.set_override(controls.world, project, metric, str(body.get("region", "")), int(body["limit"]))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         known = [quota.metric for quotas in org_limits.QUOTAS.values() for quota in quotas]
         raise invalid(
             f'The body is {{"project": ID, "metric": NAME, "limit": N, "region": R}}; metrics: {", ".join(known)}.'

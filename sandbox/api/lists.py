@@ -7,13 +7,13 @@ and for the fields of Artifact Registry facts/artifact-registry.md 1.1.
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from sandbox.api import strict_json
 from sandbox.errors import invalid
 
 T = TypeVar("T")
@@ -138,8 +138,26 @@ def _token(last: str, place: int) -> str:
 
 
 def _read_token(token: str) -> tuple[str, int]:
+    parts = open_token(token)
+    if len(parts) != 2 or not isinstance(parts[0], str) or not isinstance(parts[1], int):
+        raise invalid("Invalid page token.")
+    return parts[0], parts[1]
+
+
+def open_token(token: str) -> list[str | int]:
+    """The parts of a page token, each a text or a number that a database holds.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for what is no token.
+    """
     try:
-        last, place = json.loads(base64.urlsafe_b64decode(token))
-        return str(last), int(place)
-    except (binascii.Error, ValueError, TypeError):
+        parts = strict_json.loads(base64.urlsafe_b64decode(token))
+    except ValueError:
         raise invalid("Invalid page token.") from None
+    if not isinstance(parts, list) or not all(map(_storable, parts)):
+        raise invalid("Invalid page token.")
+    return parts
+
+
+def _storable(part: Any) -> bool:
+    return isinstance(part, str) or (type(part) is int and 0 <= part < 2**63)

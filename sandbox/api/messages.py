@@ -6,6 +6,7 @@ the words of Google's front end.
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
@@ -23,7 +24,7 @@ def _enum(value: Any, kind: EnumDescriptor, path: str) -> Any:
         for candidate in kind.values:
             if candidate.name == wanted:
                 return candidate.name
-        if value.lstrip("-").isdigit():
+        if re.fullmatch("-?[0-9]{1,10}", value):
             return int(value)
         raise invalid(f"Invalid value at '{path}' (type.googleapis.com/{kind.full_name}), \"{value}\"")
     return value

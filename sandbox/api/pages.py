@@ -8,7 +8,6 @@ Sources: https://google.aip.dev/132 (orderBy) and https://google.aip.dev/158 (pa
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import sqlite3
@@ -111,12 +110,7 @@ def _seal(about: str, key: list[Any]) -> str:
 
 
 def _open(token: str, about: str, length: int) -> list[Any]:
-    try:
-        opened = json.loads(base64.urlsafe_b64decode(token))
-        found, key = opened[0], list(opened[1:])
-    except (binascii.Error, ValueError, TypeError, LookupError):
-        raise invalid("Invalid page token.") from None
-    plain = all(isinstance(part, str | int) and not isinstance(part, bool) for part in key)
-    if found != about or len(key) != length or not plain:
+    found, *key = lists.open_token(token) or [""]
+    if found != about or len(key) != length:
         raise invalid("Invalid page token: it belongs to another list, filter or order.")
     return key

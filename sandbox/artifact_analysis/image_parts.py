@@ -86,11 +86,16 @@ def _json(world: World, digest: str) -> Mapping[str, Any]:
     return content
 
 
+def _list(value: Any) -> list[Any]:
+    """Whoever pushes writes the config, and the registry doesn't look into it."""
+    return value if isinstance(value, list) else []
+
+
 def _facts(config: Mapping[str, Any], count: int) -> tuple[LayerFacts, ...]:
     """Diff ids and the history entries that made a layer; empty where the config's lists do not fit."""
     root = config.get("rootfs") or {}
-    diffs = [str(one) for one in root.get("diff_ids") or []] if isinstance(root, dict) else []
-    history = [one for one in config.get("history") or [] if isinstance(one, dict) and not one.get("empty_layer")]
+    diffs = [str(one) for one in _list(root.get("diff_ids"))] if isinstance(root, dict) else []
+    history = [one for one in _list(config.get("history")) if isinstance(one, dict) and not one.get("empty_layer")]
     if len(diffs) != count:
         return ()
     lines = [_line(str(one.get("created_by") or "")) for one in history]

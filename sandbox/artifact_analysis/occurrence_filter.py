@@ -102,12 +102,15 @@ class _Reader:
         return parts[0] if len(parts) == 1 else lambda one: all(part(one) for part in parts)
 
     def _term(self, depth: int) -> Predicate:
-        kind, value = self._peek()
-        if (kind, value) == ("word", "NOT"):
+        negated = False
+        while self._peek() == ("word", "NOT"):
             self._take()
-            inner = self._term(depth)
-            return lambda one: not inner(one)
-        if (kind, value) == ("mark", "("):
+            negated = not negated
+        inner = self._plain_term(depth)
+        return (lambda one: not inner(one)) if negated else inner
+
+    def _plain_term(self, depth: int) -> Predicate:
+        if self._peek() == ("mark", "("):
             self._take()
             inner = self.either(depth + 1)
             self._take("mark", ")")

@@ -21,9 +21,10 @@ SERVICE = "logging.googleapis.com"
 TITLE = "Cloud Logging API"
 
 _TERM = re.compile(
-    r'\s*(?P<path>"?[\w@./-]+"?)\s*(?P<op>!=|>=|<=|=|:|>|<)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()"]+)(?P<rest>.*)',
+    r'\s*(?P<path>"?[\w@./-]+"?)\s*(?P<op>!=|>=|<=|=|:|>|<)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()"]+)\s*(?:AND\s+)?',
     re.DOTALL,
 )
+_LONGEST_FILTER = 20_000  # characters: https://cloud.google.com/logging/quotas
 _PROJECT = re.compile(r"projects/([a-z0-9-]+)")
 _ORDERS = {"": False, "timestamp asc": False, "timestamp": False, "timestamp desc": True}
 # Data Access entries are private: https://cloud.google.com/logging/docs/access-control
@@ -35,13 +36,15 @@ Entry = dict[str, Any]
 def _predicate(text: str) -> Callable[[Entry], bool]:
     """A predicate for a filter; a field that an entry lacks meets no comparison."""
     terms: list[Callable[[Entry], bool]] = []
-    rest = text.strip()
-    while rest:
-        match = _TERM.match(rest)
+    if len(text) > _LONGEST_FILTER:
+        raise invalid(f"The filter is longer than {_LONGEST_FILTER} characters.")  # unverified: the sentence
+    at, end = 0, len(text.rstrip())
+    while at < end:
+        match = _TERM.match(text, at, end)
         if match is None or match["path"] in ("OR", "NOT", "AND"):
             raise unimplemented(f"the logging filter {text[:200]!r}; it knows comparisons joined by AND")
         terms.append(_comparison(match["path"], match["op"], match["value"]))
-        rest = re.sub(r"\A\s*AND\s+", "", match["rest"]).strip()
+        at = match.end()
     return lambda entry: all(term(entry) for term in terms)
 
 

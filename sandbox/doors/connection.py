@@ -24,6 +24,9 @@ HANG_UP = "sandbox.hang_up"  # key of the scope: a function that ends the connec
 SEND_FILE = "sandbox.send_file"  # key of the scope of a plain connection: see `_send_file`
 
 _AT_ONCE = 8 << 20  # bytes that a thread sends before another download has its turn
+_LONGEST_HEAD = (
+    128 << 10
+)  # bytes; the largest that a client of the workbook sends, a token's scopes, has a few thousand
 _PIECE = 1 << 20  # bytes read at once; what is larger is out of the processor's cache when the client reads it
 _SENDERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="download")
 _buffers = threading.local()
@@ -43,6 +46,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._incomplete = False
         self._headless = False
+        self._head = 0  # bytes that came since the last request's head was whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection without a request may be as silent as one between two requests."""
@@ -55,7 +59,14 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._rest()
+        # Beyond it the parser, which joins the pieces of a header as they come, takes time in the square of its size.
+        self._head += len(data)
+        if self._headless and self._head > _LONGEST_HEAD:
+            self._refuse("431 Request Header Fields Too Large", f"A request's head has at most {_LONGEST_HEAD} bytes.")
+            return
         super().data_received(data)
+        if not self._headless:
+            self._head = 0
         if self._incomplete and not self.transport.is_closing():
             self._wait(self.patience)
 
@@ -95,11 +106,17 @@ class Connection(HttpToolsProtocol):
             return
         # A request may be answered before its body is here; then there is nothing left to say.
         if self._incomplete and (self._headless or cycle is None or not cycle.response_complete):
-            body = b"The request did not go on, and the sandbox stopped waiting for it.\n"
-            self.transport.write(
-                b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
-            )
+            self._refuse("408 Request Timeout", "The request did not go on, and the sandbox stopped waiting for it.")
+        self.transport.close()
+
+    def _refuse(self, status: str, sentence: str) -> None:
+        """Answer in the application's place, and hang up."""
+        body = f"{sentence}\n".encode()
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
 

@@ -15,6 +15,9 @@ import time
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.api import strict_json
 from sandbox.api.principal import ANONYMOUS, Principal
@@ -83,7 +86,7 @@ def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
     """
     try:
         key_id = jwt.get_unverified_header(assertion).get("kid", "")
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, RecursionError) as error:
         raise InvalidToken(f"Invalid JWT: {error}") from None
     with world.reading() as rows:
         key = _key(rows, str(key_id))
@@ -102,7 +105,7 @@ def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
             "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat "
             "and exp values in the JWT claim."
         ) from None
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, RecursionError, OverflowError):
         raise InvalidToken("Invalid JWT Signature.") from None
     if claims["iss"] != key["email"] or claims.get("sub", key["email"]) != key["email"]:
         raise InvalidToken("Invalid JWT: Failed audience check.")
@@ -173,13 +176,16 @@ def _from_key_file(world: World, text: str) -> Principal:
     try:
         key = strict_json.loads(text)
         now = int(time.time())
+        private = serialization.load_pem_private_key(key["private_key"].encode(), None)
+        if not isinstance(private, rsa.RSAPrivateKey):
+            raise TypeError(type(private))
         assertion = jwt.encode(
             {"iss": key["client_email"], "iat": now, "exp": now + 60},
-            key["private_key"],
+            private,
             algorithm="RS256",
             headers={"kid": key["private_key_id"]},
         )
-    except (ValueError, TypeError, KeyError, jwt.PyJWTError):
+    except (ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm, jwt.PyJWTError):
         raise InvalidToken("the key file is not a service-account key") from None
     claims = verify_assertion(world, assertion)
     return Principal(f"serviceAccount:{claims['iss']}")

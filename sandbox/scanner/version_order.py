@@ -11,6 +11,8 @@ from typing import Any, Final
 from packaging.version import InvalidVersion, Version
 from univers.versions import DebianVersion, SemverVersion
 
+_LONGEST: Final = 1024  # characters; Python turns no more than 4300 digits into a number
+
 
 class NoOrder(ValueError):
     """The text is no version of that ecosystem, or the ecosystem isn't known."""
@@ -55,4 +57,6 @@ def key(ecosystem: str, version: str) -> Any:
     order = _ORDERS.get(ecosystem.partition(":")[0])
     if order is None:
         raise NoOrder(f"no version order is known for {ecosystem}")
+    if len(version) > _LONGEST:
+        raise NoOrder(f"{version[:40]!r}... is longer than any version")
     return order(version.strip())
