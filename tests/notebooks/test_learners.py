@@ -1,12 +1,12 @@
 """Notebooks as learners use them: run again, resumed after a restart, with and without the exercises done.
 
-The long run has every notebook in three ways; `make test` has a slice: notebooks 1 and 2, run twice.
+The long run has every notebook in four ways; `make test` has a slice: notebooks 1 and 2 run twice, 9 resumed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import nbformat
 import pytest
@@ -22,14 +22,18 @@ from machine.engine import Engine
 SOAK = bool(os.environ.get("WORKBOOK_SOAK"))
 NOTEBOOKS = [path.name for path in documents.notebooks()]
 SLICE = ("01", "02")
+RESUMED = ("09",)
+
+_CLEAN_UP = ("cleanup", "cleanup-python", "remove", "remove-budget", "remove-python")
 
 
-def _execute(book: NotebookNode, environment: dict[str, str]) -> list[str]:
-    """Run all cells in a kernel of their own; gives what failed, as `cell: error`."""
+def _execute(book: NotebookNode, environment: dict[str, str], cells: Sequence[int] | None = None) -> list[str]:
+    """Run all cells, or those of these numbers, in a kernel of their own; gives what failed, as `cell: error`."""
     client = NotebookClient(book, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}})
     failed = []
     with client.setup_kernel(env=environment):
-        for index, cell in enumerate(book.cells):
+        for index in range(len(book.cells)) if cells is None else cells:
+            cell = book.cells[index]
             try:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
@@ -90,12 +94,28 @@ def ready(found_engine: Engine, python_image: str, in_world: Target) -> Callable
 def test_run_all_twice_without_doing_an_exercise(
     ready: Callable[[str], NotebookNode], learners: dict[str, str], name: str
 ) -> None:
-    """The second time in a new kernel: Restart and Run All, and so Run All Above at any cell."""
+    """The second time in a new kernel: Restart and Run All."""
     book = ready(name)
     assert _execute(book, learners) == []
     assert not any(said.startswith("✓") for said in _said(book, "solution-check"))
     ready(name)  # notebook 10 has taken away what it builds on
     assert _execute(book, learners) == []
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if SOAK or name.startswith(RESUMED)])
+def test_a_restart_at_each_exercise_and_clean_up_cells_run_twice(
+    ready: Callable[[str], NotebookNode], learners: dict[str, str], name: str
+) -> None:
+    """Run All Above in a new kernel at each exercise, before anything is cleaned up; then to the end."""
+    book = ready(name)
+    for index, cell in enumerate(book.cells):
+        if "exercise" in cell.metadata.get("tags", []):
+            assert _execute(book, learners, range(index)) == [], f"Run All Above at {cell.id}"
+    last = max(index for index, cell in enumerate(book.cells) if "solution-check" in cell.metadata.get("tags", []))
+    clean_up = [index for index, cell in enumerate(book.cells) if index > last and cell.id in _CLEAN_UP]
+    assert _execute(book, learners, [*range(len(book.cells)), *clean_up]) == []
 
 
 @pytest.mark.docker
