@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 
@@ -15,7 +16,7 @@ def loads(content: bytes | str) -> Any:
     """
     text = content.decode() if isinstance(content, bytes) else content
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("The document nests too deeply.") from None
     if "\\u" in text or not text.isascii():
@@ -28,3 +29,8 @@ def loads(content: bytes | str) -> Any:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no number in JSON.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text[:40])

@@ -61,7 +61,7 @@ def _parsed(call: Call) -> dict[str, Any]:
     for pattern in (trigger.get("github", {}).get("push", {}).get(kind, "") for kind in ("branch", "tag")):
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise invalid(f"invalid value for 'trigger.github.push': {error}") from None
     return trigger
 
@@ -161,7 +161,12 @@ def run(call: Call) -> dict[str, Any]:
     trigger = find(call)
     if not trigger.get("build"):
         raise unimplemented("running a trigger whose build stands in a repository")
-    source = call.json().get("source") or call.json()
+    body = call.json()
+    source = (
+        messages.render(messages.parse(types.RunBuildTriggerRequest.pb(), body)).get("source", {})
+        if "source" in body
+        else messages.render(messages.parse(types.RepoSource.pb(), body, "source"))
+    )
     branch, tag, commit = (str(source.get(key, "")) for key in ("branchName", "tagName", "commitSha"))
     build = dict(trigger["build"])
     given = {**build.get("substitutions", {}), **trigger.get("substitutions", {}), **source.get("substitutions", {})}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.api import lists
+from sandbox.api import lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_logging.entries import of_project
 from sandbox.errors import invalid, permission_denied, service_disabled, unimplemented
@@ -101,8 +101,19 @@ def _severity(op: str, wanted: str) -> Callable[[Entry], bool]:
     return lambda entry: tests[op](_SEVERITIES.index(str(entry.get("severity", "default")).lower()))
 
 
+class _Asked(shapes.Shape):
+    """https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list"""
+
+    resource_names: list[str] | None = None
+    project_ids: list[str] | None = None
+    filter: str | None = None
+    order_by: str | None = None
+    page_size: int | None = None
+    page_token: str | None = None
+
+
 def _list(call: Call) -> dict[str, Any]:
-    body = call.json()
+    body = shapes.check(_Asked, call.json())
     unknown = set(body) - {"resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds"}
     if unknown:
         raise invalid(f'Invalid JSON payload received. Unknown name "{min(unknown)}": Cannot find field.')

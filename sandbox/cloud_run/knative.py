@@ -11,9 +11,9 @@ import sqlite3
 import uuid
 from typing import Any
 
-from sandbox.api import lists
+from sandbox.api import lists, shapes
 from sandbox.api.methods import Call
-from sandbox.cloud_run import deployment, instances, probes, secret_env, store
+from sandbox.cloud_run import deployment, instances, probes, secret_env, shape, store
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import acting, policies
 from sandbox.state.clock import timestamp
@@ -140,7 +140,7 @@ def _account(call: Call, named: str) -> str:
 
 def create(call: Call) -> Json:
     """A new service."""
-    body = call.json()
+    body = shapes.check(shape.Service, call.json())
     meta = body.get("metadata", {})
     service_id = meta.get("name", "")
     project, place = call.params["project"], region(call)
@@ -198,7 +198,7 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
 def replace(call: Call) -> Json:
     """A new generation of a service."""
     name = _named(call, "run.services.update")
-    body = call.json()
+    body = shapes.check(shape.Service, call.json())
     if store.find(call.world, name) is None:
         raise _missing(call.params["service"])
     check(call, body)

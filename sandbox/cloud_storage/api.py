@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from sandbox.api import strict_json
+from sandbox.api import shapes, strict_json
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_storage import objects
 from sandbox.cloud_storage.objects import Bucket, Stored
@@ -110,8 +110,14 @@ def _render(call: Call, stored: Stored) -> dict[str, Any]:
     return {key: value for key, value in answer.items() if value}
 
 
+class _NewBucket(shapes.Shape):
+    name: str | None = None
+    location: str | None = None
+    labels: dict[str, str] | None = None
+
+
 def _create_bucket(call: Call) -> dict[str, Any]:
-    body = call.json()
+    body = shapes.check(_NewBucket, call.json())
     project = projects.find(call.world, call.query.get("project", ""))
     if project is None:
         raise invalid("Required parameter: project")
@@ -261,6 +267,8 @@ def _parts(call: Call) -> tuple[dict[str, Any], str, bytes]:
         metadata = strict_json.loads(about or b"{}")
     except ValueError as error:
         raise invalid(f"Invalid JSON in the metadata part: {error}") from None
+    if not isinstance(metadata, dict):
+        raise invalid("Invalid JSON in the metadata part: expected an object.")
     return metadata, kind[1].decode("latin-1").strip() if kind else "application/octet-stream", media
 
 

@@ -24,9 +24,7 @@ HANG_UP = "sandbox.hang_up"  # key of the scope: a function that ends the connec
 SEND_FILE = "sandbox.send_file"  # key of the scope of a plain connection: see `_send_file`
 
 _AT_ONCE = 8 << 20  # bytes that a thread sends before another download has its turn
-_LONGEST_HEAD = (
-    128 << 10
-)  # bytes; the largest that a client of the workbook sends, a token's scopes, has a few thousand
+_LONGEST_HEAD = 128 << 10  # bytes of a request's head, after the piece in which it begins
 _PIECE = 1 << 20  # bytes read at once; what is larger is out of the processor's cache when the client reads it
 _SENDERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="download")
 _buffers = threading.local()
@@ -73,6 +71,8 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._incomplete = self._headless = True
+        # What came with it may be the end of another request's body.
+        self._head = 0
         cast(dict[str, Any], self.scope)[HANG_UP] = self.transport.close
 
     def on_headers_complete(self) -> None:

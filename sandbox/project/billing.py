@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox.api import shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, not_found
 from sandbox.seed import BILLING_ACCOUNT
@@ -51,8 +52,40 @@ def _get_info(call: Call) -> dict[str, Any]:
     return _info(call.project.id, call.project.billing_account)
 
 
+class _Info(shapes.Shape):
+    billing_account_name: str | None = None
+
+
+class _Money(shapes.Shape):
+    currency_code: str | None = None
+    units: str | int | None = None
+    nanos: int | None = None
+
+
+class _Amount(shapes.Shape):
+    specified_amount: _Money | None = None
+    last_period_amount: dict[str, Any] | None = None
+
+
+class _Rule(shapes.Shape):
+    threshold_percent: float | None = None
+
+
+class _Filter(shapes.Shape):
+    projects: list[str] | None = None
+
+
+class _Budget(shapes.Shape):
+    """https://cloud.google.com/billing/docs/reference/budget/rest/v1/billingAccounts.budgets"""
+
+    display_name: str | None = None
+    amount: _Amount | None = None
+    threshold_rules: list[_Rule] | None = None
+    budget_filter: _Filter | None = None
+
+
 def _update_info(call: Call) -> dict[str, Any]:
-    account = call.json().get("billingAccountName", "")
+    account = shapes.check(_Info, call.json()).get("billingAccountName", "")
     if account and (account != BILLING_ACCOUNT or not _administers(call)):
         raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
     with call.world.writing() as rows:
@@ -79,7 +112,7 @@ def _check_budget(call: Call, budget: Mapping[str, Any]) -> None:
 
 def _create_budget(call: Call) -> dict[str, Any]:
     account = _account(call)
-    budget = call.json()
+    budget = shapes.check(_Budget, call.json())
     _check_budget(call, budget)
     name = f"{account}/budgets/{uuid.uuid4()}"
     budget = {**budget, "name": name, "etag": uuid.uuid4().hex[:16]}

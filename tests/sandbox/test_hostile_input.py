@@ -82,7 +82,9 @@ def test_the_admin_surface_refuses_what_it_cannot_read(world: World) -> None:
         for body in ("[" * 3000, '{"seconds": 1e400, "limit": 1e400}', "5", '{"project": {}, "rules": 5}'):
             answer = requests.post(f"{base}/{path}", data=body, headers=admin, timeout=30)
             assert answer.status_code == 400, f"{path} {body[:40]}: {answer.text}"
-    body = json.dumps({"project": world.info.project, "metric": "x", "limit": 0}).replace("0}", "1e400}")
+    body = json.dumps(
+        {"project": world.info.learner.partition("@")[2].partition(".")[0], "metric": "x", "limit": 0}
+    ).replace("0}", "1e400}")
     assert requests.post(f"{base}/quotas", data=body, headers=admin, timeout=30).status_code == 400
 
 

@@ -1,0 +1,97 @@
+"""The fields of Knative's Service that the sandbox reads, and their types.
+
+Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.services
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.api.shapes import Shape
+
+
+class Meta(Shape):
+    """ObjectMeta."""
+
+    name: str | None = None
+    resource_version: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _SecretKey(Shape):
+    name: str | None = None
+    key: str | None = None
+
+
+class _ValueFrom(Shape):
+    secret_key_ref: _SecretKey | None = None
+
+
+class _Variable(Shape):
+    name: str | None = None
+    value: str | None = None
+    value_from: _ValueFrom | None = None
+
+
+class _Port(Shape):
+    name: str | None = None
+    container_port: int | None = None
+
+
+class _Resources(Shape):
+    limits: dict[str, str] | None = None
+
+
+class _Asked(Shape):
+    port: int | None = None
+    path: str | None = None
+
+
+class _Probe(Shape):
+    http_get: _Asked | None = None
+    tcp_socket: _Asked | None = None
+
+
+class _Container(Shape):
+    image: str | None = None
+    name: str | None = None
+    command: list[str] | None = None
+    args: list[str] | None = None
+    env: list[_Variable] | None = None
+    ports: list[_Port] | None = None
+    resources: _Resources | None = None
+    startup_probe: _Probe | None = None
+    volume_mounts: list[Any] | None = None
+
+
+class _RevisionSpec(Shape):
+    containers: list[_Container] | None = None
+    volumes: list[Any] | None = None
+    service_account_name: str | None = None
+    container_concurrency: int | None = None
+    timeout_seconds: int | None = None
+
+
+class _Template(Shape):
+    metadata: Meta | None = None
+    spec: _RevisionSpec | None = None
+
+
+class _Traffic(Shape):
+    percent: int | None = None
+    revision_name: str | None = None
+    tag: str | None = None
+    latest_revision: bool | None = None
+
+
+class _Spec(Shape):
+    template: _Template | None = None
+    traffic: list[_Traffic] | None = None
+
+
+class Service(Shape):
+    """A service, as it is created and replaced."""
+
+    metadata: Meta | None = None
+    spec: _Spec | None = None
