@@ -32,6 +32,7 @@ NOT_ASKED = (
     "iam.projects.serviceAccounts.disable",
 )
 ROUTES = [(api, method) for api, method in routes.ROUTES if method.id not in NOT_ASKED]
+STAYING = [(api, method) for api, method in ROUTES if method.verb != "DELETE"]
 HUGE = "\x00huge"  # stands for a number that JSON has and Python's writer cannot be made to write
 JUNK: tuple[Any, ...] = (
     None,
@@ -245,10 +246,8 @@ def _is_failure(status: int) -> bool:
 
 
 def _told(what: str, times: list[float], answers: Counter[int]) -> None:
-    slowest = statistics.quantiles(times, n=100)[-1]
-    print(
-        f"\n{what}: {len(times)} calls, p50 {statistics.median(times) * 1000:.0f} ms, p99 {slowest * 1000:.0f} ms, {sorted(answers.items())}"
-    )
+    middle, slowest = (statistics.quantiles(times, n=100)[place] * 1000 for place in (49, 98))
+    print(f"\n{what}: {len(times)} calls, p50 {middle:.0f} ms, p99 {slowest:.0f} ms, {sorted(answers.items())}")
 
 
 def _log(there: routes.Target) -> str:
@@ -262,7 +261,9 @@ def test_no_input_of_an_api_is_an_error_of_the_sandbox(target: routes.Target) ->
     times = []
     answers: Counter[int] = Counter()
     for number in range(CALLS):
-        api, method = ROUTES[number % len(ROUTES)] if number % 2 else chance.choice(ROUTES)
+        # What is there is deleted at the end.
+        asked = ROUTES if number > 0.9 * CALLS else STAYING
+        api, method = asked[number % len(asked)] if number % 2 else chance.choice(asked)
         began = time.perf_counter()
         answer = _call(chance, target, api, method)
         times.append(time.perf_counter() - began)
@@ -278,7 +279,13 @@ def test_no_input_of_an_api_is_an_error_of_the_sandbox(target: routes.Target) ->
 @pytest.mark.timeout(3600 if CALLS > 1000 else 120)
 def test_no_input_of_the_registry_is_an_error_of_the_sandbox(target: routes.Target) -> None:
     chance = random.Random(15)
-    image = f"/v2/{routes.HOST}/{target.project}/private/app"
+    parent = f"/artifactregistry.googleapis.com/v1/projects/{target.project}/locations/us-central1/repositories"
+    assert target.call("POST", f"{parent}?repositoryId=fuzzed", target.owner, json={"format": "DOCKER"}).ok
+    image = f"/v2/{routes.HOST}/{target.project}/fuzzed/app"
+    pushed = target.call(
+        "POST", f"{image}/blobs/uploads/?digest={routes.CONFIG_DIGEST}", target.owner, data=routes.CONFIG
+    )
+    assert pushed.status_code == 201
     manifest = json.loads(routes.CONTENT) | {
         "annotations": {"a": "b"},
         "subject": {"mediaType": routes.MANIFEST, "digest": routes.DIGEST, "size": 5},
