@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.api import lists
+from sandbox.api import lists, shapes
 from sandbox.api.methods import Call, Method
 from sandbox.errors import ApiError, invalid, not_found
 from sandbox.iam import policies, roles
@@ -62,6 +62,16 @@ def _etag(role: Mapping[str, Any]) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
+class _Role(shapes.Shape):
+    """https://cloud.google.com/iam/docs/reference/rest/v1/projects.roles"""
+
+    title: str | None = None
+    description: str | None = None
+    stage: str | None = None
+    etag: str | None = None
+    included_permissions: list[str] | None = None
+
+
 def _checked(body: Any) -> dict[str, Any]:
     """The fields of a Role that a caller may set.
 
@@ -73,12 +83,11 @@ def _checked(body: Any) -> dict[str, Any]:
     unknown = sorted(body.keys() - {*_FIELDS, "name", "etag", "deleted"})
     if unknown:
         raise invalid(f"Invalid JSON payload received. Unknown name \"{unknown[0]}\" at 'role': Cannot find field.")
+    body = shapes.check(_Role, body, "role")
     role = {field: body[field] for field in _FIELDS if body.get(field)}
     if role.get("stage", "GA") not in _STAGES:
         raise invalid(f"Invalid value at 'role.stage', \"{role['stage']}\"")
     wanted = role.get("includedPermissions", [])
-    if not isinstance(wanted, list):
-        raise invalid("Invalid value at 'role.included_permissions': expected a list.")
     for permission in wanted:
         if permission not in roles.KNOWN:
             raise invalid(f"Permission {permission} is not valid.")

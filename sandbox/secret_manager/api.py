@@ -8,12 +8,11 @@ Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import sqlite3
 from typing import Any
 
-from sandbox.api import lists
+from sandbox.api import lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import policies
@@ -125,13 +124,24 @@ def _delete(call: Call) -> Json:
         return {}
 
 
+class _Payload(shapes.Shape):
+    data: str | None = None
+    data_crc32c: str | int | None = None
+
+
+class _NewVersion(shapes.Shape):
+    """https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets/addVersion"""
+
+    payload: _Payload | None = None
+
+
 def _add_version(call: Call) -> Json:
     with call.world.writing() as rows:
         exists(call)
-        payload = call.json().get("payload", {})
+        payload = shapes.check(_NewVersion, call.json()).get("payload", {})
         try:
-            value = base64.b64decode(str(payload.get("data", "")).translate({45: "+", 95: "/"}), validate=True)
-        except (binascii.Error, AttributeError):
+            value = base64.b64decode(payload.get("data", "").translate({45: "+", 95: "/"}), validate=True)
+        except ValueError:
             raise invalid("Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed.") from None
         if not 1 <= len(value) <= _MAX_BYTES:
             raise invalid(

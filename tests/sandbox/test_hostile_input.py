@@ -6,19 +6,24 @@ import base64
 import json
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud.artifactregistry_v1 import types
 
 from cli.world.starter import World
+from helpers.target import Target
+from sandbox import seed
 from sandbox.api import lists, messages
 from sandbox.artifact_analysis import image_parts, occurrence_filter
 from sandbox.cloud_logging import api as logging_api
 from sandbox.errors import ApiError
 from sandbox.scanner import version_order
+from tests.sandbox.conftest import ask, learner_with
 
 DIGITS = "9" * 5000
 
@@ -148,3 +153,48 @@ def test_a_stranger_body_is_refused_before_it_is_whole(world: World) -> None:
         )
         line.sendall(b"a" * (100 << 10))
         assert line.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
+
+
+WRONG = [
+    ("iam", "roles", {"roleId": "one", "role": {"includedPermissions": [{}]}}, "role.includedPermissions[0]"),
+    ("secretmanager", "secrets/kept:addVersion", {"payload": {"data": 5}}, "payload.data"),
+    ("logging", "", {"resourceNames": ["projects/x", 5]}, "resourceNames[1]"),
+    ("storage", "", {"name": "some-bucket", "labels": {"a": 5}}, "labels[...]"),
+    ("run", "", {"spec": {"template": {"spec": {"containers": [{"image": "x", "env": 5}]}}}}, "containers[0].env"),
+    ("billingbudgets", "", {"amount": {"specifiedAmount": 5}}, "amount.specifiedAmount"),
+]
+
+
+@pytest.mark.parametrize(("service", "end", "body", "field"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_field_of_the_wrong_type_is_named(
+    world: World, in_world: Target, session: AuthorizedSession, service: str, end: str, body: dict[str, Any], field: str
+) -> None:
+    """null stands for a field that is not given, as real clients send it."""
+    project = world.info.project_id
+    with learner_with("iam", "secretmanager", "run", "logging", "billingbudgets"):
+        pass
+    if service == "secretmanager":
+        ask(session, "POST", f"{_url(service, project, 'secrets')}?secretId=kept", {"replication": {"automatic": {}}})
+    refused = ask(session, "POST", _url(service, project, end), body, 400)["error"]
+    assert field in refused["message"], refused
+
+
+def _url(service: str, project: str, end: str) -> str:
+    return {
+        "logging": "https://logging.googleapis.com/v2/entries:list",
+        "storage": f"https://storage.googleapis.com/storage/v1/b?project={project}",
+        "run": f"https://us-central1-run.googleapis.com/apis/serving.knative.dev/v1/namespaces/{project}/services",
+        "billingbudgets": f"https://billingbudgets.googleapis.com/v1/{seed.BILLING_ACCOUNT}/budgets",
+    }.get(service, f"https://{service}.googleapis.com/v1/projects/{project}/{end}")
+
+
+@pytest.mark.parametrize("place", ["labels", "annotations"])
+def test_null_is_a_field_that_is_not_given(world: World, session: AuthorizedSession, place: str) -> None:
+    """Real clients send it for maps and lists that they leave empty."""
+    body = {
+        "metadata": {"name": f"null-{place}", place: None},
+        "spec": {"template": {"spec": {"containers": [{"image": "x", "env": None, "ports": None}]}}, "traffic": None},
+    }
+    with learner_with("run"):
+        made = ask(session, "POST", _url("run", world.info.project_id, ""), body)
+    assert made["metadata"]["name"] == f"null-{place}"
