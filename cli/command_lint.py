@@ -23,6 +23,7 @@ _VALUES: Final = {
     "REGISTRY": "us-central1-docker.pkg.dev",
     "BILLING_ACCOUNT": "012345-6789AB-CDEF01",
     "WORKBOOK_RUN": "run-1",
+    "TEAM": "ml",
     "DIGEST": f"sha256:{'0' * 64}",
 }
 _ASSIGNMENT: Final = re.compile(r'(?P<name>\w+)=(?:"(?P<quoted>(?:(?!\$\()[^"])*)"|(?P<bare>\w*))')

@@ -33,8 +33,14 @@ def why_not(host: str) -> str:
     The engine is asked to sign in to a registry that is a door of ours: that needs no image, and all that counts is
     whether somebody knocks. It takes 5 s at most.
     """
-    with _door() as (port, knocked), closing(connect(host, SECONDS)) as client:
-        reason = _sign_in(client, port)
+    with _door() as (port, knocked):
+        try:
+            client = connect(host, SECONDS)
+        except DockerException:
+            # It answered a moment ago and is slow now: nothing is known, and what it meets later it says itself.
+            return ""
+        with closing(client):
+            reason = _sign_in(client, port)
         if knocked.is_set():
             return ""
     return (

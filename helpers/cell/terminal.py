@@ -186,7 +186,7 @@ def collapse(line: str) -> str:
 def on_google(script: str, here: target.Target, values: Mapping[str, str]) -> dict[str, str]:
     """The images that docker commands of the script name with the sandbox's address, as Google names them: by form."""
     found: dict[str, str] = {}
-    if here.name == "gcp":
+    if not here.shows_sandbox(here.registry_host):
         return found
     for command in commands.split(script):
         if commands.uses(command, "docker"):

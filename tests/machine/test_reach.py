@@ -66,6 +66,7 @@ def engine_elsewhere(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.docker
+@pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="starts an engine of its own: make soak")
 @pytest.mark.timeout(300)
 def test_an_engine_that_cannot_reach_the_sandbox_is_told(engine_elsewhere: str, tmp_path: Path) -> None:
     said = reach.why_not(engine_elsewhere)
