@@ -46,12 +46,16 @@ def problem(reference: str) -> str:
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         tests = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         return "" if name.startswith("test_") and name in tests else "there is no such test"
-    stem, sign, cell = reference.partition("#")
+    stem, sign, rest = reference.partition("#")
+    cell, _, word = rest.partition(" ")
     notebook = ROOT / "notebooks" / f"{stem}.ipynb"
     if not sign or not notebook.is_file():
         return "it is no notebook and cell, no test, no erratum, and no reason"
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return "" if cell in [one["id"] for one in cells] else "there is no such cell"
+    sources = [" ".join("".join(one["source"]).split()) for one in cells if one["id"] == cell]
+    if not sources:
+        return "there is no such cell"
+    return "" if word.strip('"') in sources[0] else f"the cell doesn't say {word}"
 
 
 def differences(lines: dict[str, list[str]], text: list[str]) -> Iterator[str]:
@@ -97,6 +101,7 @@ def test_the_map_has_no_hole(guide: str) -> None:
         "02_create_a_repository",
         "02_create_a_repository#no-such-cell",
         "02_no_such_notebook#create",
+        '02_create_a_repository#create "no such word"',
         "tests/docs/test_errata.py::test_no_such_test",
         "tests/docs/test_no_such_file.py::test_x",
         "erratum 99",
