@@ -63,6 +63,8 @@ def test_env_puts_our_own_gcloud_on_the_path_where_there_is_no_other(world: Worl
     (own / "google-cloud-sdk/bin/gcloud").write_text("#!/bin/sh\n")
     (own / "google-cloud-sdk/bin/gcloud").chmod(0o755)
     (tmp_path / "bin").mkdir()
+    if docker := shutil.which("docker"):
+        (tmp_path / "bin/docker").symlink_to(docker)
     with_none = {"WORKBOOK_GCLOUD_HOME": str(own), "PATH": str(tmp_path / "bin")}
     printed = workbook("env", "--home", str(world.home), environment=with_none)
     assert f"export PATH={tmp_path}/bin:{own}/google-cloud-sdk/bin" in printed.stdout.splitlines()
