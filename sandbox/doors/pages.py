@@ -22,4 +22,4 @@ def page(template: str, status: int = 200, **values: object) -> HTMLResponse:
         template: Jinja's, written here and never by a caller.
         values: what callers sent may be among them; it is escaped.
     """
-    return HTMLResponse(_ENVIRONMENT.from_string(template).render(**values), status, dict(_HEADERS))
+    return HTMLResponse(_ENVIRONMENT.from_string(template).render(status=status, **values), status, dict(_HEADERS))
