@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 from machine import processes
@@ -46,7 +47,11 @@ def spawn_program(command: list[str], log: Path) -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     # A session of its own, so that a Ctrl-C in the terminal doesn't reach it.
-    return os.posix_spawn(command[0], command, environment(), file_actions=outputs, setsid=True)
+    pid = os.posix_spawn(command[0], command, environment(), file_actions=outputs, setsid=True)
+    # The kernel lets us go on before it shows the new arguments, by which an engine that must be stopped is found.
+    while processes.born(pid) is not None and not processes.command_line(pid):
+        time.sleep(0.001)
+    return pid
 
 
 def environment() -> dict[str, str]:
