@@ -172,14 +172,22 @@ def timeline(preview: Foreseen) -> Figure:
         heights_of[f"{one.version.image}@{one.version.digest}"] = heights[row] + min(spread[day], 8) * 0.09
     figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0), _fates_said(preview))
     for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
-        chosen = [one for one in preview.verdicts if one.delete is delete]
+        # To the hour: a second more or less would move a pixel's shade, and no reader sees it.
+        # Sorted: versions of one second come in the order of their digests, which are new on every build.
+        places = sorted(
+            (
+                -round((preview.at - one.version.uploaded).total_seconds() / 3600) / 24,
+                heights_of[f"{one.version.image}@{one.version.digest}"],
+            )
+            for one in preview.verdicts
+            if one.delete is delete
+        )
         axes.scatter(
-            # To the hour: a second more or less would move a pixel's shade, and no reader sees it.
-            [-round((preview.at - one.version.uploaded).total_seconds() / 3600) / 24 for one in chosen],
-            [heights_of[f"{one.version.image}@{one.version.digest}"] for one in chosen],
+            [days for days, _ in places],
+            [height for _, height in places],
             marker=marker,
             color=colour,
-            label=f"{label}: {len(chosen)}",
+            label=f"{label}: {len(places)}",
             zorder=3,
         )
     axes.set_yticks([heights[key] for key in used], [f"{image} · {decider}" for image, decider in used])
