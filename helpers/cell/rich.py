@@ -16,6 +16,10 @@ class Rich(str):
         self.html = as_html
         return self
 
+    def __repr__(self) -> str:
+        # IPython prints a text by its repr, also where the bundle below has one.
+        return str(self)
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self.html}
 
