@@ -116,7 +116,7 @@ def write_summary(
         "project": here.project_id if here else "",
         "run": here.run if here else "",
         "seconds": round(sum(one.seconds for one in results), 1),
-        "terminal_seconds": round(sum(terminal_seconds(folder / "journal.jsonl").values()), 1),
+        "terminal_seconds": round(sum(terminal_seconds(folder / "journal.jsonl").values()), 3),
         "notebooks": [
             {
                 "notebook": one.notebook,
@@ -205,7 +205,7 @@ def print_table(console: Console, results: Sequence[Result], digests: Sequence[S
             f"{one.seconds:.1f}",
             f"{inside.get(one.notebook, 0):.1f}",
         )
-    seconds, terminal = sum(one.seconds for one in results), sum(inside.get(one.notebook, 0.0) for one in results)
+    seconds, terminal = sum(one.seconds for one in results), sum(inside.values())
     table.add_row("all", "", str(sum(one.cells for one in results)), f"{seconds:.1f}", f"{terminal:.1f}")
     console.print(table)
     if terminal:

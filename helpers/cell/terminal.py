@@ -306,7 +306,7 @@ def _note(lines: tuple[str, ...], *, ran: bool, reason: str, seconds: float) -> 
         "commands": list(lines),
         "ran": ran,
         "reason": reason,
-        "seconds": round(seconds, 3),
+        "seconds": round(seconds, 4),
     }
     with Path(journal).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
