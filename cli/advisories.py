@@ -79,7 +79,7 @@ def _copy(answer: requests.Response, file: IO[bytes]) -> None:
 
 
 def records(file: IO[bytes], ecosystem: str) -> Iterator[dict[str, Any]]:
-    """The records of an archive that name a package of the ecosystem, cut down to facts, by identifier.
+    """Yield the records of an archive that name a package of the ecosystem, cut down to facts, by identifier.
 
     Raises ArchiveBroken.
     """

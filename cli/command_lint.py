@@ -59,7 +59,7 @@ def _gcloud(script: str) -> Iterator[str]:
 
 
 def _until_end(text: str) -> str:
-    """The command up to the pipe, redirection, separator or bracket that ends it; quoted ones are its own."""
+    """Return the command up to the pipe, redirection, separator or bracket that ends it; quoted ones are its own."""
     quote, depth = "", 0
     for place, letter in enumerate(text):
         if quote:
@@ -81,7 +81,7 @@ def readable() -> list[tuple[str, str]]:
 
 
 def lint(found: Sequence[str], folder: Path) -> list[dict[str, object]]:
-    """gcloud's verdicts, one per command: `success`, and an `error_message` where it is false.
+    """Return gcloud's verdicts, one per command: `success`, and an `error_message` where it is false.
 
     Its exit status is 0 even for an unknown flag, so only they count. `folder` takes a file. Raises
     subprocess.CalledProcessError when gcloud itself fails.

@@ -79,7 +79,7 @@ class Diagnosis:
         return UNKNOWN if self.refused else FINE
 
     def text(self) -> str:
-        """A table of versions, then the commands, then one sentence."""
+        """Return a table of versions, then the commands, then one sentence."""
         rows = [(one.tool, one.recorded or "-", one.installed or "-", one.verdict) for one in self.versions]
         lines = [show.table(rows, ("tool", "recorded with", "installed", "")), ""]
         lines += [f"{one.where}: {one.command}\n  {one.reason}" for one in self.refused]
@@ -98,7 +98,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """The same for machines."""
+        """Return the same for machines."""
         return {
             "code": self.code,
             "versions": [asdict(one) | {"verdict": one.verdict} for one in self.versions],

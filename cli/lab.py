@@ -197,7 +197,10 @@ def _in_the_sandbox(
 def _on_google(
     home: Path, project: str, variables: Mapping[str, str], python_image: str, echo: Callable[[str], None]
 ) -> dict[str, str | None]:
-    """The environment of a lab on Google. gcloud's configuration is copied anew each time, never written back."""
+    """Return the environment of a lab on Google.
+
+    The configuration of gcloud is copied anew each time, never written back.
+    """
     folder = home / "google" / project
     shutil.rmtree(folder / "gcloud", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -108,7 +108,10 @@ def env(home: Home = starter.LEARNERS_HOME) -> None:
 
 
 def _own_gcloud() -> dict[str, str | None]:
-    """What `main` added to this process's environment for our own gcloud: the shell that asks has none of it yet."""
+    """Return what `main` added to this process's environment for our own gcloud.
+
+    The shell that asks has none of it yet.
+    """
     own = gcloud.program()
     if own is None or gcloud.foreign():
         return {}
@@ -116,7 +119,7 @@ def _own_gcloud() -> dict[str, str | None]:
 
 
 def export_lines(changes: dict[str, str | None]) -> list[str]:
-    """The changes as lines for a POSIX shell, in the order of their names."""
+    """Return the changes as lines for a POSIX shell, in the order of their names."""
     return [
         f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
         for name, value in sorted(changes.items())
@@ -124,7 +127,7 @@ def export_lines(changes: dict[str, str | None]) -> list[str]:
 
 
 def _environment(opened: starter.World) -> dict[str, str | None]:
-    """The world's environment. Without an engine its variables are missing, and the rest is as useful."""
+    """Return the world's environment. Without an engine its variables are missing, and the rest is as useful."""
     from machine import engine, reach, stand_in
     from machine.base_image import PUBLIC
 
@@ -352,7 +355,7 @@ def advisories_refresh(
 
 
 def main() -> None:
-    """The console script. A refusal that we expect is one message and no traceback."""
+    """Run the console script. A refusal that we expect is one message and no traceback."""
     os.chdir(ROOT)
     # For this process and for all that it starts: the sandbox, its builds, kernels.
     os.environ.update(gcloud.environment())

@@ -27,7 +27,7 @@ _DISK: Final = 5 * 10**9
 
 
 def machine(root: Path = ROOT) -> dict[str, str]:
-    """What the machine is: system, processors, memory, free disk where the workbook is."""
+    """Return what the machine is: system, processors, memory, free disk where the workbook is."""
     return {
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "processors": str(os.cpu_count()),
@@ -37,7 +37,9 @@ def machine(root: Path = ROOT) -> dict[str, str]:
 
 
 def parts(echo: Callable[[str], None]) -> dict[str, str]:
-    """What a machine must have, part by part; a value that begins with `no` says what is missing, and what to do.
+    """Return what a machine must have, part by part.
+
+    A value that begins with `no` says what is missing, and what to do.
 
     Raises MachineError where there is no engine and none can be had.
     """
@@ -55,12 +57,15 @@ def parts(echo: Callable[[str], None]) -> dict[str, str]:
 
 
 def memory() -> int:
-    """The machine's memory in bytes."""
+    """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def doubts(summary: dict[str, Any], had: int, disk: int, checked: Mapping[str, str]) -> list[str]:
-    """What may spoil the day, each with what to do; empty when the machine is ready. Memory and disk in bytes."""
+    """Return what may spoil the day, each with what to do.
+
+    Empty when the machine is ready. Memory and disk in bytes.
+    """
     found = [f"{name}: {value.removeprefix('no: ')}" for name, value in checked.items() if value.startswith("no: ")]
     if summary["verdict"].startswith("FAILED"):
         found.append(f"the run failed: {summary['verdict']}")
@@ -75,13 +80,13 @@ def doubts(summary: dict[str, Any], had: int, disk: int, checked: Mapping[str, s
 
 
 def unchecked(summary: dict[str, Any], notebooks: Sequence[Path]) -> list[str]:
-    """The notebooks that the run left out, or did not reach."""
+    """Return the notebooks that the run left out, or did not reach."""
     ran = {one["notebook"] for one in summary["notebooks"] if one["status"] == "ok"}
     return [path.stem for path in notebooks if path.stem not in ran]
 
 
 def text(summary: dict[str, Any], about: Mapping[str, str], doubts: list[str], left_out: list[str]) -> str:
-    """The report as Markdown. `summary` is a run's summary.json."""
+    """Return the report as Markdown. `summary` is a run's summary.json."""
     used = {name: summary["versions"].get(name) or "missing" for name in _WANTED}
     lines = [f"- {name}: {value}" for name, value in {**about, **used}.items()]
     for one in summary["notebooks"]:
@@ -97,7 +102,7 @@ def text(summary: dict[str, Any], about: Mapping[str, str], doubts: list[str], l
 
 
 def report(folder: Path, checked: Mapping[str, str], root: Path = ROOT) -> tuple[str, bool]:
-    """The report of the run in `folder`, and whether the machine is ready for what was checked."""
+    """Return the report of the run in `folder`, and whether the machine is ready for what was checked."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     found = doubts(summary, memory(), shutil.disk_usage(root).free, checked)
     brief = {name: "no" if value.startswith("no: ") else value for name, value in checked.items()}

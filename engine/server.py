@@ -219,6 +219,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: what went wrong is written by `_answer`."""
 
     def address_string(self) -> str:
+        """Name the client: on a socket of this machine it has no address."""
         return "unix"
 
     def _answer(self) -> None:

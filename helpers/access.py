@@ -184,7 +184,7 @@ def explain(member: str, permission: str, resource: Resource) -> Why:
 
 
 def rights(repository: names.Repository, *also: str) -> tuple[Rights, ...]:
-    """What everybody who is named in the repository's or the project's policy may do in the repository.
+    """Return what everybody who is named in the repository's or the project's policy may do in the repository.
 
     `also` names further principals. Google's own service agents are left out. Raises as `bindings`.
     """
@@ -197,14 +197,14 @@ def rights(repository: names.Repository, *also: str) -> tuple[Rights, ...]:
 
 
 def who_can_push(repository: names.Repository) -> tuple[str, ...]:
-    """The principals that may push to the repository, sorted. Raises as `bindings`."""
+    """Return the principals that may push to the repository, sorted. Raises as `bindings`."""
     return tuple(one.principal for one in rights(repository) if one.tasks["push"])
 
 
 def wider_than_needed(
     repository: names.Repository, needed: Mapping[str, Collection[str]] | None = None
 ) -> tuple[Finding, ...]:
-    """The bindings on the repository and its project that give more in this repository than anybody should need.
+    """Return the bindings on the repository and its project that give more in this repository than anybody should need.
 
     `needed` says what single members do: member → tasks of `TASKS`. Of a service account without an entry, pushing and
     pulling is assumed. Basic roles, public access, and Artifact Registry's own roles where they reach further than the

@@ -91,7 +91,7 @@ class Bill:
         )
 
     def json(self) -> dict[str, Any]:
-        """The same for machines."""
+        """Return the same for machines."""
         return {
             "project": self.project,
             "time": self.taken.isoformat(),
@@ -124,7 +124,7 @@ class Bill:
 
 
 def bill(project: names.Project, *, locations: Iterable[str] = ()) -> Bill:
-    """The bill of a project; without `locations` every location is asked, which takes a few seconds on Google.
+    """Return the bill of a project; without `locations` every location is asked, which takes a few seconds on Google.
 
     Raises google.api_core.exceptions.GoogleAPICallError, and registry.RegistryRefused.
     """
@@ -147,7 +147,7 @@ def of(
     on_demand: int | None = 0,
     minutes: float | None = 0.0,
 ) -> Bill:
-    """The bill of repositories that were read, with the last 30 days of scans and of builds. Pure.
+    """Return the bill of repositories that were read, with the last 30 days of scans and of builds. Pure.
 
     `scans` counts images that were scanned on push, `on_demand` scans that were asked for, `minutes` is of builds.
     """
@@ -169,7 +169,7 @@ def total(versions: Iterable[Stored]) -> int:
 
 
 def shares(versions: Sequence[Stored]) -> list[Share]:
-    """What each version weighs, by image, oldest first."""
+    """Return what each version weighs, by image, oldest first."""
     needed: dict[str, int] = {}
     for one in versions:
         for digest, _ in one.blobs:
@@ -182,7 +182,7 @@ def shares(versions: Sequence[Stored]) -> list[Share]:
 
 
 def growth(versions: Iterable[Stored]) -> list[int]:
-    """The bytes that each upload added, oldest first: those that no earlier version needed."""
+    """Return the bytes that each upload added, oldest first: those that no earlier version needed."""
     seen: set[str] = set()
     added = []
     for one in sorted(versions, key=lambda one: (one.uploaded, one.digest)):
@@ -200,7 +200,7 @@ def _locations(project: names.Project) -> list[str]:
 
 
 def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
-    """Scans and build minutes of the last 30 days; None where the API can't be asked."""
+    """Return scans and build minutes of the last 30 days; None where the API can't be asked."""
     since = moment - _MONTH
     scans = _pages(
         f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",

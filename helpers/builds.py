@@ -65,12 +65,12 @@ class Build:
         return self.status in _RUNNING
 
     def digest(self, tag: names.Tag) -> names.Digest:
-        """The digest that it pushed under a tag. Raises KeyError when it pushed none."""
+        """Return the digest that it pushed under a tag. Raises KeyError when it pushed none."""
         return tag.image.digest(dict(self.images)[str(tag)])
 
 
 def read(config: Path, substitutions: Mapping[str, str] | None = None) -> types.Build:
-    """A build from its YAML file, with substitutions over the file's own; strictly by Google's message.
+    """Return a build from its YAML file, with substitutions over the file's own; strictly by Google's message.
 
     Raises OSError, yaml.YAMLError, and google.protobuf.json_format.ParseError for an unknown field.
     """
@@ -104,12 +104,12 @@ def submit(location: names.Location, build: types.Build, source: Iterable[Path] 
 
 
 def get(location: names.Location, build_id: str) -> Build:
-    """A build by its id. Raises google.api_core.exceptions.NotFound."""
+    """Return a build by its id. Raises google.api_core.exceptions.NotFound."""
     return _build(_client().get_build(request={"name": f"{location.resource}/builds/{build_id}"}))
 
 
 def recent(location: names.Location) -> tuple[Build, ...]:
-    """The location's builds, newest first, at most one page of them."""
+    """Return the location's builds, newest first, at most one page of them."""
     request = {"parent": location.resource, "project_id": str(location.project)}
     return tuple(_build(found) for found in next(iter(_client().list_builds(request=request).pages)).builds)
 

@@ -127,7 +127,7 @@ def look(image: names.Image, build_file: Path) -> Found:
 
 
 def judge(image: names.Image, found: Found, me: str = "") -> Report:
-    """The report of what was found. Pure."""
+    """Return the report of what was found. Pure."""
     answers = (
         ("repository", "A Docker repository in one region holds the images", 2, _repository(image, found.about)),
         ("tags", "Releases have SemVer tags, and every build has the tag of its commit", 5, _tags(image, found)),

@@ -36,7 +36,7 @@ class Answer:
     reason: str = ""
 
     def line(self, title: str, hint: str = "") -> str:
-        """The line that the learner reads; the hint stands below unless the step is done."""
+        """Return the line that the learner reads; the hint stands below unless the step is done."""
         head = f"{_MARKS[self.state]} {title}"
         if self.state == "done":
             return head
@@ -81,8 +81,9 @@ def check(title: str, look: Callable[[], object], hint: str = "") -> None:
 
 
 def done(title: str, look: Callable[[], object], hint: str = "", seconds: float = 10.0) -> None:
-    """Print ✓ when the step is done. Raises NotDone when it still isn't after `seconds`: on Google a change may take a
-    moment until everybody sees it. What is wrong is not asked again.
+    """Print ✓ when the step is done. Raises NotDone when it still isn't after `seconds`.
+
+    On Google a change may take a moment until everybody sees it. What is wrong is not asked again.
     """
     deadline = time.monotonic() + seconds
     pause = 0.1

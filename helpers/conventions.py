@@ -31,10 +31,12 @@ class Tagged(Protocol):
     """Anything with a digest and tags, as `repositories.images` lists it."""
 
     @property
-    def image(self) -> names.Digest: ...
+    def image(self) -> names.Digest:
+        """The version, by its digest."""
 
     @property
-    def tags(self) -> tuple[str, ...]: ...
+    def tags(self) -> tuple[str, ...]:
+        """The tags that point at it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +51,7 @@ class Finding:
 
 
 def kind(tag: str) -> Kind | None:
-    """What kind of tag it is; None for one that the convention doesn't know."""
+    """Return what kind of tag it is; None for one that the convention doesn't know."""
     if tag == "latest":
         return "latest"
     if tag in ENVIRONMENTS:

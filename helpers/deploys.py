@@ -84,13 +84,13 @@ def deploy(
 
 
 def describe(location: names.Location, name: str) -> Service | None:
-    """The service, or None when it isn't there."""
+    """Return the service, or None when it isn't there."""
     found = _get(location, name)
     return None if found is None else _service(found)
 
 
 def services(location: names.Location, run: str) -> tuple[str, ...]:
-    """The names of the services with the run's label."""
+    """Return the names of the services with the run's label."""
     found = rest.call("GET", _services(location), params={"labelSelector": f"{LABEL}={run}"})
     return tuple(one["metadata"]["name"] for one in found.get("items", []))
 
@@ -110,7 +110,10 @@ def revisions(location: names.Location, name: str) -> tuple[tuple[str, bool, str
 
 
 def variables(location: names.Location, name: str) -> dict[str, str]:
-    """The environment of the newest revision that is ready; a value from Secret Manager reads `secret NAME:VERSION`."""
+    """Return the environment of the newest revision that is ready.
+
+    A value from Secret Manager reads `secret NAME:VERSION`.
+    """
     service = describe(location, name)
     if service is None or not service.revision:
         return {}

@@ -154,7 +154,7 @@ def _matching(rule: Condition | Recent, versions: Sequence[Stored], places: list
 
 
 def _newest(count: int, versions: Sequence[Stored], places: list[int]) -> list[int]:
-    """The `count` newest of each image; of two of the same moment, the one with the greater digest."""
+    """Return the `count` newest of each image; of two of the same moment, the one with the greater digest."""
     heaps: dict[str, list[tuple[datetime, str, int]]] = defaultdict(list)
     for place in places:
         version = versions[place]

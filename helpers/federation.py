@@ -22,12 +22,14 @@ _MAPPING: Final = {"google.subject": "assertion.sub", "attribute.repository": "a
 
 
 def pool_id(run: str) -> str:
-    """The id of a run's pool: `wb-github-` and six hexadecimal digits, as the run's accounts have them."""
+    """Return the id of a run's pool: `wb-github-` and six hexadecimal digits, as the run's accounts have them."""
     return f"wb-github-{hashlib.sha256(run.encode()).hexdigest()[:6]}"
 
 
 def create_pool(project: names.Project, pool: str, run: str) -> str:
-    """The pool's resource name, with the project's number in it. It is made, or brought back, unless it is there.
+    """Return the pool's resource name, with the project's number in it.
+
+    It is made, or brought back, unless it is there.
 
     Raises google.api_core.exceptions.GoogleAPICallError, TimeoutError.
     """
@@ -36,7 +38,7 @@ def create_pool(project: names.Project, pool: str, run: str) -> str:
 
 
 def trust_github(project: names.Project, pool: str, provider: str, repository: str) -> str:
-    """The resource name of a provider that lets one repository on GitHub in, `OWNER/NAME`, and nobody else.
+    """Return the resource name of a provider that lets one repository on GitHub in, `OWNER/NAME`, and nobody else.
 
     Raises google.api_core.exceptions.GoogleAPICallError, TimeoutError.
     """

@@ -91,12 +91,12 @@ class Verdict:
     decisions: tuple[Decision, ...] = ()
 
     def of(self, action: str) -> tuple[Decision, ...]:
-        """The decisions with that action."""
+        """Return the decisions with that action."""
         return tuple(one for one in self.decisions if one.action == action)
 
 
 def decide(scan: Scan | None, policy: Policy, today: date) -> Verdict:
-    """The verdict on a scan; None is an image that was not scanned."""
+    """Return the verdict on a scan; None is an image that was not scanned."""
     if scan is None or not scan.status:
         resource = scan.resource if scan else ""
         return Verdict(UNKNOWN, "Could not tell: the image was not scanned.", resource, "")
@@ -132,7 +132,7 @@ def _decision(finding: Finding, policy: Policy, today: date) -> Decision:
 
 
 def read_exceptions(path: Path) -> tuple[Allowed, ...]:
-    """A file with a list of {"id", "until", "reason"}. Raises BadPolicy, also when it can't be read."""
+    """Return a file with a list of {"id", "until", "reason"}. Raises BadPolicy, also when it can't be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -59,7 +59,7 @@ class Binding:
 
 
 def bindings(resource: Resource) -> tuple[Binding, ...]:
-    """The resource's own policy, one entry per role and member, sorted.
+    """Return the resource's own policy, one entry per role and member, sorted.
 
     Raises google.api_core.exceptions.Forbidden without the right to read the policy, NotFound.
     """
@@ -169,7 +169,7 @@ def _url(resource: Resource) -> str:
 
 
 def permissions_of(role: str) -> frozenset[str]:
-    """What a role holds, as the IAM API says; nothing for a role that is gone or that you may not see."""
+    """Return what a role holds, as the IAM API says; nothing for a role that is gone or that you may not see."""
     try:
         return _predefined(role) if role.startswith("roles/") else _included(role)
     except (exceptions.NotFound, exceptions.Forbidden):
@@ -177,7 +177,7 @@ def permissions_of(role: str) -> frozenset[str]:
 
 
 def roles_with(*permissions: str) -> tuple[str, ...]:
-    """The predefined roles of the permissions' own service that hold them all, those with the fewest first.
+    """Return the predefined roles of the permissions' own service that hold them all, those with the fewest first.
 
     Without the roles that Google keeps for its own service agents.
     """
@@ -219,7 +219,7 @@ def is_for_agents(role: str) -> bool:
 
 
 def account(project: names.Project, purpose: str, run: str) -> ServiceAccount:
-    """The service account of a run for a purpose: `wb-PURPOSE-` and six hexadecimal digits.
+    """Return the service account of a run for a purpose: `wb-PURPOSE-` and six hexadecimal digits.
 
     Ids have 6 to 30 characters, too few for a run's id, so the digits are the beginning of its SHA-256.
     """

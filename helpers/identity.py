@@ -63,7 +63,10 @@ class DockerConfig:
 
 
 def who_am_i() -> Who:
-    """The identity of the default credentials. Raises google.auth.exceptions.GoogleAuthError when there are none."""
+    """Return the identity of the default credentials.
+
+    Raises google.auth.exceptions.GoogleAuthError when there are none.
+    """
     credentials, _ = google.auth.default(scopes=list(_SCOPES))
     email = getattr(credentials, "service_account_email", "")
     if email:

@@ -67,7 +67,7 @@ class Service:
 
 
 def engine() -> docker.DockerClient:
-    """A client for the engine. Raises docker.errors.DockerException when none answers."""
+    """Return a client for the engine. Raises docker.errors.DockerException when none answers."""
     return docker.from_env(timeout=600)
 
 
@@ -154,13 +154,13 @@ def pull(name: names.Tag | names.Digest) -> names.Digest:
 
 
 def digests_of(client: docker.DockerClient, reference: str) -> tuple[tuple[str, str], ...]:
-    """An image's RepoDigests as (docker's repository, digest). Raises docker.errors.ImageNotFound."""
+    """Return an image's RepoDigests as (docker's repository, digest). Raises docker.errors.ImageNotFound."""
     found = client.images.get(reference).attrs.get("RepoDigests") or []
     return tuple((text.partition("@")[0], text.partition("@")[2]) for text in found)
 
 
 def layers(name: names.Tag | names.Digest) -> tuple[Layer, ...]:
-    """The layers of an image that the engine has, first one first; those without a file in them are left out."""
+    """Return the layers of an image that the engine has, first one first; those without a file in them are left out."""
     with contextlib.closing(engine()) as client:
         history = client.images.get(target.current().docker_name(name)).history()
     # BuildKit makes a layer for the folder of a WORKDIR, and some image stores count its entry in the file system.
@@ -240,7 +240,7 @@ def _follow(events: Iterable[dict[str, Any]], title: str) -> tuple[dict[str, str
 
 
 def _made_by(entry: Mapping[str, Any]) -> str:
-    """The Dockerfile's line, without what the builders put around it."""
+    """Return the Dockerfile's line, without what the builders put around it."""
     text = str(entry.get("CreatedBy") or entry.get("Comment") or "")
     text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
     text = re.sub(r"^(?:RUN )?(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)

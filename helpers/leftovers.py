@@ -53,9 +53,10 @@ _ACCOUNT: Final = re.compile(r"(?:deleted:)?serviceAccount:(wb-[a-z]+-([0-9a-f]{
 
 @dataclass(frozen=True, order=True)
 class Leftover:
-    """One thing that a run created: a container (by id), an image (by reference), or on Google by what deletes it: the
-    resource name, or the address in its API. A role is `MEMBER` with the project in `detail`.
+    """One thing that a run created.
 
+    `name` is a container's id, an image's reference, or on Google what deletes it: the resource name, or the address in
+    its API. A role is `MEMBER` with the project in `detail`.
     `run` is the run's id, and `created` the time (RFC 3339) where the API tells it.
     """
 
@@ -75,8 +76,9 @@ class Traces:
 
 
 def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
-    """Everything in a project and region that some run made. `runs` are ids that are known already: accounts are named
-    after a digest of the run's id, which can't be read back. Changes nothing.
+    """Return everything in a project and region that some run made. Changes nothing.
+
+    `runs` are ids that are known already: accounts are named after a digest of the run's id, which can't be read back.
     """
     found: list[Leftover] = []
     unseen: list[tuple[str, str]] = []
@@ -104,7 +106,7 @@ def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
 
 
 def repositories(location: names.Location) -> Iterator[Leftover]:
-    """The region's repositories with a run's label."""
+    """Yield the region's repositories with a run's label."""
     client = clients.artifact_registry()
     for one in client.list_repositories(parent=location.resource):
         if run := one.labels.get(LABEL):
@@ -113,7 +115,7 @@ def repositories(location: names.Location) -> Iterator[Leftover]:
 
 
 def services(location: names.Location) -> Iterator[Leftover]:
-    """The region's Cloud Run services with a run's label."""
+    """Yield the region's Cloud Run services with a run's label."""
     url = f"https://{location}-run.googleapis.com/{_RUN}/{location.project}/services"
     for one in rest.call("GET", url).get("items", []):
         about = one["metadata"]
@@ -123,7 +125,7 @@ def services(location: names.Location) -> Iterator[Leftover]:
 
 
 def accounts(project: names.Project) -> Iterator[Leftover]:
-    """The service accounts whose description is a run's label. Google doesn't say since when they are there."""
+    """Yield the service accounts whose description is a run's label. Google doesn't say since when they are there."""
     for one in _pages(f"{IAM}/{project.resource}/serviceAccounts", "accounts"):
         if run := _labelled(one.get("description", "")):
             yield Leftover("service account", one["name"], one.get("displayName", ""), run)
@@ -136,7 +138,7 @@ def _secrets(project: names.Project) -> Iterator[Leftover]:
 
 
 def _budgets(project: names.Project) -> Iterator[Leftover]:
-    """A budget of the project's billing account named `workbook RUN`."""
+    """Yield a budget of the project's billing account named `workbook RUN`."""
     account = rest.call("GET", f"{_BILLING}/{project.resource}/billingInfo").get("billingAccountName", "")
     for one in _pages(f"{BUDGETS}/{account}/budgets", "budgets") if account else ():
         word, _, run = one.get("displayName", "").partition(" ")
@@ -177,7 +179,10 @@ def _roles(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:
 
 
 def _sources(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
-    """Sources that were uploaded for builds: with the run's id in the object's name, or fetched by a run's build."""
+    """Yield sources that were uploaded for a run's builds.
+
+    The run's id stands in the object's name, or a run's build fetched it.
+    """
     bucket = f"{location.project}_cloudbuild"
     url = f"{STORAGE}/b/{bucket}/o"
     of_builds = dict(_fetched(location, known))
@@ -203,7 +208,7 @@ def _fetched(location: names.Location, known: Iterable[str]) -> Iterator[tuple[t
 
 
 def _bucket(project: names.Project, sources: list[Leftover], known: Iterable[str]) -> Iterator[Leftover]:
-    """The bucket for sources, when it was made in the hours of a run and holds nothing but what runs put there.
+    """Yield the bucket for sources, when it was made in the hours of a run and holds nothing but what runs put there.
 
     gcloud makes it anew when somebody needs it, so an empty one is no loss.
     """
@@ -220,7 +225,7 @@ def _bucket(project: names.Project, sources: list[Leftover], known: Iterable[str
 
 
 def digits(run: str) -> str:
-    """What the names of a run's service accounts end in: as `iam.account` makes them."""
+    """Return what the names of a run's service accounts end in: as `iam.account` makes them."""
     return hashlib.sha256(run.encode()).hexdigest()[:6]
 
 
@@ -248,7 +253,7 @@ def _in_name(text: str) -> str:
 
 
 def _in_path(name: str, known: Iterable[str]) -> str:
-    """The run that a part of an object's path is."""
+    """Return the run that a part of an object's path is."""
     parts = name.split("/")
     return next((run for run in known if run in parts), "") or next((part for part in parts if _moment(part)), "")
 

@@ -115,7 +115,7 @@ class Repository:
         return f"{self.location.resource}/repositories/{self.id}"
 
     def image(self, path: str) -> Image:
-        """The image `path` (`ml-predictor`, `team/nested`) of this repository. Raises BadName."""
+        """Return the image `path` (`ml-predictor`, `team/nested`) of this repository. Raises BadName."""
         return Image(self, path)
 
     @classmethod
@@ -164,11 +164,11 @@ class Image:
         return f"{self.repository.resource}/packages/{quote(self.path, safe='')}"
 
     def tag(self, name: str) -> Tag:
-        """The tag `name` of this image. Raises BadName."""
+        """Return the tag `name` of this image. Raises BadName."""
         return Tag(self, name)
 
     def digest(self, value: str) -> Digest:
-        """The version of this image with the digest `value` (`sha256:…`). Raises BadName."""
+        """Return the version of this image with the digest `value` (`sha256:…`). Raises BadName."""
         return Digest(self, value)
 
     @classmethod

@@ -57,20 +57,24 @@ class Tagged(Protocol):
     """Anything with a digest and tags, as `repositories.images` lists it."""
 
     @property
-    def image(self) -> names.Digest: ...
+    def image(self) -> names.Digest:
+        """The version, by its digest."""
 
     @property
-    def tags(self) -> tuple[str, ...]: ...
+    def tags(self) -> tuple[str, ...]:
+        """The tags that point at it."""
 
 
 class Foreseen(Protocol):
     """A run that `retention.preview` foresees."""
 
     @property
-    def at(self) -> datetime: ...
+    def at(self) -> datetime:
+        """When it would begin."""
 
     @property
-    def verdicts(self) -> tuple[Verdict, ...]: ...
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What it would do with each version."""
 
 
 def numbered(versions: Sequence[Tagged]) -> dict[str, str]:
@@ -79,7 +83,7 @@ def numbered(versions: Sequence[Tagged]) -> dict[str, str]:
 
 
 def tags_text(versions: Sequence[Tagged]) -> str:
-    """The tags of each version, in the order given, as a table."""
+    """Return the tags of each version, in the order given, as a table."""
     numbers = numbered(versions)
     rows = [(numbers[one.image.value], f"{one.image.value[:15]}…", ", ".join(one.tags) or "-") for one in versions]
     return show.table(rows, ("version", "digest", "tags"))
@@ -201,7 +205,7 @@ def timeline(preview: Foreseen) -> Figure:
 
 
 def findings_text(images: Mapping[str, Sequence[Finding]]) -> str:
-    """Counts of each image by severity as a table: `fixable + without a fix`."""
+    """Return counts of each image by severity as a table: `fixable + without a fix`."""
     counted = {title: scans.counts(findings) for title, findings in images.items()}
     rows = []
     for name in scans.SEVERITIES:
@@ -264,7 +268,7 @@ def _empty(width: float, height: float, says: str) -> Figure:
             return named + text[begins:]
 
         def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], Any]:
-            """The picture as SVG; and as HTML too, because JupyterLab gives an SVG no alternative text."""
+            """Return the picture as SVG; and as HTML too, because JupyterLab gives an SVG no alternative text."""
             svg = self.svg()
             address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
             shown = f'<img alt="{html.escape(says)}" src="{address}">'

@@ -78,12 +78,12 @@ class BadPolicies(ValueError):
 
 
 def read(path: Path) -> tuple[Policy, ...]:
-    """The policies of a file. Raises OSError, and BadPolicies with every problem and the mended file."""
+    """Return the policies of a file. Raises OSError, and BadPolicies with every problem and the mended file."""
     return parse(path.read_text(encoding="utf-8"))
 
 
 def parse(text: str) -> tuple[Policy, ...]:
-    """The policies of a file's text. Raises BadPolicies."""
+    """Return the policies of a file's text. Raises BadPolicies."""
     problems: list[str] = []
     stripped = re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)
     try:
@@ -160,7 +160,7 @@ def duration(text: str) -> timedelta:
 
 
 def _problems(entry: Mapping[str, Any], name: str, seen: set[str]) -> list[str]:
-    """What is wrong with one policy, in sentences."""
+    """Return what is wrong with one policy, in sentences."""
     found: list[str] = []
     if not isinstance(entry.get("name"), str) or not 0 < len(entry["name"]) < 128:
         found.append(f"Policy {name} needs a name of 1 to 127 characters.")
@@ -216,7 +216,7 @@ def _wrong_fields(body: Any, known: Mapping[str, type[Any]], name: str, where: s
 
 
 def _mended(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The policy as it was probably meant: each field where it belongs, under its name."""
+    """Return the policy as it was probably meant: each field where it belongs, under its name."""
     said, raw = entry.get("action"), entry.get("condition")
     action = said if isinstance(said, dict) else {}
     condition = {_MEANT.get(key, key): value for key, value in raw.items()} if isinstance(raw, dict) else {}

@@ -52,7 +52,7 @@ def describe(project: Project) -> ProjectFacts:
 
 
 def enabled(project: Project) -> tuple[str, ...]:
-    """The services that are enabled, sorted. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return the services that are enabled, sorted. Raises google.api_core.exceptions.GoogleAPICallError."""
     names: list[str] = []
     page = ""
     while True:

@@ -66,14 +66,14 @@ class Manifest:
 
 
 def manifest(name: names.Tag | names.Digest) -> Manifest:
-    """The manifest that a tag or a digest names. Raises RegistryRefused."""
+    """Return the manifest that a tag or a digest names. Raises RegistryRefused."""
     reference = name.value if isinstance(name, names.Digest) else name.name
     answer = _call("GET", name.image, f"manifests/{reference}", headers={"Accept": _ACCEPT})
     return _parsed(answer.content, answer.headers["Content-Type"])
 
 
 def image_manifest(name: names.Tag | names.Digest) -> Manifest:
-    """The manifest of the image that a name stands for; of an index, that of its image for linux/amd64.
+    """Return the manifest of the image that a name stands for; of an index, that of its image for linux/amd64.
 
     Raises RegistryRefused, also (404) for an index that lists no such image.
     """
@@ -224,7 +224,7 @@ def _platform(entry: Mapping[str, str]) -> str:
 
 
 def _layer(files: Mapping[str, str]) -> bytes:
-    """A compressed tar archive that is the same for the same files."""
+    """Return a compressed tar archive that is the same for the same files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, text in files.items():

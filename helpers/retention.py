@@ -46,7 +46,10 @@ class Preview:
         return tuple(verdict.version for verdict in self.verdicts if verdict.delete)
 
     def text(self, rows: int = 40) -> rich.Rich:
-        """A table of at most `rows` versions, newest first in each image (of more, those that go first), and totals."""
+        """Return a table of at most `rows` versions.
+
+        They come newest first in each image; of more, those that go are shown first. Totals stand below.
+        """
         shown = sorted(self.verdicts, key=lambda one: one.version.uploaded, reverse=True)
         shown.sort(key=lambda one: (one.version.image, not one.delete) if len(shown) > rows else (one.version.image,))
         cells = [
@@ -81,7 +84,7 @@ class Preview:
         return [*(f"Warning: {line}" for line in self.warnings), *(f"Note: {line}" for line in self.notes)]
 
     def json(self) -> dict[str, Any]:
-        """The same for machines: camelCase as in Google's API."""
+        """Return the same for machines: camelCase as in Google's API."""
         return {
             "repository": self.snapshot.repository,
             "time": self.at.isoformat(),
@@ -108,7 +111,10 @@ class Preview:
 
 
 def preview(snapshot: Snapshot, wanted: Sequence[Policy] | None = None, *, at: datetime | None = None) -> Preview:
-    """What the next run would do with the policies `wanted` (None: those in force) at the moment `at` (None: now)."""
+    """Return what the next run would do at the moment `at`; None is now.
+
+    It takes the policies `wanted`, or those in force.
+    """
     rules = sorted(snapshot.in_force if wanted is None else wanted, key=attrgetter("name"))
     moment = at or snapshot.taken
     with _no_collection():
@@ -148,7 +154,9 @@ def put(repository: names.Repository, wanted: Sequence[Policy], *, dry_run: bool
 
 
 def reported(repository: names.Repository) -> tuple[names.Digest, ...]:
-    """The versions that the last dry run would have deleted, from the audit log; none where there was no such run.
+    """Return the versions that the last dry run would have deleted, from the audit log.
+
+    None where there was no such run.
 
     On Google, Data Access audit logs of Artifact Registry must be switched on for that. Raises requests.HTTPError.
     """
@@ -168,7 +176,7 @@ def reported(repository: names.Repository) -> tuple[names.Digest, ...]:
 
 
 def forecast(snapshot: Snapshot, days: int, wanted: Sequence[Policy] | None = None) -> list[tuple[datetime, Preview]]:
-    """The daily runs of the coming days that would delete something, each with its preview."""
+    """Return the daily runs of the coming days that would delete something, each with its preview."""
     found: list[tuple[datetime, Preview]] = []
     for day in range(1, days + 1):
         moment = snapshot.taken + timedelta(days=day)
@@ -220,7 +228,7 @@ def _freed(verdicts: Sequence[Verdict]) -> int:
 
 
 def _orphaned(versions: Iterable[Stored], gone: set[tuple[str, str]]) -> list[Stored]:
-    """What is left when `gone` went."""
+    """Return what is left when `gone` went."""
     return [
         replace(one, parents=tuple(parent for parent in one.parents if (one.image, parent) not in gone))
         for one in versions

@@ -111,7 +111,10 @@ def client() -> GrafeasClient:
 
 
 def read(image: names.Digest) -> Scan:
-    """The automatic scan of a pushed image as it stands. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return the automatic scan of a pushed image as it stands.
+
+    Raises google.api_core.exceptions.GoogleAPICallError.
+    """
     resource = f"https://{image}"
     wanted = f'resourceUrl="{resource}" AND (kind="DISCOVERY" OR kind="VULNERABILITY")'
     found = list(client().list_occurrences(parent=image.image.repository.project.resource, filter=wanted))
@@ -130,7 +133,7 @@ def read(image: names.Digest) -> Scan:
 
 
 def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
-    """The automatic scan once it has ended, well or not.
+    """Return the automatic scan once it has ended, well or not.
 
     Raises ScanMissing when none has begun or ended after `seconds`.
     """
@@ -149,7 +152,7 @@ def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
 
 
 def on_demand(scan: str) -> Scan:
-    """The result of `gcloud artifacts docker images scan`, by its name `projects/P/locations/us/scans/ID`.
+    """Return the result of `gcloud artifacts docker images scan`, by its name `projects/P/locations/us/scans/ID`.
 
     Its `resource` is the image as it was named to gcloud, "" where that isn't known.
 
@@ -167,7 +170,7 @@ def on_demand(scan: str) -> Scan:
 
 
 def _asked_for(scan: str) -> str:
-    """What a scan without findings is of, from the operation that made it; "" when that isn't told."""
+    """Return what a scan without findings is of, from the operation that made it; "" when that isn't told."""
     try:
         made = _listed(f"{scan.partition('/scans/')[0]}/operations", "operations")
         return next((one["metadata"]["resourceUri"] for one in made if one.get("response", {}).get("scan") == scan), "")
@@ -208,7 +211,7 @@ def counts(findings: Iterable[Finding]) -> dict[str, tuple[int, int]]:
 
 
 def find(findings: Sequence[Finding], identifier: str) -> Finding | None:
-    """A finding by its CVE."""
+    """Return a finding by its CVE."""
     return next((one for one in findings if one.id == identifier), None)
 
 

@@ -61,6 +61,6 @@ def read(repository: names.Repository, *, layers: bool = True) -> Snapshot:
 
 
 def now() -> datetime:
-    """The time of the world that the environment names; the sandbox has a clock of its own."""
+    """Return the time of the world that the environment names; the sandbox has a clock of its own."""
     status = target.admin("status")
     return datetime.fromisoformat(status["time"]) if status else datetime.now(UTC)

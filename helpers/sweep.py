@@ -1,6 +1,6 @@
-"""Removing what a run created, and nothing else: on Google what `traces` finds, on this machine containers by label
-and images by reference.
+"""Removing what a run created, and nothing else.
 
+On Google it is what `leftovers` finds, on this machine containers by label and images by reference.
 `find` is the dry run. `remove` takes what `find` gave.
 """
 
@@ -50,12 +50,12 @@ def find(here: Target) -> tuple[Leftover, ...]:
 
 
 def find_made(here: Target) -> tuple[Leftover, ...]:
-    """The same without what is on this machine."""
+    """Return the same without what is on this machine."""
     return tuple(one for one in leftovers.find(here.location, (here.run,)).found if one.run == here.run)
 
 
 def find_repositories(here: Target) -> tuple[Leftover, ...]:
-    """The repositories with the run's label; none where the API isn't enabled."""
+    """Return the repositories with the run's label; none where the API isn't enabled."""
     try:
         return tuple(one for one in leftovers.repositories(here.location) if one.run == here.run)
     except (exceptions.Forbidden, exceptions.NotFound):
@@ -63,7 +63,7 @@ def find_repositories(here: Target) -> tuple[Leftover, ...]:
 
 
 def find_accounts(here: Target) -> tuple[Leftover, ...]:
-    """The service accounts whose description is the run's label; none where the API isn't enabled."""
+    """Return the service accounts whose description is the run's label; none where the API isn't enabled."""
     try:
         return tuple(one for one in leftovers.accounts(here.location.project) if one.run == here.run)
     except exceptions.Forbidden:
@@ -71,7 +71,7 @@ def find_accounts(here: Target) -> tuple[Leftover, ...]:
 
 
 def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Leftover, ...]:
-    """The run's containers, and the references of images that begin with a name that only this run uses."""
+    """Return the run's containers, and the references of images that begin with a name that only this run uses."""
     prefixes = list(here.owned_prefixes)
     for one in repositories:
         repository = names.Repository.parse(one.name)

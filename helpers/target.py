@@ -138,11 +138,11 @@ class Target:
         return tuple(dict.fromkeys((owned, self.registry.removesuffix(host) + owned)))
 
     def docker_name(self, name: names.Repository | names.Image | names.Tag | names.Digest) -> str:
-        """The name as docker needs it: in the sandbox the plain port's address stands in front of it."""
+        """Return the name as docker needs it: in the sandbox the plain port's address stands in front of it."""
         return self.registry.removesuffix(self.location.host) + str(name)
 
     def canonical(self, text: str) -> str:
-        """The text as it reads on Google: without the sandbox's address."""
+        """Return the text as it reads on Google: without the sandbox's address."""
         if self.name == "gcp":
             return text
         host = self.location.host
@@ -164,7 +164,7 @@ def _addresses(registry_host: str) -> tuple[str, ...]:
 
 
 def current(environment: Mapping[str, str] | None = None) -> Target:
-    """The world that the environment names.
+    """Return the world that the environment names.
 
     Raises NoTarget, with what to do, when it names none.
     """
@@ -235,7 +235,7 @@ def admin(path: str, body: Mapping[str, Any] | None = None, environment: Mapping
 
 
 def upstream_proxy(environment: Mapping[str, str] | None = None) -> str:
-    """The user's own HTTPS proxy, or ""; what `workbook env` has set up keeps it in WORKBOOK_UPSTREAM_PROXY."""
+    """Return the user's own HTTPS proxy, or ""; what `workbook env` has set up keeps it in WORKBOOK_UPSTREAM_PROXY."""
     values = os.environ if environment is None else environment
     if values.get("WORKBOOK_TARGET") == "sandbox":
         return values.get("WORKBOOK_UPSTREAM_PROXY", "")
@@ -243,7 +243,10 @@ def upstream_proxy(environment: Mapping[str, str] | None = None) -> str:
 
 
 def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for the sandbox's own process: the user's, free of any sandbox, and WORKBOOK_UPSTREAM_PROXY."""
+    """Return the environment for the sandbox's own process.
+
+    It is the user's, free of any sandbox, with WORKBOOK_UPSTREAM_PROXY.
+    """
     values = dict(os.environ if environment is None else environment)
     proxy = upstream_proxy(values)
     if values.get("WORKBOOK_TARGET") == "sandbox":
@@ -261,7 +264,7 @@ def sandbox_environment(
     python_image: str = "",
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str | None]:
-    """What turns an environment into the sandbox's: name → value, None for a variable to unset.
+    """Return what turns an environment into the sandbox's: name → value, None for a variable to unset.
 
     `engine` is what the engine needs (`DOCKER_HOST`, `DOCKER_BUILDKIT`), `base` the environment to change (os.environ).
     """
@@ -301,7 +304,7 @@ def gcp_environment(
     python_image: str = "",
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str | None]:
-    """The same for a project on Google: no proxy, no CA of ours, the user's own credentials."""
+    """Return the same for a project on Google: no proxy, no CA of ours, the user's own credentials."""
     values = os.environ if base is None else base
     host = f"{region}-docker.pkg.dev"
     result: dict[str, str | None] = _without_foreign(values)
@@ -369,6 +372,6 @@ def with_gcloud_helpers(path: str) -> str:
 
 
 def apply(changes: Mapping[str, str | None], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the changes made: a new dictionary."""
+    """Return the environment with the changes made: a new dictionary."""
     merged = {name: value for name, value in environment.items() if changes.get(name, value) is not None}
     return merged | {name: value for name, value in changes.items() if value is not None}

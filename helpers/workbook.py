@@ -95,7 +95,7 @@ class _Cells:
         self.marks: list[requests_seen.Mark] = []
 
     def begins(self, *_: object) -> None:
-        """A cell begins. A sandbox that doesn't answer is for the cell itself to tell."""
+        """Mark that a cell begins. A sandbox that doesn't answer is for the cell itself to tell."""
         with contextlib.suppress(OSError, target.NoTarget):
             self.marks = [*self.marks[-1:], requests_seen.mark(self.marks[-1] if self.marks else None)]
 
@@ -144,7 +144,10 @@ def _watch(shell: Any) -> None:
 
 
 def card(workbook: Workbook) -> str:
-    """The notebook's title, the world, the project and the region: four lines, the same on every run in that world."""
+    """Return the notebook's title, the world, the project and the region.
+
+    These are four lines, the same on every run in that world.
+    """
     number = f" (number {workbook.target.project_number})" if workbook.target.project_number else ""
     return "\n".join(
         (
@@ -158,7 +161,10 @@ def card(workbook: Workbook) -> str:
 
 
 def _exercises_done(workbook: Workbook) -> list[str]:
-    """A learner's own state; a run of all notebooks says nothing, so that its card is always the same."""
+    """Say how many of the notebook's exercises the learner has done.
+
+    A run of all notebooks says nothing, so that its card is always the same.
+    """
     home = os.environ.get("WORKBOOK_HOME")
     if not home or exercises.in_a_run():
         return []
@@ -168,7 +174,7 @@ def _exercises_done(workbook: Workbook) -> list[str]:
 
 
 def lacking(workbook: Workbook) -> list[str]:
-    """What earlier notebooks should have left behind and haven't, one line each."""
+    """Return what earlier notebooks should have left behind and haven't, one line each."""
     number = workbook.number
     if number in _NEEDS_API and not projects.is_enabled(workbook.project):
         return [f"- The Artifact Registry API isn't enabled in {workbook.project}. Run {_name(1)} first."]
@@ -183,7 +189,7 @@ def lacking(workbook: Workbook) -> list[str]:
 
 
 def _notebook(number: int) -> tuple[str, str]:
-    """The file's stem and the notebook's H1; the bare number where the notebook isn't written yet."""
+    """Return the file's stem and the notebook's H1; the bare number where the notebook isn't written yet."""
     for path in documents.notebooks():
         if int(path.name[:2]) == number:
             return path.stem, _heading(path) or _words(number, path.stem)

@@ -44,7 +44,10 @@ def make(name: str) -> bool:
 
 
 def routes(table: str) -> list[ipaddress.IPv4Network]:
-    """The networks that this machine knows a way to, of the text of /proc/net/route; all but "everywhere else"."""
+    """Return the networks that this machine knows a way to, but for "everywhere else".
+
+    The text is that of /proc/net/route.
+    """
     rows = [line.split() for line in table.splitlines()[1:]]
     found = [
         ipaddress.IPv4Network((_address(row[1]), str(ipaddress.IPv4Address(_address(row[7])))), strict=False)
@@ -54,7 +57,7 @@ def routes(table: str) -> list[ipaddress.IPv4Network]:
 
 
 def free_subnet(name: str, taken: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """A /24 of 10.0.0.0/8 that overlaps with none that is taken, the same for a name as long as it is free.
+    """Return a /24 of 10.0.0.0/8 that overlaps with none that is taken, the same for a name as long as it is free.
 
     Raises OSError when there is none.
     """

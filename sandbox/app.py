@@ -65,13 +65,16 @@ log = logging.getLogger("sandbox")
 
 
 def front_page(request: Request) -> Response:
-    """What a person sees who opens the plain port in a browser."""
+    """Return what a person sees who opens the plain port in a browser."""
     port = request.url.port or 80
     return page(_FRONT, host=f"localhost:{port}")
 
 
 def registry_host(host: str) -> str | None:
-    """A registry host's canonical name, `us-central1-docker.pkg.dev`; also for `docker.us-central1.rep.pkg.dev`."""
+    """Return a registry host's canonical name, `us-central1-docker.pkg.dev`.
+
+    Also for `docker.us-central1.rep.pkg.dev`.
+    """
     match = _REGISTRY_HOST.fullmatch(host)
     return f"{match['location'] or match['regional']}-docker.pkg.dev" if match else None
 
@@ -88,6 +91,7 @@ class Sandbox:
         self.controls = Controls(world, admin_token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"the sandbox speaks HTTP, not {scope['type']}")
         request = Request(scope, receive)
@@ -139,7 +143,7 @@ class Sandbox:
             await response(scope, receive, send)
 
     async def _fault(self, request: Request, host: str, path: str, send: Send) -> tuple[Receive, Send]:
-        """What the call goes on with, after the fault that waits for it, if one does."""
+        """Return what the call goes on with, after the fault that waits for it, if one does."""
         if not self.controls.faults.waiting or path.startswith("/_sandbox/"):
             return request.receive, send
         address = self._registry(request, host, path)
@@ -152,7 +156,7 @@ class Sandbox:
 
     @staticmethod
     def _split(path: str) -> tuple[str, str]:
-        """The plain port: a Google host name as the first part of the path, and the rest."""
+        """Return the plain port: a Google host name as the first part of the path, and the rest."""
         first, _, rest = path.removeprefix("/").partition("/")
         return (first, f"/{rest}") if is_google(first) else ("", path)
 

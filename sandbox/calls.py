@@ -102,7 +102,7 @@ def _principal(world: World, request: Request, api: Api, told: Told) -> Principa
 
 
 def _check_quota_project(world: World, request: Request, principal: Principal) -> None:
-    """A quota project named by the client needs serviceusage.services.use on it.
+    """Require serviceusage.services.use on a quota project that the client names.
 
     Source: https://cloud.google.com/docs/quotas/set-quota-project and the reason USER_PROJECT_DENIED.
     """

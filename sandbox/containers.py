@@ -71,7 +71,9 @@ def address(world: World) -> Address:
 
 
 def world_id(world: World) -> str:
-    """What tells this world's things on an engine from every other world's: random, and kept for as long as it lives.
+    """Return what tells this world's things on an engine from every other world's.
+
+    Random, and kept for as long as it lives.
 
     The folder's path would not do: worlds in two containers that share an engine may have the same.
     """
@@ -91,7 +93,7 @@ def label(world: World) -> str:
 
 
 def host_environment(config: Path | None = None) -> dict[str, str]:
-    """The environment of a docker command: the engine's address and nothing of the user's."""
+    """Return the environment of a docker command: the engine's address and nothing of the user's."""
     kept = {name: os.environ[name] for name in ("DOCKER_HOST", "PATH") if os.environ.get(name)}
     folder = str(config) if config else "/nonexistent"
     return {"HOME": folder, "DOCKER_CONFIG": folder, "DOCKER_BUILDKIT": "0", "LC_ALL": "C.UTF-8", **kept}
@@ -154,7 +156,7 @@ def run_with(environment: Mapping[str, str], *arguments: str) -> str:
 
 
 def start(arguments: Sequence[str], config: Path | None = None) -> subprocess.Popen[bytes]:
-    """A docker command whose output is read while it runs; errors and output come together."""
+    """Start a docker command whose output is read while it runs; errors and output come together."""
     return subprocess.Popen(
         ["docker", *arguments],
         stdin=subprocess.DEVNULL,
@@ -166,7 +168,7 @@ def start(arguments: Sequence[str], config: Path | None = None) -> subprocess.Po
 
 
 def write_config(folder: Path, registry: str, token: str) -> None:
-    """A docker configuration that knows one registry and one token."""
+    """Write a docker configuration that knows one registry and one token."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     entry = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
     handle = os.open(folder / "config.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -194,7 +196,7 @@ def is_running(container: str) -> bool:
 
 
 def base_image() -> str:
-    """An image with a shell and Python, for the builders that cannot be pulled; empty when there is none."""
+    """Return an image with a shell and Python, for the builders that cannot be pulled; empty when there is none."""
     found = call("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", STAND_IN).splitlines()
     if found:
         return sorted(found)[-1]
@@ -210,7 +212,10 @@ def has_bridge() -> bool:
 
 
 def limits(memory: str, processes: str) -> list[str]:
-    """The options for these limits, of those that the engine can hold; for another it would only print a warning."""
+    """Return the options for these limits, of those that the engine can hold.
+
+    For another it would only print a warning.
+    """
     can = _can_limit(os.environ.get("DOCKER_HOST", ""))
     return [*(("--memory", memory) if can[0] else ()), *(("--pids-limit", processes) if can[1] else ())]
 
@@ -222,7 +227,7 @@ def _can_limit(_host: str) -> tuple[bool, bool]:
 
 
 def make_network(name: str, *labels: str) -> str:
-    """A network with these labels; `host` where networks cannot be made."""
+    """Make a network with these labels and return its name; `host` where networks cannot be made."""
     chosen = [part for text in labels for part in ("--label", text)]
     try:
         call("network", "create", *chosen, name)
@@ -232,7 +237,7 @@ def make_network(name: str, *labels: str) -> str:
 
 
 def socket() -> str:
-    """The engine's socket on this machine.
+    """Return the engine's socket on this machine.
 
     Raises:
         EngineFailed: when the engine is reached in another way; the builders need the socket.
@@ -244,7 +249,7 @@ def socket() -> str:
 
 
 def program(name: str) -> Path | None:
-    """A program on the sandbox's PATH, links resolved."""
+    """Return a program on the sandbox's PATH, links resolved."""
     found = shutil.which(name)
     return Path(found).resolve() if found else None
 

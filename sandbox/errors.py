@@ -65,7 +65,7 @@ class Refusal(Exception):
     headers: Mapping[str, str]
 
     def body(self) -> dict[str, Any]:
-        """The JSON answer."""
+        """Return the JSON answer."""
         raise NotImplementedError
 
 
@@ -96,6 +96,7 @@ class ApiError(Refusal):
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
+        """Return the answer as Google's APIs write an error."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
         if self.details:
             error["details"] = self.details
@@ -128,6 +129,7 @@ class RegistryError(Refusal):
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
+        """Return the answer as a registry writes an error; OCI distribution-spec, "Error Codes"."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             error["detail"] = self.detail
@@ -149,7 +151,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def unexpected(error: Exception, *, registry: bool) -> Refusal:
-    """What is answered when the sandbox itself failed, in the dialect of who asked."""
+    """Return what is answered when the sandbox itself failed, in the dialect of who asked."""
     if is_disk_full(error):
         return RegistryError("DENIED", _DISK_FULL) if registry else ApiError("FAILED_PRECONDITION", _DISK_FULL)
     message = "Internal error encountered. The sandbox's log has the reason: `workbook status` says where."

@@ -14,5 +14,5 @@ _SECRET = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text without anything that could be a token or a key."""
+    """Return the text without anything that could be a token or a key."""
     return _SECRET.sub("[redacted]", text)

@@ -21,7 +21,7 @@ def terminal_is_bash(app: Any, doctree: nodes.document) -> None:
 
 
 def finish_page(app: Any, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """What the HTML still lacks for those who use no mouse or no screen, and for narrow ones.
+    """Add what the HTML still lacks for those who use no mouse or no screen, and for narrow ones.
 
     Whatever scrolls gets a place in the order of the Tab key; a fold is named by the words that it shows; the menu's
     captions say which level of heading they are; long names in tables get places to break.
@@ -34,12 +34,12 @@ def finish_page(app: Any, page: str, template: str, context: dict[str, Any], doc
 
 
 def breakable(name: str) -> str:
-    """A path, a test's name or an address, with leave to break after its joints."""
+    """Return a path, a test's name or an address, with leave to break after its joints."""
     return re.sub(r"(::|[/_,=])(?=.)", r"\1<wbr>", name)
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Set up the extension; Sphinx calls this."""
     app.connect("doctree-read", terminal_is_bash)
     app.connect("html-page-context", finish_page, priority=900)  # after the theme's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,7 +19,7 @@ _LOADED: Final = (
 
 
 def loaded_from_elsewhere(text: str) -> list[str]:
-    """The addresses on other hosts that a page, a style sheet or a script loads by itself."""
+    """Return the addresses on other hosts that a page, a style sheet or a script loads by itself."""
     return [found for pattern in _LOADED for found in pattern.findall(text)]
 
 

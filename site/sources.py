@@ -78,7 +78,7 @@ def write(root: Path, into: Path) -> tuple[Page, ...]:
 
 
 def contents(every: Iterable[Page]) -> str:
-    """The tables of contents that the front page carries unseen; the theme shows them beside every page."""
+    """Return the tables of contents that the front page carries unseen; the theme shows them beside every page."""
     shelves: dict[str, list[str]] = {}
     for page in every:
         shelves.setdefault(page.shelf, []).append(page.name.rpartition(".")[0])
@@ -90,12 +90,12 @@ def contents(every: Iterable[Page]) -> str:
 
 
 def links(text: str) -> list[str]:
-    """What a text in Markdown links to inside the repository, code left out."""
+    """Return what a text in Markdown links to inside the repository, code left out."""
     return _LINK.findall(_CODE.sub("", text))
 
 
 def texts(root: Path, page: Page) -> list[str]:
-    """The Markdown of a page: one text, or one for each text cell of a notebook."""
+    """Return the Markdown of a page: one text, or one for each text cell of a notebook."""
     whole = (root / page.path).read_text(encoding="utf-8")
     if not page.notebook:
         return [whole]
@@ -114,14 +114,17 @@ def aimed_at(root: Path, every: Iterable[Page]) -> dict[str, set[str]]:
 
 
 def downloads(root: Path, page: Page, every: Iterable[Page]) -> set[str]:
-    """The files that a page links to and that are no pages, as LICENSE: Sphinx hands them out as they are."""
+    """Return the files that a page links to and that are no pages, as LICENSE: Sphinx hands them out as they are."""
     known = {one.path for one in every}
     paths = {_resolve(page, link)[0] for text in texts(root, page) for link in links(text)}
     return {path for path in paths - known if (root / path).is_file()}
 
 
 def linked(text: str, page: Page, root: Path, every: Iterable[Page]) -> str:
-    """The text with every link led to a page of the site; a link to a folder loses its link and keeps its words."""
+    """Return the text with every link led to a page of the site.
+
+    A link to a folder loses its link and keeps its words.
+    """
     known = {one.path: one for one in every}
 
     def lead(found: re.Match[str]) -> str:
@@ -142,7 +145,7 @@ def linked(text: str, page: Page, root: Path, every: Iterable[Page]) -> str:
 
 
 def notebook(book: Json, page: Page, root: Path, every: Iterable[Page], aims: Mapping[str, set[str]]) -> Json:
-    """The notebook with a card, links, anchors, folded solutions and pictures that say what they are."""
+    """Return the notebook with a card, links, anchors, folded solutions and pictures that say what they are."""
     cells: list[Json] = []
     heading = ""
     for place, cell in enumerate(book["cells"]):
@@ -160,7 +163,7 @@ def notebook(book: Json, page: Page, root: Path, every: Iterable[Page], aims: Ma
 
 
 def _shown(cell: Json, heading: str) -> Json:
-    """The metadata that tells MyST-NB how to show a code cell."""
+    """Return the metadata that tells MyST-NB how to show a code cell."""
     tags = list(cell["metadata"].get("tags", []))
     settings: Json = {}
     if cell["metadata"].get("jupyter", {}).get("source_hidden"):
@@ -175,18 +178,18 @@ def _shown(cell: Json, heading: str) -> Json:
 
 
 def carded(text: str) -> str:
-    """A notebook's first cell: its title, then goal, time and cost as a card."""
+    """Return a notebook's first cell: its title, then goal, time and cost as a card."""
     title, _, rest = text.partition("\n")
     return f"{title}\n\n````{{container}} workbook-card\n{rest.strip()}\n````\n"
 
 
 def anchor(path: str, place: str) -> str:
-    """The site's name for a cell: labels are one space for all pages, and ids repeat between notebooks."""
+    """Return the site's name for a cell: labels are one space for all pages, and ids repeat between notebooks."""
     return f"nb{Path(path).name[:2]}-{place}"
 
 
 def _resolve(page: Page, link: str) -> tuple[str, str]:
-    """A link as (path from the repository's root, place in it)."""
+    """Return a link as (path from the repository's root, place in it)."""
     path, _, place = link.partition("#")
     return os.path.normpath(Path(page.path).parent / path) if path else page.path, place
 

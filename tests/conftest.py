@@ -1,5 +1,6 @@
-"""Fixtures that every test may use: a throw-away sandbox, its environment, the Docker Engine, the base image, and
-notebooks made for one test.
+"""Fixtures that every test may use.
+
+A throw-away sandbox, its environment, the Docker Engine, the base image, and notebooks made for one test.
 
 Each test file gets a world of its own, so that the order of files, and which worker runs them, changes nothing.
 """

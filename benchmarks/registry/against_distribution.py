@@ -115,7 +115,7 @@ def send_blobs(peer: Peer, blobs: list[bytes], image: str) -> None:
 
 
 def skopeo(peer: Peer, *arguments: str) -> None:
-    """skopeo with an empty cache of its own."""
+    """Run skopeo with an empty cache of its own."""
     side = "dest" if arguments[1].startswith("docker:") else "src"
     options = [f"--{side}-tls-verify=false"]
     if peer.token:
@@ -127,7 +127,7 @@ def skopeo(peer: Peer, *arguments: str) -> None:
 
 
 def image_of(folder: Path, layers: int, size: int) -> Path:
-    """An image in skopeo's `dir:` form, with layers that nobody has.
+    """Return an image in skopeo's `dir:` form, with layers that nobody has.
 
     They are gzip, as layers in a registry are: what isn't skopeo would compress on its way, and that takes longer than
     the registry.
@@ -285,7 +285,7 @@ def medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def told(figures: Figures, *, pushes: bool) -> Iterator[str]:
-    """The lines of the table; of pushes alone where syncs were made longer, which disturbs what does not sync."""
+    """Yield the lines of the table; of pushes alone where syncs were made longer, which disturbs what does not sync."""
     yield f"{'medians':26} {'sandbox':>9} {'registry':>9}   ratio     aim        processor: sandbox registry   ratio"
     for cell, both in figures.items():
         if pushes and cell.endswith(("downloads", "pull")):

@@ -48,7 +48,7 @@ PAGES = {
 
 
 def fill(world: World, count: int) -> None:
-    """A repository called `r-COUNT` with one image; rows only, since a list reads no blob of an image."""
+    """Make a repository called `r-COUNT` with one image; rows only, since a list reads no blob of an image."""
     name = f"projects/bench/locations/us-central1/repositories/r-{count}"
     digests = [f"sha256:{hashlib.sha256(f'{count} {number}'.encode()).hexdigest()}" for number in range(count)]
     times = [f"2026-01-01T00:00:{number // 1000 % 60:02}.{number:06}Z" for number in range(count)]

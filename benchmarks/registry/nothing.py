@@ -24,12 +24,14 @@ class Nothing(asyncio.Protocol):
     """One connection with one request, as skopeo asks."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with no head and no bytes."""
         self._transport = cast(asyncio.Transport, transport)
         self._head = b""
         self._bytes = 0
         self._end = b""
 
     def data_received(self, data: bytes) -> None:
+        """Count the bytes of a body, and answer when it is whole."""
         if data[:1] == b"\x16" and not self._head:
             # skopeo tries TLS first, and would wait for an answer to it.
             self._transport.close()

@@ -48,10 +48,12 @@ class Peer:
 
     @property
     def url(self) -> str:
+        """Where it answers."""
         return f"http://localhost:{self.port}"
 
     @property
     def headers(self) -> list[str]:
+        """What curl needs to sign in."""
         return ["-H", f"Authorization: Bearer {self.token}"] if self.token else []
 
     def busy(self) -> float:
@@ -60,12 +62,12 @@ class Peer:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """The most resident bytes that it ever had."""
+        """Return the most resident bytes that it ever had."""
         return int(Path(f"/proc/{self.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def run(*command: str) -> str:
-    """What a command prints; an error when it fails."""
+    """Run a command and return what it prints; an error when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)[:300]}: {done.stderr[-800:]}")
@@ -88,7 +90,7 @@ def wait_for(url: str) -> None:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -124,7 +126,7 @@ class Process:
 
 
 def start(folder: Path, sync: float = 0) -> tuple[Process, float]:
-    """A sandbox on a folder, and the seconds until it was ready."""
+    """Start a sandbox on a folder; return it, and the seconds until it was ready."""
     command = [sys.executable, "-m", "sandbox", "--home", str(folder), "--port", "0", "--project", PROJECT]
     (folder / "sandbox.json").unlink(missing_ok=True)
     started = time.perf_counter()
@@ -139,7 +141,7 @@ def start(folder: Path, sync: float = 0) -> tuple[Process, float]:
 
 @contextlib.contextmanager
 def sandbox(folder: Path, sync: float = 0) -> Iterator[Peer]:
-    """A sandbox with a repository."""
+    """Yield a sandbox with a repository."""
     world = World(folder / "state", Clock())
     about = seed.prepare(world, folder, PROJECT, "us-central1")
     learner = f"serviceAccount:{about['learner']}"
@@ -182,7 +184,7 @@ def distribution(folder: Path, program: str, sync: float = 0) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def nothing() -> Iterator[Peer]:
-    """A registry that keeps nothing."""
+    """Yield a registry that keeps nothing."""
     with subprocess.Popen([sys.executable, NOTHING], stdout=subprocess.PIPE, text=True) as child:
         try:
             yield Peer("nothing", int(cast(IO[str], child.stdout).readline()), "bench/r", "", child.pid)

@@ -46,7 +46,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def sandbox() -> Iterator[target.Target]:
-    """A throw-away world, and this process in it."""
+    """Start a throw-away world, and put this process in it."""
     found = machine_engine.find()
     if found is None:
         sys.exit("no Docker Engine answers: make setup starts one")
@@ -63,7 +63,7 @@ def sandbox() -> Iterator[target.Target]:
 
 @contextlib.contextmanager
 def image_of(client: docker.DockerClient, asked: str) -> Iterator[str]:
-    """The image that was asked for, or the sample image, built for this run."""
+    """Yield the image that was asked for, or the sample image, built for this run."""
     if asked:
         yield asked
         return
@@ -98,6 +98,7 @@ def push_and_wait(client: docker.DockerClient, here: target.Target, tag: names.T
 
 
 def main() -> int:
+    """Print the seconds of each round, and their median."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", nargs="?", default="")
     parser.add_argument("--rounds", type=int, default=5)

@@ -65,7 +65,7 @@ class Place:
     also: Mapping[str, str]
 
     def fill(self, value: Any) -> Any:
-        """A call's text or body with its stand-ins filled in."""
+        """Return a call's text or body with its stand-ins filled in."""
         text = json.dumps(value)
         for stand_in, real in self.values.items():
             text = text.replace(stand_in, real)
@@ -78,7 +78,7 @@ class Place:
 
 
 def place(project: str, region: str, repository: str) -> Place:
-    """A project as the calls need it. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return a project as the calls need it. Raises google.api_core.exceptions.GoogleAPICallError."""
     facts = projects.describe(names.Project.parse(project))
     nobody = f"nobody@{project}.iam.gserviceaccount.com"
     values = {"<project>": project, "<region>": region, "<repository>": repository, "<nobody>": nobody}
@@ -120,7 +120,7 @@ def replay(recorded: Iterable[Exchange], here: Place) -> list[Exchange]:
 
 
 def differences(recorded: Exchange, replayed: Exchange) -> list[str]:
-    """What a replay answers otherwise: the status, a missing or an extra field, the message; one line each."""
+    """Return what a replay answers otherwise: the status, a missing or an extra field, the message; one line each."""
     name = f"{recorded.operation}, {recorded.case}"
     found = []
     if recorded.status != replayed.status:
@@ -137,7 +137,7 @@ def differences(recorded: Exchange, replayed: Exchange) -> list[str]:
 
 
 def fields(answer: Any, path: str = "") -> Iterator[str]:
-    """The paths of a JSON value's fields: `error.details[].reason`."""
+    """Yield the paths of a JSON value's fields: `error.details[].reason`."""
     if isinstance(answer, Mapping):
         for key, value in answer.items():
             yield f"{path}.{key}".lstrip(".")
@@ -148,7 +148,7 @@ def fields(answer: Any, path: str = "") -> Iterator[str]:
 
 
 def message(answer: Any) -> str:
-    """What a refusal says, the APIs' way or the registry's."""
+    """Return what a refusal says, the APIs' way or the registry's."""
     if not isinstance(answer, Mapping):
         return ""
     if isinstance(error := answer.get("error"), Mapping):

@@ -53,14 +53,14 @@ class Scrubber:
         self._found: dict[str, dict[str, str]] = {}
 
     def text(self, text: str) -> str:
-        """A text without what could name somebody or open something."""
+        """Return a text without what could name somebody or open something."""
         text = _outside(text, self._known)
         for name, pattern in _PATTERNS:
             text = _outside(text, lambda part, name=name, pattern=pattern: self._replaced(part, name, pattern))  # type: ignore[misc]
         return text
 
     def value(self, value: Any) -> Any:
-        """A JSON value, its keys too."""
+        """Return a JSON value, its keys too."""
         if isinstance(value, Mapping):
             return {self.text(str(key)): self._field(str(key), entry) for key, entry in value.items()}
         if isinstance(value, list | tuple):
@@ -93,7 +93,7 @@ class Scrubber:
 
 
 def _outside(text: str, change: Callable[[str], str]) -> str:
-    """The text with what lies between stand-ins changed."""
+    """Return the text with what lies between stand-ins changed."""
     parts, end = [], 0
     for match in STAND_IN.finditer(text):
         parts += [change(text[end : match.start()]), match[0]]
@@ -102,7 +102,7 @@ def _outside(text: str, change: Callable[[str], str]) -> str:
 
 
 def leaks(value: Any, names: Mapping[str, str]) -> list[str]:
-    """What in a scrubbed JSON value still looks like a secret, one phrase each, without the secret itself."""
+    """Return what in a scrubbed JSON value still looks like a secret, one phrase each, without the secret itself."""
     # Google's JSON has "@type" for a key, and the address of no one there.
     text = STAND_IN.sub(" ", json.dumps(value, ensure_ascii=False).replace('"@type"', '""'))
     found = [what for what, holds in _signs(text) if holds]

@@ -89,7 +89,7 @@ def _rows(project: names.Project, region: str, numbers: tuple[int, ...], noteboo
 
 
 def _ask(method: str, url: str, **arguments: Any) -> dict[str, Any] | exceptions.GoogleAPICallError:
-    """The answer, or the refusal as a value."""
+    """Return the answer, or the refusal as a value."""
     try:
         return rest.call(method, url, **arguments)
     except exceptions.GoogleAPICallError as refusal:
@@ -97,13 +97,16 @@ def _ask(method: str, url: str, **arguments: Any) -> dict[str, Any] | exceptions
 
 
 def _short(error: Exception) -> str:
-    """A refusal in one line: without the request's address in front, and without what stands behind the sentence."""
+    """Return a refusal in one line: its sentence.
+
+    The request's address in front of it, and what stands behind, are left out.
+    """
     text = str(getattr(error, "message", "") or error).splitlines()[0]
     return re.sub(r"^(?:GET|POST) \S+: ", "", text)[:200]
 
 
 def _gcloud(email: str) -> Row:
-    """gcloud's own sign-in, tried on a copy of its configuration: it writes logs and tokens beside it."""
+    """Try gcloud's own sign-in on a copy of its configuration: it writes logs and tokens beside it."""
     if not shutil.which("gcloud"):
         return Row("sign-in of gcloud", "note", "gcloud is missing: terminal cells are not run")
     with tempfile.TemporaryDirectory() as folder:
@@ -233,7 +236,7 @@ def _region(asked: _Asked) -> Row:
 
 
 def _quotas(asked: _Asked) -> Iterator[Row]:
-    """A quota of nothing stops a notebook; how much of one is used up can't be asked for here."""
+    """Check the quotas: one of nothing stops a notebook; how much of one is used up can't be asked for here."""
     fine = True
     for api in asked.apis:
         if api not in asked.enabled:

@@ -70,7 +70,7 @@ NEEDS: Final = (
 
 
 def apis_of(notebook: Path) -> frozenset[str]:
-    """The APIs that a notebook enables, in terminal cells or in Python; the refused ones are left out."""
+    """Return the APIs that a notebook enables, in terminal cells or in Python; the refused ones are left out."""
     found: set[str] = set()
     for cell in documents.read(notebook).cells:
         first, _, script = cell.source.partition("\n")

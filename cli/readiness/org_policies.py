@@ -84,5 +84,5 @@ CONSTRAINTS: Final = tuple(_BITES)
 
 
 def bite(constraint: str, rules: Rules, asked: Question) -> str:
-    """What the policy stops in the notebooks that are asked about; nothing when it is in nobody's way."""
+    """Return what the policy stops in the notebooks that are asked about; nothing when it is in nobody's way."""
     return _BITES[constraint](rules, asked)

@@ -36,8 +36,10 @@ def check(project: str, region: str, notebooks: Sequence[Path], *, as_json: bool
 
 
 def run(plan: Plan, console: Console, *, say: Say) -> int:
-    """Check, estimate, run within the limit, clean up. Gives what `check` gives when the project isn't ready, else the
-    run's own exit code.
+    """Check, estimate, run within the limit, clean up.
+
+    Returns:
+        what `check` gives when the project isn't ready, else the run's own exit code.
     """
     from cli.run import runner
 

@@ -40,7 +40,7 @@ class Readiness:
         return ADMINISTRATOR if "administrator" in states else YOU if "you" in states else READY
 
     def text(self) -> str:
-        """A table, then what to do, in an order that works."""
+        """Return a table, then what to do, in an order that works."""
         spoken = {"ok": "ok", "note": "note", "you": "you", "administrator": "administrator"}
         lines = [
             f"Real run in project {self.project}, region {self.region}, "
@@ -65,7 +65,7 @@ class Readiness:
         return "\n".join([*lines, f"{verdicts[self.code]} Nothing was changed."])
 
     def json(self) -> dict[str, Any]:
-        """The same for machines."""
+        """Return the same for machines."""
         return {
             "project": self.project,
             "region": self.region,

@@ -60,7 +60,7 @@ def alone(console: Console) -> Iterator[None]:
 
 
 def texts(outcome: Outcome, notebooks: Sequence[Path]) -> dict[Path, str]:
-    """The canonical form of what a whole rehearsal executed, for each notebook that it came from."""
+    """Return the canonical form of what a whole rehearsal executed, for each notebook that it came from."""
     replaced = replacements(outcome)
     stand_ins = StandIns()
     return {path: canonical(documents.read(outcome.folder / path.name), replaced, stand_ins) for path in notebooks}
@@ -82,14 +82,14 @@ def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS
 
 
 def _measured_before(text: str, path: Path) -> str:
-    """The text with the stored outputs of `path` where nbval finds the new ones equal."""
+    """Return the text with the stored outputs of `path` where nbval finds the new ones equal."""
     fresh = documents.parse(text)
     rules.keep_stored(fresh, documents.read(path))
     return documents.text(fresh)
 
 
 def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    """What differs between machines and runs, and what stands for it: folders and the port."""
+    """Return what differs between machines and runs, and what stands for it: folders and the port."""
     home = str(outcome.folder / "world")
     pairs = [(home, ".sandbox"), (str(outcome.folder), "runs/recorded"), (f"{ROOT}/", ""), (str(ROOT), ".")]
     if outcome.port and outcome.port != starter.USUAL_PORT:
@@ -98,7 +98,7 @@ def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
 
 
 def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins: StandIns | None = None) -> str:
-    """The notebook's bytes: counts 1 to n, cell ids kept, no timings, no widgets, no standard error, no paths.
+    """Return the notebook's bytes: counts 1 to n, cell ids kept, no timings, no widgets, no standard error, no paths.
 
     Digests and other names that are new on every build become stand-ins by first appearance; the card says so.
 

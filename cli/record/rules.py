@@ -13,7 +13,7 @@ _RULE: Final = re.compile(r"^regex: (.+)\nreplace: (.+)$", re.MULTILINE)
 
 
 def sanitized(text: str) -> str:
-    """The text as nbval compares it."""
+    """Return the text as nbval compares it."""
     for pattern, replacement in _rules():
         text = pattern.sub(replacement, text)
     return text
@@ -37,7 +37,7 @@ def _rules() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def _seen(outputs: Sequence[Any]) -> list[Any]:
-    """What nbval looks at."""
+    """Return what nbval looks at."""
     return [
         (
             output.output_type,

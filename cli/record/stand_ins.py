@@ -52,7 +52,10 @@ class StandIns:
         self._beginnings: dict[str, int] = {}
 
     def apply(self, text: str) -> str:
-        """The text with stand-ins, and with a transfer's lines in the order of its layers, not of their arrival."""
+        """Return the text with stand-ins in it.
+
+        The lines of a transfer come in the order of its layers, not of their arrival.
+        """
         text = _DEPRECATED.sub("", _REMEMBERED.sub("", _COMPILED.sub("", text)))
         text = "".join(self._transfers(text.splitlines(keepends=True)))
         text = _IDENTIFIER.sub("sha256:…", text)
@@ -67,7 +70,7 @@ class StandIns:
         return _UUID.sub(lambda found: _uuid(self._number("uuid", found[0])), text)
 
     def _digest(self, digits: str) -> int:
-        """The number of a digest. Its beginning may have been seen before it, and then it is the same thing."""
+        """Return the number of a digest. Its beginning may have been seen before it, and then it is the same thing."""
         if digits not in self._digests:
             number = self._beginnings.get(digits[:8])
             if number is None or number in self._digests.values():

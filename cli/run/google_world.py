@@ -20,7 +20,7 @@ class NameTaken(RuntimeError):
 
 
 def copy_gcloud(home: Path) -> Path:
-    """A private copy (0700) of the user's gcloud configuration in `home`, without its logs; gives the copy's folder."""
+    """Copy the user's gcloud configuration in private (0700) to `home`, without its logs; return the copy's folder."""
     users = os.environ.get("CLOUDSDK_CONFIG")
     source = Path(users) if users else Path.home() / ".config" / "gcloud"
     copy = home / "gcloud"

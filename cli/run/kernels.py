@@ -37,7 +37,10 @@ class Spare:
         self._thread.start()
 
     def take(self, folder: Path) -> Any | None:
-        """The manager of the kernel, which now belongs to the caller; None when there is none for that folder."""
+        """Return the manager of the kernel, which now belongs to the caller.
+
+        None when there is none for that folder.
+        """
         self._join()
         if self._manager is None or self._folder != folder:
             return None

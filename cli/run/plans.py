@@ -47,7 +47,7 @@ def check_target(target: str, project: str) -> None:
 
 
 def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:
-    """The notebooks that `only` names (`02,03`), or all. Raises BadRequest for a number that isn't there."""
+    """Return the notebooks that `only` names (`02,03`), or all. Raises BadRequest for a number that isn't there."""
     there = documents.notebooks(folder)
     if not there:
         raise BadRequest(f"There is no notebook in {folder}.")
@@ -62,7 +62,7 @@ def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:
 
 
 def known_parameters(notebooks: Sequence[Path]) -> dict[Path, frozenset[str]]:
-    """The parameters that each notebook declares."""
+    """Return the parameters that each notebook declares."""
     from papermill.inspection import inspect_notebook
 
     return {path: frozenset(inspect_notebook(str(path))) for path in notebooks}  # type: ignore[no-untyped-call]

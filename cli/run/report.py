@@ -70,7 +70,7 @@ def stored_digests(here: Target) -> tuple[StoredDigest, ...]:
 
 
 def not_run(journal: Path) -> tuple[NotRun, ...]:
-    """The journal's cells that weren't run."""
+    """Return the journal's cells that weren't run."""
     if not journal.exists():
         return ()
     entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
@@ -88,7 +88,7 @@ def terminal_seconds(journal: Path) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """What the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
+    """Return what the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
     found = {"python": platform.python_version()}
     for tool, command in (
         ("gcloud", ("gcloud", "version", "--format=value('Google Cloud SDK')")),
@@ -189,8 +189,9 @@ def _xml(text: str) -> str:
 
 
 def print_table(console: Console, results: Sequence[Result], digests: Sequence[StoredDigest], folder: Path) -> None:
-    """The closing table: notebooks, cells, seconds, and how many of these terminal cells took; below it the ratio of
-    the two, the digests in the registry and where the files are.
+    """Print the closing table: notebooks, cells, seconds, and how many of these terminal cells took.
+
+    Below it stand the ratio of the two, the digests in the registry and where the files are.
     """
     inside = terminal_seconds(folder / "journal.jsonl")
     table = Table("notebook", "status")

@@ -39,8 +39,11 @@ _STOPPED: Final = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its folder, the last line, the exit code (0 ok or partial, 1 failed, 3 stopped by its budget,
-    130/143 interrupted).
+    """How a run ended.
+
+    Attributes:
+        verdict: the last line that it printed.
+        code: 0 ok or partial, 1 failed, 3 stopped by its budget, 130/143 interrupted.
     """
 
     folder: Path
@@ -195,7 +198,7 @@ def _swept(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
 
 
 def sweep_command(here: Target) -> str:
-    """What a person types to remove what a run left."""
+    """Return what a person types to remove what a run left."""
     return f".venv/bin/workbook sweep --project {here.project_id} --region {here.region} --run {here.run} --yes"
 
 
@@ -208,7 +211,7 @@ def _stopped(home: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[None]:
-    """This process's environment as the world wants it: papermill hands it to the kernels."""
+    """Yield this process's environment as the world wants it: papermill hands it to the kernels."""
     with tempfile.TemporaryDirectory(prefix="workbook-ipython-") as profile:
         startup = Path(profile) / "profile_default" / "startup"
         startup.mkdir(parents=True)
@@ -303,7 +306,7 @@ def _log(folder: Path, error: Exception) -> None:
 
 
 def _sentence(error: str) -> str:
-    """The error's first line, ending in one full stop."""
+    """Return the error's first line, ending in one full stop."""
     return error.splitlines()[0].rstrip(". ") + "."
 
 

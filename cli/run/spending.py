@@ -50,12 +50,12 @@ _USES: Final[dict[int, tuple[Use, ...]]] = {
 
 
 def estimate(notebook: int) -> float:
-    """What one notebook costs at most."""
+    """Return what one notebook costs at most."""
     return sum(use.cost for use in _USES.get(notebook, ()))
 
 
 def text(notebooks: Sequence[int], limit: float) -> str:
-    """The estimate as a table, and what the limit means for it."""
+    """Return the estimate as a table, and what the limit means for it."""
     rows = [
         (f"{number:02}", use.price.name, f"{use.amount:g} {use.price.unit}", prices.dollars(use.cost), use.what)
         for number in notebooks
@@ -75,7 +75,7 @@ def text(notebooks: Sequence[int], limit: float) -> str:
 
 
 def stops_before(notebooks: Sequence[int], limit: float, spent: float = 0.0) -> int | None:
-    """The first notebook that would break the limit, or None."""
+    """Return the first notebook that would break the limit, or None."""
     for number in notebooks:
         spent += estimate(number)
         if spent > limit:
@@ -102,7 +102,7 @@ def _how(total: float, notebook: int) -> str:
 
 
 def measured(project: names.Project, since: datetime) -> float:
-    """What images scanned on push and builds have cost in the project since a moment; 0 where it can't be asked.
+    """Return what images scanned on push and builds have cost in the project since a moment; 0 where it can't be asked.
 
     Scans on demand can't be listed: only the estimate knows of them.
     """

@@ -61,7 +61,7 @@ class _Killed:
 
 
 def _dead(folder: Path) -> _Killed | None:
-    """What a run whose process is gone wrote down; None for one that lives, and for any other folder."""
+    """Return what a run whose process is gone wrote down; None for one that lives, and for any other folder."""
     try:
         content = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
         born = processes.born(int(content["pid"]))

@@ -89,7 +89,7 @@ class World:
     def environment(
         self, engine: Mapping[str, str], *, run: str, python_image: str = "", base: Mapping[str, str] | None = None
     ) -> dict[str, str | None]:
-        """What turns an environment into this world's; see `target.sandbox_environment`."""
+        """Return what turns an environment into this world's; see `target.sandbox_environment`."""
         return target.sandbox_environment(self.home, self.info, engine, run=run, python_image=python_image, base=base)
 
 
@@ -251,7 +251,7 @@ def _edge_port(home: Path) -> int:
 
 
 def _remembered(path: Path) -> int:
-    """The port that a file keeps; 0 where there is none, or where the file is damaged."""
+    """Return the port that a file keeps; 0 where there is none, or where the file is damaged."""
     try:
         port = int(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -298,7 +298,7 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
 
 
 def _wait(home: Path, child: subprocess.Popen[bytes], deadline: float) -> World | None:
-    """The world when it is ready, None when the port was taken."""
+    """Return the world once it is ready, or None when the port was taken."""
     try:
         while time.monotonic() < deadline:
             code = child.poll()
@@ -361,43 +361,16 @@ def _end_sandbox(home: Path) -> bool:
 
 def _end(pid: int) -> None:
     for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if not _is_alive(pid):
-                return
-            time.sleep(0.02)
+        processes.send(pid, number)
+        if processes.wait_gone(pid, seconds):
+            if child := _children.pop(pid, None):
+                child.poll()
+            return
     raise WorldError(f"Process {pid} can't be stopped. End it by hand with `kill -9 {pid}`.")
 
 
-def _is_alive(pid: int) -> bool:
-    child = _children.get(pid)
-    if child is not None:
-        # Our own child stays a zombie, which still counts as alive, until somebody asks for its exit status.
-        if child.poll() is None:
-            return True
-        _children.pop(pid, None)
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _is_ours(pid: int, home: Path) -> bool:
-    """Whether the process is the sandbox of `home`: a number alone may have been given to another process since."""
-    if not _is_alive(pid):
-        return False
-    listing = Path(f"/proc/{pid}/cmdline")
-    try:
-        words = listing.read_bytes().decode(errors="replace").split("\0")
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return False
-        shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return "-m sandbox" in shown.stdout and str(home) in shown.stdout
-    return "sandbox" in words and str(home) in words
+    """Tell whether the process is the sandbox of `home`: a number alone may have been given to another since."""
+    words = processes.command_line(pid)
+    # Not only among the words: `ps` cuts a path at its spaces.
+    return "sandbox" in words and f" {home} " in f" {' '.join(words)} "

@@ -17,7 +17,7 @@ _POSITION: Final = (
 
 
 def split(script: str) -> tuple[str, ...]:
-    """The script's commands: continued lines joined; comments, blank lines and the text of heredocs left out."""
+    """Return the script's commands: continued lines joined; comments, blank lines and the text of heredocs left out."""
     commands: list[str] = []
     pending = ""
     end_of_heredoc = ""
@@ -53,19 +53,22 @@ def uses(command: str, tool: str) -> bool:
 
 
 def needing_gcloud(script: str) -> tuple[str, ...]:
-    """The commands of the script that run gcloud or docker's helper that belongs to it."""
+    """Return the commands of the script that run gcloud or docker's helper that belongs to it."""
     return tuple(command for command in split(script) if any(uses(command, tool) for tool in _GCLOUD_TOOLS))
 
 
 def needing_extractor(script: str) -> tuple[str, ...]:
-    """The commands of the script that scan an image of the engine: gcloud reads it with a component of its own."""
+    """Return the commands of the script that scan an image of the engine.
+
+    For that gcloud needs a component of its own.
+    """
     return tuple(
         command for command in needing_gcloud(script) if _SCAN.search(command) and "--remote" not in command.split()
     )
 
 
 def expand(command: str, values: Mapping[str, str]) -> str:
-    """The command with the variables of `values` filled in; others, and those in single quotes, stay."""
+    """Return the command with the variables of `values` filled in; others, and those in single quotes, stay."""
     parts = re.split(r"('[^']*')", command) if command.count('"') == 0 else _outside_single_quotes(command)
 
     def fill(match: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ NOTEBOOKS: Final = ROOT / "notebooks"
 
 
 def read(path: Path) -> Any:
-    """The notebook as nbformat's nodes, version 4. Raises OSError, nbformat.reader.NotJSONError."""
+    """Read the notebook as nbformat's nodes, version 4. Raises OSError, nbformat.reader.NotJSONError."""
     # Half a second to import, which `workbook env` needn't wait for.
     import nbformat
 
@@ -20,14 +20,14 @@ def read(path: Path) -> Any:
 
 
 def parse(text: str) -> Any:
-    """The same of a text."""
+    """Parse a notebook's text as `read` does."""
     import nbformat
 
     return nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def text(notebook: Any) -> str:
-    """The notebook's JSON as nbformat writes it, with one line end at its end."""
+    """Return the notebook's JSON as nbformat writes it, with one line end at its end."""
     import nbformat
 
     written: str = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
@@ -40,7 +40,7 @@ def code_cells(path: Path) -> int:
 
 
 def notebooks(folder: Path = NOTEBOOKS) -> tuple[Path, ...]:
-    """The workbook's notebooks in reading order."""
+    """Return the workbook's notebooks in reading order."""
     return tuple(sorted(path for path in folder.glob("[0-9][0-9]_*.ipynb")))
 
 

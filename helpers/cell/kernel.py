@@ -49,7 +49,9 @@ def _show(
 
 
 def brief(error: BaseException, trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:
-    """The lines to show for an error; none when only the whole traceback helps, or the error has a form of its own.
+    """Return the lines to show for an error.
+
+    None when only the whole traceback helps, or the error has a form of its own.
 
     Args:
         cell: the namespace in which cells run.
@@ -81,7 +83,7 @@ def _speaks_for_itself(error: BaseException, trace: TracebackType | None) -> boo
 
 
 def _place(trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:
-    """The learner's own line: the last one of a cell on the way to the error."""
+    """Return the learner's own line: the last one of a cell on the way to the error."""
     found: list[str] = []
     while trace is not None:
         if trace.tb_frame.f_globals is cell:

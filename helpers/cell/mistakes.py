@@ -46,7 +46,7 @@ _SECONDS: Final = 2.0
 
 
 def explain(error: BaseException, environment: Mapping[str, str]) -> str:
-    """What to do about an error that a cell ended with; "" when it is none of the usual ones."""
+    """Return what to do about an error that a cell ended with; "" when it is none of the usual ones."""
     if isinstance(error, SyntaxError):
         return NOT_A_SHELL if _is_command(error.text or "") else ""
     if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
@@ -60,7 +60,7 @@ def explain(error: BaseException, environment: Mapping[str, str]) -> str:
 
 
 def sandbox_down(environment: Mapping[str, str]) -> str:
-    """What to do when the sandbox that the environment names doesn't answer; "" when it does, and on Google."""
+    """Return what to do when the sandbox that the environment names doesn't answer; "" when it does, and on Google."""
     url = environment.get("SANDBOX_URL", "")
     if environment.get("WORKBOOK_TARGET") != "sandbox" or not url:
         return ""
@@ -76,7 +76,7 @@ def sandbox_down(environment: Mapping[str, str]) -> str:
 
 
 def after_failure(script: str, values: Mapping[str, str]) -> str:
-    """What to do about a terminal cell that failed; "" when it isn't one of the usual mistakes.
+    """Return what to do about a terminal cell that failed; "" when it isn't one of the usual mistakes.
 
     Args:
         values: the environment, in which the script's variables are looked up.

@@ -27,7 +27,7 @@ def wanted() -> bool:
 
 @contextmanager
 def bar(title: str, *, total: int | None = None, bytes_: bool = False) -> Iterator[Any]:
-    """A tqdm bar that disappears when the work is done; `bytes_` counts in kB and MB."""
+    """Yield a tqdm bar that disappears when the work is done; `bytes_` counts in kB and MB."""
     from tqdm import auto
 
     settings: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if bytes_ else {"unit": "step"}
@@ -91,8 +91,9 @@ class Status:
 
 
 def running(pid: int) -> str:
-    """The command that a bash has started and waits for, as `docker push` or `gcloud builds submit`; "" where /proc
-    doesn't tell.
+    """Return the command that a bash has started and waits for, as `docker push` or `gcloud builds submit`.
+
+    It is "" where /proc doesn't tell.
     """
     try:
         [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[-1:]

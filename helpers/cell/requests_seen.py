@@ -68,7 +68,7 @@ def mark(last: Mark | None = None) -> Mark:
 
 
 def between(start: Mark, end: Mark) -> tuple[Call, ...]:
-    """The calls from one mark to the other, in their order; those for tokens are left out.
+    """Return the calls from one mark to the other, in their order; those for tokens are left out.
 
     Raises requests.RequestException when the sandbox doesn't answer.
     """
@@ -127,7 +127,7 @@ def _without_digests(text: str) -> str:
 
 
 def _logged(start: float, end: float) -> Iterator[Call]:
-    """What gcloud's log files of that time hold. Bodies aren't in them, and nothing of Docker's or Python's."""
+    """Yield what gcloud's log files of that time hold. Bodies aren't in them, and nothing of Docker's or Python's."""
     folder = Path(os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud") / "logs"
     for file in sorted(folder.glob("*/*.log")):
         if start <= file.stat().st_mtime <= end:

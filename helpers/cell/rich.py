@@ -12,6 +12,7 @@ class Rich(str):
     html: str
 
     def __new__(cls, text: str, as_html: str) -> Rich:
+        """Make a text that a browser shows as `as_html`."""
         self = super().__new__(cls, text)
         self.html = as_html
         return self
@@ -25,7 +26,7 @@ class Rich(str):
 
 
 def lines(*parts: str) -> Rich:
-    """The parts below each other; those that are rich stay so."""
+    """Return the parts below each other; those that are rich stay so."""
     shown: list[str] = []
     plain: list[str] = []
     for part in (*parts, Rich("", "")):

@@ -169,7 +169,7 @@ def _judge(script: str, refused: str | None, status: int, output: str, show: Cal
 
 
 def redact(text: str) -> str:
-    """The text without tokens, keys and passwords: `[token]` stands in their place."""
+    """Return the text without tokens, keys and passwords: `[token]` stands in their place."""
     for secret in _known_secrets():
         text = text.replace(secret, "[token]")
     for pattern in _SECRETS:
@@ -178,13 +178,16 @@ def redact(text: str) -> str:
 
 
 def collapse(line: str) -> str:
-    """What remains visible of a line on which carriage returns have overwritten earlier text; no colours."""
+    """Return what remains visible of a line on which carriage returns have overwritten earlier text; no colours."""
     parts = [part for part in _ESCAPE.sub("", line).split("\r") if part]
     return parts[-1] if parts else ""
 
 
 def on_google(script: str, here: target.Target, values: Mapping[str, str]) -> dict[str, str]:
-    """The images that docker commands of the script name with the sandbox's address, as Google names them: by form."""
+    """Return what Google calls the images that docker commands of the script name with the sandbox's address.
+
+    The keys say in which form: `tag`, `digest` or `image`.
+    """
     found: dict[str, str] = {}
     if not here.shows_sandbox(here.registry_host):
         return found

@@ -29,7 +29,6 @@ def kept(make: Callable[[], Made]) -> Callable[[], Made]:
 
     What is kept is everybody's, also other threads': nobody closes it.
     """
-
     # Threads that come first at once: one makes it, and the others wait.
     alone = threading.Lock()
 
@@ -46,7 +45,7 @@ def kept(make: Callable[[], Made]) -> Callable[[], Made]:
 
 
 def _state(source: str, file: str) -> tuple[str, int]:
-    """A source, and when what it names was last written."""
+    """Return a source, and when what it names was last written."""
     try:
         return source, (Path(source) / file).stat().st_mtime_ns if source else 0
     except OSError:
@@ -55,7 +54,7 @@ def _state(source: str, file: str) -> tuple[str, int]:
 
 @kept
 def default_credentials() -> Any:
-    """The default credentials, for all of Google Cloud.
+    """Return the default credentials, for all of Google Cloud.
 
     Raises google.auth.exceptions.DefaultCredentialsError when there are none.
     """
@@ -65,7 +64,9 @@ def default_credentials() -> Any:
 
 @kept
 def session() -> AuthorizedSession:
-    """A session that calls with the default credentials, and once more with a new token when its token is refused.
+    """Return a session that calls with the default credentials.
+
+    When its token is refused, it calls once more with a new one.
 
     Raises as `default_credentials` does; its calls raise google.auth.exceptions.RefreshError.
     """

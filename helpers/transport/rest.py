@@ -11,7 +11,7 @@ from helpers.transport import clients
 
 
 def call(method: str, url: str, *, credentials: Any = None, seconds: float = 60, **arguments: Any) -> dict[str, Any]:
-    """The JSON object that comes back, an empty one for an answer without content.
+    """Return the JSON object that comes back, an empty one for an answer without content.
 
     Args:
         credentials: those to call with; None takes the default ones, and keeps them with their token for the next call.

@@ -60,7 +60,7 @@ class Fault:
         )
 
     def refusal(self, registry: bool) -> Refusal:
-        """The failure in the dialect of whoever is called."""
+        """Return the failure in the dialect of whoever is called."""
         message = f"The sandbox was told to fail this call with {self.status} (fault {self.id})."
         if registry:
             return RegistryError(_CODES.get(self.status, "UNKNOWN"), message, http_status=self.status)
@@ -139,7 +139,7 @@ class Faults:
         return bool(self._waiting)
 
     def take(self, host: str, path: str, verb: str, method: str) -> Fault | None:
-        """The fault that strikes a call, counted down; None for a call that nothing waits for."""
+        """Return the fault that strikes a call, counted down; None for a call that nothing waits for."""
         with self._lock:
             for fault in self._waiting:
                 if fault.meets(host, method, path, verb):
@@ -150,7 +150,7 @@ class Faults:
         return None
 
     def told(self) -> list[dict[str, Any]]:
-        """The faults that wait, with the number of calls that they still meet."""
+        """Return the faults that wait, with the number of calls that they still meet."""
         with self._lock:
             return [dataclasses.asdict(fault) for fault in self._waiting]
 
@@ -163,7 +163,7 @@ class Faults:
 
 
 def _checked(body: Any) -> dict[str, Any]:
-    """The fields of a fault, each looked at."""
+    """Return the fields of a fault, each looked at."""
     if not isinstance(body, Mapping):
         raise invalid("A fault is a JSON object.")
     rules: dict[str, Callable[[Any], bool]] = {

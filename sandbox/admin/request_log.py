@@ -67,7 +67,7 @@ class RequestLog:
         return request
 
     def since(self, number: int) -> list[dict[str, Any]]:
-        """Requests after a number, as JSON objects; a JSON body is an object again."""
+        """Return requests after a number, as JSON objects; a JSON body is an object again."""
         with self._lock:
             kept = [request for request in self._requests if request.number > number]
         return [_told(request) for request in kept]

@@ -15,14 +15,14 @@ from sandbox.errors import invalid
 
 
 def of(call: Call) -> str:
-    """The call's mask; clients write it in both spellings."""
+    """Return the call's mask; clients write it in both spellings."""
     return call.query.get("updateMask") or call.query.get("update_mask") or ""
 
 
 def apply(
     kind: Descriptor, current: Mapping[str, Any], body: Mapping[str, Any], mask: str, *, may: Collection[str]
 ) -> dict[str, Any]:
-    """The message after a patch.
+    """Return the message after a patch.
 
     Args:
         kind: the message's descriptor.

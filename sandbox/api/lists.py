@@ -26,7 +26,7 @@ _JOIN = re.compile(r"(AND|OR)\b\s*")
 
 
 def matcher(text: str, fields: Mapping[str, Callable[[T], Any]]) -> Callable[[T], bool]:
-    """A predicate for a filter: `name="…*" AND version="…"`, case-insensitive, `*` at either side.
+    """Return a predicate for a filter: `name="…*" AND version="…"`, case-insensitive, `*` at either side.
 
     Args:
         text: the filter; empty matches everything.
@@ -145,7 +145,7 @@ def _read_token(token: str) -> tuple[str, int]:
 
 
 def open_token(token: str) -> list[str | int]:
-    """The parts of a page token, each a text or a number that a database holds.
+    """Return the parts of a page token, each a text or a number that a database holds.
 
     Raises:
         ApiError: INVALID_ARGUMENT for what is no token.

@@ -67,7 +67,7 @@ def _fields(body: dict[str, Any], kind: Descriptor, path: str) -> dict[str, Any]
 
 
 def parse(kind: type[M], body: dict[str, Any], path: str = "") -> M:
-    """A message from a request body.
+    """Return a message from a request body.
 
     Enums are taken in any case and as numbers, durations in every spelling that gcloud sends, field names in both
     spellings.
@@ -87,6 +87,9 @@ def parse(kind: type[M], body: dict[str, Any], path: str = "") -> M:
 
 
 def render(message: Message) -> dict[str, Any]:
-    """A message as Google's JSON: lowerCamelCase, enums by name, 64-bit integers as strings, defaults left out."""
+    """Return a message as Google's JSON.
+
+    Names in lowerCamelCase, enums by name, 64-bit integers as strings, defaults left out.
+    """
     rendered: dict[str, Any] = json_format.MessageToDict(message)
     return rendered

@@ -53,7 +53,7 @@ class Call:
         return self.named_project
 
     def json(self) -> dict[str, Any]:
-        """The request body as a JSON object; an empty body is an empty object.
+        """Return the request body as a JSON object; an empty body is an empty object.
 
         Raises:
             ApiError: INVALID_ARGUMENT when it is no JSON object.
@@ -137,7 +137,7 @@ class Api:
         return bool(re.fullmatch(rf"{name}\.{region}\.rep\.googleapis\.com|{region}-{name}\.googleapis\.com", host))
 
     def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """The method for a verb and a path, with the path's variables."""
+        """Return the method for a verb and a path, with the path's variables."""
         for method in self.methods:
             if method.verb == verb and (match := method.pattern.fullmatch(path)):
                 return method, match.groupdict()

@@ -46,7 +46,7 @@ def finish(
 
 
 def get(world: World, name: str) -> dict[str, Any]:
-    """An operation by name; one that runs is a poll nearer to its end afterwards.
+    """Return an operation by name; one that runs is a poll nearer to its end afterwards.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -70,7 +70,7 @@ def _told(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def under(world: World, prefix: str) -> list[dict[str, Any]]:
-    """The operations whose names begin so, the oldest first."""
+    """Return the operations whose names begin so, the oldest first."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT operation FROM operations WHERE substr(name, 1, ?) = ? ORDER BY create_time, name",

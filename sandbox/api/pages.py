@@ -73,7 +73,7 @@ def read(rows: sqlite3.Connection, source: Source, query: Mapping[str, str]) -> 
 
 
 def answer(key: str, items: Sequence[Mapping[str, Any]], token: str) -> dict[str, Any]:
-    """A page as Google writes it: an empty list and an empty token are left out."""
+    """Return a page as Google writes it: an empty list and an empty token are left out."""
     return ({key: list(items)} if items else {}) | ({"nextPageToken": token} if token else {})
 
 
@@ -87,7 +87,7 @@ def _refuse_unknown(source: Source, query: Mapping[str, str]) -> None:
 
 
 def _order(source: Source, text: str) -> tuple[str, bool]:
-    """The column, empty for the order by name, and whether it descends.
+    """Return the column, empty for the order by name, and whether it descends.
 
     One field only: "Multi-ordering is not supported yet on backend" (gcloud's command_lib/artifacts/file_util.py).
     """
@@ -100,7 +100,7 @@ def _order(source: Source, text: str) -> tuple[str, bool]:
 
 
 def _fingerprint(source: Source, query: Mapping[str, str], key: tuple[str, ...], descending: bool) -> str:
-    """What a token belongs to: the same list, filtered and ordered in the same way."""
+    """Return what a token belongs to: the same list, filtered and ordered in the same way."""
     about = json.dumps([source.statement, source.values, query.get("filter", ""), key, descending])
     return hashlib.sha256(about.encode()).hexdigest()[:12]
 

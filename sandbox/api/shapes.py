@@ -17,7 +17,7 @@ class Shape(msgspec.Struct, rename="camel"):
 
 
 def check(kind: type[Shape], body: dict[str, Any], where: str = "") -> dict[str, Any]:
-    """The body, without the fields that are null: in Google's JSON such a field is one that is not given.
+    """Return the body, without the fields that are null: in Google's JSON such a field is one that is not given.
 
     Args:
         where: how the body is called in messages, for example `trigger`.

@@ -22,7 +22,7 @@ from sandbox.scanner import severity
 
 
 def _found(call: Call) -> list[dict[str, Any]]:
-    """The project's occurrences that the filter holds for, by kind, image and note."""
+    """Return the project's occurrences that the filter holds for, by kind, image and note."""
     wanted = occurrence_filter.matcher(call.query.get("filter", ""))
     location = call.params.get("location", "-")
     if call.world.pace.scan and automatic_scans.is_pending(call.world, call.params["project"]):
@@ -71,7 +71,10 @@ def _note_of(call: Call) -> dict[str, Any]:
 
 
 def _get_note(call: Call) -> dict[str, Any]:
-    """A note of Google's vulnerability project: from the advisories, so that it tells nothing of anybody's images."""
+    """Return a note of Google's vulnerability project.
+
+    It is made from the advisories, so that it tells nothing of anybody's images.
+    """
     return _note(call, call.params["note"])
 
 
@@ -83,7 +86,7 @@ def _note(call: Call, identifier: str) -> dict[str, Any]:
 
 
 def _summary(call: Call) -> dict[str, Any]:
-    """Counts by image and severity, worst first."""
+    """Return counts by image and severity, worst first."""
     total: Counter[tuple[str, str]] = Counter()
     fixable: Counter[tuple[str, str]] = Counter()
     for one in _found(call):

@@ -39,7 +39,7 @@ log = logging.getLogger("sandbox")
 
 
 def advisories(world: World) -> Snapshot:
-    """The advisories of this world: those that ship with the workbook, or newer ones in its home folder."""
+    """Return the advisories of this world: those that ship with the workbook, or newer ones in its home folder."""
     return snapshot.load(world.folder.parent / "advisories")
 
 
@@ -62,7 +62,7 @@ def put(rows: sqlite3.Connection, occurrence: dict[str, Any]) -> None:
 
 
 def get(rows: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """An occurrence by name."""
+    """Return an occurrence by name."""
     row = rows.execute("SELECT occurrence FROM occurrences WHERE name = ?", (name,)).fetchone()
     found: dict[str, Any] | None = json.loads(row["occurrence"]) if row else None
     return found
@@ -100,7 +100,7 @@ class Scanner:
         self._thread.join(timeout=_PATIENCE)
 
     def noticed(self, rows: sqlite3.Connection, version: catalog.Version) -> None:
-        """A version is new: note that it is to be scanned, in the transaction that makes it known."""
+        """Note that a new version is to be scanned, in the transaction that makes it known."""
         repository = catalog.find_repository(rows, version.repository)
         if repository is None or not image_parts.is_image(version) or not _takes_part(rows, repository):
             return
@@ -209,7 +209,7 @@ class Scanner:
 
 
 def findings(read: Inventory, known: Snapshot) -> list[Finding]:
-    """What the advisories say of each package."""
+    """Return what the advisories say of each package."""
     return [Finding(package, match) for package in read.packages for match in _matches(known, package, read)]
 
 

@@ -43,7 +43,7 @@ def is_image(version: catalog.Version) -> bool:
 
 
 def find(world: World, rows: sqlite3.Connection, version: catalog.Version) -> Parts:
-    """The parts of an image; of an index, those of its first linux/amd64 image.
+    """Return the parts of an image; of an index, those of its first linux/amd64 image.
 
     Google's scanner does the same (container-scanning-overview, facts/artifact-registry.md 4).
 
@@ -105,7 +105,7 @@ def _facts(config: Mapping[str, Any], count: int) -> tuple[LayerFacts, ...]:
 
 
 def _line(text: str) -> str:
-    """The Dockerfile's line without what the builders put around it, 500 characters at most."""
+    """Return the Dockerfile's line without what the builders put around it, 500 characters at most."""
     text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
     text = re.sub(r"^(?:RUN )?(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
     text = re.sub(r"\s+# buildkit$", "", text)

@@ -110,7 +110,7 @@ def _attach(call: Call) -> dict[str, Any]:
 
 
 def _own(call: Call) -> dict[str, Any]:
-    """The occurrence of the call, if it is one that a client wrote."""
+    """Return the occurrence of the call, if it is one that a client wrote."""
     name = f"{_parent(call)}/occurrences/{call.params['occurrence']}"
     with call.world.reading() as rows:
         found = automatic_scans.get(rows, name)

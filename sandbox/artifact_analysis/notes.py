@@ -27,7 +27,7 @@ Note = dict[str, Any]
 
 
 def read(parent: str, identifier: str, body: Mapping[str, Any], now: str) -> Note:
-    """A note from a request.
+    """Return a note from a request.
 
     Args:
         parent: `projects/P` or `projects/P/locations/L`.
@@ -63,7 +63,7 @@ def change(rows: sqlite3.Connection, note: Note) -> Note:
 
 
 def get(rows: sqlite3.Connection, name: str) -> Note:
-    """A note by its name.
+    """Return a note by its name.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -76,7 +76,7 @@ def get(rows: sqlite3.Connection, name: str) -> Note:
 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[Note]:
-    """A project's notes by name."""
+    """Return a project's notes by name."""
     found = rows.execute("SELECT note FROM notes WHERE project = ? ORDER BY name", (project,)).fetchall()
     return [json.loads(row["note"]) for row in found]
 
@@ -88,7 +88,7 @@ def remove(rows: sqlite3.Connection, name: str) -> None:
 
 
 def assessed(occurrence: Mapping[str, Any], notes: Iterable[Note]) -> dict[str, Any]:
-    """A finding with what the project's assessments say of it. Pure.
+    """Return a finding with what the project's assessments say of it. Pure.
 
     An assessment of the digest counts before one of the image.
     """

@@ -37,7 +37,7 @@ _ORDERS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 def matcher(text: str) -> Predicate:
-    """A predicate over occurrences as JSON; an empty filter holds for all.
+    """Return a predicate over occurrences as JSON; an empty filter holds for all.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a form that is not understood.
@@ -138,7 +138,7 @@ def _path(name: str) -> tuple[str, ...]:
 
 
 def _at(occurrence: Occurrence, path: tuple[str, ...]) -> Any:
-    """The value at a path; in a list the first entry's. Empty where there is none, as an unset field reads."""
+    """Return the value at a path; in a list the first entry's. Empty where there is none, as an unset field reads."""
     if path == ("noteId",):
         return str(occurrence.get("noteName", "")).rpartition("/")[2]
     if path == ("noteProjectId",):

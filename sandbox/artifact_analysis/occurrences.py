@@ -57,7 +57,7 @@ class Finding:
 
 
 def name_of(parent: str, *parts: str) -> str:
-    """An occurrence's name; the same finding in the same image has the same name on every run."""
+    """Return an occurrence's name; the same finding in the same image has the same name on every run."""
     return f"{parent}/occurrences/{uuid.uuid5(_SPACE, ' '.join((parent, *parts)))}"
 
 
@@ -73,7 +73,7 @@ def discovery(
     kinds: Iterable[str] = (),
     error: str = "",
 ) -> dict[str, Any]:
-    """The occurrence that says how far the scan of an image is.
+    """Return the occurrence that says how far the scan of an image is.
 
     Args:
         parent: `projects/P/locations/L`.
@@ -167,7 +167,7 @@ def _vulnerability(
 
 
 def note(identifier: str, known: Iterable[Advisory]) -> dict[str, Any]:
-    """The note of a vulnerability: what the advisories about it say, whatever image has it.
+    """Return the note of a vulnerability: what the advisories about it say, whatever image has it.
 
     Args:
         known: those advisories, at least one.

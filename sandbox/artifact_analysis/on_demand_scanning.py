@@ -86,7 +86,7 @@ def _analyze(call: Call) -> dict[str, Any]:
 
 
 def _package(entry: Any, place: int) -> tuple[Package, OperatingSystem | None]:
-    """A package as the extractor sends it, and the distribution that its CPE names."""
+    """Return a package as the extractor sends it, and the distribution that its CPE names."""
     where = f"packages[{place}]"
     if not isinstance(entry, Mapping):
         raise invalid(f"Invalid value at '{where}' (message), expected an object")
@@ -123,7 +123,7 @@ def _operation(call: Call) -> dict[str, Any]:
 
 
 def _operations(call: Call) -> dict[str, Any]:
-    """A project's scans on demand as operations, the newest last."""
+    """Return a project's scans on demand as operations, the newest last."""
     if call.query.get("filter"):
         raise unimplemented("filters of operations")
     found = operations.under(call.world, "projects/{project}/locations/{location}/operations/".format(**call.params))

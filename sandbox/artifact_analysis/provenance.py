@@ -105,7 +105,7 @@ def _source(build: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _slsa_01(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[str, Any]:
-    """https://slsa.dev/provenance/v0.1"""
+    """Return the statement of SLSA 0.1, https://slsa.dev/provenance/v0.1."""
     arguments = {key: build[key] for key in _ARGUMENTS if build.get(key)}
     known = messages.render(messages.parse(builds.Build.pb(), arguments))
     return {
@@ -130,7 +130,7 @@ def _slsa_01(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[st
 
 
 def _slsa_10(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[str, Any]:
-    """https://slsa.dev/spec/v1.0/provenance"""
+    """Return the statement of SLSA 1.0, https://slsa.dev/spec/v1.0/provenance."""
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "predicateType": "https://slsa.dev/provenance/v1",

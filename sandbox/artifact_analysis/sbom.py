@@ -143,7 +143,7 @@ def _identity(subject: Subject) -> uuid.UUID:
 
 
 def _reference(package: Package) -> str:
-    """Unique in the document, of the letters that SPDX takes; the path tells two environments apart."""
+    """Return an identifier for the document, of the letters that SPDX takes; the path tells two environments apart."""
     plain = re.sub(r"[^A-Za-z0-9.-]", "-", f"{package.kind}-{package.name}-{package.version}")
     return f"{plain}-{uuid.uuid5(_SPACE, f'{package.kind} {package.name} {package.version} {package.path}').hex[:8]}"
 

@@ -23,7 +23,7 @@ _REFERRER: Final = "https://containeranalysis.googleapis.com/ArtifactAnalysis@v0
 
 
 def parse(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An occurrence as a client sends it, checked against Grafeas' message.
+    """Return an occurrence as a client sends it, checked against Grafeas' message.
 
     Raises:
         ApiError: INVALID_ARGUMENT.
@@ -43,7 +43,9 @@ def parse(body: Mapping[str, Any]) -> dict[str, Any]:
 def occurrence(
     parent: str, resource: str, location: str, digest: str, media_type: str, created: str, now: str
 ) -> dict[str, Any]:
-    """The reference to a bill that was written for an image. Nobody signs it here, Artifact Analysis does on Google.
+    """Return the reference to a bill that was written for an image.
+
+    Nobody signs it here, Artifact Analysis does on Google.
 
     Args:
         resource: `https://HOST/P/R/I@sha256:…`.

@@ -38,7 +38,7 @@ _lock = threading.Lock()  # taken before a transaction, never inside one
 
 
 def check_digest(digest: str) -> str:
-    """The digest itself.
+    """Return the digest itself.
 
     Raises:
         RegistryError: DIGEST_INVALID when it is not one of the two registered forms.
@@ -150,7 +150,7 @@ class Blob:
 
 
 def find(rows: sqlite3.Connection, repository: str, digest: str) -> Blob | None:
-    """A blob, if the repository holds it."""
+    """Return a blob, if the repository holds it."""
     row = rows.execute(
         "SELECT digest, size FROM repository_blobs JOIN blobs USING (digest) WHERE repository = ? AND digest = ?",
         (repository, digest),
@@ -159,7 +159,7 @@ def find(rows: sqlite3.Connection, repository: str, digest: str) -> Blob | None:
 
 
 def read(world: World, digest: str) -> bytes:
-    """The bytes of a small blob (a manifest or a config), which are hashed each time.
+    """Return the bytes of a small blob (a manifest or a config), which are hashed each time.
 
     Raises:
         FileNotFoundError: when it is not there, or damaged.

@@ -94,7 +94,7 @@ class Version:
 
 
 def find_repository(rows: sqlite3.Connection, name: str) -> Repository | None:
-    """A repository by its resource name."""
+    """Return a repository by its resource name."""
     row = rows.execute("SELECT * FROM repositories WHERE name = ?", (name,)).fetchone()
     return Repository.of(row) if row else None
 
@@ -122,7 +122,7 @@ def _version(row: sqlite3.Row, tags: tuple[str, ...]) -> Version:
 
 
 def find_version(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> Version | None:
-    """A version by digest."""
+    """Return a version by digest."""
     row = rows.execute(
         "SELECT * FROM versions WHERE repository = ? AND package = ? AND digest = ?", (repository, package, digest)
     ).fetchone()
@@ -141,7 +141,7 @@ def versions(rows: sqlite3.Connection, repository: str, package: str | None = No
 
 
 def find_tag(rows: sqlite3.Connection, repository: str, package: str, tag: str) -> str | None:
-    """The digest that a tag points at."""
+    """Return the digest that a tag points at."""
     row = rows.execute(
         "SELECT digest FROM tags WHERE repository = ? AND package = ? AND id = ?", (repository, package, tag)
     ).fetchone()
@@ -300,7 +300,10 @@ def remove_repository(rows: sqlite3.Connection, name: str) -> bool:
 
 
 def stored_bytes(rows: sqlite3.Connection, repository: str) -> int:
-    """What a repository's versions need, each blob counted once: the API's sizeBytes, which storage is billed by."""
+    """Return what a repository's versions need, each blob counted once.
+
+    The API's sizeBytes, which storage is billed by.
+    """
     row = rows.execute(
         "SELECT COALESCE(SUM(size), 0) AS total FROM blobs WHERE digest IN ("
         "SELECT blob FROM version_blobs WHERE repository = ? UNION SELECT digest FROM versions WHERE repository = ?)",

@@ -139,7 +139,7 @@ def _log(
     going: tuple[cleanup_policies.Version, ...],
     dry_run: bool,
 ) -> None:
-    """The Data Access entry; documented are serviceName, methodName, request.parent and request.validateOnly."""
+    """Write the Data Access entry; documented are serviceName, methodName, request.parent and request.validateOnly."""
     parent = f"{repository.name}/packages/-"
     request: dict[str, Any] = {
         "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.BatchDeleteVersionsRequest",
@@ -173,7 +173,7 @@ def _midnight(moment: dt.datetime) -> dt.datetime:
 
 
 def _last_run(world: World) -> dt.datetime:
-    """The midnight whose run is done; in a new world the one before it began."""
+    """Return the midnight whose run is done; in a new world the one before it began."""
     with world.reading() as rows:
         found = rows.execute("SELECT value FROM meta WHERE key = 'cleanup_ran'").fetchone()
         began = rows.execute("SELECT MIN(create_time) AS time FROM projects").fetchone()["time"]

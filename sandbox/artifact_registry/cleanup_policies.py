@@ -111,7 +111,7 @@ def decide(
     immutable_tags: bool = False,
     limit: int = DAILY_DELETIONS,
 ) -> list[Fate]:
-    """The fate of each version in one run, in the order given.
+    """Return the fate of each version in one run, in the order given.
 
     A keep policy beats every delete policy. A version that a delete policy matches stays all the same while an index
     lists it, when it is tagged and tags are immutable, and beyond the daily limit (the oldest go first: unverified).

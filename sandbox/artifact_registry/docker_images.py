@@ -31,7 +31,7 @@ _PLATFORM = {
 
 
 def metadata(version: catalog.Version) -> dict[str, Any]:
-    """What Version.metadata and DockerImage share; the number is a string, as every int64 in Google's JSON."""
+    """Return what Version.metadata and DockerImage share; the number is a string, as every int64 in Google's JSON."""
     told = {
         "name": f"{version.repository}/dockerImages/{escape(version.package)}@{version.digest}",
         "imageSizeBytes": str(version.size),

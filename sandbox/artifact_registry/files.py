@@ -91,7 +91,7 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _download(call: Call) -> Answer:
-    """The bytes with `alt=media`, whole or a range; else the empty DownloadFileResponse."""
+    """Return the bytes with `alt=media`, whole or a range; else the empty DownloadFileResponse."""
     file = _find(call)
     if call.query.get("alt") != "media":
         return {}

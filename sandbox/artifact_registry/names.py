@@ -24,7 +24,7 @@ def escape(package: str) -> str:
 
 
 def unescape(package: str) -> str:
-    """The inverse of `escape`."""
+    """Return the inverse of `escape`."""
     return package.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
 
 
@@ -39,6 +39,6 @@ def version_name(repository: str, package: str, digest: str) -> str:
 
 
 def method(name: str, verb: str, path: str, handle: Callable[[Call], Answer], *permissions: str) -> Method:
-    """A method on something inside a repository; permissions without `artifactregistry.`"""
+    """Return a method on something inside a repository; its permissions lack `artifactregistry.` in front."""
     needed = tuple(f"artifactregistry.{permission}" for permission in permissions)
     return Method(f"{ID_PREFIX}.{name}", verb, path, handle, needed, RESOURCE)

@@ -38,7 +38,7 @@ def finish(
 
 
 def _get(call: Call) -> dict[str, Any]:
-    """An operation, for whoever may see the project's repositories, or one of them in that location.
+    """Return an operation, for whoever may see the project's repositories, or one of them in that location.
 
     unverified: what Google asks for; the permission is in none of its tables
     """

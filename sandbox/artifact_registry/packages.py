@@ -19,7 +19,7 @@ from sandbox.errors import ApiError, not_found
 
 
 def find(call: Call) -> sqlite3.Row:
-    """The row of the package that a call names.
+    """Return the row of the package that a call names.
 
     Raises:
         ApiError: NOT_FOUND when repository or package is not there.
@@ -68,7 +68,8 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    """Annotations are all that may change; the package's time stays as it is. # unverified: the time"""
+    """Change the annotations, which are all that may change."""
+    # unverified: that the package's time stays as it is
     with call.world.writing() as rows:
         package = find(call)
         body = messages.render(messages.parse(types.Package.pb(), call.json(), "package"))

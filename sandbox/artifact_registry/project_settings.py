@@ -27,7 +27,8 @@ def _settings(call: Call) -> dict[str, Any]:
 
 
 def _get(call: Call) -> dict[str, Any]:
-    """A project that never had gcr.io has no state set. # unverified: what Google answers for a new project"""
+    """Return the project's settings; one that never had gcr.io has no state set."""
+    # unverified: what Google answers for a new project
     return {"name": f"projects/{call.project.id}/projectSettings"} | _settings(call)
 
 

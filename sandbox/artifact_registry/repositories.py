@@ -33,7 +33,7 @@ _MAX_POLICIES = 10
 
 
 def find(call: Call) -> catalog.Repository:
-    """The repository that a call names.
+    """Return the repository that a call names.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -46,7 +46,7 @@ def find(call: Call) -> catalog.Repository:
 
 
 def render(world: World, repository: catalog.Repository) -> dict[str, Any]:
-    """A repository as GET answers it; sizeBytes is left out at 0, as on Google."""
+    """Return a repository as GET answers it; sizeBytes is left out at 0, as on Google."""
     with world.reading() as rows:
         size = catalog.stored_bytes(rows, repository.name)
     answer = {
@@ -82,7 +82,10 @@ def _scanning(world: World, repository: catalog.Repository) -> dict[str, Any]:
 
 
 def _check(body: Mapping[str, Any]) -> None:
-    """What Google refuses about a repository's contents; the sentences are unverified unless quoted in the facts."""
+    """Refuse what Google refuses of a repository's contents.
+
+    The sentences are unverified unless the facts quote them.
+    """
     labels = body.get("labels", {})
     if len(labels) > 64:
         raise invalid("A repository has at most 64 labels.")
@@ -207,7 +210,9 @@ def _patch(call: Call) -> dict[str, Any]:
 
 
 def _masked(current: dict[str, Any], body: dict[str, Any], mask: str) -> dict[str, Any]:
-    """The stored message after a patch; what cannot change may be sent as it is, as clients do that send it whole.
+    """Return the stored message after a patch.
+
+    What cannot change may be sent as it is, as clients do that send it whole.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a path that does not exist or that cannot change.

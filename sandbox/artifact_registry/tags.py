@@ -23,7 +23,7 @@ _PATH = PACKAGE_PATH + "/tags/{tag}"
 
 
 def render(repository: str, package: str, tag: str, digest: str) -> dict[str, str]:
-    """A tag as the API tells it."""
+    """Return a tag as the API tells it."""
     name = f"{package_name(repository, package)}/tags/{tag}"
     return {"name": name, "version": version_name(repository, package, digest)}
 
@@ -55,7 +55,7 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _body(call: Call) -> tuple[str, catalog.Version]:
-    """The id and the version that a Tag in a request body names.
+    """Return the id and the version that a Tag in a request body names.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a version of another package, NOT_FOUND for one that is not there.

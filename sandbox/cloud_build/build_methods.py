@@ -35,7 +35,7 @@ _UNSUPPORTED = {
 
 
 def location(call: Call) -> str:
-    """The location of a path; the older paths without one mean `global`, unless `parent` says otherwise.
+    """Return the location of a path; the older paths without one mean `global`, unless `parent` says otherwise.
 
     The Python client calls the older path and puts the parent into the query.
     """
@@ -50,7 +50,7 @@ def create(call: Call) -> dict[str, Any]:
 
 
 def start(call: Call, asked: dict[str, Any], *, trigger: dict[str, str] | None = None) -> dict[str, Any]:
-    """The rest of `create`, which triggers use too.
+    """Do the rest of `create`, which triggers use too.
 
     Args:
         trigger: what a trigger sets beside the user's substitutions; a build of a trigger is always ALLOW_LOOSE.
@@ -145,7 +145,7 @@ def _substitute(
 
 
 def account(call: Call, build: Mapping[str, Any], project: Project) -> str:
-    """The account that a build runs as: its own, or the default.
+    """Return the account that a build runs as: its own, or the default.
 
     Raises:
         ApiError: PERMISSION_DENIED when the caller may not act as it.
@@ -191,7 +191,7 @@ def _resolve_source(call: Call, build: dict[str, Any], email: str) -> None:
 
 
 def _place_log(call: Call, build: dict[str, Any], project: Project, email: str) -> tuple[str, str] | None:
-    """The bucket and the object of the log; None when the build writes none to Cloud Storage."""
+    """Return the bucket and the object of the log; None when the build writes none to Cloud Storage."""
     options = build["options"]
     if options.get("logging") in ("CLOUD_LOGGING_ONLY", "STACKDRIVER_ONLY", "NONE"):
         return None
@@ -230,7 +230,7 @@ def _may_write(call: Call, bucket: objects.Bucket | None, name: str, email: str)
 
 
 def operation(call: Call, build: dict[str, Any]) -> dict[str, Any]:
-    """The operation of a build: done when the build has ended."""
+    """Return the operation of a build: done when the build has ended."""
     name = f"operations/build/{build['projectId']}/{_token(build['id'])}"
     answer: dict[str, Any] = {"name": name, "metadata": {"@type": f"{TYPE}BuildOperationMetadata", "build": build}}
     if build["status"] == "SUCCESS":
@@ -250,7 +250,7 @@ def _token(build_id: str) -> str:
 
 
 def get_operation(call: Call) -> dict[str, Any]:
-    """An operation of this API: the build behind it as it is now."""
+    """Return an operation of this API: the build behind it as it is now."""
     try:
         build = store.find(call.world, str(uuid.UUID(call.params["operation"])))
     except ValueError:
@@ -261,7 +261,7 @@ def get_operation(call: Call) -> dict[str, Any]:
 
 
 def find(call: Call) -> dict[str, Any]:
-    """The build that a path names.
+    """Return the build that a path names.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -330,7 +330,7 @@ _FROM_ANSWER = [
 
 
 def retry(call: Call) -> dict[str, Any]:
-    """A new build of the same, with the same source."""
+    """Start a new build of the same, with the same source."""
     before = find(call)
     if before["status"] in store.RUNNING:
         raise ApiError("FAILED_PRECONDITION", f"cannot retry build {before['id']}: it has not ended")  # unverified

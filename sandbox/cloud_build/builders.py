@@ -56,7 +56,7 @@ def _named(image: str) -> str:
 
 
 def resolve(image: str, address: Address, config: Path) -> Builder:
-    """The builder of a step, pulled where it is not there yet.
+    """Return the builder of a step, pulled where it is not there yet.
 
     Args:
         config: docker's configuration with the build account's credentials.
@@ -88,7 +88,7 @@ def resolve(image: str, address: Address, config: Path) -> Builder:
 
 
 def prepare_tools(world: World) -> Path:
-    """The `docker` of the builders, written where a container can be given it."""
+    """Write the builders' `docker` where a container can be given it."""
     folder = world.folder / "builders"
     folder.mkdir(exist_ok=True)
     target = folder / "docker"
@@ -131,11 +131,11 @@ class Place:
         return f"workbook-{self.short}-home"
 
     def volume(self, name: str) -> str:
-        """The volume behind one that steps share."""
+        """Return the volume behind one that steps share."""
         return f"workbook-{self.short}-volume-{name}"
 
     def container(self, place: int) -> str:
-        """The name of a step's container."""
+        """Return the name of a step's container."""
         return f"workbook-{self.short}-step-{place}"
 
 

@@ -23,6 +23,7 @@ HOST = re.compile(r"(?<![\w./:-])((?:[a-z0-9-]+-docker\.pkg\.dev|docker\.[a-z0-9
 
 
 def known() -> set[str]:
+    """Return the names of containers that this build has given."""
     try:
         return set(NAMES.read_text().split())
     except OSError:
@@ -30,12 +31,13 @@ def known() -> set[str]:
 
 
 def remember(name: str) -> None:
+    """Note the name of a container that this build gives."""
     with NAMES.open("a") as file:
         file.write(name + "\n")
 
 
 def rewrite(arguments: list[str]) -> list[str]:
-    """The arguments as the real command gets them."""
+    """Return the arguments as the real command gets them."""
     result = [HOST.sub(rf"{REGISTRY}/\1", argument) for argument in arguments]
     verbs = [
         argument
@@ -67,6 +69,7 @@ def rewrite(arguments: list[str]) -> list[str]:
 
 
 def google_tags(arguments: list[str]) -> list[str]:
+    """Return options that tag a build's image with Google's own names too."""
     found: list[str] = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
         name = argument.removeprefix("--tag=") if argument.startswith("--tag=") else argument
@@ -76,11 +79,13 @@ def google_tags(arguments: list[str]) -> list[str]:
 
 
 def own(argument: str, names: set[str]) -> str:
+    """Return an argument with this build's name for a container, `cp`'s `NAME:PATH` included."""
     name, colon, path = argument.partition(":")
     return f"{name}-{BUILD}{colon}{path}" if name in names else argument
 
 
 def named(rest: list[str]) -> list[str]:
+    """Return the arguments of `run` with a name and a network that are this build's own."""
     result: list[str] = []
     name, led = "", False
     for place, argument in enumerate(rest):
@@ -101,6 +106,7 @@ def named(rest: list[str]) -> list[str]:
 
 
 def networked(rest: list[str]) -> list[str]:
+    """Return the arguments of `build` with the network that reaches the sandbox."""
     result, skip = [], False
     for argument in rest:
         if skip:

@@ -24,6 +24,6 @@ def waits(steps: Sequence[Mapping[str, Any]]) -> list[frozenset[int]]:
 
 
 def ready(graph: Sequence[frozenset[int]], started: Collection[int], ended: Collection[int]) -> list[int]:
-    """The steps that may start now, in the order of the configuration."""
+    """Return the steps that may start now, in the order of the configuration."""
     done = set(ended)
     return [place for place, needs in enumerate(graph) if place not in started and needs <= done]

@@ -85,7 +85,7 @@ _queues_lock = threading.Lock()
 
 
 def of(world: World) -> Queue:
-    """The queue of a world."""
+    """Return the queue of a world."""
     with _queues_lock:
         return _queues.setdefault(world, Queue(world))
 

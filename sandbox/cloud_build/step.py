@@ -66,7 +66,7 @@ def _container(
     say: Callable[[str], None],
     until: float,
 ) -> tuple[int, bool]:
-    """The step's exit code, and whether its time was over."""
+    """Run the step's container; return its exit code, and whether its time was over."""
     if running.stopping.is_set():
         return KILLED, False
     arguments = builders.arguments(running.place, number, step, running.build["options"], builder)

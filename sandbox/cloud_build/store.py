@@ -16,7 +16,7 @@ RUNNING = ("PENDING", "QUEUED", "WORKING")
 
 
 def new_id(rows: sqlite3.Connection, project: str) -> str:
-    """A UUID for the next build: the n-th build of a project of that name has always the same."""
+    """Return a UUID for the next build: the n-th build of a project of that name has always the same."""
     number = next_number(rows, f"builds of {project}")
     return str(uuid.UUID(bytes=hashlib.sha256(f"{project}/{number}".encode()).digest()[:16], version=4))
 
@@ -31,14 +31,14 @@ def add(rows: sqlite3.Connection, location: str, build: dict[str, Any]) -> None:
 
 
 def find(world: World, build_id: str) -> dict[str, Any] | None:
-    """A build by its id."""
+    """Return a build by its id."""
     with world.reading() as rows:
         row = rows.execute("SELECT build FROM builds WHERE id = ?", (build_id,)).fetchone()
     return json.loads(row["build"]) if row else None
 
 
 def of_project(world: World, project: str, location: str = "-") -> list[dict[str, Any]]:
-    """A project's builds, newest first."""
+    """Return a project's builds, newest first."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT build FROM builds WHERE project = ? AND (location = ? OR ? = '-') ORDER BY number DESC",
@@ -48,7 +48,7 @@ def of_project(world: World, project: str, location: str = "-") -> list[dict[str
 
 
 def unfinished(world: World) -> list[dict[str, Any]]:
-    """Builds that a stop or a crash left behind, oldest first."""
+    """Return builds that a stop or a crash left behind, oldest first."""
     with world.reading() as rows:
         found = rows.execute("SELECT build FROM builds ORDER BY number").fetchall()
     builds = [json.loads(row["build"]) for row in found]

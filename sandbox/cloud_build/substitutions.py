@@ -73,7 +73,7 @@ def check_data(data: Mapping[str, str]) -> None:
 
 
 def keys(text: str, *, dynamic: bool = False) -> list[str]:
-    """The keys that a text names, in order; `$$` names none."""
+    """Return the keys that a text names, in order; `$$` names none."""
     found: list[str] = []
     for match in (_DYNAMIC if dynamic else _TEMPLATE).finditer(text):
         key = match["plain"] or match["braced"]
@@ -85,13 +85,12 @@ def keys(text: str, *, dynamic: bool = False) -> list[str]:
 
 
 def expand(text: str, values: Mapping[str, str], *, dynamic: bool = False) -> str:
-    """The text with every known key replaced and `$$` as `$`; a key without a value is empty.
+    """Return the text with every known key replaced and `$$` as `$`; a key without a value is empty.
 
     Args:
         dynamic: also bash's forms, `${_A:-b}`, `${_A#b}`, `${_A/b/c}`, `${_A:1:2}`, `${_A^^}`: they need
             options.dynamicSubstitutions, without it they stay as they are.
     """
-
     size = 0
 
     def counted(match: re.Match[str]) -> str:
@@ -213,7 +212,7 @@ def templates(build: Mapping[str, Any]) -> Iterator[str]:
 
 
 def check(build: Mapping[str, Any], given: Mapping[str, str], *, loose: bool, dynamic: bool) -> list[str]:
-    """What does not match between the templates and the data.
+    """Return what does not match between the templates and the data.
 
     Args:
         given: the user's substitutions, defaults merged with what the request said.
@@ -253,7 +252,7 @@ def check(build: Mapping[str, Any], given: Mapping[str, str], *, loose: bool, dy
 
 
 def apply(build: Mapping[str, Any], values: Mapping[str, str], *, dynamic: bool) -> dict[str, Any]:
-    """The build with every template expanded."""
+    """Return the build with every template expanded."""
 
     def expanded(text: str) -> str:
         return expand(text, values, dynamic=dynamic)

@@ -34,7 +34,7 @@ def _rows(rows: sqlite3.Connection, call: Call) -> list[dict[str, Any]]:
 
 
 def find(call: Call) -> dict[str, Any]:
-    """The trigger that a path names, by id or by name.
+    """Return the trigger that a path names, by id or by name.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -82,7 +82,7 @@ def _refuse_unconnected(call: Call, trigger: dict[str, Any]) -> None:
 
 
 def _account(trigger: Mapping[str, Any]) -> str:
-    """The account that the trigger's builds run as; empty for the default."""
+    """Return the account that the trigger's builds run as; empty for the default."""
     return str(trigger.get("serviceAccount") or trigger.get("build", {}).get("serviceAccount", ""))
 
 
@@ -122,7 +122,7 @@ def get(call: Call) -> dict[str, Any]:
 
 
 def list_triggers(call: Call) -> dict[str, Any]:
-    """A location's triggers by name."""
+    """Return a location's triggers by name."""
     with call.world.reading() as rows:
         found = _rows(rows, call)
     chosen, token = lists.page(found, call.query, lambda trigger: str(trigger["id"]))

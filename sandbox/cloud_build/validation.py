@@ -41,7 +41,7 @@ def is_reference(name: str) -> bool:
 
 
 def seconds(text: Any, default: float = 0.0) -> float:
-    """A duration as JSON writes it, `900s`.
+    """Return a duration as JSON writes it, `900s`.
 
     Raises:
         BuildInvalid: when it is none.

@@ -34,7 +34,7 @@ Entry = dict[str, Any]
 
 
 def _predicate(text: str) -> Callable[[Entry], bool]:
-    """A predicate for a filter; a field that an entry lacks meets no comparison."""
+    """Return a predicate for a filter; a field that an entry lacks meets no comparison."""
     terms: list[Callable[[Entry], bool]] = []
     if len(text) > _LONGEST_FILTER:
         raise invalid(f"The filter is longer than {_LONGEST_FILTER} characters.")  # unverified: the sentence
@@ -102,7 +102,7 @@ def _severity(op: str, wanted: str) -> Callable[[Entry], bool]:
 
 
 class _Asked(shapes.Shape):
-    """https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list"""
+    """The body of entries.list, https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list."""
 
     resource_names: list[str] | None = None
     project_ids: list[str] | None = None
@@ -133,7 +133,7 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _of(call: Call, name: str) -> list[Entry]:
-    """A project's entries that the caller may see."""
+    """Return a project's entries that the caller may see."""
     match = _PROJECT.fullmatch(name)
     if match is None:
         raise unimplemented(f"log entries of {name[:100]!r}; it keeps the logs of projects")

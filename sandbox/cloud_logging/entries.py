@@ -31,6 +31,6 @@ def write(rows: sqlite3.Connection, world: World, project: str, log: str, body: 
 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[dict[str, Any]]:
-    """A project's entries, oldest first."""
+    """Return a project's entries, oldest first."""
     found = rows.execute("SELECT entry FROM log_entries WHERE project = ? ORDER BY number", (project,))
     return [json.loads(row["entry"]) for row in found]

@@ -43,7 +43,7 @@ class ImageRefused(Exception):
 
 
 def resolve_image(world: World, image: str, number: str, project_id: str) -> str:
-    """The image by digest, as it stands now.
+    """Return the image by digest, as it stands now.
 
     Raises:
         ImageRefused: when it is in no registry of the sandbox, is not there, or the service agent may not pull it.
@@ -162,7 +162,10 @@ def _deploy(world: World, name: str, service: Json) -> None:
 
 
 def _failure(revision: Json) -> tuple[str, str] | None:
-    """What a service says of its newest revision: why it is not ready, and the reason's name; None when it is."""
+    """Return what a service says of its newest revision: why it is not ready, and the reason's name.
+
+    None when it is.
+    """
     [ready] = [entry for entry in revision["status"]["conditions"] if entry["type"] == "Ready"]
     problem, reason = ready.get("message", ""), ready.get("reason", "")
     if ready["status"] == "True":

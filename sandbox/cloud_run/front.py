@@ -158,7 +158,7 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
 
 
 def _choose(service: dict[str, Any], tag: str) -> str:
-    """The revision of a tag, or one by the traffic's percentages."""
+    """Return the revision of a tag, or one by the traffic's percentages."""
     traffic = service["status"].get("traffic", ())
     if tag:
         return next((str(entry["revisionName"]) for entry in traffic if entry.get("tag") == tag), "")
@@ -271,7 +271,7 @@ def _unsigned(header: str) -> str:
 
 
 def _led(location: str, host: str, prefix: str, request: Request) -> str:
-    """A redirect leads to where the client came from, also when the program knows only Google's name."""
+    """Lead a redirect to where the client came from, also when the program knows only Google's name."""
     if not prefix or location.startswith((f"{prefix}/", "//")):
         return location
     if location.startswith("/"):

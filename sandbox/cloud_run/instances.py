@@ -76,7 +76,7 @@ class Instances:
 
     @contextlib.contextmanager
     def use(self, name: str, revision: dict[str, Any]) -> Iterator[Connected]:
-        """A connection to the instance of a revision for one request; the instance is started when there is none.
+        """Yield a connection to the instance of a revision for one request; the instance is started when there is none.
 
         Raises:
             NotStarted: when its container does not start.
@@ -108,7 +108,7 @@ class Instances:
         return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
 
     def ensure(self, name: str, revision: dict[str, Any]) -> Instance:
-        """The instance of a revision, started when there is none.
+        """Return the instance of a revision, started when there is none.
 
         Raises:
             NotStarted: when its container does not start.
@@ -272,7 +272,7 @@ class Instances:
         )
 
     def _follow(self, container: str, project: str, location: str, service: str, revision: dict[str, Any]) -> None:
-        """What the container prints becomes entries of Cloud Logging, until it ends."""
+        """Write what the container prints to Cloud Logging, until it ends."""
         body = {
             "resource": {
                 "type": "cloud_run_revision",
@@ -311,12 +311,15 @@ def _published(ports: str, port: int, *, bridge: bool) -> tuple[str, int] | None
 
 
 def port_of(container: Mapping[str, Any]) -> int:
-    """The port that a container of a specification listens on."""
+    """Return the port that a container of a specification listens on."""
     return next((int(entry["containerPort"]) for entry in container.get("ports", ())), PORT)
 
 
 def _copy(world: World, name: str) -> str:
-    """A revision's own name for its image; in the project's part of the registry's names, where a clean-up finds it."""
+    """Return a revision's own name for its image.
+
+    It is in the project's part of the registry's names, where a clean-up finds it.
+    """
     _, project, _, location, _, service, _, revision = name.split("/")
     registry = containers.address(world).registry
     copies = f"{project}/cloud-run-copies/{containers.world_id(world)}"
@@ -343,6 +346,6 @@ _of_lock = threading.Lock()
 
 
 def of(world: World) -> Instances:
-    """The instances of a world."""
+    """Return the instances of a world."""
     with _of_lock:
         return _of.setdefault(world, Instances(world))

@@ -26,7 +26,7 @@ _RESERVED = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION")
 
 
 def region(call: Call) -> str:
-    """The location: in the path, or in front of the host's name."""
+    """Return the location: in the path, or in front of the host's name."""
     if "location" in call.params:
         return call.params["location"]
     match = re.fullmatch(r"([a-z]+-[a-z]+\d+)-run\.googleapis\.com", call.host)
@@ -45,7 +45,7 @@ def may(call: Call, permission: str, resource: str, shown: str) -> None:
 
 
 def _named(call: Call, permission: str) -> str:
-    """The resource name of the service in the path, after the permission was checked."""
+    """Return the resource name of the service in the path, after the permission was checked."""
     service = call.params["service"]
     name = store.resource(call.params["project"], region(call), service)
     may(call, permission, name, f"namespaces/{call.params['project']}/services/{service}")
@@ -74,7 +74,7 @@ def _container(template: Json) -> Json:
 
 
 def check_name(service_id: Any) -> None:
-    """A new service's name.
+    """Check a new service's name.
 
     Raises:
         ApiError: INVALID_ARGUMENT.
@@ -87,7 +87,7 @@ def check_name(service_id: Any) -> None:
 
 
 def check(call: Call, service: Json) -> None:
-    """What can be said of a specification at once; the account in it gets its e-mail address for a name.
+    """Check what can be checked of a specification at once; the account in it gets its e-mail address for a name.
 
     Raises:
         ApiError: INVALID_ARGUMENT, UNIMPLEMENTED, or PERMISSION_DENIED for an account that the caller may not act as.
@@ -139,7 +139,7 @@ def _account(call: Call, named: str) -> str:
 
 
 def create(call: Call) -> Json:
-    """A new service."""
+    """Make a new service."""
     body = shapes.check(shape.Service, call.json())
     meta = body.get("metadata", {})
     service_id = meta.get("name", "")
@@ -196,7 +196,7 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
 
 
 def replace(call: Call) -> Json:
-    """A new generation of a service."""
+    """Make a new generation of a service."""
     name = _named(call, "run.services.update")
     body = shapes.check(shape.Service, call.json())
     if store.find(call.world, name) is None:
@@ -274,7 +274,7 @@ def delete(call: Call) -> Json:
 
 
 def forget(call: Call, name: str) -> None:
-    """The removal itself."""
+    """Do the removal itself."""
     running = instances.of(call.world)
     for revision in store.revisions(call.world, name):
         running.forget(store.revision_name(name, revision["metadata"]["name"]))
@@ -284,7 +284,7 @@ def forget(call: Call, name: str) -> None:
 
 
 def list_services(call: Call) -> Json:
-    """The services of a region, or of all with `-`."""
+    """Return the services of a region, or of all with `-`."""
     project = call.params["project"]
     place = region(call)
     may(call, "run.services.list", f"projects/{project}", f"namespaces/{project}/services")
@@ -305,7 +305,7 @@ def _selected(labels: dict[str, str], call: Call) -> bool:
 
 
 def list_revisions(call: Call) -> Json:
-    """The revisions of a region, newest first; `labelSelector` chooses a service. gcloud needs `metadata`."""
+    """Return the revisions of a region, newest first; `labelSelector` chooses a service. gcloud needs `metadata`."""
     project = call.params["project"]
     may(call, "run.revisions.list", f"projects/{project}", f"namespaces/{project}/revisions")
     found = [
@@ -326,7 +326,7 @@ def list_revisions(call: Call) -> Json:
 
 
 def shown(revision: Json) -> Json:
-    """A revision without what only the sandbox needs."""
+    """Return a revision without what only the sandbox needs."""
     answer = copy.deepcopy(revision)
     answer["metadata"]["annotations"].pop("workbook/template", None)
     return answer

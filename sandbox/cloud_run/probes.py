@@ -49,7 +49,7 @@ class Probe:
 
 
 def default(port: int) -> Json:
-    """The probe of a container that has none, as Google writes it into the revision."""
+    """Return the probe of a container that has none, as Google writes it into the revision."""
     return {
         "timeoutSeconds": DEFAULT_SECONDS,
         "periodSeconds": DEFAULT_SECONDS,
@@ -59,7 +59,7 @@ def default(port: int) -> Json:
 
 
 def read(container: Mapping[str, Any], port: int) -> Probe:
-    """The probe of a container of a revision that listens on `port`."""
+    """Return the probe of a container of a revision that listens on `port`."""
     found = container.get("startupProbe")
     if not found or found == default(port):
         return Probe()
@@ -77,7 +77,7 @@ def read(container: Mapping[str, Any], port: int) -> Probe:
 
 
 def check(container: Mapping[str, Any]) -> None:
-    """What can be said of a container's probes at once.
+    """Check what can be checked of a container's probes at once.
 
     Raises:
         ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for the kinds that are not here.

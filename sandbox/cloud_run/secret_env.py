@@ -37,7 +37,7 @@ def check(entry: Mapping[str, Any], place: int) -> None:
 
 
 def values(world: World, project_id: str, spec: Mapping[str, Any]) -> dict[str, str]:
-    """The environment of a revision's container, secrets read as its service account.
+    """Return the environment of a revision's container, secrets read as its service account.
 
     Raises:
         SecretRefused: for a secret that cannot be read.

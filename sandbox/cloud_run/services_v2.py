@@ -90,7 +90,7 @@ def _traffic(entry: Json, *, resolved: bool) -> Json:
 
 
 def render(name: str, service: Json) -> Json:
-    """A service as v2 has it, checked against Google's message."""
+    """Return a service as v2 has it, checked against Google's message."""
     status, meta = service["status"], service["metadata"]
     conditions = [_condition(found) for found in status["conditions"]]
     revisions = f"{name}/revisions/"
@@ -229,7 +229,7 @@ def _patch(call: Call) -> Json:
 
 
 def _operation(call: Call, name: str) -> Json:
-    """A new operation on a service; how far it is, is asked of the service."""
+    """Return a new operation on a service; how far it is, is asked of the service."""
     operation = "/".join((*name.split("/")[:4], "operations", str(uuid.uuid4())))
     with call.world.writing(tick=False) as rows:
         operations.finish(rows, call.world, operation, {"service": name})

@@ -25,7 +25,7 @@ def resource(project: str, location: str, service: str) -> str:
 
 
 def _read(world: World, text: str) -> Json:
-    """A service from its row. The sandbox may listen on another port than when the service was deployed."""
+    """Return a service from its row. The sandbox may listen on another port than when the service was deployed."""
     with contextlib.suppress(containers.EngineFailed):
         text = _ADDRESS.sub(f"http://{containers.address(world).registry}/", text)
     service: Json = json.loads(text)
@@ -33,14 +33,14 @@ def _read(world: World, text: str) -> Json:
 
 
 def find(world: World, name: str) -> Json | None:
-    """A service by its resource name."""
+    """Return a service by its resource name."""
     with world.reading() as rows:
         row = rows.execute("SELECT service FROM run_services WHERE name = ?", (name,)).fetchone()
     return _read(world, row["service"]) if row else None
 
 
 def of_project(world: World, project: str, location: str = "-") -> list[tuple[str, Json]]:
-    """A project's services with their resource names, in order."""
+    """Return a project's services with their resource names, in order."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT name, service FROM run_services WHERE project = ? AND (location = ? OR ? = '-') ORDER BY name",
@@ -50,7 +50,7 @@ def of_project(world: World, project: str, location: str = "-") -> list[tuple[st
 
 
 def unfinished(world: World) -> list[str]:
-    """The resource names of services whose deployment a stop or a crash cut short."""
+    """Return the resource names of services whose deployment a stop or a crash cut short."""
     with world.reading() as rows:
         found = rows.execute("SELECT name, service FROM run_services ORDER BY name").fetchall()
     return [row["name"] for row in found if is_unfinished(json.loads(row["service"]))]
@@ -99,7 +99,7 @@ def revision_name(service_resource: str, revision: str) -> str:
 
 
 def next_name(world: World, service_resource: str) -> tuple[int, str]:
-    """The number and the name of a service's next revision: `ml-predictor-00002-kib`."""
+    """Return the number and the name of a service's next revision: `ml-predictor-00002-kib`."""
     with world.reading() as rows:
         row = rows.execute(
             "SELECT COALESCE(MAX(number), 0) + 1 AS next FROM run_revisions WHERE service = ?", (service_resource,)
@@ -130,7 +130,7 @@ def add_revision(world: World, service_resource: str, number: int, revision: Jso
 
 
 def find_revision(world: World, name: str) -> Json | None:
-    """A revision by `revision_name`."""
+    """Return a revision by `revision_name`."""
     with world.reading() as rows:
         row = rows.execute("SELECT revision FROM run_revisions WHERE name = ?", (name,)).fetchone()
     return json.loads(row["revision"]) if row else None
@@ -143,7 +143,7 @@ def save_revision(world: World, name: str, revision: Json) -> None:
 
 
 def revisions(world: World, service_resource: str) -> list[Json]:
-    """A service's revisions, newest first."""
+    """Return a service's revisions, newest first."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT revision FROM run_revisions WHERE service = ? ORDER BY number DESC", (service_resource,)
@@ -162,7 +162,10 @@ def host(service: str, number: str, location: str) -> str:
 
 
 def url(world: World, service: str, number: str, location: str) -> str:
-    """What `status.url` says: the plain port, with Google's name behind it; Google's address when it was asked for."""
+    """Return what `status.url` says: the plain port, with Google's name behind it.
+
+    Google's address when it was asked for.
+    """
     address = containers.address(world)
     name = host(service, number, location)
     return f"https://{name}" if address.google_urls else f"http://{address.registry}/{name}"

@@ -198,7 +198,7 @@ def _download(call: Call) -> Response:
 
 
 def _media(call: Call, stored: Stored) -> Response:
-    """The bytes, whole or a range (RFC 9110 section 14); a log is read while it grows."""
+    """Return the bytes, whole or a range (RFC 9110 section 14); a log is read while it grows."""
     path = stored.path(call.world)
     content = path.read_bytes() if path.exists() else b""
     headers = {"Accept-Ranges": "bytes", "x-goog-generation": str(stored.generation)}
@@ -252,7 +252,7 @@ def _object_name(name: Any) -> str:
 
 
 def _parts(call: Call) -> tuple[dict[str, Any], str, bytes]:
-    """The two parts of multipart/related: the object's metadata and its bytes, exactly."""
+    """Return the two parts of multipart/related: the object's metadata and its bytes, exactly."""
     match = _BOUNDARY.search(call.headers.get("content-type", ""))
     if match is None:
         raise invalid("The multipart upload names no boundary.")

@@ -59,7 +59,7 @@ class Stored:
 
 
 def find_bucket(rows: sqlite3.Connection, name: str) -> Bucket | None:
-    """A bucket by its name."""
+    """Return a bucket by its name."""
     row = rows.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
     return Bucket(**dict(row)) if row else None
 
@@ -76,7 +76,7 @@ def require_own(bucket: Bucket | None, project: str) -> None:
 
 
 def buckets(rows: sqlite3.Connection, project: str, prefix: str = "") -> list[Bucket]:
-    """A project's buckets by name."""
+    """Return a project's buckets by name."""
     found = rows.execute("SELECT * FROM buckets WHERE project = ? ORDER BY name", (project,))
     return [Bucket(**dict(row)) for row in found if row["name"].startswith(prefix)]
 
@@ -104,19 +104,19 @@ def remove_bucket(rows: sqlite3.Connection, name: str) -> bool:
 
 
 def find(rows: sqlite3.Connection, bucket: str, name: str) -> Stored | None:
-    """An object by bucket and name."""
+    """Return an object by bucket and name."""
     row = rows.execute("SELECT * FROM objects WHERE bucket = ? AND name = ?", (bucket, name)).fetchone()
     return Stored(**dict(row)) if row else None
 
 
 def in_bucket(rows: sqlite3.Connection, bucket: str, prefix: str = "") -> list[Stored]:
-    """A bucket's objects by name."""
+    """Return a bucket's objects by name."""
     found = rows.execute("SELECT * FROM objects WHERE bucket = ? ORDER BY name", (bucket,))
     return [Stored(**dict(row)) for row in found if row["name"].startswith(prefix)]
 
 
 def part(world: World) -> Path:
-    """A new file for bytes that are on their way."""
+    """Return a new file for bytes that are on their way."""
     folder = world.folder / "objects"
     folder.mkdir(exist_ok=True)
     return folder / f"part-{secrets.token_hex(16)}"

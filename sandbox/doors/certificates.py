@@ -46,7 +46,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _host_authorities(own_bundle: Path) -> bytes:
-    """The authorities that this machine trusts; an own bundle from a parent world is not one of them."""
+    """Return the authorities that this machine trusts; an own bundle from a parent world is not one of them."""
     candidates = [
         *(os.environ.get(name, "") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")),
         ssl.get_default_verify_paths().cafile or "",
@@ -142,7 +142,7 @@ class Authority:
         (self._folder / "ca.pem").write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def context(self, host: str) -> ssl.SSLContext:
-        """A server context with a certificate for one of Google's host names.
+        """Return a server context with a certificate for one of Google's host names.
 
         Raises:
             ValueError: for a host that is not Google's.

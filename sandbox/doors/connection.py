@@ -47,15 +47,17 @@ class Connection(HttpToolsProtocol):
         self._head = 0  # bytes that came since the last request's head was whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection without a request may be as silent as one between two requests."""
+        """Watch a new connection: without a request it may be as silent as one between two requests."""
         super().connection_made(transport)
         self._wait(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the patience with the connection."""
         self._rest()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Refuse a head without end, and wait anew for the rest of a request."""
         self._rest()
         # Beyond it the parser, which joins the pieces of a header as they come, takes time in the square of its size.
         self._head += len(data)
@@ -69,6 +71,7 @@ class Connection(HttpToolsProtocol):
             self._wait(self.patience)
 
     def on_message_begin(self) -> None:
+        """Note that a request has begun, and give it what hangs up on its sender."""
         super().on_message_begin()
         self._incomplete = self._headless = True
         # What came with it may be the end of another request's body.
@@ -76,12 +79,14 @@ class Connection(HttpToolsProtocol):
         cast(dict[str, Any], self.scope)[HANG_UP] = self.transport.close
 
     def on_headers_complete(self) -> None:
+        """Give the request what sends a file without a copy, where nothing encrypts."""
         super().on_headers_complete()
         self._headless = False
         if self.scheme == "http":
             cast(dict[str, Any], self.scope)[SEND_FILE] = functools.partial(_send_file, self.cycle)
 
     def on_message_complete(self) -> None:
+        """Note that the request is whole."""
         self._incomplete = False
         super().on_message_complete()
 

@@ -95,9 +95,11 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport until it is known which protocol takes over."""
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        """Read the head of a CONNECT or of a request, and serve it."""
         self._head += data
         end = self._head.find(b"\r\n\r\n")
         if end < 0:
@@ -109,6 +111,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._serve(head, rest))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End what serves the connection."""
         if self._task is not None:
             self._task.cancel()
 
@@ -233,7 +236,7 @@ class EdgeProtocol(asyncio.Protocol):
 
 
 async def _through(proxy: str, host: str, port: int, protocol: _Pipe) -> asyncio.Transport:
-    """A connection to host:port by CONNECT through an HTTP proxy (`http://[user:password@]host:port`)."""
+    """Return a connection to host:port by CONNECT through an HTTP proxy (`http://[user:password@]host:port`)."""
     parts = urlsplit(proxy)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     credentials = ""

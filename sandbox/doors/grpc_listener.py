@@ -45,7 +45,7 @@ class Door:
         self._loop: asyncio.AbstractEventLoop
 
     async def connect(self, host: str) -> socket.socket:
-        """A connection to this door whose calls are for that host.
+        """Return a connection to this door whose calls are for that host.
 
         Raises:
             OSError: when no port of loopback is free.

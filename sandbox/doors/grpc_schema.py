@@ -72,12 +72,12 @@ class Rpc:
 
 
 def name(kind: type[Message]) -> str:
-    """A message type's full name, for example `google.longrunning.Operation`."""
+    """Return a message type's full name, for example `google.longrunning.Operation`."""
     return str(cast(Any, kind.DESCRIPTOR).full_name)
 
 
 def find(path: str, host: str) -> Rpc | None:
-    """The call of that path on that host; None when the sandbox's packages know none."""
+    """Return the call of that path on that host; None when the sandbox's packages know none."""
     service, _, method = path.removeprefix("/").rpartition("/")
     if service in _SHARED:
         calls = {key: call for one, (at, _) in _SERVICES.items() if at == host for key, call in _calls(one).items()}
@@ -105,7 +105,7 @@ def _calls(service: str) -> dict[str, Rpc]:
 
 
 def _plain(kind: Any) -> type[Message]:
-    """The protobuf class behind proto-plus' wrapper, or the class itself."""
+    """Return the protobuf class behind proto-plus' wrapper, or the class itself."""
     plain: type[Message] = kind.pb() if hasattr(kind, "pb") else kind
     return plain
 

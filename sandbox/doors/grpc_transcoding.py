@@ -50,7 +50,7 @@ class Failure:
 
 
 def request(rpc: Rpc, content: bytes) -> HttpRequest:
-    """The HTTP request of a call.
+    """Return the HTTP request of a call.
 
     Raises:
         NotTranscodable: with a sentence for the caller.
@@ -75,7 +75,7 @@ def request(rpc: Rpc, content: bytes) -> HttpRequest:
 
 
 def answer(rpc: Rpc, content: bytes) -> bytes:
-    """The call's answer from that of a request that went well.
+    """Return the call's answer from that of a request that went well.
 
     Raises:
         google.protobuf.json_format.ParseError: for an answer that is none of the call's; a mistake of the sandbox.
@@ -87,7 +87,7 @@ def answer(rpc: Rpc, content: bytes) -> bytes:
 
 
 def failure(http_status: int, content: bytes) -> Failure:
-    """The call's end from an answer that is an error."""
+    """Return the call's end from an answer that is an error."""
     try:
         error: dict[str, Any] = json.loads(content)["error"]
         code, text, details = error["status"], error["message"], error.get("details", [])

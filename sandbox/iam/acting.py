@@ -23,12 +23,14 @@ _NAME = re.compile(r"(?:projects/(?P<project>[^/]+)/serviceAccounts/)?(?P<accoun
 
 
 def default_account(project: Project) -> str:
-    """What builds and services run as when they name nobody: Compute Engine's default account, since 2024."""
+    """Return what builds and services run as when they name nobody: Compute Engine's default account, since 2024."""
     return COMPUTE_ACCOUNT.format(number=project.number)
 
 
 def check(world: World, member: str, named: str, *, builds_of: Project | None = None) -> str | None:
-    """The e-mail address of the account that is named, when the caller may run something as it; None when it may not.
+    """Return the e-mail address of the account that is named, when the caller may run something as it.
+
+    None when it may not.
 
     Args:
         member: who asks.

@@ -63,7 +63,7 @@ def _etag(role: Mapping[str, Any]) -> str:
 
 
 class _Role(shapes.Shape):
-    """https://cloud.google.com/iam/docs/reference/rest/v1/projects.roles"""
+    """A custom role, https://cloud.google.com/iam/docs/reference/rest/v1/projects.roles."""
 
     title: str | None = None
     description: str | None = None
@@ -73,7 +73,7 @@ class _Role(shapes.Shape):
 
 
 def _checked(body: Any) -> dict[str, Any]:
-    """The fields of a Role that a caller may set.
+    """Return the fields of a Role that a caller may set.
 
     Raises:
         ApiError: INVALID_ARGUMENT for an unknown field, stage or permission.
@@ -188,7 +188,7 @@ def _undelete(call: Call) -> dict[str, Any]:
 
 
 def _testable(call: Call) -> dict[str, Any]:
-    """What a custom role may hold; gcloud asks before it makes one. Every permission counts as supported."""
+    """Return what a custom role may hold; gcloud asks before it makes one. Every permission counts as supported."""
     body = call.json()
     query = {"pageSize": str(body.get("pageSize") or 1000), "pageToken": str(body.get("pageToken") or "")}
     chosen, token = lists.page(sorted(roles.KNOWN), query, lambda name: name)

@@ -146,13 +146,16 @@ def is_for_agents(role: str) -> bool:
 
 
 def holders(permission: str, roles: Roles) -> tuple[str, ...]:
-    """The predefined roles that hold a permission, those with the fewest permissions first."""
+    """Return the predefined roles that hold a permission, those with the fewest permissions first."""
     found = [name for name, held in roles.items() if name.startswith("roles/") and permission in held]
     return tuple(sorted(found, key=lambda name: (len(roles[name]), name)))
 
 
 def smallest(permission: str, roles: Roles) -> str:
-    """The smallest predefined role to give to somebody who needs a permission; empty when only basic roles have it."""
+    """Return the smallest predefined role to give to somebody who needs a permission.
+
+    Empty when only basic roles have it.
+    """
     fit = (name for name in holders(permission, roles) if not is_basic(name) and not is_for_agents(name))
     return next(fit, "")
 

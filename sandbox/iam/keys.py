@@ -12,7 +12,7 @@ from sandbox.state.world import World
 
 
 def create(rows: sqlite3.Connection, world: World, project_id: str, email: str, key_id: str) -> dict[str, str]:
-    """A new key of a service account, as the key file that Google hands out once.
+    """Make a new key of a service account, and return the key file that Google hands out once.
 
     Source: https://cloud.google.com/iam/docs/keys-create-delete (fields of the file; keys without an end date expire
     on 9999-12-31).
@@ -43,7 +43,7 @@ def create(rows: sqlite3.Connection, world: World, project_id: str, email: str, 
 
 
 def id_token_signing_key(world: World) -> str:
-    """The private key as PEM; made when the first ID token is asked for."""
+    """Return the private key as PEM; made when the first ID token is asked for."""
     with world.writing() as rows:
         row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
         if row:
@@ -57,7 +57,7 @@ def id_token_signing_key(world: World) -> str:
 
 
 def id_token_public_key(world: World) -> rsa.RSAPublicKey:
-    """The public half. Looking is no change: a fixed clock does not tick."""
+    """Return the public half. Looking is no change: a fixed clock does not tick."""
     with world.reading() as rows:
         row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
     pem = str(row["value"]) if row else id_token_signing_key(world)

@@ -56,7 +56,7 @@ class Directory:
 
 
 def directory(rows: sqlite3.Connection) -> Directory:
-    """The world's directory; a new world has the one of `Directory()`."""
+    """Return the world's directory; a new world has the one of `Directory()`."""
     row = rows.execute("SELECT value FROM meta WHERE key = 'directory'").fetchone()
     if row is None:
         return Directory()
@@ -72,7 +72,7 @@ def set_directory(rows: sqlite3.Connection, value: Directory) -> None:
 
 
 def groups(rows: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
-    """Groups as `sandbox.iam.decisions` wants them: `group:EMAIL` -> members."""
+    """Return groups as `sandbox.iam.decisions` wants them: `group:EMAIL` -> members."""
     return {f"group:{name}": members for name, members in directory(rows).groups.items()}
 
 
@@ -89,7 +89,10 @@ def is_googles(email: str) -> bool:
 
 
 def made_for(rows: sqlite3.Connection, email: str) -> str | None:
-    """The id of the project that Google makes an account for; None for other accounts and without that project."""
+    """Return the id of the project that Google makes an account for.
+
+    None for other accounts and without that project.
+    """
     match = _MADE_BY_GOOGLE.fullmatch(email)
     if match is None:
         return None
@@ -99,7 +102,7 @@ def made_for(rows: sqlite3.Connection, email: str) -> str | None:
 
 
 def check(rows: sqlite3.Connection, member: str) -> str:
-    """A member of a policy as Google stores it: addresses in lower case, identities of a pool as they are.
+    """Return a member of a policy as Google stores it: addresses in lower case, identities of a pool as they are.
 
     Raises:
         ApiError: INVALID_ARGUMENT for an unknown kind, a malformed address, or somebody who does not exist. The

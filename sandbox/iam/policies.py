@@ -65,7 +65,7 @@ def _decided(rows: sqlite3.Connection, member: str, permission: str, written: _W
 
 
 def _counting(rows: sqlite3.Connection, world: World, written: _Written) -> _Written:
-    """The policies as they were before the changes that don't count yet."""
+    """Return the policies as they were before the changes that don't count yet."""
     if not world.pace.propagation:
         return written
     moment = timestamp(world.now() - world.pace.propagation)
@@ -95,7 +95,7 @@ def test_permissions(world: World, member: str, resource: str, wanted: Iterable[
 
 
 def canonical(rows: sqlite3.Connection, resource: str) -> str:
-    """A resource with a service account's project and e-mail written out, where the name leaves them open.
+    """Return a resource with a service account's project and e-mail written out, where the name leaves them open.
 
     A project that is not the account's becomes `-`, which has no policy: whoever owns that project decides nothing.
     Google's agents are in projects of Google's, so they have it always.
@@ -121,14 +121,17 @@ def canonical(rows: sqlite3.Connection, resource: str) -> str:
 
 
 def ancestry(resource: str) -> list[str]:
-    """A resource and what it is in, nearest first: `projects/P/locations/L/repositories/R` down to `projects/P`."""
+    """Return a resource and what it is in, nearest first.
+
+    `projects/P/locations/L/repositories/R` down to `projects/P`.
+    """
     parts = resource.split("/")
     pairs = range(len(parts) - len(parts) % 2, 0, -2)
     return [resource, *(name for end in pairs if (name := "/".join(parts[:end])) != resource)]
 
 
 def get_policy(rows: sqlite3.Connection, resource: str) -> dict[str, Any]:
-    """A resource's own policy as Google answers it; one without bindings has an etag and nothing else.
+    """Return a resource's own policy as Google answers it; one without bindings has an etag and nothing else.
 
     Source: recorded traffic, facts/artifact-registry.md 1.6.
     """
@@ -280,7 +283,7 @@ def _roles(rows: sqlite3.Connection, named: Iterable[str]) -> dict[str, frozense
 
 
 def custom_role(rows: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """A custom role by its name, `projects/P/roles/ID`, as Google's Role in JSON."""
+    """Return a custom role by its name, `projects/P/roles/ID`, as Google's Role in JSON."""
     row = rows.execute("SELECT role FROM roles WHERE name = ?", (name,)).fetchone()
     return json.loads(row["role"]) if row else None
 

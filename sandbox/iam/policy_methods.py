@@ -25,7 +25,7 @@ def policy_methods(
     get_verbs: Sequence[str] = ("GET",),
     exists: Callable[[Call], object] | None = None,
 ) -> list[Method]:
-    """The three methods of one kind of resource.
+    """Return the three methods of one kind of resource.
 
     Args:
         prefix: of the method ids, for example `artifactregistry.projects.locations.repositories`.
@@ -83,7 +83,7 @@ def policy_methods(
 
 
 def _check_version(call: Call) -> None:
-    """The version may be asked for in the query or in the body; without conditions the answer is always 1."""
+    """Check the version, which stands in the query or in the body; without conditions the answer is always 1."""
     request = messages.parse(iam_policy_pb2.GetIamPolicyRequest, call.json())
     asked = call.query.get("options.requestedPolicyVersion") or str(request.options.requested_policy_version)
     if asked not in ("0", "1", "3"):

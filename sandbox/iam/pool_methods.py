@@ -69,7 +69,7 @@ def _checked_id(call: Call, parameter: str) -> str:
 
 
 def _checked(body: Json, *more: str) -> Json:
-    """The fields of a request that are there, checked as far as pools and providers share them."""
+    """Return the fields of a request that are there, checked as far as pools and providers share them."""
     known = ("displayName", "description", "disabled", *more)
     for field in sorted(set(body) - {"name", *known}):
         raise invalid(f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.')
@@ -82,7 +82,7 @@ def _checked(body: Json, *more: str) -> Json:
 
 
 def _expression(text: Any, what: str, limit: int) -> str:
-    """A CEL expression, looked at from outside: its length, its quotes and its brackets. It is never evaluated."""
+    """Check a CEL expression from outside: its length, its quotes and its brackets. It is never evaluated."""
     if not isinstance(text, str) or not text.strip() or len(text) > limit:
         raise invalid(f"Invalid {what}: an expression of 1 to {limit} characters.")  # unverified: the sentence
     bare = _TEXT.sub("", text)

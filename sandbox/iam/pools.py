@@ -24,19 +24,19 @@ _PRINCIPAL_SET = re.compile(
 
 
 def pool_of(member: str) -> str | None:
-    """The resource name of the pool that `principal://…` or `principalSet://…` is in; None for anything else."""
+    """Return the resource name of the pool that `principal://…` or `principalSet://…` is in; None for anything else."""
     match = _PRINCIPAL.fullmatch(member) or _PRINCIPAL_SET.fullmatch(member)
     return f"projects/{match['number']}/locations/global/workloadIdentityPools/{match['pool']}" if match else None
 
 
 def find(rows: sqlite3.Connection, name: str) -> Json | None:
-    """A pool or a provider by its resource name, as Google's JSON; a deleted one says so in `state`."""
+    """Return a pool or a provider by its resource name, as Google's JSON; a deleted one says so in `state`."""
     row = rows.execute("SELECT body FROM identity_pools WHERE name = ?", (name,)).fetchone()
     return json.loads(row["body"]) if row else None
 
 
 def under(rows: sqlite3.Connection, parent: str) -> list[Json]:
-    """The pools of a project's location, or the providers of a pool, by name."""
+    """Return the pools of a project's location, or the providers of a pool, by name."""
     found = rows.execute("SELECT body FROM identity_pools WHERE parent = ? ORDER BY name", (parent,)).fetchall()
     return [json.loads(row["body"]) for row in found]
 

@@ -29,7 +29,7 @@ class Role:
 
 
 def held(text: str) -> frozenset[str]:
-    """The permissions written in this file's notation."""
+    """Return the permissions written in this file's notation."""
     found: set[str] = set()
     for line in text.strip().splitlines():
         service, _, rest = line.strip().partition(": ")

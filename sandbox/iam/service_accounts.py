@@ -31,7 +31,7 @@ _DISPLAY_NAME_LIMIT = 100
 
 
 def find_account(call: Call, service: str = SERVICE, title: str = TITLE) -> sqlite3.Row:
-    """The service account that a path names, in a project that has the API.
+    """Return the service account that a path names, in a project that has the API.
 
     Raises:
         ApiError: NOT_FOUND; PERMISSION_DENIED when the API is not enabled in the account's project.

@@ -30,7 +30,10 @@ def is_same(rows: sqlite3.Connection, email: str, unique_id: str) -> bool:
 
 
 def era(rows: sqlite3.Connection, member: str) -> str:
-    """What a credential of the member has to carry: it changes when the member's credentials, or everybody's, end."""
+    """Return what a credential of the member has to carry.
+
+    It changes when the member's credentials, or everybody's, end.
+    """
     keys = (_key(""), _key(member)) if member else (_key(""),)
     return ".".join(str(_count(rows, key)) for key in keys)
 

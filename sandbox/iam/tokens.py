@@ -40,7 +40,7 @@ def _hash(token: str) -> str:
 
 
 def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True) -> str:
-    """A new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s.
+    """Make a new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s.
 
     Raises:
         InvalidToken: for a service account that is disabled, or is not there any more.
@@ -77,7 +77,7 @@ def _key(rows: sqlite3.Connection, key_id: str) -> sqlite3.Row | None:
 
 
 def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
-    """The claims of a JWT signed with a service account's key; the audience is for the caller to judge.
+    """Return the claims of a JWT signed with a service account's key; the audience is for the caller to judge.
 
     Source: https://developers.google.com/identity/protocols/oauth2/service-account (claims, at most one hour).
 
@@ -115,7 +115,7 @@ def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
 
 
 def from_bearer(world: World, token: str, host: str) -> Principal:
-    """The principal behind a bearer token: an access token, or a self-signed JWT for this host.
+    """Return the principal behind a bearer token: an access token, or a self-signed JWT for this host.
 
     Google's Python clients send the second when they have a key (https://google.aip.dev/auth/4111): the audience is
     the API's URL, or the JWT carries a scope instead.
@@ -147,7 +147,7 @@ def from_bearer(world: World, token: str, host: str) -> Principal:
 
 
 def from_basic(world: World, credentials: str, host: str) -> Principal:
-    """The principal behind `user:password` as the registry takes it.
+    """Return the principal behind `user:password` as the registry takes it.
 
     The user names are Artifact Registry's: `oauth2accesstoken`, `_token` and gcloud's `_dcgcloud_token` with an access
     token; `_json_key` with a service-account key file; `_json_key_base64` with the same, encoded.
@@ -172,7 +172,7 @@ def from_basic(world: World, credentials: str, host: str) -> Principal:
 
 
 def _from_key_file(world: World, text: str) -> Principal:
-    """A key file proves itself: its private key signs an assertion which the stored public key verifies."""
+    """Let a key file prove itself: its private key signs an assertion which the stored public key verifies."""
     try:
         key = strict_json.loads(text)
         now = int(time.time())
@@ -192,7 +192,7 @@ def _from_key_file(world: World, text: str) -> Principal:
 
 
 def authenticate(world: World, authorization: str | None, host: str, *, basic: bool = False) -> Principal:
-    """The principal behind an Authorization header; none at all is the anonymous principal.
+    """Return the principal behind an Authorization header; none at all is the anonymous principal.
 
     Args:
         host: Google's name of the host that is called; the audience of a self-signed JWT.

@@ -89,7 +89,7 @@ class Ask:
     content: bytes = b""
 
     def location(self, rest: str) -> str:
-        """An absolute Location that keeps the way in."""
+        """Return an absolute Location that keeps the way in."""
         return f"{self.address.base}/v2/{self.address.prefix}{self.image.path}/{rest}"
 
 
@@ -100,7 +100,7 @@ def location_of(host: str) -> str | None:
 
 
 def image_of(host: str, name: str) -> Image:
-    """The image behind `P/R/I` on a host; the package stays empty for `P/R`.
+    """Return the image behind `P/R/I` on a host; the package stays empty for `P/R`.
 
     Raises:
         RegistryError: NAME_UNKNOWN for a host that is none of Artifact Registry's, NAME_INVALID for such a name.

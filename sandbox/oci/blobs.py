@@ -36,6 +36,7 @@ class FileSlice(Response):
         self._length = length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head, then the bytes."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if SEND_FILE not in scope:
             await self._copy(send)
@@ -143,7 +144,7 @@ def read(ask: Ask, caller: Caller) -> Response:
 
 
 def _cached(file: BinaryIO, start: int, length: int) -> bytes | None:
-    """Part of a file, if nobody has to wait for the disk. preadv2(2), RWF_NOWAIT"""
+    """Return part of a file, if nobody has to wait for the disk; preadv2(2), RWF_NOWAIT."""
     content = bytearray(length)
     try:
         found = os.preadv(file.fileno(), [content], start, os.RWF_NOWAIT)

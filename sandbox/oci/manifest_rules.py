@@ -62,7 +62,7 @@ def is_digest(reference: str) -> bool:
 
 
 def check_tag(tag: str) -> str:
-    """The tag itself.
+    """Return the tag itself.
 
     Raises:
         RegistryError: TAG_INVALID. Spec: "Pulling manifests", <reference> as a tag.

@@ -22,12 +22,12 @@ _CONFIG_LIMIT = 4 << 20  # bytes of a config that is read for its build time
 
 
 def unknown(reference: str) -> RegistryError:
-    """404; text seen by users of Artifact Registry, https://github.com/firezone/firezone/issues/10484"""
+    """Return the 404; users of Artifact Registry saw its text, https://github.com/firezone/firezone/issues/10484."""
     return RegistryError("MANIFEST_UNKNOWN", f'Failed to fetch "{reference[:200]}"')
 
 
 def resolve(rows: sqlite3.Connection, repository: str, package: str, reference: str) -> str | None:
-    """The digest of a version by tag or digest; None when it is not there."""
+    """Return the digest of a version by tag or digest; None when it is not there."""
     if not is_digest(reference):
         return catalog.find_tag(rows, repository, package, manifest_rules.check_tag(reference))
     version = catalog.find_version(rows, repository, package, blobs.check_digest(reference))
@@ -121,7 +121,7 @@ def put(ask: Ask, caller: Caller) -> Response:
 
 
 def _named(ask: Ask) -> tuple[str, list[str]]:
-    """The digest of the body, and the tags that it is to get."""
+    """Return the digest of the body, and the tags that it is to get."""
     tags = [manifest_rules.check_tag(tag) for tag in ask.query.getlist("tag")]
     if is_digest(ask.reference):
         promised = blobs.check_digest(ask.reference)
@@ -170,7 +170,7 @@ def _missing(digest: str) -> RegistryError:
 
 
 def _build_time(ask: Ask, manifest: Manifest) -> str:
-    """`created` of the image's config, as the API gives it; empty where there is none."""
+    """Return `created` of the image's config, as the API gives it; empty where there is none."""
     if not manifest.config or manifest.blobs[manifest.config] > _CONFIG_LIMIT:
         return ""
     with contextlib.suppress(ValueError, AttributeError, OverflowError, RecursionError, FileNotFoundError):

@@ -134,7 +134,7 @@ def _refuse_large(ask: Ask) -> None:
 
 
 def _check_order(ask: Ask, upload: Upload) -> None:
-    """A chunk that says where it begins must begin where the upload ends. Spec: "Pushing a blob in chunks"."""
+    """Check that a chunk begins where the upload ends, if it says where. Spec: "Pushing a blob in chunks"."""
     if not (value := ask.headers.get("content-range")):
         return
     match = _CONTENT_RANGE.fullmatch(value)
@@ -149,7 +149,7 @@ def _check_order(ask: Ask, upload: Upload) -> None:
 
 
 async def _only_chunk(upload: Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body, refused when it would be a second piece.
+    """Yield the body, refused when it would be a second piece.
 
     "Artifact Registry does not support Docker chunked uploads [...] You must use monolithic uploads"
     (https://cloud.google.com/artifact-registry/docs/docker/pushing-and-pulling). unverified: code and text; 405 is

@@ -72,7 +72,7 @@ _PLAIN: dict[tuple[str, str], Callable[[Ask, Caller], Response]] = {
 
 
 def route(method: str, path: str) -> Route:
-    """What a request to an image means.
+    """Return what a request to an image means.
 
     Raises:
         RegistryError: NAME_INVALID for a path that names no image, UNSUPPORTED for a verb that does not fit.

@@ -66,7 +66,7 @@ def require(world: World, principal: Principal, permission: str, image: Image) -
 
 
 def enter(world: World, principal: Principal, image: Image, *permissions: str) -> Repository:
-    """The image's repository, for a caller that has every permission on it.
+    """Return the image's repository, for a caller that has every permission on it.
 
     Raises:
         RegistryError: DENIED; NAME_UNKNOWN when the caller has the rights and the repository is not there.

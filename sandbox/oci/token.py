@@ -54,7 +54,7 @@ class Caller:
 
 
 def _key(world: World) -> bytes:
-    """The world's signing key, made at first need. 32 bytes in the state folder, 0600."""
+    """Return the world's signing key, made at first need. 32 bytes in the state folder, 0600."""
     if world not in _keys:
         path = world.folder / "registry-key"
         if not path.exists():
@@ -123,8 +123,9 @@ def challenge(address: Address, service: str, scope: str = "", error: str = "", 
 
 
 def is_quick(authorization: str) -> bool:
-    """Whether a header is looked at faster than a thread wakes: a registry token by its signature and a few rows, an
-    access token by rows, against the verification of a JWT or a key file.
+    """Tell whether a header is looked at faster than a thread wakes.
+
+    A registry token is, by its signature and a few rows, and an access token, by rows; a JWT and a key file are not.
     """
     return authorization.lower().startswith((f"bearer {_PREFIX}", "bearer ya29."))
 
@@ -152,7 +153,7 @@ def identify(world: World, address: Address, service: str, authorization: str, s
 
 
 def _grant(world: World, principal: Principal, image: Image, actions: set[str]) -> frozenset[str]:
-    """What the caller gets: the asked actions, and whatever else IAM lets it do with the image.
+    """Return what the caller gets: the asked actions, and whatever else IAM lets it do with the image.
 
     Some clients (oras for Python) ask for a token to see whether a blob is here, and push with the same token.
     unverified: whether Google's tokens reach as far

@@ -87,7 +87,7 @@ def forget_idle(world: World) -> None:
 
 
 def find(world: World, repository: str, name: str) -> Upload:
-    """An upload of a repository by its id.
+    """Return an upload of a repository by its id.
 
     Raises:
         RegistryError: BLOB_UPLOAD_UNKNOWN.

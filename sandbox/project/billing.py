@@ -76,7 +76,7 @@ class _Filter(shapes.Shape):
 
 
 class _Budget(shapes.Shape):
-    """https://cloud.google.com/billing/docs/reference/budget/rest/v1/billingAccounts.budgets"""
+    """A budget, https://cloud.google.com/billing/docs/reference/budget/rest/v1/billingAccounts.budgets."""
 
     display_name: str | None = None
     amount: _Amount | None = None

@@ -69,7 +69,7 @@ QUOTAS: Final[dict[str, tuple[Quota, ...]]] = {
 
 
 def rules(world: World, project: str, constraint: str) -> list[dict[str, Any]]:
-    """The rules in force. Raises KeyError for a constraint that isn't known here."""
+    """Return the rules in force. Raises KeyError for a constraint that isn't known here."""
     default = CONSTRAINTS[constraint]
     found = _read(world, f"policy {project} {constraint}")
     return found if found is not None else [default]

@@ -63,7 +63,7 @@ def _get_v3(call: Call) -> dict[str, Any]:
 
 
 def _visible(call: Call) -> list[Project]:
-    """The projects that the caller may see."""
+    """Return the projects that the caller may see."""
     with call.world.reading() as rows:
         found = [Project.of(row) for row in rows.execute("SELECT * FROM projects ORDER BY id")]
     seen = "resourcemanager.projects.get"
@@ -71,7 +71,7 @@ def _visible(call: Call) -> list[Project]:
 
 
 def _terms(text: str) -> list[tuple[str, str]]:
-    """A filter as pairs that must all hold. gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`.
+    """Return a filter as pairs that must all hold. gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`.
 
     Raises:
         ApiError: UNIMPLEMENTED for OR, NOT and comparisons.

@@ -90,7 +90,7 @@ class Match:
 
 
 def read(entry: Mapping[str, Any]) -> Advisory:
-    """An advisory from its OSV JSON.
+    """Return an advisory from its OSV JSON.
 
     Raises:
         ValueError: without an identifier.
@@ -171,7 +171,7 @@ def _ordered(ecosystem: str, events: Sequence[tuple[str, str]]) -> list[tuple[st
 
 
 def first_fixed(affected: Affected, version: str) -> str:
-    """The lowest fixed version above this one, in the ranges that it is in; empty when there is none."""
+    """Return the lowest fixed version above this one, in the ranges that it is in; empty when there is none."""
     found: list[tuple[Any, str]] = []
     for events in affected.ranges:
         if _in_range(affected.ecosystem, events, version):
@@ -203,7 +203,7 @@ class Database:
                 self._by_package.setdefault(_key(affected.ecosystem, affected.name), []).append((advisory, affected))
 
     def match(self, ecosystem: str, name: str, version: str) -> list[Match]:
-        """What concerns this version, by identifier; one match for each vulnerability."""
+        """Return what concerns this version, by identifier; one match for each vulnerability."""
         hits = [
             (advisory, affected)
             for advisory, affected in self._by_package.get(_key(ecosystem, name), ())

@@ -47,7 +47,7 @@ class Inventory:
 
 
 def read(layers: Sequence[Callable[[], AbstractContextManager[IO[bytes]]]], limits: Limits | None = None) -> Inventory:
-    """The inventory of an image.
+    """Return the inventory of an image.
 
     Args:
         layers: each opens a layer's blob, lowest first.
@@ -113,5 +113,5 @@ def _python(tree: Tree) -> list[Package]:
 
 
 def normal(name: str) -> str:
-    """A Python distribution's name as indexes compare it (PEP 503)."""
+    """Return a Python distribution's name as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

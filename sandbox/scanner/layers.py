@@ -41,7 +41,7 @@ class Tree:
     earlier: dict[str, list[File]] = field(default_factory=dict)
 
     def read(self, path: str) -> File | None:
-        """A file by path; links are followed, never out of the root."""
+        """Return a file by path; links are followed, never out of the root."""
         for _ in range(_HOPS):
             if path in self.files:
                 return self.files[path]

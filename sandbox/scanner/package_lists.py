@@ -83,7 +83,7 @@ def operating_system(content: bytes) -> OperatingSystem | None:
 
 
 def debian(content: bytes, *, single: bool = False) -> Iterator[DebianPackage]:
-    """The installed packages of a status file; those whose files are gone (`config-files`) are not.
+    """Yield the installed packages of a status file; those whose files are gone (`config-files`) are not.
 
     Args:
         single: a file of `status.d`, which has no Status line.

@@ -36,7 +36,7 @@ def from_word(word: str) -> str:
 
 
 def score(vector: str) -> float | None:
-    """The base score of a CVSS 2, 3.x or 4.0 vector; None for a text that is none."""
+    """Return the base score of a CVSS 2, 3.x or 4.0 vector; None for a text that is none."""
     for start, reader in _READERS:
         if vector.startswith(start):
             try:
@@ -47,7 +47,7 @@ def score(vector: str) -> float | None:
 
 
 def from_score(value: float) -> str:
-    """The band of a base score, 0 to 10."""
+    """Return the band of a base score, 0 to 10."""
     for floor, name in ((9.0, "CRITICAL"), (7.0, "HIGH"), (4.0, "MEDIUM"), (0.1, "LOW")):
         if value >= floor:
             return name
@@ -55,5 +55,5 @@ def from_score(value: float) -> str:
 
 
 def highest(severities: Iterable[str]) -> str:
-    """The worst of several; SEVERITY_UNSPECIFIED of none."""
+    """Return the worst of several; SEVERITY_UNSPECIFIED of none."""
     return max(severities, key=ORDER.index, default=UNSPECIFIED)

@@ -39,7 +39,7 @@ class Snapshot:
         return min((database.taken for database in self.databases), default="")
 
     def match(self, package: Package, system: OperatingSystem | None) -> list[Match]:
-        """What concerns a package, by identifier."""
+        """Return what concerns a package, by identifier."""
         name = ecosystem(package.kind, system)
         found = [
             match
@@ -67,7 +67,7 @@ def ecosystem(kind: str, system: OperatingSystem | None) -> str:
 
 
 def load(folder: Path | None = None) -> Snapshot:
-    """The shipped snapshot; each file in `folder` stands in for the shipped one of the same name.
+    """Return the shipped snapshot; each file in `folder` stands in for the shipped one of the same name.
 
     Raises:
         SnapshotBroken: for a file that is not what it should be.
@@ -80,7 +80,7 @@ def load(folder: Path | None = None) -> Snapshot:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, changed: int) -> Database:
-    """A file's advisories; read again when the file has changed (`changed` is its time, for the cache)."""
+    """Return a file's advisories; read again when the file has changed (`changed` is its time, for the cache)."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Database(

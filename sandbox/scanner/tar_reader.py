@@ -64,7 +64,7 @@ class Entry:
 
 
 def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> Iterator[Entry]:
-    """The members of a layer in their order; members that point out of the root are left out.
+    """Yield the members of a layer in their order; members that point out of the root are left out.
 
     Args:
         blob: the layer as it is stored: a tar archive, plain or compressed with gzip or zstd.
@@ -130,7 +130,7 @@ class _Stream:
         return True
 
     def exactly(self, count: int) -> bytes | None:
-        """The next bytes; None at the archive's end."""
+        """Return the next bytes; None at the archive's end."""
         while len(self._held) - self._at < count:
             if not self._more():
                 if len(self._held) > self._at:
@@ -141,7 +141,7 @@ class _Stream:
         return found
 
     def body(self, size: int) -> bytes:
-        """A member's content, and the filling after it read over."""
+        """Return a member's content, and the filling after it read over."""
         parts: list[bytes] = []
         left = size
         while left:
@@ -177,7 +177,7 @@ class _Stream:
 
 
 def _unpacked(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
-    """The archive's bytes in chunks of at most 1 MiB, whatever a compressed chunk would grow to."""
+    """Yield the archive's bytes in chunks of at most 1 MiB, whatever a compressed chunk would grow to."""
     start = blob.read(6)
     blob.seek(0)
     if start[:2] == b"\x1f\x8b":
@@ -242,7 +242,7 @@ def _unzstd(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
 
 
 def _checked(header: bytes) -> int:
-    """The member's size, when the header's checksum is right."""
+    """Return the member's size, when the header's checksum is right."""
     total = sum(header) - sum(header[148:156]) + 8 * 32
     if _number(header[148:156]) != total:
         raise LayerUnreadable("the layer is not a tar archive, or it is damaged")
@@ -269,7 +269,7 @@ def _decimal(text: str) -> int:
 
 
 def _extension(kind: bytes, body: bytes) -> dict[str, str]:
-    """What an extended header says of the next member; a global one (`g`) says nothing that matters here."""
+    """Return what an extended header says of the next member; a global one (`g`) says nothing that matters here."""
     if kind == b"L":
         return {"path": _text(body)}
     if kind == b"K":
@@ -305,7 +305,7 @@ def _name(header: bytes) -> str:
 
 
 def _inside(path: str) -> str:
-    """The path from the image's root; empty for the root itself and for what points out of it.
+    """Return the path from the image's root; empty for the root itself and for what points out of it.
 
     The engine refuses to unpack the latter ("breakout"), so such a member is in no container.
     """

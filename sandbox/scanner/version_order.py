@@ -46,7 +46,7 @@ _ORDERS: Final[dict[str, Callable[[str], Any]]] = {
 
 
 def key(ecosystem: str, version: str) -> Any:
-    """A value that compares as the version does.
+    """Return a value that compares as the version does.
 
     Args:
         ecosystem: as in OSV: `PyPI`, `Debian:12`, `npm`; what follows a colon is a release, and orders nothing.

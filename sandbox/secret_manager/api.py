@@ -43,12 +43,12 @@ def _name(call: Call) -> str:
 
 
 def _shown(call: Call, secret: str = "") -> str:
-    """A secret's name as Google writes it, with the project's number."""
+    """Return a secret's name as Google writes it, with the project's number."""
     return f"projects/{call.project.number}/secrets/{secret or call.params['secret']}"
 
 
 def exists(call: Call) -> Json:
-    """The secret that a path names.
+    """Return the secret that a path names.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -130,7 +130,7 @@ class _Payload(shapes.Shape):
 
 
 class _NewVersion(shapes.Shape):
-    """https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets/addVersion"""
+    """A version to add, https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets/addVersion."""
 
     payload: _Payload | None = None
 

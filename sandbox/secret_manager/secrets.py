@@ -35,13 +35,13 @@ def resource(project: str, secret: str) -> str:
 
 
 def find(rows: sqlite3.Connection, name: str) -> Json | None:
-    """A secret by `resource`, as Google's JSON."""
+    """Return a secret by `resource`, as Google's JSON."""
     row = rows.execute("SELECT body FROM secrets WHERE name = ?", (name,)).fetchone()
     return json.loads(row["body"]) if row else None
 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[Json]:
-    """A project's secrets, by name."""
+    """Return a project's secrets, by name."""
     found = rows.execute("SELECT body FROM secrets WHERE project = ? ORDER BY name", (project,)).fetchall()
     return [json.loads(row["body"]) for row in found]
 
@@ -76,7 +76,7 @@ def add_version(rows: sqlite3.Connection, name: str, create_time: str, value: by
 
 
 def versions(rows: sqlite3.Connection, name: str) -> list[Version]:
-    """A secret's versions, newest first."""
+    """Return a secret's versions, newest first."""
     found = rows.execute(
         "SELECT secret, number, create_time, state, value FROM secret_versions WHERE secret = ? ORDER BY number DESC",
         (name,),
@@ -85,7 +85,7 @@ def versions(rows: sqlite3.Connection, name: str) -> list[Version]:
 
 
 def find_version(rows: sqlite3.Connection, name: str, version: str) -> Version | None:
-    """A version by its number, or the newest by `latest`, whatever state it is in."""
+    """Return a version by its number, or the newest by `latest`, whatever state it is in."""
     found = versions(rows, name)
     return next((one for one in found if version in ("latest", str(one.number))), None)
 

@@ -29,7 +29,7 @@ class Clock:
         self._moved = threading.Condition(self._lock)
 
     def now(self) -> dt.datetime:
-        """The sandbox's time, UTC, with microseconds."""
+        """Return the sandbox's time, UTC, with microseconds."""
         with self._lock:
             base = self._fixed if self._fixed is not None else dt.datetime.now(dt.UTC)
             return base + self._offset

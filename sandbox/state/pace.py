@@ -52,7 +52,7 @@ SLOW = Pace(dt.timedelta(seconds=120), 3, dt.timedelta(seconds=60), dt.timedelta
 
 
 def of(body: Any) -> Pace:
-    """The pace that a JSON body asks for: `{"slow": true}`.
+    """Return the pace that a JSON body asks for: `{"slow": true}`.
 
     Raises:
         ApiError: INVALID_ARGUMENT for another body.

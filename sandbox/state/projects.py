@@ -50,7 +50,7 @@ class Project:
 
 
 def find(world: World, id_or_number: str) -> Project | None:
-    """A project by id or by number; clients use both in paths."""
+    """Return a project by id or by number; clients use both in paths."""
     with world.reading() as rows:
         row = rows.execute(
             "SELECT * FROM projects WHERE (id = ? OR number = ?)", (id_or_number, id_or_number)
@@ -59,7 +59,7 @@ def find(world: World, id_or_number: str) -> Project | None:
 
 
 def _stable(name: str, below: int) -> int:
-    """A number that looks random and is the same for the same name, so that recorded outputs stay the same."""
+    """Return a number that looks random and is the same for the same name, so that recorded outputs stay the same."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16]) % below
 
 

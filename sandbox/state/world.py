@@ -82,7 +82,7 @@ class World:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A consistent view of all rows."""
+        """Yield a consistent view of all rows."""
         connection = self._connect()
         if connection.in_transaction:
             yield connection
@@ -117,7 +117,7 @@ class World:
                 raise
 
     def now(self) -> dt.datetime:
-        """The sandbox's time."""
+        """Return the sandbox's time."""
         return self.clock.now()
 
     def asked_in_vain(self) -> None:

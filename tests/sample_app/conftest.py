@@ -111,7 +111,10 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def serve(model_file: Path) -> Serve:
-    """``with serve(ALLOWED_HOSTS="a,b") as server``: gunicorn with these variables and no others."""
+    """Run gunicorn with these variables and no others.
+
+    Used as `with serve(ALLOWED_HOSTS="a,b") as server`.
+    """
     return lambda **settings: _serve(model_file, **settings)
 
 

@@ -169,7 +169,7 @@ WRONG = [
 def test_a_field_of_the_wrong_type_is_named(
     world: World, in_world: Target, session: AuthorizedSession, service: str, end: str, body: dict[str, Any], field: str
 ) -> None:
-    """null stands for a field that is not given, as real clients send it."""
+    """A null stands for a field that is not given, as real clients send it."""
     project = world.info.project_id
     with learner_with("iam", "secretmanager", "run", "logging", "billingbudgets"):
         pass

@@ -1,5 +1,6 @@
-"""Every command that gcloud has for builds and for Cloud Run, as far as the workbook goes, from a clean configuration:
-an empty folder, a key, a proxy and a CA, and nothing else in the environment.
+"""Every command that gcloud has for builds and for Cloud Run, as far as the workbook goes, from a clean configuration.
+
+There is an empty folder, a key, a proxy and a CA, and nothing else in the environment.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def learner(in_world: object) -> Iterator[AuthorizedSession]:
 
 @pytest.fixture
 def run(gcloud: Path, world: World, environment: dict[str, str], tmp_path: Path) -> Run:
-    """gcloud in an environment of its own; both outputs, after an exit status that is asked for."""
+    """Run gcloud in an environment of its own; both outputs, after an exit status that is asked for."""
     clean = {
         "HOME": str(tmp_path),
         "PATH": os.environ["PATH"],

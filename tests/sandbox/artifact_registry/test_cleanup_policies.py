@@ -45,7 +45,7 @@ def deleted(rules: dict[str, dict[str, Any]], *versions: Version, **more: Any) -
 
 
 def test_googles_worked_example() -> None:
-    """Delete what is over 100 days old and what has the tag `default`; keep versions named 2.0.6…"""
+    """Delete what is over 100 days old and what has the tag `default`; keep versions named 2.0.6 and the like."""
     rules = {
         "old": delete(olderThan=f"{100 * random.DAY}s"),
         "keep-206": keep(versionNamePrefixes=["2.0.6"]),

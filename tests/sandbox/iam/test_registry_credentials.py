@@ -233,7 +233,7 @@ def test_a_key_that_is_deleted_is_good_for_nothing(world: World, image: names.Im
 
 @pytest.fixture
 def login(environment: dict[str, str], tmp_path: Path, engine: object) -> Callable[[str, str], Any]:
-    """docker login with a configuration of its own."""
+    """Run `docker login` with a configuration of its own."""
 
     def call(user: str, password: str) -> subprocess.CompletedProcess[str]:
         command = ["docker", "--config", str(tmp_path / secrets.token_hex(4)), "login", "-u", user, "--password-stdin"]

@@ -186,7 +186,7 @@ def fresh(registry: Registry) -> str:
 
 @pytest.fixture
 def run(found_engine: machine_engine.Engine, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """docker with a configuration of its own."""
+    """The `docker` command with a configuration of its own."""
     if shutil.which("docker") is None:
         pytest.skip("docker isn't on the PATH")
     environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
