@@ -77,7 +77,7 @@ def start(echo: Callable[[str], None], *, embedded: bool = False) -> str:
     with _locked():
         _require_ours()
         leases_of.write(_leases(), starter_lease(), os.getpid())
-        if is_embedded() == embedded and _pid() is not None and _answers():
+        if _answers_yet(embedded):
             return host()
         if embedded:
             _start_embedded(echo)
@@ -98,6 +98,19 @@ def start(echo: Callable[[str], None], *, embedded: bool = False) -> str:
             _stop_daemon()
             raise
         return host()
+
+
+def _answers_yet(embedded: bool) -> bool:
+    """Tell whether an engine of that kind runs and answers. One of a busy machine is given its time to.
+
+    A restart would end everybody's containers.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while (pid := _pid()) is not None and is_embedded() == embedded and time.monotonic() < deadline:
+        if _answers():
+            return True
+        processes.wait_gone(pid, 0.05)
+    return False
 
 
 def is_embedded() -> bool:

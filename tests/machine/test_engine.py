@@ -334,3 +334,16 @@ def test_a_ctrl_c_while_it_starts_leaves_no_engine(
     assert f" {engine_home}/" not in Path("/proc/mounts").read_text()
     # And it can be started afterwards.
     assert engine.ensure(lambda _: None).private
+
+
+def test_a_busy_engine_is_waited_for_and_not_restarted(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private_engine.start(print)
+    run = private_engine.host().removeprefix("unix://").removesuffix("/docker.sock")
+    before = processes.with_arguments(f"--pidfile={run}/docker.pid")
+    assert before is not None
+    silent = iter([False, False, False])
+    answers = private_engine._answers
+    monkeypatch.setattr(private_engine, "_answers", lambda: next(silent, None) is None and answers())
+    private_engine.start(print)
+    assert processes.with_arguments(f"--pidfile={run}/docker.pid") == before
+    assert next(silent, None) is None
