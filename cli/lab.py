@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,21 @@ def prepare(state: Path) -> dict[str, str]:
     return {"IPYTHONDIR": str(state / "ipython")}
 
 
+def terminal_settings(changes: Mapping[str, str | None]) -> str:
+    """Return what a terminal's bash reads at its start: the learner's own settings, then the workbook's environment.
+
+    A `~/.bashrc` often puts folders of its own first on PATH, or names an engine; here the workbook's come last.
+    """
+    lines = ["if [ -f ~/.bashrc ]; then . ~/.bashrc; fi"]
+    for name, value in sorted(changes.items()):
+        lines.append(f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _terminal_settings(state: Path) -> Path:
+    return state / "terminal.bashrc"
+
+
 def _signatures(state: Path) -> Path:
     return state / "signatures.db"
 
@@ -155,17 +171,11 @@ def lab(
                     echo(reason)
                 variables |= elsewhere
                 changes = _in_the_sandbox(home, variables, python_image, echo, stack)
-            environment = (
-                target.apply(changes, os.environ)
-                | own
-                | {
-                    "JUPYTER_PREFER_ENV_PATH": "1",
-                    # So that `python` and `workbook` in Jupyter's terminals are this environment's.
-                    "PATH": os.pathsep.join(
-                        (str(Path(sys.executable).parent), changes.get("PATH") or os.environ.get("PATH", ""))
-                    ),
-                }
-            )
+            # So that `python` and `workbook` in Jupyter's terminals are this environment's.
+            folders = (str(Path(sys.executable).parent), changes.get("PATH") or os.environ.get("PATH", ""))
+            changes |= {"PATH": os.pathsep.join(folders)}
+            _terminal_settings(home / "lab").write_text(terminal_settings(changes), encoding="utf-8")
+            environment = target.apply(changes, os.environ) | own | {"JUPYTER_PREFER_ENV_PATH": "1"}
             return _serve(command(notebooks, extra), environment)
         except Interrupted:
             echo("JupyterLab has stopped.")
@@ -214,6 +224,7 @@ def _on_google(
 
 def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
     """Jupyter's command line: loopback only, and a token that Jupyter makes itself."""
+    rc = str(_terminal_settings(notebooks.parent))
     return [
         sys.executable,
         "-m",
@@ -221,7 +232,7 @@ def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.root_dir={notebooks}",
         # A login shell would read /etc/profile, which sets PATH anew.
-        "--ServerApp.terminado_settings={'shell_command': ['bash']}",
+        f"--ServerApp.terminado_settings={ {'shell_command': ['bash', '--rcfile', rc]} }",
         f"--LabApp.app_settings_dir={notebooks.parent / 'settings'}",
         f"--LabApp.workspaces_dir={notebooks.parent / 'workspaces'}",
         f"--NotebookNotary.db_file={_signatures(notebooks.parent)}",

@@ -28,6 +28,8 @@ from helpers.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 NotebookWriter = Callable[..., Path]
+# What a terminal is told of colours, titles and paste mode.
+_CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 
 
 def test_the_learners_work_is_never_overwritten(write_notebook: NotebookWriter, tmp_path: Path) -> None:
@@ -87,7 +89,15 @@ def test_a_lab_on_google_has_its_names_and_says_who_pays(
 @pytest.mark.slow
 def test_lab_serves_with_a_token_and_stops_cleanly(python_image: str, tmp_path: Path) -> None:
     home = tmp_path / "world"
-    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    # A learner's own settings, as installers write them.
+    learners = tmp_path / "learner"
+    learners.mkdir()
+    (learners / ".bashrc").write_text('export PATH="/usr/games:$PATH" DOCKER_HOST=tcp://elsewhere:1 THEIRS=kept\n')
+    environment = dict(os.environ) | {
+        "PYTHONPATH": str(ROOT),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "HOME": str(learners),
+    }
     with subprocess.Popen(
         [
             sys.executable,
@@ -134,9 +144,10 @@ def test_lab_serves_with_a_token_and_stops_cleanly(python_image: str, tmp_path: 
             other = requests.post(f"{address}/api/kernels", headers=headers, json={"name": "python3"}, timeout=30)
             assert "Run All Above" in _execute(address, token, other.json()["id"], "wb.image")
             assert _execute(address, token, other.json()["id"], "%%terminal\necho here") == "here\n"
-            # The terminal has this environment's programs first, whatever a login shell does to PATH.
+            # The terminal has this environment's programs first, whatever the learner's settings do to PATH.
             folder = str(Path(sys.executable).parent)
             assert f"<{folder}>" in _type(address, token, 'echo "<${PATH%%:*}>"', f"<{folder}>")
+            assert "<kept unix>" in _type(address, token, 'echo "<$THEIRS ${DOCKER_HOST%%:*}>"', "<kept unix>")
             command = "curl -s -o /dev/null -w '<%{http_code}>' https://iam.googleapis.com/v1/roles"
             assert "<401>" in _type(address, token, command, "<401>")
             process.send_signal(signal.SIGINT)
@@ -165,18 +176,33 @@ def _status(url: str, seconds: float = 30.0) -> int:
             assert time.monotonic() < deadline, f"nothing listens at {url}"
 
 
-def _type(address: str, token: str, command: str, expected: str, seconds: float = 60.0) -> str:
-    """Type a command into a new terminal of JupyterLab; gives what the terminal showed until `expected` came."""
+def _type(address: str, token: str, command: str, expected: str, seconds: float = 120.0) -> str:
+    """Type a command into a new terminal of JupyterLab; gives what the terminal showed until `expected` came.
+
+    A shell that is still starting may drop what is typed, so the command waits for the prompt. `recv` answers Jupyter's
+    pings by itself and then never times out, so they are received as frames.
+    """
     headers = {"Authorization": f"token {token}"}
     name = requests.post(f"{address}/api/terminals", headers=headers, timeout=30).json()["name"]
     url = f"{address.replace('http', 'ws', 1)}/terminals/websocket/{name}?token={token}"
-    shown = ""
+    shown, typed = "", False
     deadline = time.monotonic() + seconds
     with closing(websocket.create_connection(url, timeout=seconds)) as connection:
-        connection.send(json.dumps(["stdin", f"{command}\r"]))
-        while expected not in shown and time.monotonic() < deadline:
-            kind, *content = json.loads(connection.recv())
-            shown += content[0] if kind == "stdout" else ""
+        connection.settimeout(5)
+        while expected not in shown:
+            assert time.monotonic() < deadline, f"{expected!r} did not come: {shown!r}"
+            try:
+                opcode, frame = connection.recv_data(control_frame=True)
+            except websocket.WebSocketTimeoutException:
+                opcode, frame = None, b""
+            if opcode == websocket.ABNF.OPCODE_TEXT:
+                kind, *content = json.loads(frame)
+                shown += content[0] if kind == "stdout" else ""
+            # A prompt of another form is taken for one when nothing follows it.
+            ready = opcode is None or re.search(r"[$#] \Z", _CONTROL_SEQUENCE.sub("", shown))
+            if ready and shown and not typed:
+                connection.send(json.dumps(["stdin", f"{command}\r"]))
+                typed = True
     return shown
 
 
