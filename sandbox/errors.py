@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # google.rpc.Code -> HTTP status, https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
@@ -166,6 +166,25 @@ def not_found(message: str = ENTITY_NOT_FOUND) -> ApiError:
 def invalid(message: str) -> ApiError:
     """400 INVALID_ARGUMENT."""
     return ApiError("INVALID_ARGUMENT", message)
+
+
+def unknown_field(name: str, reason: str = "Cannot find field.", *, where: str = "") -> ApiError:
+    """400 for a field or a parameter that the request does not have, in the words of Google's front end."""
+    at = f" at '{where}'" if where else ""
+    return invalid(f'Invalid JSON payload received. Unknown name "{name}"{at}: {reason}')
+
+
+def check_fields(body: Iterable[str], known: Iterable[str], where: str = "") -> None:
+    """Refuse a body that has a field beside the known ones.
+
+    Args:
+        where: how the body is called in messages, for example `role`.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for the first unknown field by name.
+    """
+    if unknown := set(body).difference(known):
+        raise unknown_field(min(unknown), where=where)
 
 
 def unimplemented(what: str) -> ApiError:

@@ -1,100 +1,36 @@
-"""Lists as Google's APIs give them: filter, order, pages. Pure.
+"""Lists as Google's APIs give them: in order, and page by page.
 
-Sources: https://google.aip.dev/132 (orderBy), https://google.aip.dev/158 (pages), https://google.aip.dev/160 (filter),
-and for the fields of Artifact Registry facts/artifact-registry.md 1.1.
+`page` cuts a page out of items that are in memory. `read` reads one from SQL: such a page costs what is on it, however
+many rows follow. Its token holds the sort key of the last row of its page, so what is inserted or deleted meanwhile
+neither repeats nor hides another row, and the next page begins with a look into an index.
+Sources: https://google.aip.dev/132 (orderBy), https://google.aip.dev/158 (pages) and, for the fields of
+Artifact Registry, facts/artifact-registry.md 1.1.
 """
 
 from __future__ import annotations
 
 import base64
-import fnmatch
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sandbox.api import strict_json
-from sandbox.errors import invalid
+from sandbox.api import filters, strict_json
+from sandbox.errors import invalid, unknown_field
 
 T = TypeVar("T")
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
-_TERM = re.compile(r'\s*(?P<field>[\w.]+)\s*(?P<op>!=|=|:)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()"]+)\s*')
-_JOIN = re.compile(r"(AND|OR)\b\s*")
 
-
-def matcher(text: str, fields: Mapping[str, Callable[[T], Any]]) -> Callable[[T], bool]:
-    """Return a predicate for a filter: `name="…*" AND version="…"`, case-insensitive, `*` at either side.
-
-    Args:
-        text: the filter; empty matches everything.
-        fields: what may be asked, and how an item answers: a string, a tuple of which one must match, or a mapping for
-            `annotations.key`.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for a field that may not be asked or a form that is not understood.
-    """
-    groups: list[list[Callable[[T], bool]]] = [[]]
-    rest = text.strip()
-    while rest:
-        match = _TERM.match(rest)
-        if match is None:
-            raise invalid(f"Invalid filter {text!r}: cannot read {rest[:60]!r}.")
-        groups[-1].append(_term(match, fields, text))
-        rest = rest[match.end() :]
-        if not rest:
-            break
-        join = _JOIN.match(rest)
-        # A blank between two terms is AND (AIP-160).
-        if join:
-            rest = rest[join.end() :]
-            if join[1] == "OR":
-                groups.append([])
-            if not rest:
-                raise invalid(f"Invalid filter {text!r}: it ends with {join[1]}.")
-    return lambda item: any(all(term(item) for term in group) for group in groups)
-
-
-def _term(match: re.Match[str], fields: Mapping[str, Callable[[T], Any]], text: str) -> Callable[[T], bool]:
-    name, _, key = match["field"].partition(".")
-    value = match["value"]
-    if value.startswith('"'):
-        value = re.sub(r"\\(.)", r"\1", value[1:-1])
-    read = fields.get(name)
-    if read is None:
-        raise invalid(f"Invalid filter {text!r}: {name!r} is not one of {', '.join(sorted(fields))}.")
-    # Only the star is special; fnmatch would also read brackets and question marks.
-    pattern = re.compile(fnmatch.translate(re.sub(r"([\[?])", r"[\1]", value)), re.IGNORECASE)
-
-    def holds(item: T) -> bool:
-        answer = read(item)
-        if isinstance(answer, Mapping):
-            answer = answer.get(key, "") if key else " ".join(answer)
-        several = answer if isinstance(answer, tuple) else (answer,)
-        return any(pattern.fullmatch(str(one)) for one in several) is (match["op"] != "!=")
-
-    return holds
-
-
-def order(items: Sequence[T], text: str, fields: Mapping[str, Callable[[T], Any]], name: Callable[[T], str]) -> list[T]:
-    """Items in the order asked for, by name where nothing else decides.
-
-    Args:
-        text: `CREATE_TIME desc` as gcloud writes it, `create_time`, `createTime desc`, several joined by commas.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for a field that cannot be ordered by.
-    """
-    result = sorted(items, key=name)
-    plain = {re.sub("_", "", field).lower(): read for field, read in fields.items()} | {"name": name}
-    for part in reversed([part.split() for part in text.split(",") if part.strip()]):
-        read = plain.get(part[0].replace("_", "").lower())
-        if read is None or len(part) > 2 or part[1:] not in ([], ["asc"], ["desc"], ["ASC"], ["DESC"]):
-            raise invalid(f"Invalid order_by field: {text}")
-        result.sort(key=read, reverse=part[1:] in (["desc"], ["DESC"]))
-    return result
+def answer(key: str, items: Iterable[Any], token: str) -> dict[str, Any]:
+    """Return a page as Google writes it: an empty list and an empty token are left out."""
+    found = list(items)
+    return ({key: found} if found else {}) | ({"nextPageToken": token} if token else {})
 
 
 def page_size(query: Mapping[str, str]) -> int:
@@ -161,3 +97,94 @@ def open_token(token: str) -> list[str | int]:
 
 def _storable(part: Any) -> bool:
     return isinstance(part, str) or (type(part) is int and 0 <= part < 2**63)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is listed.
+
+    Attributes:
+        statement: a SELECT that ends in its WHERE.
+        values: of the statement's question marks.
+        unique: columns that tell one row from every other; their order is the order by name.
+        orders: what may be ordered by, snake_case field to column; empty where the method has no orderBy.
+        fields: what a filter may ask, and how a row answers (`filters.matcher`); empty where it has no filter.
+    """
+
+    statement: str
+    values: tuple[str, ...]
+    unique: tuple[str, ...]
+    orders: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Callable[[sqlite3.Row], Any]] = field(default_factory=dict)
+
+
+def read(rows: sqlite3.Connection, source: Source, query: Mapping[str, str]) -> tuple[list[sqlite3.Row], str]:
+    """One page, and the token of the next (empty on the last).
+
+    Args:
+        query: with pageSize, pageToken, orderBy and filter. Without a filter no more rows are read than the page holds.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a page size, a token, an order or a filter that cannot be.
+    """
+    size = page_size(query)
+    _refuse_unknown(source, query)
+    wanted = query.get("filter", "")
+    keep = filters.matcher(wanted, source.fields) if wanted.strip() else None
+    column, descending = _order(source, query.get("orderBy") or query.get("order_by") or "")
+    key = (column, *source.unique) if column else source.unique
+    about = _fingerprint(source, query, key, descending)
+    statement, values = source.statement, [*source.values]
+    if token := query.get("pageToken") or query.get("page_token") or "":
+        after = _open(token, about, len(key))
+        statement += f" AND ({', '.join(key)}) {'<' if descending else '>'} ({', '.join('?' * len(key))})"
+        values += after
+    statement += " ORDER BY " + ", ".join(f"{name} DESC" if descending else name for name in key)
+    if keep is None:
+        statement += f" LIMIT {size + 1}"
+    chosen: list[sqlite3.Row] = []
+    for row in rows.execute(statement, values):
+        if keep is not None and not keep(row):
+            continue
+        if len(chosen) == size:
+            return chosen, _seal(about, [chosen[-1][name] for name in key])
+        chosen.append(row)
+    return chosen, ""
+
+
+def _refuse_unknown(source: Source, query: Mapping[str, str]) -> None:
+    for name, known in (("orderBy", source.orders), ("order_by", source.orders), ("filter", source.fields)):
+        if name in query and not known:
+            raise unknown_field(
+                name, f"Cannot bind query parameter. Field '{name}' could not be found in request message."
+            )
+
+
+def _order(source: Source, text: str) -> tuple[str, bool]:
+    """The column, empty for the order by name, and whether it descends.
+
+    One field only: "Multi-ordering is not supported yet on backend" (gcloud's command_lib/artifacts/file_util.py).
+    """
+    words = text.split()
+    plain = {field.replace("_", ""): column for field, column in source.orders.items()} | {"name": ""}
+    column = plain.get(words[0].replace("_", "").lower()) if words else ""
+    if column is None or len(words) > 2 or [word.lower() for word in words[1:]] not in ([], ["asc"], ["desc"]):
+        raise invalid(f"Invalid order_by field: {text}")
+    return column, [word.lower() for word in words[1:]] == ["desc"]
+
+
+def _fingerprint(source: Source, query: Mapping[str, str], key: tuple[str, ...], descending: bool) -> str:
+    """What a token belongs to: the same list, filtered and ordered in the same way."""
+    about = json.dumps([source.statement, source.values, query.get("filter", ""), key, descending])
+    return hashlib.sha256(about.encode()).hexdigest()[:12]
+
+
+def _seal(about: str, key: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([about, *key]).encode()).decode()
+
+
+def _open(token: str, about: str, length: int) -> list[Any]:
+    found, *key = open_token(token) or [""]
+    if found != about or len(key) != length:
+        raise invalid("Invalid page token: it belongs to another list, filter or order.")
+    return key

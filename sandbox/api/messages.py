@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from sandbox.errors import invalid
+from sandbox.errors import invalid, unknown_field
 
 M = TypeVar("M", bound=Message)
 
@@ -59,8 +59,7 @@ def _fields(body: dict[str, Any], kind: Descriptor, path: str) -> dict[str, Any]
     for name, value in body.items():
         field = names.get(name)
         if field is None:
-            where = f" at '{path}'" if path else ""
-            raise invalid(f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot find field.')
+            raise unknown_field(name, where=path)
         if value is not None:
             result[field.json_name] = _normal(value, field, f"{path}.{field.name}" if path else field.name)
     return result

@@ -43,8 +43,7 @@ def _order(occurrence: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def _list(call: Call) -> dict[str, Any]:
     chosen, token = lists.page(_found(call), call.query, lambda one: str(one["name"]))
-    answer: dict[str, Any] = {"occurrences": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("occurrences", chosen, token)
 
 
 def _one(call: Call) -> dict[str, Any]:

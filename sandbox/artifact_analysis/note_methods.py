@@ -82,8 +82,7 @@ def _list(call: Call) -> dict[str, Any]:
     with call.world.reading() as rows:
         found = [one for one in notes.of_project(rows, call.params["project"]) if one["name"].startswith(inside)]
     chosen, token = lists.page([one for one in found if wanted(one)], call.query, lambda one: str(one["name"]))
-    answer: dict[str, Any] = {"notes": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("notes", chosen, token)
 
 
 def _attach(call: Call) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sandbox.api import lists, operations
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.artifact_analysis import automatic_scans, occurrences
 from sandbox.artifact_analysis.occurrences import Finding
-from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.errors import ApiError, check_fields, invalid, unimplemented
 from sandbox.scanner.inventory import Package
 from sandbox.scanner.package_lists import OperatingSystem
 from sandbox.state.clock import timestamp
@@ -44,9 +44,7 @@ def _analyze(call: Call) -> dict[str, Any]:
     if location not in LOCATIONS:
         raise ApiError("PERMISSION_DENIED", f"Permission denied on 'locations/{location}' (or it may not exist).")
     body = call.json()
-    unknown = sorted(set(body) - {"packages", "resourceUri", "includeOsvData"})
-    if unknown:
-        raise invalid(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')
+    check_fields(body, ("packages", "resourceUri", "includeOsvData"))
     resource, listed = body.get("resourceUri", ""), body.get("packages", [])
     if not isinstance(resource, str) or not resource:
         raise invalid("Request is missing resourceUri.")
@@ -90,9 +88,7 @@ def _package(entry: Any, place: int) -> tuple[Package, OperatingSystem | None]:
     where = f"packages[{place}]"
     if not isinstance(entry, Mapping):
         raise invalid(f"Invalid value at '{where}' (message), expected an object")
-    unknown = sorted(set(entry) - _FIELDS)
-    if unknown:
-        raise invalid(f"Invalid JSON payload received. Unknown name \"{unknown[0]}\" at '{where}': Cannot find field.")
+    check_fields(entry, _FIELDS, where)
     kind, name, version = (entry.get(key) or "" for key in ("packageType", "package", "version"))
     if not all(isinstance(one, str) for one in (kind, name, version)) or not name or not version:
         raise invalid(f"{where} needs a package and a version.")
@@ -112,8 +108,7 @@ def _vulnerabilities(call: Call) -> dict[str, Any]:
     if row is None:
         raise ApiError("NOT_FOUND", "Requested entity was not found.")
     chosen, token = lists.page(json.loads(row["vulnerabilities"]), call.query, lambda one: str(one["name"]))
-    answer: dict[str, Any] = {"occurrences": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("occurrences", chosen, token)
 
 
 def _operation(call: Call) -> dict[str, Any]:
@@ -128,8 +123,7 @@ def _operations(call: Call) -> dict[str, Any]:
         raise unimplemented("filters of operations")
     found = operations.under(call.world, "projects/{project}/locations/{location}/operations/".format(**call.params))
     chosen, token = lists.page(found, call.query, lambda one: f"{one['metadata']['createTime']} {one['name']}")
-    answer: dict[str, Any] = {"operations": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("operations", chosen, token)
 
 
 _PARENT = "/v1/projects/{project}/locations/{location}"

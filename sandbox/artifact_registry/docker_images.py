@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.api import pages
+from sandbox.api import lists
 from sandbox.api.methods import Call
 from sandbox.artifact_registry import blobs, catalog, repositories
 from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, unescape
@@ -82,16 +82,16 @@ def _render(world: World, version: catalog.Version, repository: catalog.Reposito
 
 def _list(call: Call) -> dict[str, Any]:
     repository = repositories.find(call)
-    source = pages.Source(
+    source = lists.Source(
         "SELECT * FROM versions WHERE repository = ?",
         (repository.name,),
         ("package", "digest"),
         {"upload_time": "create_time", "update_time": "update_time", "image_size_bytes": "size"},
     )
     with call.world.reading() as rows:
-        found, token = pages.read(rows, source, call.query)
+        found, token = lists.read(rows, source, call.query)
         images = [_render(call.world, version, repository) for version in catalog.with_tags(rows, found)]
-    return pages.answer("dockerImages", images, token)
+    return lists.answer("dockerImages", images, token)
 
 
 def _get(call: Call) -> dict[str, Any]:

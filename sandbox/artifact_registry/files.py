@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.responses import FileResponse
 
-from sandbox.api import pages
+from sandbox.api import lists
 from sandbox.api.methods import Answer, Call
 from sandbox.artifact_registry import blobs, integrity, repositories
 from sandbox.artifact_registry.names import REPOSITORY_PATH, method, package_name, version_name
@@ -63,7 +63,7 @@ def _render(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _list(call: Call) -> dict[str, Any]:
-    source = pages.Source(
+    source = lists.Source(
         _FILES,
         (repositories.find(call).name,),
         ("digest",),
@@ -71,8 +71,8 @@ def _list(call: Call) -> dict[str, Any]:
         {"name": _name, "owner": _owners, "annotations": lambda row: {}},
     )
     with call.world.reading() as rows:
-        found, token = pages.read(rows, source, call.query)
-    return pages.answer("files", [_render(row) for row in found], token)
+        found, token = lists.read(rows, source, call.query)
+    return lists.answer("files", [_render(row) for row in found], token)
 
 
 def _find(call: Call) -> sqlite3.Row:

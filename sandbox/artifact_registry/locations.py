@@ -36,8 +36,7 @@ def _render(project: str, location: str) -> dict[str, Any]:
 
 def _list(call: Call) -> dict[str, Any]:
     chosen, token = lists.page(LOCATIONS, {"pageSize": "1000", **call.query}, lambda location: location)
-    answer: dict[str, Any] = {"locations": [_render(call.params["project"], location) for location in chosen]}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("locations", [_render(call.params["project"], location) for location in chosen], token)
 
 
 def _get(call: Call) -> dict[str, Any]:

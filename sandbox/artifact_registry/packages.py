@@ -11,7 +11,7 @@ from typing import Any
 
 from google.cloud.artifactregistry_v1 import types
 
-from sandbox.api import field_masks, messages, pages
+from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call
 from sandbox.artifact_registry import catalog, operations, repositories
 from sandbox.artifact_registry.names import PACKAGE_PATH, REPOSITORY_PATH, method, package_name, unescape
@@ -51,7 +51,7 @@ def _render(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _list(call: Call) -> dict[str, Any]:
-    source = pages.Source(
+    source = lists.Source(
         "SELECT * FROM packages WHERE repository = ?",
         (repositories.find(call).name,),
         ("id",),
@@ -59,8 +59,8 @@ def _list(call: Call) -> dict[str, Any]:
         {"name": _name, "annotations": lambda row: json.loads(row["annotations"])},
     )
     with call.world.reading() as rows:
-        found, token = pages.read(rows, source, call.query)
-    return pages.answer("packages", [_render(row) for row in found], token)
+        found, token = lists.read(rows, source, call.query)
+    return lists.answer("packages", [_render(row) for row in found], token)
 
 
 def _get(call: Call) -> dict[str, Any]:

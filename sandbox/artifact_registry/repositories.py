@@ -169,28 +169,18 @@ def _get(call: Call) -> dict[str, Any]:
     return render(call.world, find(call))
 
 
-_FIELDS = {"name": lambda repository: repository.name}
-_ORDER = {
-    "create_time": lambda repository: repository.create_time,
-    "update_time": lambda repository: repository.update_time,
-}
-
-
 def _list(call: Call) -> dict[str, Any]:
     locations.check(call.params["location"])
-    with call.world.reading() as rows:
-        found = rows.execute(
-            "SELECT * FROM repositories WHERE project = ? AND location = ?",
-            (call.params["project"], call.params["location"]),
-        )
-        repositories = [catalog.Repository.of(row) for row in found]
-    wanted = filter(lists.matcher(call.query.get("filter", ""), _FIELDS), repositories)
-    placed = lists.order(list(wanted), call.query.get("orderBy", ""), _ORDER, lambda item: item.name)
-    chosen, token = lists.page(placed, call.query, lambda item: item.name)
-    answer: dict[str, Any] = (
-        {"repositories": [render(call.world, repository) for repository in chosen]} if chosen else {}
+    source = lists.Source(
+        "SELECT * FROM repositories WHERE project = ? AND location = ?",
+        (call.params["project"], call.params["location"]),
+        ("name",),
+        {"create_time": "create_time", "update_time": "update_time"},
+        {"name": lambda row: row["name"]},
     )
-    return answer | ({"nextPageToken": token} if token else {})
+    with call.world.reading() as rows:
+        found, token = lists.read(rows, source, call.query)
+    return lists.answer("repositories", [render(call.world, catalog.Repository.of(row)) for row in found], token)
 
 
 def _patch(call: Call) -> dict[str, Any]:

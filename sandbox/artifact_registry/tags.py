@@ -11,7 +11,7 @@ from typing import Any
 
 from google.cloud.artifactregistry_v1 import types
 
-from sandbox.api import field_masks, messages, pages
+from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call
 from sandbox.artifact_registry import catalog, packages, repositories
 from sandbox.artifact_registry.names import PACKAGE_PATH, RESOURCE, method, package_name, unescape, version_name
@@ -34,15 +34,15 @@ def _told(row: sqlite3.Row) -> dict[str, str]:
 
 def _list(call: Call) -> dict[str, Any]:
     package = packages.find(call)
-    source = pages.Source(
+    source = lists.Source(
         "SELECT * FROM tags WHERE repository = ? AND package = ?",
         (package["repository"], package["id"]),
         ("id",),
         fields={"name": lambda row: _told(row)["name"], "version": lambda row: _told(row)["version"]},
     )
     with call.world.reading() as rows:
-        found, token = pages.read(rows, source, call.query)
-    return pages.answer("tags", [_told(row) for row in found], token)
+        found, token = lists.read(rows, source, call.query)
+    return lists.answer("tags", [_told(row) for row in found], token)
 
 
 def _get(call: Call) -> dict[str, Any]:

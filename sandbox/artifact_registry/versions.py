@@ -11,7 +11,7 @@ from typing import Any
 
 from google.cloud.artifactregistry_v1 import types
 
-from sandbox.api import field_masks, messages, pages
+from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call
 from sandbox.artifact_registry import catalog, docker_images, operations, packages, repositories, tags
 from sandbox.artifact_registry.names import PACKAGE_PATH, RESOURCE, TYPE, method, unescape, version_name
@@ -61,7 +61,7 @@ def _name(row: sqlite3.Row) -> str:
 
 def _list(call: Call) -> dict[str, Any]:
     package, full = packages.find(call), _view(call)
-    source = pages.Source(
+    source = lists.Source(
         "SELECT * FROM versions WHERE repository = ? AND package = ?",
         (package["repository"], package["id"]),
         ("digest",),
@@ -69,9 +69,9 @@ def _list(call: Call) -> dict[str, Any]:
         {"name": _name, "annotations": lambda row: json.loads(row["client_annotations"])},
     )
     with call.world.reading() as rows:
-        found, token = pages.read(rows, source, call.query)
+        found, token = lists.read(rows, source, call.query)
         versions = [_render(version, full=full) for version in catalog.with_tags(rows, found)]
-    return pages.answer("versions", versions, token)
+    return lists.answer("versions", versions, token)
 
 
 def _get(call: Call) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.cloud.devtools.cloudbuild_v1 import types
 
-from sandbox.api import lists, messages
+from sandbox.api import filters, lists, messages
 from sandbox.api.methods import Call
 from sandbox.cloud_build import queue, store, substitutions, validation
 from sandbox.cloud_logging import entries
@@ -281,6 +281,7 @@ _FIELDS = {
     "build_id": lambda build: build["id"],
     "trigger_id": lambda build: build.get("buildTriggerId", ""),
     "build_trigger_id": lambda build: build.get("buildTriggerId", ""),
+    "tags": lambda build: tuple(build.get("tags", ())),
     "source_bucket": lambda build: build.get("source", {}).get("storageSource", {}).get("bucket", ""),
 }
 
@@ -288,14 +289,9 @@ _FIELDS = {
 def list_builds(call: Call) -> dict[str, Any]:
     """Newest first; the filter is applied here, never by gcloud."""
     found = store.of_project(call.world, call.params["project"], location(call))
-    text = call.query.get("filter", "")
-    tags = re.findall(r'tags\s*[=:]\s*"?([\w.-]+)"?', text)
-    rest = re.sub(r'(\s+AND\s+)?tags\s*[=:]\s*"?[\w.-]+"?', "", text).strip()
-    wanted = lists.matcher(re.sub(r"^AND\s+", "", rest), _FIELDS)
-    found = [build for build in found if set(tags) <= set(build.get("tags", ())) and wanted(build)]
+    found = list(filter(filters.matcher(call.query.get("filter", ""), _FIELDS), found))
     chosen, token = lists.page(found, call.query, lambda build: str(build["id"]))
-    answer: dict[str, Any] = {"builds": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("builds", chosen, token)
 
 
 def cancel(call: Call) -> dict[str, Any]:

@@ -126,8 +126,7 @@ def list_triggers(call: Call) -> dict[str, Any]:
     with call.world.reading() as rows:
         found = _rows(rows, call)
     chosen, token = lists.page(found, call.query, lambda trigger: str(trigger["id"]))
-    answer: dict[str, Any] = {"triggers": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("triggers", chosen, token)
 
 
 def patch(call: Call) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Cloud Logging, as far as reading the entries that the sandbox's own jobs write.
 
 Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list and, for filters,
-https://cloud.google.com/logging/docs/view/logging-query-language (comparisons joined by AND; no OR, NOT, brackets).
+https://cloud.google.com/logging/docs/view/logging-query-language (comparisons; no functions, no search in all fields).
 """
 
 from __future__ import annotations
@@ -10,20 +10,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.api import lists, shapes
+from sandbox.api import filters, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_logging.entries import of_project
-from sandbox.errors import invalid, permission_denied, service_disabled, unimplemented
+from sandbox.errors import ApiError, check_fields, invalid, permission_denied, service_disabled, unimplemented
 from sandbox.iam import policies
 from sandbox.state import projects
 
 SERVICE = "logging.googleapis.com"
 TITLE = "Cloud Logging API"
 
-_TERM = re.compile(
-    r'\s*(?P<path>"?[\w@./-]+"?)\s*(?P<op>!=|>=|<=|=|:|>|<)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()"]+)\s*(?:AND\s+)?',
-    re.DOTALL,
-)
 _LONGEST_FILTER = 20_000  # characters: https://cloud.google.com/logging/quotas
 _PROJECT = re.compile(r"projects/([a-z0-9-]+)")
 _ORDERS = {"": False, "timestamp asc": False, "timestamp": False, "timestamp desc": True}
@@ -34,23 +30,18 @@ Entry = dict[str, Any]
 
 
 def _predicate(text: str) -> Callable[[Entry], bool]:
-    """Return a predicate for a filter; a field that an entry lacks meets no comparison."""
-    terms: list[Callable[[Entry], bool]] = []
+    """Return the predicate of a filter; a comparison with a field that an entry lacks is false."""
     if len(text) > _LONGEST_FILTER:
         raise invalid(f"The filter is longer than {_LONGEST_FILTER} characters.")  # unverified: the sentence
-    at, end = 0, len(text.rstrip())
-    while at < end:
-        match = _TERM.match(text, at, end)
-        if match is None or match["path"] in ("OR", "NOT", "AND"):
-            raise unimplemented(f"the logging filter {text[:200]!r}; it knows comparisons joined by AND")
-        terms.append(_comparison(match["path"], match["op"], match["value"]))
-        at = match.end()
-    return lambda entry: all(term(entry) for term in terms)
+    return filters.parse(text, _comparison, _unknown_form)
+
+
+def _unknown_form(text: str, where: str) -> ApiError:
+    return unimplemented(f"the logging filter {text[:200]!r}, of which it cannot read {where!r}")
 
 
 def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
-    wanted = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
-    wanted = wanted.lower()
+    wanted = value.lower()
     tests: dict[str, Callable[[str], bool]] = {
         "=": lambda found: found == wanted,
         "!=": lambda found: found != wanted,
@@ -68,7 +59,7 @@ def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
 
     def holds(entry: Entry) -> bool:
         found: Any = entry
-        for key in path.strip('"').split("."):
+        for key in path.split("."):
             found = found.get(key) if isinstance(found, Mapping) else None
         if found is None:
             return False
@@ -114,9 +105,7 @@ class _Asked(shapes.Shape):
 
 def _list(call: Call) -> dict[str, Any]:
     body = shapes.check(_Asked, call.json())
-    unknown = set(body) - {"resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds"}
-    if unknown:
-        raise invalid(f'Invalid JSON payload received. Unknown name "{min(unknown)}": Cannot find field.')
+    check_fields(body, ("resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds"))
     names = [*body.get("resourceNames", []), *(f"projects/{name}" for name in body.get("projectIds", []))]
     if not names:
         raise invalid("The request must name at least one resource in resourceNames.")
@@ -128,8 +117,7 @@ def _list(call: Call) -> dict[str, Any]:
     found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]), reverse=order)
     query = {"pageSize": str(body.get("pageSize") or 0), "pageToken": body.get("pageToken", "")}
     chosen, token = lists.page(found, query, lambda entry: str(entry["insertId"]))
-    answer: dict[str, Any] = {"entries": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("entries", chosen, token)
 
 
 def _of(call: Call, name: str) -> list[Entry]:

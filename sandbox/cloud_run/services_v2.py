@@ -134,8 +134,7 @@ def _list(call: Call) -> Json:
     _may(call, "run.services.list", f"projects/{project}/locations/{place}")
     found = store.of_project(call.world, project, place)
     chosen, token = lists.page(found, call.query, lambda pair: pair[0])
-    answer: Json = {"services": [render(*pair) for pair in chosen]} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("services", [render(*pair) for pair in chosen], token)
 
 
 def _delete(call: Call) -> Json:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox.api import lists, shapes
 from sandbox.api.methods import Call, Method
-from sandbox.errors import ApiError, invalid, not_found
+from sandbox.errors import ApiError, check_fields, invalid, not_found
 from sandbox.iam import policies, roles
 
 _ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -37,8 +37,7 @@ def _page(call: Call, found: list[dict[str, Any]]) -> dict[str, Any]:
     # 300 is the API's default, documented.
     query = {"pageSize": "300", **{key: value for key, value in call.query.items() if value != "0"}}
     chosen, token = lists.page(found, query, lambda role: str(role["name"]))
-    answer: dict[str, Any] = {"roles": chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("roles", chosen, token)
 
 
 def _full(call: Call) -> bool:
@@ -80,9 +79,7 @@ def _checked(body: Any) -> dict[str, Any]:
     """
     if not isinstance(body, dict):
         raise invalid("Invalid value at 'role': expected an object.")
-    unknown = sorted(body.keys() - {*_FIELDS, "name", "etag", "deleted"})
-    if unknown:
-        raise invalid(f"Invalid JSON payload received. Unknown name \"{unknown[0]}\" at 'role': Cannot find field.")
+    check_fields(body, (*_FIELDS, "name", "etag", "deleted"), "role")
     body = shapes.check(_Role, body, "role")
     role = {field: body[field] for field in _FIELDS if body.get(field)}
     if role.get("stage", "GA") not in _STAGES:
@@ -192,8 +189,7 @@ def _testable(call: Call) -> dict[str, Any]:
     body = call.json()
     query = {"pageSize": str(body.get("pageSize") or 1000), "pageToken": str(body.get("pageToken") or "")}
     chosen, token = lists.page(sorted(roles.KNOWN), query, lambda name: name)
-    answer: dict[str, Any] = {"permissions": [{"name": name, "stage": "GA"} for name in chosen]}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("permissions", [{"name": name, "stage": "GA"} for name in chosen], token)
 
 
 _PATH = "/v1/projects/{project}/roles"

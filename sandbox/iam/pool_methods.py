@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sandbox.api import lists, operations
 from sandbox.api.methods import Call, Method
-from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.errors import ApiError, check_fields, invalid, not_found, unimplemented
 from sandbox.iam import pools
 from sandbox.iam.pools import Json
 from sandbox.state.clock import timestamp
@@ -71,8 +71,7 @@ def _checked_id(call: Call, parameter: str) -> str:
 def _checked(body: Json, *more: str) -> Json:
     """Return the fields of a request that are there, checked as far as pools and providers share them."""
     known = ("displayName", "description", "disabled", *more)
-    for field in sorted(set(body) - {"name", *known}):
-        raise invalid(f'Invalid JSON payload received. Unknown name "{field}": Cannot find field.')
+    check_fields(body, ("name", *known))
     for field, limit in _LIMITS.items():
         if not isinstance(body.get(field, ""), str) or len(body.get(field, "")) > limit:
             raise invalid(f"Invalid {field}: a text of at most {limit} characters.")  # unverified: the sentence
@@ -181,8 +180,7 @@ def _list(call: Call, parent: str, field: str) -> Json:
     if call.query.get("showDeleted") != "true":
         found = [one for one in found if one["state"] == "ACTIVE"]
     chosen, token = lists.page(found, call.query, lambda one: str(one["name"]))
-    answer: Json = {field: chosen} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer(field, chosen, token)
 
 
 def _list_pools(call: Call) -> Json:

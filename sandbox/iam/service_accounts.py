@@ -110,8 +110,7 @@ def _list(call: Call) -> dict[str, Any]:
             "SELECT * FROM service_accounts WHERE project = ? ORDER BY email", (call.params["project"],)
         ).fetchall()
     chosen, token = lists.page(found, call.query, lambda row: str(row["email"]))
-    answer: dict[str, Any] = {"accounts": [_render(row) for row in chosen]} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("accounts", [_render(row) for row in chosen], token)
 
 
 def _get(call: Call) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Callable
 from typing import Any
 
 from google.cloud.resourcemanager_v3 import types
 
-from sandbox.api import lists, messages, operations
+from sandbox.api import filters, lists, messages, operations
 from sandbox.api.methods import Api, Call, Method, ordered
-from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.errors import ApiError, check_fields, invalid, unimplemented
 from sandbox.iam import policies
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.project import reserved_ids
@@ -26,7 +27,13 @@ from sandbox.state.projects import Project
 _ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _NAME = re.compile(r"[A-Za-z0-9'\" !-]{4,30}")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
-_TERM = re.compile(r'(?P<field>[\w.-]+)[:=](?P<value>"[^"]*"|[\w.*-]+)')
+_FIELDS: dict[str, Callable[[Project], str]] = {
+    "id": lambda project: project.id,
+    "projectId": lambda project: project.id,
+    "projectNumber": lambda project: project.number,
+    "name": lambda project: project.name,
+    "lifecycleState": lambda project: project.state,
+}
 _CREATABLE = ("projectId", "name", "labels", "parent")
 
 
@@ -70,52 +77,29 @@ def _visible(call: Call) -> list[Project]:
     return [p for p in found if policies.decide(call.world, call.principal.member, seen, f"projects/{p.id}").allowed]
 
 
-def _terms(text: str) -> list[tuple[str, str]]:
-    """Return a filter as pairs that must all hold. gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`.
-
-    Raises:
-        ApiError: UNIMPLEMENTED for OR, NOT and comparisons.
-    """
-    terms: list[tuple[str, str]] = []
-    for word in re.sub(r"[()]", " ", text).split():
-        match = _TERM.fullmatch(word)
-        if match is not None:
-            terms.append((match["field"], match["value"].strip('"')))
-        elif word != "AND":
-            raise unimplemented(
-                f"the filter {text!r}; the fields are id, name, projectNumber, lifecycleState, labels.KEY"
-            )
-    return terms
-
-
-def _holds(project: Project, field: str, value: str) -> bool:
+def _comparison(field: str, sign: str, value: str) -> Callable[[Project], bool]:
+    """What a comparison means; gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`."""
+    if sign not in ("=", ":"):
+        raise unimplemented(f"the sign {sign} in a filter of projects")
     if field.startswith("labels."):
-        found = project.labels.get(field.removeprefix("labels."))
-        return found is not None and value in ("*", found)
-    fields = {
-        "id": project.id,
-        "projectId": project.id,
-        "projectNumber": project.number,
-        "name": project.name,
-        "lifecycleState": project.state,
-    }
-    if field not in fields:
-        raise unimplemented(f"filters on {field}; the fields are id, name, projectNumber, lifecycleState, labels.KEY")
-    return fnmatch.fnmatchcase(fields[field].lower(), value.lower())
+        key = field.removeprefix("labels.")
+        return lambda project: key in project.labels and value in ("*", project.labels[key])
+    read = _FIELDS.get(field)
+    if read is None:
+        raise unimplemented(f"filters on {field}; the fields are {', '.join(_FIELDS)}, labels.KEY")
+    return lambda project: fnmatch.fnmatchcase(read(project).lower(), value.lower())
 
 
 def _list(call: Call) -> dict[str, Any]:
-    terms = _terms(call.query.get("filter", ""))
-    found = [project for project in _visible(call) if all(_holds(project, *term) for term in terms)]
+    wanted = filters.parse(call.query.get("filter", ""), _comparison)
+    found = [project for project in _visible(call) if wanted(project)]
     chosen, token = lists.page(found, call.query, lambda project: project.id)
-    answer: dict[str, Any] = {"projects": [_render(project) for project in chosen]} if chosen else {}
-    return answer | ({"nextPageToken": token} if token else {})
+    return lists.answer("projects", [_render(project) for project in chosen], token)
 
 
 def _create(call: Call) -> dict[str, Any]:
     body = call.json()
-    if unknown := sorted(body.keys() - set(_CREATABLE)):
-        raise invalid(f'Invalid JSON payload received. Unknown name "{unknown[0]}": Cannot find field.')
+    check_fields(body, _CREATABLE)
     project_id, labels = body.get("projectId", ""), body.get("labels") or {}
     name = body.get("name") or project_id
     if body.get("parent"):

@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.api import lists, operations
+from sandbox.api import filters, lists, operations
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, permission_denied
 from sandbox.iam import policies
@@ -187,18 +187,10 @@ def _list(call: Call) -> dict[str, Any]:
     with call.world.reading() as rows:
         found = rows.execute("SELECT service FROM services WHERE project = ?", (call.params["project"],))
         enabled = {row["service"] for row in found}
-    match call.query.get("filter", "").replace(" ", ""):
-        case "":
-            wanted = sorted(SERVICES)
-        case "state:ENABLED" | "state=ENABLED":
-            wanted = sorted(enabled)
-        case "state:DISABLED" | "state=DISABLED":
-            wanted = sorted(SERVICES.keys() - enabled)
-        case other:
-            raise invalid(f"Invalid filter {other!r}: only state:ENABLED and state:DISABLED are known.")
-    chosen, token = lists.page(wanted, call.query, lambda service: service)
-    answer: dict[str, Any] = {"services": [_render(call, name, enabled=name in enabled) for name in chosen]}
-    return answer | ({"nextPageToken": token} if token else {})
+    state = {name: "ENABLED" if name in enabled else "DISABLED" for name in SERVICES}
+    wanted = filters.matcher(call.query.get("filter", ""), {"state": lambda name: state[name]})
+    chosen, token = lists.page(list(filter(wanted, sorted(state))), call.query, lambda service: service)
+    return lists.answer("services", [_render(call, name, enabled=name in enabled) for name in chosen], token)
 
 
 def _get_operation(call: Call) -> dict[str, Any]:
@@ -219,8 +211,7 @@ def _quota_metrics(call: Call) -> dict[str, Any]:
     service = call.params["service"]
     _check_known(service)
     chosen, token = lists.page(list(org_limits.QUOTAS.get(service, ())), call.query, lambda quota: quota.metric)
-    answer: dict[str, Any] = {"metrics": [_render_metric(call, service, quota) for quota in chosen]}
-    return {key: value for key, value in (answer | {"nextPageToken": token}).items() if value}
+    return lists.answer("metrics", [_render_metric(call, service, quota) for quota in chosen], token)
 
 
 def _render_metric(call: Call, service: str, quota: org_limits.Quota) -> dict[str, Any]:

@@ -108,8 +108,7 @@ def _list(call: Call) -> Json:
     with call.world.reading() as rows:
         found = secrets.of_project(rows, call.project.id)
     chosen, token = lists.page(found, call.query, lambda one: str(one["name"]))
-    answer: Json = {"secrets": chosen} if chosen else {}
-    return answer | {"totalSize": len(found)} | ({"nextPageToken": token} if token else {})
+    return lists.answer("secrets", chosen, token) | {"totalSize": len(found)}
 
 
 def _get(call: Call) -> Json:
@@ -160,8 +159,7 @@ def _list_versions(call: Call) -> Json:
     with call.world.reading() as rows:
         found = secrets.versions(rows, _name(call))
     chosen, token = lists.page(found, call.query, lambda one: str(one.number))
-    answer: Json = {"versions": [_render(call, one) for one in chosen]} if chosen else {}
-    return answer | {"totalSize": len(found)} | ({"nextPageToken": token} if token else {})
+    return lists.answer("versions", [_render(call, one) for one in chosen], token) | {"totalSize": len(found)}
 
 
 def _get_version(call: Call) -> Json:

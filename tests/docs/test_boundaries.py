@@ -54,7 +54,7 @@ def test_every_contract_is_kept() -> None:
         ("machine/errors.py", "import helpers.names", "The command stands on the helpers"),
         ("sandbox/state/clock.py", "import sandbox.iam.roles", "server, dispatch, services"),
         ("sandbox/a_new_room.py", "", "server, dispatch, services"),
-        ("sandbox/api/pages.py", "import sandbox.state.world\nimport sandbox.iam.roles", "No circle"),
+        ("sandbox/api/lists.py", "import sandbox.state.world\nimport sandbox.iam.roles", "No circle"),
         ("sandbox/scanner/severity.py", "import sandbox.errors", "The scanner"),
         ("sandbox/oci/tags.py", "import sandbox.artifact_registry.tags", "meet in the catalog"),
         ("sandbox/iam/decisions.py", "import sandbox.state.world", "never reaches the database"),

@@ -1,4 +1,4 @@
-"""Lists: filters, orders and pages, by property."""
+"""Pages of lists, by property."""
 
 from __future__ import annotations
 
@@ -54,45 +54,3 @@ def test_pages_that_make_no_sense_are_refused(query: dict[str, str]) -> None:
     with pytest.raises(ApiError) as refused:
         lists.page(["a"], query, str)
     assert refused.value.http_status == 400
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", ["my-a", "my-b", "other"]),
-        ('name="my-*"', ["my-a", "my-b"]),
-        ('name="MY-A"', ["my-a"]),
-        ('name="*b"', ["my-b"]),
-        ('name="my-*" AND name="*-b"', ["my-b"]),
-        ('name="my-a" OR name="other"', ["my-a", "other"]),
-        ('name!="other"', ["my-a", "my-b"]),
-        ("name:other", ["other"]),
-        ('name="[mo]*"', []),
-    ],
-)
-def test_filters(text: str, expected: list[str]) -> None:
-    match = lists.matcher(text, {"name": lambda item: item})
-    assert [item for item in ("my-a", "my-b", "other") if match(item)] == expected
-
-
-@pytest.mark.parametrize("text", ["nosuch=1", "name", 'name="a" AND', "name=(a)", '="a"'])
-def test_filters_that_are_not_understood_are_refused(text: str) -> None:
-    with pytest.raises(ApiError) as refused:
-        lists.matcher(text, {"name": lambda item: item})
-    assert refused.value.status == "INVALID_ARGUMENT"
-
-
-@given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=3), st.integers(0, 3)), unique_by=lambda x: x[0]))
-def test_an_order_never_leaves_a_tie_open(items: list[tuple[str, int]]) -> None:
-    fields = {"create_time": lambda item: item[1]}
-    placed = lists.order(items, "CREATE_TIME desc", fields, lambda item: item[0])
-    assert placed == sorted(items, key=lambda item: (-item[1], item[0]))
-    assert lists.order(items, "createTime", fields, lambda item: item[0]) == sorted(
-        items, key=lambda item: (item[1], item[0])
-    )
-
-
-@pytest.mark.parametrize("text", ["nosuch", "create_time sideways", "create_time desc asc"])
-def test_orders_that_are_not_understood_are_refused(text: str) -> None:
-    with pytest.raises(ApiError):
-        lists.order([], text, {"create_time": lambda item: item}, str)
