@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +22,7 @@ from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
 from sandbox.api.methods import Api
 from sandbox.apis import APIS
+from sandbox.artifact_registry.image_names import host_of, location_of
 from sandbox.cloud_run import front
 from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
@@ -32,9 +32,6 @@ from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_REGISTRY_HOST = re.compile(
-    r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev|docker\.(?P<regional>[a-z0-9-]+)\.rep\.pkg\.dev"
-)
 
 # As recorded on Google (facts/artifact-registry.md 1.6).
 _HEADERS = {
@@ -68,15 +65,6 @@ def front_page(request: Request) -> Response:
     """Return what a person sees who opens the plain port in a browser."""
     port = request.url.port or 80
     return page(_FRONT, host=f"localhost:{port}")
-
-
-def registry_host(host: str) -> str | None:
-    """Return a registry host's canonical name, `us-central1-docker.pkg.dev`.
-
-    Also for `docker.us-central1.rep.pkg.dev`.
-    """
-    match = _REGISTRY_HOST.fullmatch(host)
-    return f"{match['location'] or match['regional']}-docker.pkg.dev" if match else None
 
 
 class Sandbox:
@@ -184,12 +172,12 @@ class Sandbox:
         origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
         if not host:
             first, _, rest = path.removeprefix("/v2").lstrip("/").partition("/")
-            if canonical := registry_host(first):
-                return oci.Address(canonical, f"/v2/{rest}", origin, f"{first}/")
+            if location := location_of(first):
+                return oci.Address(host_of(location), f"/v2/{rest}", origin, f"{first}/")
             return oci.Address("", path, origin, "")
-        if canonical := registry_host(host):
+        if location := location_of(host):
             base = origin if is_google(request.headers["host"].partition(":")[0].lower()) else f"{origin}/{host}"
-            return oci.Address(canonical, path, base, "")
+            return oci.Address(host_of(location), path, base, "")
         return None
 
     async def _call(self, request: Request, api: Api, host: str, path: str, told: calls.Told) -> Response:

@@ -10,11 +10,10 @@ import sqlite3
 from typing import Final
 
 from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry.media_types import OCI_EMPTY, OCI_MANIFEST
 from sandbox.state.world import World
 
-_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY: Final = b"{}"
-_EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 
 
 def place(world: World, media_type: str, content: bytes, image: catalog.Version, created: str) -> tuple[str, bytes]:
@@ -23,9 +22,9 @@ def place(world: World, media_type: str, content: bytes, image: catalog.Version,
     manifest = json.dumps(
         {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
+            "mediaType": OCI_MANIFEST,
             "artifactType": media_type,
-            "config": {"mediaType": _EMPTY_TYPE, "digest": empty, "size": len(_EMPTY)},
+            "config": {"mediaType": OCI_EMPTY, "digest": empty, "size": len(_EMPTY)},
             "layers": [{"mediaType": media_type, "digest": own, "size": len(content)}],
             "subject": {"mediaType": image.media_type, "digest": image.digest, "size": image.manifest_size},
             "annotations": {"org.opencontainers.image.created": created},
@@ -48,7 +47,7 @@ def record(
         repository=image.repository,
         package=image.package,
         digest=digest,
-        media_type=_MANIFEST,
+        media_type=OCI_MANIFEST,
         artifact_type=media_type,
         subject=image.digest,
         size=len(content) + len(_EMPTY),

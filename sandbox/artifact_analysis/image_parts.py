@@ -11,17 +11,9 @@ from typing import Any, Final
 
 from sandbox.artifact_analysis.occurrences import LayerFacts
 from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry.media_types import CONFIGS, IMAGES, INDEXES
 from sandbox.state.world import World
 
-_INDEXES: Final = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_IMAGES: Final = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-_CONFIGS: Final = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _SMALL: Final = 16 << 20  # bytes of a manifest or config
 
 
@@ -39,7 +31,7 @@ class Parts:
 
 def is_image(version: catalog.Version) -> bool:
     """Whether a version is what scanners look at: an image or an index, and nothing attached to one."""
-    return not version.subject and version.media_type in _INDEXES + _IMAGES and not version.artifact_type
+    return not version.subject and version.media_type in INDEXES + IMAGES and not version.artifact_type
 
 
 def find(world: World, rows: sqlite3.Connection, version: catalog.Version) -> Parts:
@@ -52,16 +44,16 @@ def find(world: World, rows: sqlite3.Connection, version: catalog.Version) -> Pa
         OSError: when a blob is gone.
     """
     manifest = _json(world, version.digest)
-    if version.media_type in _INDEXES:
+    if version.media_type in INDEXES:
         for child in manifest.get("manifests", []):
             platform = child.get("platform") or {}
             if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
                 found = catalog.find_version(rows, version.repository, version.package, str(child.get("digest")))
-                if found is not None and found.media_type in _IMAGES:
+                if found is not None and found.media_type in IMAGES:
                     return find(world, rows, found)
         raise NoImage("the index has no linux/amd64 image")
     config = manifest.get("config") or {}
-    if config.get("mediaType") not in _CONFIGS:
+    if config.get("mediaType") not in CONFIGS:
         raise NoImage(f"the manifest's config is {config.get('mediaType')}, not an image's")
     layers = manifest.get("layers", [])
     strange = next((str(one.get("mediaType")) for one in layers if ".tar" not in str(one.get("mediaType"))), "")

@@ -21,6 +21,7 @@ from grafeas.grafeas_v1 import types
 
 from sandbox.api import messages
 from sandbox.artifact_analysis import automatic_scans, occurrences
+from sandbox.artifact_registry import image_names
 from sandbox.state import projects
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -67,13 +68,10 @@ def occurrences_of(build: Mapping[str, Any], now: str) -> Iterable[dict[str, Any
 
 def _place(name: str, digest: str) -> tuple[str, str]:
     """Where an image's occurrences stand, and its resource; empty for an image outside Artifact Registry."""
-    host, _, rest = name.removeprefix("https://").partition("/")
-    location, mark, _ = host.partition("-docker.pkg.dev")
-    folder, _, last = rest.rpartition("/")
-    if not mark or not folder:
+    image = image_names.parse(name.removeprefix("https://"))
+    if image is None:
         return "", ""
-    parent = f"projects/{rest.partition('/')[0]}/locations/{location}"
-    return parent, f"https://{host}/{folder}/{last.partition(':')[0].partition('@')[0]}@{digest}"
+    return f"projects/{image.project}/locations/{image.location}", f"https://{image.key}@{digest}"
 
 
 def _occurrence(

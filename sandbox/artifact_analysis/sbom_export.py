@@ -8,7 +8,6 @@ and SPDX beside the image as well, as referrers.
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from sandbox.api.methods import Call, Method
 from sandbox.artifact_analysis import attachments, automatic_scans, image_parts, sbom, sbom_reference
 from sandbox.artifact_analysis import occurrences as grafeas
 from sandbox.artifact_analysis.image_parts import NoImage
-from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry import blobs, catalog, image_names
 from sandbox.cloud_storage import objects
 from sandbox.errors import ApiError, invalid, not_found, permission_denied
 from sandbox.iam import policies
@@ -28,25 +27,22 @@ from sandbox.scanner.limits import LimitExceeded
 from sandbox.scanner.tar_reader import LayerUnreadable
 from sandbox.state.clock import timestamp
 
-_IMAGE: Final = re.compile(
-    r"https://(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[^/]+)/(?P<repository>[^/]+)/(?P<package>.+)"
-    r"@(?P<digest>sha256:[0-9a-f]{64})"
-)
 _UPLOAD: Final = "artifactregistry.repositories.uploadArtifacts"
 _FORMS: Final = ((sbom.CYCLONEDX, sbom.cyclonedx), (sbom.SPDX, sbom.spdx))
 
 
 def _export(call: Call) -> dict[str, Any]:
-    match = _IMAGE.fullmatch(call.params["resource"])
-    if match is None or match["project"] != call.params["project"]:
-        raise invalid(f"Invalid resource {call.params['resource'][:300]!r}: name an image of this project by digest.")
-    name = f"projects/{match['project']}/locations/{match['location']}/repositories/{match['repository']}"
+    link = call.params["resource"]
+    named = image_names.parse(link.removeprefix("https://")) if link.startswith("https://") else None
+    if named is None or not named.digest or named.project != call.params["project"]:
+        raise invalid(f"Invalid resource {link[:300]!r}: name an image of this project by digest.")
+    name = named.repository
     # What is written is an artifact of the repository. unverified: which permissions Google asks for
     if not policies.decide(call.world, call.principal.member, _UPLOAD, name).allowed:
         raise permission_denied(_UPLOAD, f"//artifactregistry.googleapis.com/{name}")
     with call.world.reading() as rows:
         repository = catalog.find_repository(rows, name)
-        image = catalog.find_version(rows, name, match["package"], match["digest"])
+        image = catalog.find_version(rows, name, named.package, named.digest)
         if repository is None or image is None:
             raise not_found()
         try:
@@ -69,9 +65,9 @@ def _export(call: Call) -> dict[str, Any]:
             raise not_found()
         for kind, content, manifest in placed:
             attachments.record(rows, call.world, kind, content, image, manifest)
-    parent = f"projects/{match['project']}/locations/{match['location']}"
+    parent = f"projects/{named.project}/locations/{named.location}"
     resource = automatic_scans.resource_of(repository, image)
-    _refer(call, parent, match["location"], resource, placed[-1][1], image.create_time)
+    _refer(call, parent, named.location, resource, placed[-1][1], image.create_time)
     return {"discoveryOccurrenceId": grafeas.name_of(parent, resource, "DISCOVERY").rpartition("/")[2]}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.artifact_registry.image_names import host_of
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
@@ -57,7 +58,7 @@ class Repository:
     @property
     def uri(self) -> str:
         """`us-central1-docker.pkg.dev/P/R`."""
-        return f"{self.location}-docker.pkg.dev/{self.project}/{self.id}"
+        return f"{host_of(self.location)}/{self.project}/{self.id}"
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Repository:

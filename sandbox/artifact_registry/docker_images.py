@@ -12,14 +12,11 @@ from typing import Any
 from sandbox.api import lists
 from sandbox.api.methods import Call
 from sandbox.artifact_registry import blobs, catalog, repositories
+from sandbox.artifact_registry.media_types import INDEXES
 from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, unescape
 from sandbox.errors import not_found
 from sandbox.state.world import World
 
-_INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 # Field of the message ImageManifest to field of an index's platform (image-spec 1.1 image-index.md).
 _PLATFORM = {
     "architecture": "architecture",
@@ -44,7 +41,7 @@ def metadata(version: catalog.Version) -> dict[str, Any]:
 
 def _manifests(world: World, version: catalog.Version) -> list[dict[str, Any]]:
     """One entry for each manifest of a multi-platform image; none for an image of one platform."""
-    if version.media_type not in _INDEXES:
+    if version.media_type not in INDEXES:
         return []
     try:
         body = json.loads(blobs.read(world, version.digest))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import containers
+from sandbox.artifact_registry.image_names import through
 from sandbox.containers import Address, EngineFailed
 from sandbox.state.world import World
 
@@ -29,7 +30,6 @@ _GCLOUD = (
 )
 # Debian's family, for which the base image may stand in.
 _DEBIAN = ("python", "debian", "ubuntu", "bash")
-_REGISTRY = re.compile(r"([a-z0-9-]+-docker\.pkg\.dev)/")
 
 MEMORY, PIDS, FILE_BYTES = "2g", "512", 1024 * 1024 * 1024
 
@@ -74,7 +74,7 @@ def resolve(image: str, address: Address, config: Path) -> Builder:
             # A step may still do without it, in its shell.
             return Builder(base, tool, True, (f"{image}: {tool} is not on this machine, so this step has none",))
         return Builder(base, tool, True, (f"{image}: this machine's {tool} stands in for it, in a container",))
-    local = _REGISTRY.sub(rf"{address.registry}/\1/", image) if _REGISTRY.match(image) else image
+    local = through(address.registry, image)
     if local == image and containers.has_image(image):
         return Builder(image, says=(f"Already have image (with digest): {image}",))
     try:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import re
 import threading
 import uuid
 from typing import Any
 
-from sandbox.artifact_registry import catalog
+from sandbox.artifact_registry import catalog, image_names
 from sandbox.cloud_run import instances, probes, store
 from sandbox.cloud_run.instances import NotStarted
 from sandbox.cloud_run.secret_env import SecretRefused
@@ -26,10 +25,6 @@ from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 Json = dict[str, Any]
-_IMAGE = re.compile(
-    r"(?P<location>[a-z0-9-]+)-docker\.pkg\.dev/(?P<project>[a-z0-9-]+)/(?P<repository>[a-z0-9-]+)/"
-    r"(?P<package>[a-z0-9._/-]+?)(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
 _PULL = "artifactregistry.repositories.downloadArtifacts"
 log = logging.getLogger("sandbox")
 
@@ -43,21 +38,20 @@ class ImageRefused(Exception):
 
 
 def resolve_image(world: World, image: str, number: str, project_id: str) -> str:
-    """Return the image by digest, as it stands now.
+    """Return the image by digest, as its tag points now.
 
     Raises:
         ImageRefused: when it is in no registry of the sandbox, is not there, or the service agent may not pull it.
     """
-    match = _IMAGE.fullmatch(image)
-    if match is None:
+    named = image_names.parse(image)
+    if named is None:
         raise ImageRefused(f"Image '{image}' not found.", "ContainerMissing")
-    name = f"projects/{match['project']}/locations/{match['location']}/repositories/{match['repository']}"
     agent = RUN_AGENT.format(number=number)
-    if not policies.decide(world, f"serviceAccount:{agent}", _PULL, name).allowed:
+    if not policies.decide(world, f"serviceAccount:{agent}", _PULL, named.repository).allowed:
         other = (
-            f" Note that the image is from project [{match['project']}], which is not the same as this project "
+            f" Note that the image is from project [{named.project}], which is not the same as this project "
             f"[{project_id}]. Permission must be granted to the Google Cloud Run Service Agent from this project."
-            if match["project"] != project_id
+            if named.project != project_id
             else ""
         )
         raise ImageRefused(
@@ -67,12 +61,11 @@ def resolve_image(world: World, image: str, number: str, project_id: str) -> str
             "ContainerPermissionDenied",
         )
     with world.reading() as rows:
-        digest = match["digest"] or catalog.find_tag(rows, name, match["package"], match["tag"] or "latest")
-        known = digest and catalog.find_version(rows, name, match["package"], digest)
+        digest = named.digest or catalog.find_tag(rows, named.repository, named.package, named.tag or "latest")
+        known = digest and catalog.find_version(rows, named.repository, named.package, digest)
     if not known:
         raise ImageRefused(f"Image '{image}' not found.", "ContainerMissing")
-    prefix = f"{match['location']}-docker.pkg.dev/{match['project']}/{match['repository']}/{match['package']}"
-    return f"{prefix}@{digest}"
+    return f"{named.key}@{digest}"
 
 
 def condition(world: World, kind: str, status: str, message: str = "", reason: str = "") -> Json:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import containers
+from sandbox.artifact_registry import image_names
 from sandbox.cloud_logging import entries
 from sandbox.cloud_run import probes, secret_env
 from sandbox.containers import EngineFailed
@@ -36,7 +37,6 @@ PORT = 8080
 CONNECT_SECONDS = 10.0
 # Google keeps an idle instance up to 15 minutes; https://cloud.google.com/run/docs/about-instance-autoscaling
 IDLE_SECONDS = float(os.environ.get("WORKBOOK_IDLE_SECONDS", "300"))
-_REGISTRY = re.compile(r"([a-z0-9-]+-docker\.pkg\.dev)/")
 _STATE = "{{.State.Running}} {{json .NetworkSettings.Ports}}"
 log = logging.getLogger("sandbox")
 
@@ -180,7 +180,7 @@ class Instances:
         folder = self._world.folder / "builders" / f"agent-{secrets.token_hex(8)}"
         token = tokens.mint(self._world, f"serviceAccount:{RUN_AGENT.format(number=number)}", 600, tick=False)
         containers.write_config(folder, address.registry, token)
-        local = _REGISTRY.sub(rf"{address.registry}/\1/", image)
+        local = image_names.through(address.registry, image)
         try:
             containers.call("pull", "--quiet", local, config=folder, seconds=300)
         finally:
@@ -323,7 +323,7 @@ def _copy(world: World, name: str) -> str:
     _, project, _, location, _, service, _, revision = name.split("/")
     registry = containers.address(world).registry
     copies = f"{project}/cloud-run-copies/{containers.world_id(world)}"
-    return f"{registry}/{location}-docker.pkg.dev/{copies}/{service}:{revision}"
+    return f"{registry}/{image_names.host_of(location)}/{copies}/{service}:{revision}"
 
 
 def _free_port() -> int:

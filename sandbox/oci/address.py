@@ -1,4 +1,4 @@
-"""Where a request goes: the way in, and the image that its path names."""
+"""Where a request goes: the endpoint that it used, and the image that its path names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from starlette.datastructures import Headers, QueryParams
 
+from sandbox.artifact_registry.image_names import Image, location_of
 from sandbox.errors import RegistryError
 from sandbox.state.world import World
 
@@ -16,13 +17,10 @@ MISSING_IMAGE = "Missing image name. Pushes should be of the form docker push HO
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _NAME_LIMIT = 255  # characters; the specification's remark on clients' limits
 
-# `us-central1-docker.pkg.dev`, and the regional endpoint `docker.us-central1.rep.pkg.dev`
-_HOST = re.compile(r"(?:(?P<location>[a-z0-9-]+)-docker|docker\.(?P<endpoint>[a-z0-9-]+)\.rep)\.pkg\.dev")
-
 
 @dataclass(frozen=True)
 class Address:
-    """The way in that a request took.
+    """The endpoint that a request used.
 
     Attributes:
         host: Google's name of the registry, `us-central1-docker.pkg.dev`; empty where the path names none.
@@ -35,37 +33,6 @@ class Address:
     path: str
     base: str
     prefix: str
-
-
-@dataclass(frozen=True)
-class Image:
-    """What `<name>` in a path stands for.
-
-    Attributes:
-        host: Google's name of the registry.
-        package: with slashes, `team/nested`; empty when the name stops at the repository.
-    """
-
-    host: str
-    location: str
-    project: str
-    repository_id: str
-    package: str
-
-    @property
-    def repository(self) -> str:
-        """Resource name `projects/P/locations/L/repositories/R`."""
-        return f"projects/{self.project}/locations/{self.location}/repositories/{self.repository_id}"
-
-    @property
-    def path(self) -> str:
-        """`P/R/I`, as Google writes it."""
-        return "/".join(filter(None, (self.project, self.repository_id, self.package)))
-
-    @property
-    def key(self) -> str:
-        """`us-central1-docker.pkg.dev/P/R/I`: the same whichever way in."""
-        return f"{self.host}/{self.path}"
 
 
 @dataclass(frozen=True)
@@ -89,14 +56,8 @@ class Ask:
     content: bytes = b""
 
     def location(self, rest: str) -> str:
-        """Return an absolute Location that keeps the way in."""
+        """Return an absolute Location on the endpoint that the request used."""
         return f"{self.address.base}/v2/{self.address.prefix}{self.image.path}/{rest}"
-
-
-def location_of(host: str) -> str | None:
-    """`us-central1` of `us-central1-docker.pkg.dev`; None for a host that is no Artifact Registry host."""
-    match = _HOST.fullmatch(host)
-    return (match["location"] or match["endpoint"]) if match else None
 
 
 def image_of(host: str, name: str) -> Image:
@@ -119,11 +80,11 @@ def image_of(host: str, name: str) -> Image:
         raise RegistryError("NAME_INVALID", f"Invalid image name {name[:200]!r}")
     if len(parts) < 2:
         raise RegistryError("NAME_INVALID", MISSING_IMAGE)
-    return Image(host, location, parts[0], parts[1], "/".join(parts[2:]))
+    return Image(location, parts[0], parts[1], "/".join(parts[2:]))
 
 
 def split_host(address: Address, name: str) -> tuple[str, str]:
-    """Host and `P/R/I` of a name in a scope or in `from=`, which carries the host where the way in does.
+    """Host and `P/R/I` of a name in a scope or in `from=`, which has the host in front where the path has.
 
     On the plain port's `/v2/token` the address has no host, so the name brings it.
     """

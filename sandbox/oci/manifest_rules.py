@@ -13,19 +13,11 @@ from typing import Any
 
 from sandbox.api import strict_json
 from sandbox.artifact_registry.blobs import check_digest
+from sandbox.artifact_registry.media_types import CONFIGS, IMAGES, INDEXES
 from sandbox.errors import RegistryError
 from sandbox.state.clock import timestamp
 
 LIMIT = 4 << 20  # bytes; OCI Distribution 1.1, "Pushing manifests": at least 4 MiB. unverified: Google's
-
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-
-_IMAGES = (OCI_MANIFEST, DOCKER_MANIFEST)
-_INDEXES = (OCI_INDEX, DOCKER_LIST)
-_IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 
 # Layers that stay where their urls say and are never pushed: image-spec 1.1 layer.md "Non-Distributable Layers".
 _FOREIGN = re.compile(
@@ -95,7 +87,7 @@ def _media_type(body: Mapping[str, Any], header: str) -> str:
     if body.get("schemaVersion") == 1 or kind.startswith("application/vnd.docker.distribution.manifest.v1+"):
         # unverified: text
         raise _invalid("Docker image manifest schema 1 is not supported: push with a newer client")
-    if kind not in _IMAGES + _INDEXES:
+    if kind not in IMAGES + INDEXES:
         raise _invalid(f"Unsupported manifest media type {kind[:200]!r}")
     if body.get("schemaVersion") != 2:
         raise _invalid("The manifest's schemaVersion is not 2")
@@ -140,7 +132,7 @@ def parse(content: bytes, content_type: str) -> Manifest:
     if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise _invalid("The manifest's annotations are not a map of strings")
     subject = _descriptor(body["subject"], "subject")["digest"] if body.get("subject") is not None else ""
-    if kind in _INDEXES:
+    if kind in INDEXES:
         if "layers" in body or "config" in body:
             raise _invalid("An index has no config and no layers")
         children = tuple(dict.fromkeys(entry["digest"] for entry in _list(body, "manifests")))
@@ -152,7 +144,7 @@ def parse(content: bytes, content_type: str) -> Manifest:
     needed = {entry["digest"]: entry["size"] for entry in [*layers, config]}
     if subject and not artifact_type:
         artifact_type = config.get("mediaType", "")
-    image_config = config["digest"] if config.get("mediaType") in _IMAGE_CONFIGS else ""
+    image_config = config["digest"] if config.get("mediaType") in CONFIGS else ""
     return Manifest(kind, artifact_type, subject, image_config, annotations, needed, ())
 
 

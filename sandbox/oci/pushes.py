@@ -47,7 +47,7 @@ def _mount(ask: Ask, caller: Caller, digest: str) -> bool:
         except RegistryError:
             return False
         # Another host is another registry, even where one door leads to both.
-        if source.host != ask.image.host or not caller.covers(source, "pull"):
+        if source.location != ask.image.location or not caller.covers(source, "pull"):
             return False
         if not may(ask.world, caller.principal, DOWNLOAD, source):
             return False

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.responses import Response
 
 from sandbox.artifact_registry.blobs import check_digest
+from sandbox.artifact_registry.media_types import OCI_INDEX
 from sandbox.oci.address import Ask
-from sandbox.oci.manifest_rules import OCI_INDEX
 from sandbox.oci.rights import DOWNLOAD, enter
 from sandbox.oci.token import Caller
 

@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError
 from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, tags, token, uploads
-from sandbox.oci.address import MISSING_IMAGE, Address, Ask, Image, image_of
+from sandbox.oci.address import MISSING_IMAGE, Address, Ask, image_of
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
 

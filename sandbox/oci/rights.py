@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from sandbox.api.principal import Principal
 from sandbox.artifact_registry.catalog import Repository, find_repository
+from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError, service_disabled
 from sandbox.iam import policies
-from sandbox.oci.address import Image
 from sandbox.state import projects
 from sandbox.state.projects import Project
 from sandbox.state.world import World

@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 
 from starlette.responses import JSONResponse, Response
 
+from sandbox.artifact_registry.image_names import Image, location_of
 from sandbox.errors import RegistryError
-from sandbox.oci.address import Address, Ask, Image, location_of
+from sandbox.oci.address import Address, Ask
 from sandbox.oci.rights import DOWNLOAD, enter, may
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
@@ -111,8 +112,7 @@ def catalog(world: World, address: Address, caller: Caller, n: str | None, last:
     readable: dict[str, bool] = {}
     names = []
     for row in found:
-        host = f"{row['location']}-docker.pkg.dev"
-        image = Image(host, row["location"], row["project"], row["repository"], row["package"])
+        image = Image(row["location"], row["project"], row["repository"], row["package"])
         if wanted is not None and image.location != wanted:
             continue
         if image.repository not in readable:

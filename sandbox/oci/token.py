@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.api.principal import ANONYMOUS, Principal
+from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError
 from sandbox.iam import standing, tokens
 from sandbox.iam.tokens import InvalidToken
-from sandbox.oci.address import Address, Image, image_of, split_host
+from sandbox.oci.address import Address, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
