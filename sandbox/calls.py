@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from sandbox.api.methods import Answer, Api, Call, Method
 from sandbox.api.principal import Principal
-from sandbox.errors import ApiError, invalid_token, service_disabled, unauthenticated
-from sandbox.iam import policies, tokens
+from sandbox.errors import ApiError, invalid_token, unauthenticated
+from sandbox.iam import admission, policies, tokens
 from sandbox.state import projects
 from sandbox.state.world import World
 
@@ -75,8 +75,8 @@ def make(world: World, asked: Asked, told: Told) -> Answer:
         params = {**params, "project": project.id}
         if project.state != "ACTIVE" and not api.sees_deleted:
             raise _project_deleted(project)
-        if api.needs_enabling and not projects.counts(world, project.id, api.service):
-            raise service_disabled(api.title, api.service, project.number)
+        if api.needs_enabling:
+            admission.require_api(world, project, api.service, api.title)
     _check_quota_project(world, request, principal)
     for permission in method.permissions:
         decision = policies.decide(world, principal.member, permission, method.resource.format(**params))

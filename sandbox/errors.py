@@ -168,6 +168,12 @@ def invalid(message: str) -> ApiError:
     return ApiError("INVALID_ARGUMENT", message)
 
 
+def conflict() -> ApiError:
+    """409 for a policy or a role that has changed since the caller read it."""
+    sentence = "Please retry the whole read-modify-write with exponential backoff."
+    return ApiError("ABORTED", f"There were concurrent policy changes. {sentence}")
+
+
 def unknown_field(name: str, reason: str = "Cannot find field.", *, where: str = "") -> ApiError:
     """400 for a field or a parameter that the request does not have, in the words of Google's front end."""
     at = f" at '{where}'" if where else ""

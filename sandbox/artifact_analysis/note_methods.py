@@ -14,8 +14,8 @@ from typing import Any
 from sandbox.api import lists
 from sandbox.api.methods import Call, Method
 from sandbox.artifact_analysis import automatic_scans, notes, occurrence_filter, sbom_reference
-from sandbox.errors import invalid, not_found, permission_denied, unimplemented
-from sandbox.iam import policies
+from sandbox.errors import invalid, not_found, unimplemented
+from sandbox.iam import admission
 from sandbox.state.clock import timestamp
 
 _ATTACH = "containeranalysis.notes.attachOccurrence"
@@ -93,8 +93,7 @@ def _attach(call: Call) -> dict[str, Any]:
     if "sbomReference" not in occurrence:
         raise unimplemented("occurrences of other kinds than SBOM_REFERENCE, written by hand")
     owner = "/".join(name.split("/")[:2])
-    if not policies.decide(call.world, call.principal.member, _ATTACH, owner).allowed:
-        raise permission_denied(_ATTACH, f"//containeranalysis.googleapis.com/{name}")
+    admission.require(call, _ATTACH, owner, service="containeranalysis.googleapis.com", shown=name)
     made = occurrence | {
         "name": f"{_parent(call)}/occurrences/{uuid.uuid4()}",
         "kind": "SBOM_REFERENCE",

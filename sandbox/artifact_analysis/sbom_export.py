@@ -19,8 +19,8 @@ from sandbox.artifact_analysis import occurrences as grafeas
 from sandbox.artifact_analysis.image_parts import NoImage
 from sandbox.artifact_registry import blobs, catalog, image_names
 from sandbox.cloud_storage import objects
-from sandbox.errors import ApiError, invalid, not_found, permission_denied
-from sandbox.iam import policies
+from sandbox.errors import ApiError, invalid, not_found
+from sandbox.iam import admission
 from sandbox.scanner import inventory
 from sandbox.scanner.inventory import Unsupported
 from sandbox.scanner.limits import LimitExceeded
@@ -38,8 +38,7 @@ def _export(call: Call) -> dict[str, Any]:
         raise invalid(f"Invalid resource {link[:300]!r}: name an image of this project by digest.")
     name = named.repository
     # What is written is an artifact of the repository. unverified: which permissions Google asks for
-    if not policies.decide(call.world, call.principal.member, _UPLOAD, name).allowed:
-        raise permission_denied(_UPLOAD, f"//artifactregistry.googleapis.com/{name}")
+    admission.require(call, _UPLOAD, name, service="artifactregistry.googleapis.com")
     with call.world.reading() as rows:
         repository = catalog.find_repository(rows, name)
         image = catalog.find_version(rows, name, named.package, named.digest)

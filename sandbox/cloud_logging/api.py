@@ -13,8 +13,8 @@ from typing import Any
 from sandbox.api import filters, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_logging.entries import of_project
-from sandbox.errors import ApiError, check_fields, invalid, permission_denied, service_disabled, unimplemented
-from sandbox.iam import policies
+from sandbox.errors import ApiError, check_fields, invalid, permission_denied, unimplemented
+from sandbox.iam import admission
 from sandbox.state import projects
 
 SERVICE = "logging.googleapis.com"
@@ -129,10 +129,9 @@ def _of(call: Call, name: str) -> list[Entry]:
     resource = f"//{SERVICE}/projects/{match[1]}"
     if project is None:
         raise permission_denied(_PERMISSIONS[False], resource)
-    if not projects.counts(call.world, project.id, SERVICE):
-        raise service_disabled(TITLE, SERVICE, project.number)
+    admission.require_api(call.world, project, SERVICE, TITLE)
     may = {
-        private: policies.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed
+        private: admission.is_allowed(call, permission, f"projects/{project.id}")
         for private, permission in _PERMISSIONS.items()
     }
     if not may[False]:

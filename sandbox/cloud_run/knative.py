@@ -15,7 +15,7 @@ from sandbox.api import lists, shapes
 from sandbox.api.methods import Call
 from sandbox.cloud_run import deployment, instances, probes, secret_env, shape, store
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
-from sandbox.iam import acting, policies
+from sandbox.iam import acting, admission, policies
 from sandbox.state.clock import timestamp
 
 Json = dict[str, Any]
@@ -38,7 +38,7 @@ def region(call: Call) -> str:
 
 def may(call: Call, permission: str, resource: str, shown: str) -> None:
     """403 in the words of Cloud Run's Knative surface."""
-    if not policies.decide(call.world, call.principal.member, permission, resource).allowed:
+    if not admission.is_allowed(call, permission, resource):
         raise ApiError(
             "PERMISSION_DENIED", f"Permission '{permission}' denied on resource '{shown}' (or resource may not exist)."
         )

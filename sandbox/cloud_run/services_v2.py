@@ -13,8 +13,8 @@ from google.cloud.run_v2 import types
 from sandbox.api import lists, messages, operations
 from sandbox.api.methods import Call, Method
 from sandbox.cloud_run import knative, store
-from sandbox.errors import not_found, permission_denied, unimplemented
-from sandbox.iam import policies
+from sandbox.errors import not_found, unimplemented
+from sandbox.iam import admission
 
 Json = dict[str, Any]
 _TYPE = "type.googleapis.com/google.cloud.run.v2.Service"
@@ -24,8 +24,7 @@ _ID = "run.projects.locations.services"
 
 
 def _may(call: Call, permission: str, resource: str) -> None:
-    if not policies.decide(call.world, call.principal.member, permission, resource).allowed:
-        raise permission_denied(permission, f"//run.googleapis.com/{resource}")
+    admission.require(call, permission, resource, service="run.googleapis.com")
 
 
 def _name(call: Call) -> str:

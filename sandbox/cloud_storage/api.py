@@ -22,7 +22,7 @@ from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_storage import objects
 from sandbox.cloud_storage.objects import Bucket, Stored
 from sandbox.errors import ApiError, invalid, not_found, permission_denied
-from sandbox.iam import policies
+from sandbox.iam import admission, policies
 from sandbox.state import projects
 
 SERVICE = "storage.googleapis.com"
@@ -50,7 +50,7 @@ _sessions: dict[str, _Session] = {}
 
 def _may(call: Call, permission: str, resource: str, what: str) -> None:
     """403 in the words of Cloud Storage, which names the caller."""
-    if policies.decide(call.world, call.principal.member, permission, resource).allowed:
+    if admission.is_allowed(call, permission, resource):
         return
     caller = call.principal.email or "Anonymous caller"
     raise ApiError(
@@ -122,8 +122,7 @@ def _create_bucket(call: Call) -> dict[str, Any]:
     if project is None:
         raise invalid("Required parameter: project")
     permission = "storage.buckets.create"
-    if not policies.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed:
-        raise permission_denied(permission, f"//{SERVICE}/projects/{project.id}")
+    admission.require(call, permission, f"projects/{project.id}", service=SERVICE)
     name = body.get("name", "")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid(f"Invalid bucket name: '{name}'")
@@ -150,10 +149,7 @@ def _get_bucket(call: Call) -> dict[str, Any]:
 def _list_buckets(call: Call) -> dict[str, Any]:
     project = projects.find(call.world, call.query.get("project", ""))
     permission = "storage.buckets.list"
-    if (
-        project is None
-        or not policies.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed
-    ):
+    if project is None or not admission.is_allowed(call, permission, f"projects/{project.id}"):
         raise permission_denied(permission, f"//{SERVICE}/projects/{call.query.get('project', '')}")
     with call.world.reading() as rows:
         found = objects.buckets(rows, project.id, call.query.get("prefix", ""))

@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox.api import lists, shapes
 from sandbox.api.methods import Call, Method
-from sandbox.errors import ApiError, check_fields, invalid, not_found
+from sandbox.errors import ApiError, check_fields, conflict, invalid, not_found
 from sandbox.iam import policies, roles
 
 _ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -140,10 +140,7 @@ def _get_custom(call: Call) -> dict[str, Any]:
 
 def _check_etag(given: Any, role: Mapping[str, Any]) -> None:
     if given and given != role["etag"]:
-        raise ApiError(
-            "ABORTED",
-            "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
-        )
+        raise conflict()
 
 
 def _patch(call: Call) -> dict[str, Any]:

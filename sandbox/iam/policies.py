@@ -19,7 +19,7 @@ from typing import Any
 from google.iam.v1.policy_pb2 import Policy as PolicyMessage
 
 from sandbox.api import messages
-from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.errors import ApiError, conflict, invalid, unimplemented
 from sandbox.iam import decisions, members, roles
 from sandbox.iam.decisions import Decision, Policy
 from sandbox.state.clock import timestamp
@@ -163,11 +163,7 @@ def set_policy(world: World, resource: str, policy: Mapping[str, Any]) -> dict[s
         resource = canonical(rows, resource)
         before, etag = _stored(rows, resource)
         if given_etag and given_etag != base64.b64decode(etag):
-            raise ApiError(
-                "ABORTED",
-                "There were concurrent policy changes. Please retry the whole read-modify-write with exponential "
-                "backoff.",
-            )
+            raise conflict()
         merged: dict[str, set[str]] = {}
         for binding, given in zip(parsed.bindings, policy.get("bindings") or (), strict=True):
             if given.get("condition") is not None:

@@ -15,8 +15,8 @@ from typing import Any
 
 from sandbox.api import lists
 from sandbox.api.methods import Call, Method
-from sandbox.errors import ApiError, invalid, not_found, service_disabled, unimplemented
-from sandbox.iam import keys, members, policies, standing
+from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.iam import admission, keys, members, policies, standing
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.state import projects
 
@@ -40,14 +40,12 @@ def find_account(call: Call, service: str = SERVICE, title: str = TITLE) -> sqli
         name = policies.canonical(rows, _RESOURCE.format(**call.params))
         project, email = name.split("/")[1::2]
         row: sqlite3.Row | None = rows.execute(
-            "SELECT service_accounts.*, number FROM service_accounts JOIN projects ON projects.id = project"
-            " WHERE email = ? AND project = ?",
-            (email, project),
+            "SELECT * FROM service_accounts WHERE email = ? AND project = ?", (email, project)
         ).fetchone()
-    if row is None:
+        owner = projects.find(call.world, project)
+    if row is None or owner is None:
         raise not_found(f"Unknown service account: {email}.")  # unverified: the sentence
-    if not projects.counts(call.world, project, service):
-        raise service_disabled(title, service, row["number"])
+    admission.require_api(call.world, owner, service, title)
     return row
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from sandbox.api.principal import Principal
 from sandbox.artifact_registry.catalog import Repository, find_repository
 from sandbox.artifact_registry.image_names import Image
-from sandbox.errors import RegistryError, service_disabled
-from sandbox.iam import policies
+from sandbox.errors import ApiError, RegistryError
+from sandbox.iam import admission, policies
 from sandbox.state import projects
 from sandbox.state.projects import Project
 from sandbox.state.world import World
@@ -58,9 +58,12 @@ def require(world: World, principal: Principal, permission: str, image: Image) -
         RegistryError: DENIED.
     """
     project = projects.find(world, image.project)
-    if project is not None and not principal.anonymous and not projects.counts(world, project.id, SERVICE):
-        # unverified: that the registry says it in the API's words
-        raise RegistryError("DENIED", service_disabled("Artifact Registry API", SERVICE, project.number).message)
+    if project is not None and not principal.anonymous:
+        try:
+            admission.require_api(world, project, SERVICE, "Artifact Registry API")
+        except ApiError as error:
+            # unverified: that the registry says it in the API's words
+            raise RegistryError("DENIED", error.message) from None
     if not _may(world, principal, permission, image, project):
         raise denied(principal, permission, image.repository)
 

@@ -17,7 +17,7 @@ from google.cloud.resourcemanager_v3 import types
 from sandbox.api import filters, lists, messages, operations
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, check_fields, invalid, unimplemented
-from sandbox.iam import policies
+from sandbox.iam import admission, policies
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.project import reserved_ids
 from sandbox.state import projects
@@ -74,7 +74,7 @@ def _visible(call: Call) -> list[Project]:
     with call.world.reading() as rows:
         found = [Project.of(row) for row in rows.execute("SELECT * FROM projects ORDER BY id")]
     seen = "resourcemanager.projects.get"
-    return [p for p in found if policies.decide(call.world, call.principal.member, seen, f"projects/{p.id}").allowed]
+    return [project for project in found if admission.is_allowed(call, seen, f"projects/{project.id}")]
 
 
 def _comparison(field: str, sign: str, value: str) -> Callable[[Project], bool]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sandbox.api import filters, lists, operations
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, permission_denied
-from sandbox.iam import policies
+from sandbox.iam import admission, policies
 from sandbox.iam.members import RUN_AGENT
 from sandbox.project import org_limits
 from sandbox.state import projects
@@ -199,10 +199,7 @@ def _get_operation(call: Call) -> dict[str, Any]:
     number = re.fullmatch(r"acf\.p2-(\d+)-.+", name)
     project = projects.find(call.world, number[1]) if number else None
     permission = "serviceusage.operations.get"
-    if (
-        project is None
-        or not policies.decide(call.world, call.principal.member, permission, f"projects/{project.id}").allowed
-    ):
+    if project is None or not admission.is_allowed(call, permission, f"projects/{project.id}"):
         raise permission_denied(permission, f"//{API.service}/operations/{name}")
     return operations.get(call.world, f"operations/{name}")
 

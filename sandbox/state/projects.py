@@ -90,8 +90,8 @@ def is_enabled(world: World, project_id: str, service: str) -> bool:
     return found is not None
 
 
-def counts(world: World, project_id: str, service: str) -> bool:
-    """Whether an API answers in a project: it is enabled, and in a slow sandbox that is some time ago."""
+def is_effective(world: World, project_id: str, service: str) -> bool:
+    """Whether an API is enabled in a project and the enablement has propagated."""
     if not world.pace.propagation or service in DEFAULT_SERVICES:
         return is_enabled(world, project_id, service)
     with world.reading() as rows:
