@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -20,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox import calls, oci
 from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
-from sandbox.api.methods import Api
+from sandbox.api.methods import Api, Method
 from sandbox.apis import APIS
 from sandbox.artifact_registry.image_names import host_of, location_of
 from sandbox.cloud_run import front
@@ -62,9 +63,60 @@ log = logging.getLogger("sandbox")
 
 
 def front_page(request: Request) -> Response:
-    """Return what a person sees who opens the plain port in a browser."""
+    """Return the page for a person who opens the plain port in a browser."""
     port = request.url.port or 80
     return page(_FRONT, host=f"localhost:{port}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request is for, read from its host and path once.
+
+    Attributes:
+        name: the request's own host, without the port.
+        door: `edge` for a client that calls Google's host, `port` for one that calls localhost.
+        host: Google's host name; empty where the plain port's path names none.
+        path: the decoded path on that host.
+        address: where a request to the registry goes; None for every other request.
+        api: the API that serves the host.
+        method: the API's method for the verb and the path, with the path's variables.
+    """
+
+    name: str
+    door: str
+    host: str
+    path: str
+    address: oci.Address | None
+    api: Api | None = None
+    method: tuple[Method, dict[str, str]] | None = None
+
+
+def _target(request: Request) -> Target:
+    name = request.headers.get("host", "").lower().partition(":")[0]
+    door = "edge" if is_google(name) else "port"
+    host, path = name, request.scope["path"]
+    if door == "port":
+        first, _, rest = path.removeprefix("/").partition("/")
+        host, path = (first, f"/{rest}") if is_google(first) else ("", path)
+    if (address := _address(request, door, host, path)) is not None:
+        return Target(name, door, host, path, address)
+    api = next((api for api in APIS if api.serves(host)), None)
+    return Target(name, door, host, path, None, api, api.find(request.method, path) if api else None)
+
+
+def _address(request: Request, door: str, host: str, path: str) -> oci.Address | None:
+    """Return where a request to the registry goes, in any of its three forms, or None if it is for something else."""
+    if not path.startswith("/v2"):
+        return None
+    origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
+    if host:
+        location = location_of(host)
+        base = origin if door == "edge" else f"{origin}/{host}"
+        return oci.Address(host_of(location), path, base, "") if location else None
+    first, _, rest = path.removeprefix("/v2").lstrip("/").partition("/")
+    if location := location_of(first):
+        return oci.Address(host_of(location), f"/v2/{rest}", origin, f"{first}/")
+    return oci.Address("", path, origin, "")
 
 
 class Sandbox:
@@ -83,45 +135,43 @@ class Sandbox:
         if scope["type"] != "http":
             raise RuntimeError(f"the sandbox speaks HTTP, not {scope['type']}")
         request = Request(scope, receive)
-        told = calls.Told()
+        target = _target(request)
+        record = calls.RequestRecord()
         started = time.perf_counter()
-        name, _, _ = request.headers.get("host", "").lower().partition(":")
-        door = "edge" if is_google(name) else "port"
-        host, path = (name, scope["path"]) if door == "edge" else self._split(scope["path"])
         try:
-            if door == "port" and name not in _LOOPBACK:
+            if target.door == "port" and target.name not in _LOOPBACK:
                 response: Response = PlainTextResponse(
-                    f"The sandbox does not know the host {name[:100]!r}. Ask for localhost, or put a Google host name "
-                    "first in the path.\n",
+                    f"The sandbox does not know the host {target.name[:100]!r}. Ask for localhost, or put a Google "
+                    "host name first in the path.\n",
                     status_code=421,
                 )
             else:
-                receive, send = await self._fault(request, host, path, send)
-                response = await self._answer(Request(scope, receive), host, path, told)
+                receive, send = await self._with_faults(request, target, send)
+                response = await self._answer(Request(scope, receive), target, record)
         except Refusal as refusal:
             response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
         except (ClientDisconnect, faults.Cut):
             return
         except Exception as error:
             if is_disk_full(error):
-                log.warning("%s %s%s: the disk is full", request.method, host, redact(path))
+                log.warning("%s %s%s: the disk is full", request.method, target.host, redact(target.path))
             else:
-                log.exception("%s %s%s failed", request.method, host, redact(path))
-            failure = unexpected(error, registry=self._registry(request, host, path) is not None)
+                log.exception("%s %s%s failed", request.method, target.host, redact(target.path))
+            failure = unexpected(error, registry=target.address is not None)
             response = JSONResponse(failure.body(), failure.http_status)
-        if not path.startswith("/_sandbox/"):
+        if not target.path.startswith("/_sandbox/"):
             kept = self.controls.requests.add(
                 time=timestamp(self.world.now()),
-                door=door,
+                door=target.door,
                 verb=request.method,
-                host=host,
+                host=target.host,
                 # Somebody may paste a token where a name belongs.
-                path=redact(path),
+                path=redact(target.path),
                 query=scope["query_string"].decode("latin-1"),
                 status=response.status_code,
-                method=told.method,
-                principal=scope.get("sandbox.principal") or told.principal,
-                body=told.body,
+                method=record.method,
+                principal=scope.get("sandbox.principal") or record.principal,
+                body=record.body,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
             )
             log.info(
@@ -130,68 +180,42 @@ class Sandbox:
         with contextlib.suppress(faults.Cut):
             await response(scope, receive, send)
 
-    async def _fault(self, request: Request, host: str, path: str, send: Send) -> tuple[Receive, Send]:
-        """Return what the call goes on with, after the fault that waits for it, if one does."""
-        if not self.controls.faults.waiting or path.startswith("/_sandbox/"):
+    async def _with_faults(self, request: Request, target: Target, send: Send) -> tuple[Receive, Send]:
+        """Apply a pending fault, if one matches, and return the receive and send to continue with."""
+        if not self.controls.faults.waiting or target.path.startswith("/_sandbox/"):
             return request.receive, send
-        address = self._registry(request, host, path)
-        host, path = (address.host, address.path) if address else (host, path)
-        found = next((api.find(request.method, path) for api in APIS if api.serves(host)), None)
-        fault = self.controls.faults.take(host, path, request.method, found[0].id if found else "")
+        where = target.address or target
+        method = target.method[0].id if target.method else ""
+        fault = self.controls.faults.take(where.host, where.path, request.method, method)
         if fault is None:
             return request.receive, send
-        return await fault.strike(request.scope, request.receive, send, registry=address is not None)
+        return await fault.apply(request.scope, request.receive, send, registry=target.address is not None)
 
-    @staticmethod
-    def _split(path: str) -> tuple[str, str]:
-        """Return the plain port: a Google host name as the first part of the path, and the rest."""
-        first, _, rest = path.removeprefix("/").partition("/")
-        return (first, f"/{rest}") if is_google(first) else ("", path)
-
-    async def _answer(self, request: Request, host: str, path: str, told: calls.Told) -> Response:
-        if not host and path.startswith("/_sandbox/"):
-            return await surface.answer(self.controls, request, path)
-        if not host and path == "/":
+    async def _answer(self, request: Request, target: Target, record: calls.RequestRecord) -> Response:
+        if not target.host and target.path.startswith("/_sandbox/"):
+            return await surface.answer(self.controls, request, target.path)
+        if not target.host and target.path == "/":
             return front_page(request)
-        if (address := self._registry(request, host, path)) is not None:
-            response: Response = await oci.serve(request, self.world, address)
+        if target.address is not None:
+            response: Response = await oci.serve(request, self.world, target.address)
             return response
-        if host.endswith(".run.app"):
-            by_port = not is_google(request.headers["host"].partition(":")[0].lower())
-            return await front.serve(self.world, request, host, path, by_port=by_port)
-        api = next((api for api in APIS if api.serves(host)), None)
-        if api is None:
-            what = f"{request.method} {host}{path}" if host else f"{request.method} {path}"
-            raise unimplemented(what)
-        return await self._call(request, api, host, path, told)
+        if target.host.endswith(".run.app"):
+            return await front.serve(self.world, request, target.host, target.path, by_port=target.door == "port")
+        if target.api is None:
+            raise unimplemented(f"{request.method} {target.host}{target.path}")
+        return await self._call(request, target.api, target, record)
 
-    def _registry(self, request: Request, host: str, path: str) -> oci.Address | None:
-        """Where a registry request is meant to go, in any of the three forms; None when it is not one."""
-        if not path.startswith("/v2"):
-            return None
-        origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
-        if not host:
-            first, _, rest = path.removeprefix("/v2").lstrip("/").partition("/")
-            if location := location_of(first):
-                return oci.Address(host_of(location), f"/v2/{rest}", origin, f"{first}/")
-            return oci.Address("", path, origin, "")
-        if location := location_of(host):
-            base = origin if is_google(request.headers["host"].partition(":")[0].lower()) else f"{origin}/{host}"
-            return oci.Address(host_of(location), path, base, "")
-        return None
-
-    async def _call(self, request: Request, api: Api, host: str, path: str, told: calls.Told) -> Response:
-        found = api.find(request.method, path)
-        if found is None:
-            raise unimplemented(f"{request.method} {path} of {api.service}")
-        method, params = found
-        told.method = method.id
+    async def _call(self, request: Request, api: Api, target: Target, record: calls.RequestRecord) -> Response:
+        if target.method is None:
+            raise unimplemented(f"{request.method} {target.path} of {api.service}")
+        method, params = target.method
+        record.method = method.id
         content = bytearray()
         known = method.open_to_all
         async for chunk in request.stream():
             content += chunk
             if not known and len(content) > _UNKNOWN_CALLERS:
-                await asyncio.to_thread(calls.identify, self.world, request, api, told)
+                await asyncio.to_thread(calls.identify, self.world, request, api, record)
                 known = True
             if len(content) > api.body_limit:
                 raise ApiError(
@@ -200,9 +224,9 @@ class Sandbox:
                     http_status=413,
                 )
         if not method.open_to_all:
-            told.body = bytes(content[:65536])
-        asked = calls.Asked(request, api, method, host, params, bytes(content))
-        answer = await asyncio.to_thread(calls.make, self.world, asked, told)
+            record.body = bytes(content[:65536])
+        parsed = calls.ParsedRequest(request, api, method, target.host, params, bytes(content))
+        answer = await asyncio.to_thread(calls.make, self.world, parsed, record)
         if isinstance(answer, Response):
             return answer
         return JSONResponse(dict(answer), headers=_HEADERS, media_type="application/json; charset=UTF-8")

@@ -18,7 +18,7 @@ log = logging.getLogger("sandbox")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedRequest:
     """A request that names a method, with its body read.
 
     Attributes:
@@ -34,8 +34,8 @@ class Asked:
     content: bytes
 
 
-class Told:
-    """What the request log will say; filled in on the way."""
+class RequestRecord:
+    """Fields for the request log, filled in while the call is handled."""
 
     def __init__(self) -> None:
         self.method = ""
@@ -43,26 +43,26 @@ class Told:
         self.body = b""
 
 
-def identify(world: World, request: Request, api: Api, told: Told) -> Principal:
-    """Who calls a method that is not open to all.
+def identify(world: World, request: Request, api: Api, record: RequestRecord) -> Principal:
+    """Return who calls a method that is not open to all.
 
     Raises:
         ApiError: UNAUTHENTICATED.
     """
-    principal = _principal(world, request, api, told)
+    principal = _principal(world, request, api, record)
     if principal.anonymous:
         raise unauthenticated()
     return principal
 
 
-def make(world: World, asked: Asked, told: Told) -> Answer:
+def make(world: World, parsed: ParsedRequest, record: RequestRecord) -> Answer:
     """Authenticate, find the project, see that the API is enabled and the call is allowed, then make it.
 
     Raises:
         ApiError: in the words of Google's front end, or of the method.
     """
-    request, api, method, params = asked.request, asked.api, asked.method, asked.params
-    principal = _principal(world, request, api, told) if method.open_to_all else identify(world, request, api, told)
+    request, api, method, params = parsed.request, parsed.api, parsed.method, parsed.params
+    principal = _principal(world, request, api, record) if method.open_to_all else identify(world, request, api, record)
     project = None
     if params.get("project", "-") != "-":
         project = projects.find(world, params["project"])
@@ -83,12 +83,12 @@ def make(world: World, asked: Asked, told: Told) -> Answer:
         if not decision.allowed:
             raise _denied(api, method, permission, params)
     call = Call(
-        world, method, principal, asked.host, params, request.query_params, asked.content, project, request.headers
+        world, method, principal, parsed.host, params, request.query_params, parsed.content, project, request.headers
     )
     return method.handle(call)
 
 
-def _principal(world: World, request: Request, api: Api, told: Told) -> Principal:
+def _principal(world: World, request: Request, api: Api, record: RequestRecord) -> Principal:
     header = request.headers.get("authorization")
     if header is None and (token := request.query_params.get("access_token")):
         header = f"Bearer {token}"
@@ -97,7 +97,7 @@ def _principal(world: World, request: Request, api: Api, told: Told) -> Principa
     except tokens.InvalidToken as reason:
         log.info("refused a credential: %s", reason)
         raise invalid_token() from None
-    told.principal = principal.email or "anonymous"
+    record.principal = principal.email or "anonymous"
     return principal
 
 

@@ -30,11 +30,11 @@ class Cut(Exception):
 
 @dataclasses.dataclass
 class Fault:
-    """One fault, and how many calls it still meets.
+    """One fault, and how many more calls it applies to.
 
     Attributes:
-        host, method, path, verb: what it meets; `*` in a pattern stands for anything. `host` is Google's name of it,
-            `us-central1-docker.pkg.dev` for the registry; `method` an API method's id; `path` starts after the host.
+        host, method, path, verb: the calls that it matches; `*` in a pattern stands for anything. `host` is Google's
+            name, `us-central1-docker.pkg.dev` for the registry; `method` an API method's id; `path` starts after it.
         status: the HTTP status that the call is answered with; 0 lets it through.
         delay_seconds: waited before the call goes on, or fails.
         cut_after_bytes: the connection ends after so many bytes of bodies, both ways counted, so that a request of
@@ -51,8 +51,8 @@ class Fault:
     delay_seconds: float = 0.0
     cut_after_bytes: int | None = None
 
-    def meets(self, host: str, method: str, path: str, verb: str) -> bool:
-        """Whether a call is one of those that this fault is for."""
+    def matches(self, host: str, method: str, path: str, verb: str) -> bool:
+        """Return whether this fault is for a call."""
         pairs = ((host, self.host), (method, self.method), (path, self.path), (verb, self.verb))
         # Brackets and question marks are nothing special in a path.
         return all(
@@ -60,15 +60,15 @@ class Fault:
         )
 
     def refusal(self, registry: bool) -> Refusal:
-        """Return the failure in the dialect of whoever is called."""
+        """Return the failure in the format of the registry or of an API."""
         message = f"The sandbox was told to fail this call with {self.status} (fault {self.id})."
         if registry:
             return RegistryError(_CODES.get(self.status, "UNKNOWN"), message, http_status=self.status)
         status = _STATUSES.get(self.status, "INTERNAL" if self.status >= 500 else "FAILED_PRECONDITION")
         return ApiError(status, message, http_status=self.status)
 
-    async def strike(self, scope: Scope, receive: Receive, send: Send, *, registry: bool) -> tuple[Receive, Send]:
-        """Do what the fault says; the call goes on with what this returns.
+    async def apply(self, scope: Scope, receive: Receive, send: Send, *, registry: bool) -> tuple[Receive, Send]:
+        """Delay, refuse or cut the call, and return the receive and send to continue with.
 
         Raises:
             Refusal: for a fault with a status.
@@ -115,7 +115,7 @@ def _cut(scope: Scope, receive: Receive, send: Send, allowed: int) -> tuple[Rece
 
 
 class Faults:
-    """The faults that are waiting for calls; the oldest that meets a call strikes."""
+    """The faults that are waiting for calls; the oldest that matches a call applies."""
 
     def __init__(self) -> None:
         self._waiting: list[Fault] = []
@@ -123,7 +123,7 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, body: Any) -> Fault:
-        """Take a fault from a JSON body; `times` is 1 unless it is given.
+        """Add a fault from a JSON body, where `times` is 1 unless it is given.
 
         Raises:
             ApiError: INVALID_ARGUMENT for a body that does not fit.
@@ -135,27 +135,27 @@ class Faults:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is any."""
+        """Whether any fault is pending."""
         return bool(self._waiting)
 
     def take(self, host: str, path: str, verb: str, method: str) -> Fault | None:
-        """Return the fault that strikes a call, counted down; None for a call that nothing waits for."""
+        """Return the fault for a call, counted down, or None if none matches."""
         with self._lock:
             for fault in self._waiting:
-                if fault.meets(host, method, path, verb):
+                if fault.matches(host, method, path, verb):
                     fault.times -= 1
                     if fault.times == 0:
                         self._waiting.remove(fault)
                     return fault
         return None
 
-    def told(self) -> list[dict[str, Any]]:
-        """Return the faults that wait, with the number of calls that they still meet."""
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the pending faults, each with the number of calls that it still applies to."""
         with self._lock:
             return [dataclasses.asdict(fault) for fault in self._waiting]
 
     def clear(self) -> int:
-        """Forget them all; how many there were."""
+        """Remove all faults and return how many there were."""
         with self._lock:
             number = len(self._waiting)
             self._waiting.clear()
@@ -163,7 +163,7 @@ class Faults:
 
 
 def _checked(body: Any) -> dict[str, Any]:
-    """Return the fields of a fault, each looked at."""
+    """Return the fields of a fault, each checked."""
     if not isinstance(body, Mapping):
         raise invalid("A fault is a JSON object.")
     rules: dict[str, Callable[[Any], bool]] = {

@@ -1,4 +1,4 @@
-"""What was asked of the sandbox lately: for lessons that look under the hood, and for whoever mends it.
+"""The log of recent requests, for "under the hood" lessons and for debugging.
 
 Credentials are never kept: no Authorization header, no body of the token endpoint, no token in a query.
 """
@@ -20,7 +20,7 @@ _BODY = 4000  # characters of a JSON body
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One request as it is told afterwards.
+    """One request in the log.
 
     Attributes:
         number: counts up from 1.
@@ -54,29 +54,29 @@ class RequestLog:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
-    def add(self, *, query: str, body: bytes, **told: Any) -> Request:
-        """Keep one request, without its secrets."""
+    def add(self, *, query: str, body: bytes, **fields: Any) -> Request:
+        """Add one request, without its secrets."""
         with self._lock:
             request = Request(
                 number=next(self._numbers),
                 query=redact(query),
                 body=redact(body.decode("utf-8", "replace"))[:_BODY],
-                **told,
+                **fields,
             )
             self._requests.append(request)
         return request
 
     def since(self, number: int) -> list[dict[str, Any]]:
-        """Return requests after a number, as JSON objects; a JSON body is an object again."""
+        """Return the requests after a number as JSON objects, a JSON body as an object."""
         with self._lock:
             kept = [request for request in self._requests if request.number > number]
-        return [_told(request) for request in kept]
+        return [_as_json(request) for request in kept]
 
 
-def _told(request: Request) -> dict[str, Any]:
-    told = dataclasses.asdict(request)
+def _as_json(request: Request) -> dict[str, Any]:
+    answer = dataclasses.asdict(request)
     try:
-        told["body"] = json.loads(request.body) if request.body else None
+        answer["body"] = json.loads(request.body) if request.body else None
     except (ValueError, RecursionError):
-        told["body"] = request.body
-    return told
+        answer["body"] = request.body
+    return answer

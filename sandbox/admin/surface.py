@@ -32,7 +32,7 @@ _END_OF_TIME = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
 @dataclasses.dataclass(frozen=True)
 class Controls:
-    """What the surface reads and moves.
+    """What the surface reads and changes.
 
     Attributes:
         token: what a caller shows as its bearer token.
@@ -68,10 +68,10 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
         case "POST", "clock:advance":
             return JSONResponse(await _advance(controls, request))
         case "GET", "pace":
-            return JSONResponse(controls.world.pace.told())
+            return JSONResponse(controls.world.pace.as_json())
         case "POST", "pace":
             controls.world.pace = pace.of(await _json(request))
-            return JSONResponse(controls.world.pace.told())
+            return JSONResponse(controls.world.pace.as_json())
         case "POST", "policies":
             return JSONResponse(await asyncio.to_thread(_forbid, controls, await _json(request)))
         case "POST", "quotas":
@@ -79,7 +79,7 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
         case "POST", "faults":
             return JSONResponse({"fault": dataclasses.asdict(controls.faults.add(await _json(request)))})
         case "GET", "faults":
-            return JSONResponse({"faults": controls.faults.told()})
+            return JSONResponse({"faults": controls.faults.as_json()})
         case "DELETE", "faults":
             return JSONResponse({"cleared": controls.faults.clear()})
     raise unimplemented(f"{request.method} {path}")
@@ -100,7 +100,7 @@ async def _advance(controls: Controls, request: Request) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, OverflowError):
         raise invalid('The body is {"seconds": N}, N not negative and before the year 2100.') from None
     runs = await asyncio.to_thread(cleanup_job.travel, controls.world, delta)
-    return {"time": timestamp(controls.world.now()), "cleanups": [_told(run) for run in runs]}
+    return {"time": timestamp(controls.world.now()), "cleanups": [_as_json(run) for run in runs]}
 
 
 def _forbid(controls: Controls, body: Any) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _limit(controls: Controls, body: Any) -> dict[str, Any]:
     return {"limits": org_limits.override(controls.world, project, metric)}
 
 
-def _told(run: cleanup_job.Run) -> dict[str, Any]:
+def _as_json(run: cleanup_job.Run) -> dict[str, Any]:
     return {
         "time": timestamp(run.time),
         "repository": run.repository,

@@ -1,7 +1,7 @@
 """Long-running operations: google.longrunning.Operation as JSON.
 
 The sandbox's operations are done when they are answered: gcloud and the clients then do not poll, which saves seconds.
-In a slow sandbox (`sandbox.state.pace`) what was asked for has happened, and the operation says so at its third poll.
+In a slow sandbox (`sandbox.state.pace`) the work is done as well, and the operation says so at its third poll.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sandbox.errors import not_found
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-# How many polls are left until the operation tells that it is done; never told.
+# How many polls are left until the operation is reported as done; never part of an answer.
 _POLLS = "pollsLeft"
 
 
@@ -26,7 +26,7 @@ def finish(
     response: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Keep an operation that is done, and return it; in a slow sandbox as one that runs.
+    """Store a finished operation and return it, in a slow sandbox as a running one.
 
     Args:
         name: the operation's resource name, unique in the world.
@@ -42,11 +42,11 @@ def finish(
         "INSERT INTO operations (name, operation, create_time) VALUES (?, ?, ?)",
         (name, json.dumps(operation), timestamp(world.now())),
     )
-    return _told(operation)
+    return _as_json(operation)
 
 
 def get(world: World, name: str) -> dict[str, Any]:
-    """Return an operation by name; one that runs is a poll nearer to its end afterwards.
+    """Return an operation; each poll brings a running one closer to done.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -60,20 +60,20 @@ def get(world: World, name: str) -> dict[str, Any]:
         operation[_POLLS] -= 1
         with world.writing(tick=False) as rows:
             rows.execute("UPDATE operations SET operation = ? WHERE name = ?", (json.dumps(operation), name))
-        world.asked_in_vain()
-    return _told(operation)
+        world.nudge_clock()
+    return _as_json(operation)
 
 
-def _told(operation: dict[str, Any]) -> dict[str, Any]:
+def _as_json(operation: dict[str, Any]) -> dict[str, Any]:
     hidden = {_POLLS, "done", "response"} if operation.get(_POLLS) else {_POLLS}
     return {key: value for key, value in operation.items() if key not in hidden}
 
 
 def under(world: World, prefix: str) -> list[dict[str, Any]]:
-    """Return the operations whose names begin so, the oldest first."""
+    """Return the operations whose names start with a prefix, the oldest first."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT operation FROM operations WHERE substr(name, 1, ?) = ? ORDER BY create_time, name",
             (len(prefix), prefix),
         ).fetchall()
-    return [_told(json.loads(row["operation"])) for row in found]
+    return [_as_json(json.loads(row["operation"])) for row in found]

@@ -26,7 +26,7 @@ def _found(call: Call) -> list[dict[str, Any]]:
     wanted = occurrence_filter.matcher(call.query.get("filter", ""))
     location = call.params.get("location", "-")
     if call.world.pace.scan and automatic_scans.is_pending(call.world, call.params["project"]):
-        call.world.asked_in_vain()
+        call.world.nudge_clock()
     with call.world.reading() as rows:
         found = rows.execute(
             "SELECT occurrence FROM occurrences WHERE project = ? AND (? = '-' OR location = ?)",

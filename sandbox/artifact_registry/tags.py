@@ -28,7 +28,7 @@ def render(repository: str, package: str, tag: str, digest: str) -> dict[str, st
     return {"name": name, "version": version_name(repository, package, digest)}
 
 
-def _told(row: sqlite3.Row) -> dict[str, str]:
+def _as_json(row: sqlite3.Row) -> dict[str, str]:
     return render(row["repository"], row["package"], row["id"], row["digest"])
 
 
@@ -38,11 +38,11 @@ def _list(call: Call) -> dict[str, Any]:
         "SELECT * FROM tags WHERE repository = ? AND package = ?",
         (package["repository"], package["id"]),
         ("id",),
-        fields={"name": lambda row: _told(row)["name"], "version": lambda row: _told(row)["version"]},
+        fields={"name": lambda row: _as_json(row)["name"], "version": lambda row: _as_json(row)["version"]},
     )
     with call.world.reading() as rows:
         found, token = lists.read(rows, source, call.query)
-    return lists.answer("tags", [_told(row) for row in found], token)
+    return lists.answer("tags", [_as_json(row) for row in found], token)
 
 
 def _get(call: Call) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def decide(world: World, member: str, permission: str, resource: str) -> Decisio
             return decision
         counts = _decided(rows, member, permission, counting)
     if counts.allowed != decision.allowed:
-        world.asked_in_vain()
+        world.nudge_clock()
     return counts
 
 

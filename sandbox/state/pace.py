@@ -1,13 +1,13 @@
-"""The sandbox's pace: what is asked for counts at once, or it takes its time as on Google, by the sandbox's clock.
+"""The sandbox's pace: changes take effect immediately, or after a delay as on Google, measured by the sandbox's clock.
 
-Slow, an API that was enabled and a policy that was changed count two minutes later, an operation is done at the third
+At the slow pace an enabled API and a changed policy take effect two minutes later, an operation is done at the third
 poll, and a scan stays PENDING for a minute. Sources: "policy changes take effect within 2 minutes. However, in some
 cases, it can take 7 minutes or more" (https://cloud.google.com/iam/docs/access-change-propagation); "If you enabled
 this API recently, wait a few minutes for the action to propagate to our systems and retry" (the refusal itself).
 
-Nobody waits for it on the wall. Whoever asks in vain for what is on its way (a call that will be allowed, an operation
-that runs, an image whose scan is pending) moves the sandbox's clock forward by `step`: a client that asks again, as it
-must on Google, comes to the end after a few questions, and one that asks once never does.
+No real time passes. Each request that arrives too early (a call that will be allowed, an unfinished operation, a
+pending scan) advances the sandbox's clock by `step`: a client that retries, as it must on Google, succeeds after a few
+requests, and one that asks once never does.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Pace:
     """How long things take.
 
     Attributes:
-        propagation: from enabling an API, or changing a policy, until it counts.
-        polls: of an operation until it is done.
-        scan: that an image's scan stays PENDING.
-        step: by which a question in vain moves the clock.
+        propagation: from enabling an API, or changing a policy, until it takes effect.
+        polls: how many polls an operation takes until it is done.
+        scan: how long an image's scan stays PENDING.
+        step: how far a request that arrives too early advances the clock.
     """
 
     propagation: dt.timedelta = dt.timedelta()
@@ -36,8 +36,8 @@ class Pace:
     scan: dt.timedelta = dt.timedelta()
     step: dt.timedelta = dt.timedelta()
 
-    def told(self) -> dict[str, Any]:
-        """As JSON, durations in seconds."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the pace as JSON, durations in seconds."""
         return {
             "slow": self != AT_ONCE,
             "propagationSeconds": self.propagation.total_seconds(),

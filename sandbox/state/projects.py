@@ -102,7 +102,7 @@ def is_effective(world: World, project_id: str, service: str) -> bool:
         return False
     if dt.datetime.fromisoformat(found["enable_time"]) + world.pace.propagation <= world.now():
         return True
-    world.asked_in_vain()
+    world.nudge_clock()
     return False
 
 

@@ -120,17 +120,17 @@ class World:
         """Return the sandbox's time."""
         return self.clock.now()
 
-    def asked_in_vain(self) -> None:
-        """Somebody asked for what is on its way: the clock moves on by a step of the pace."""
+    def nudge_clock(self) -> None:
+        """Advance the clock by a step of the pace: a caller polled for something that is not in effect yet."""
         self.clock.advance(self.pace.step)
 
     def end_account(self, email: str) -> None:
-        """Tell everybody who runs something as an account that it must end."""
+        """Call the watchers, which stop what runs as an account."""
         for watch in self.account_watchers:
             watch(email)
 
     def close(self) -> None:
-        """Close every connection and let the folder go."""
+        """Close every connection and release the folder."""
         with self._writer:
             for connection in self._connections:
                 connection.close()
@@ -139,7 +139,7 @@ class World:
 
 
 def _prepare(folder: Path) -> None:
-    """Make the 256 folders that blobs lie in: made one by one, each would cost the push that needs it two syncs."""
+    """Make the 256 folders of blobs; made one by one, each would cost the push that needs it two syncs."""
     if folder.is_dir():
         return
     for number in range(256):
