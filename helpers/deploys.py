@@ -144,17 +144,6 @@ def route(location: names.Location, name: str, traffic: Mapping[str, int], *, se
         time.sleep(0.5)
 
 
-def rollback(location: names.Location, name: str) -> Service:
-    """Send all traffic to the newest ready revision before the one that was deployed last.
-
-    Raises NotDeployed when no such revision is there.
-    """
-    earlier = [revision for revision, ready, _ in revisions(location, name)[1:] if ready]
-    if not earlier:
-        raise NotDeployed(f"{name} has no earlier revision that is ready.")
-    return route(location, name, {earlier[0]: 100})
-
-
 def open_to_all(location: names.Location, name: str) -> None:
     """Let everybody call the service: roles/run.invoker for allUsers."""
     url = f"https://run.googleapis.com/v1/{location.resource}/services/{name}"

@@ -51,13 +51,6 @@ def trust_github(project: names.Project, pool: str, provider: str, repository: s
     return _ensure(url, {"workloadIdentityPoolProviderId": provider}, body)
 
 
-def open_provider(project: names.Project, pool: str, provider: str) -> str:
-    """Try to let everybody on GitHub in. Raises google.api_core.exceptions.BadRequest, since Google refuses it."""
-    body = {"attributeMapping": _MAPPING, "oidc": {"issuerUri": _GITHUB}}
-    query = {"workloadIdentityPoolProviderId": provider}
-    return str(rest.call("POST", f"{_pools(project)}/{pool}/providers", params=query, json=body)["name"])
-
-
 def repository_member(pool: str, repository: str) -> str:
     """How a policy names the workflows of a repository; `pool` is the resource name."""
     return f"principalSet://iam.googleapis.com/{pool}/attribute.repository/{repository}"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 GB: Final = 10**9  # bytes; unverified whether the bill counts 10^9 or 2^30
-DAYS: Final = 30.4  # in a month, on average
 
 
 @dataclass(frozen=True)

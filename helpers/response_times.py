@@ -28,10 +28,6 @@ class Due:
     finding: Finding
     day: date | None
 
-    def overdue(self, today: date) -> bool:
-        """Whether that day is over."""
-        return self.day is not None and self.day < today
-
 
 def report(findings: Iterable[Finding], found: date, times: Mapping[str, timedelta | None] = TIMES) -> tuple[Due, ...]:
     """Each finding with its day, the most urgent first; `found` is the day on which the scan said so."""

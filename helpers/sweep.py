@@ -1,4 +1,5 @@
-"""Removing what a run created, and nothing else.
+"""Removing what a run created, and nothing else: on Google what `leftovers` finds, on this machine containers by label
+and images by reference.
 
 On Google it is what `leftovers` finds, on this machine containers by label and images by reference.
 `find` is the dry run. `remove` takes what `find` gave.
@@ -52,22 +53,6 @@ def find(here: Target) -> tuple[Leftover, ...]:
 def find_made(here: Target) -> tuple[Leftover, ...]:
     """Return the same without what is on this machine."""
     return tuple(one for one in leftovers.find(here.location, (here.run,)).found if one.run == here.run)
-
-
-def find_repositories(here: Target) -> tuple[Leftover, ...]:
-    """Return the repositories with the run's label; none where the API isn't enabled."""
-    try:
-        return tuple(one for one in leftovers.repositories(here.location) if one.run == here.run)
-    except (exceptions.Forbidden, exceptions.NotFound):
-        return ()
-
-
-def find_accounts(here: Target) -> tuple[Leftover, ...]:
-    """Return the service accounts whose description is the run's label; none where the API isn't enabled."""
-    try:
-        return tuple(one for one in leftovers.accounts(here.location.project) if one.run == here.run)
-    except exceptions.Forbidden:
-        return ()
 
 
 def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Leftover, ...]:

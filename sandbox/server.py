@@ -53,13 +53,14 @@ async def serve(
     ports = {"port": listener.getsockname()[1], "edge_port": door.sockets[0].getsockname()[1]}
     about |= {"pid": os.getpid(), **ports, "started": timestamp(dt.datetime.now(dt.UTC))}
     write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
-    sandbox.world.account_watchers += [queue.of(sandbox.world).end_account, instances.of(sandbox.world).end_account]
-    await asyncio.to_thread(queue.recover, sandbox.world)
-    await asyncio.to_thread(deployment.recover, sandbox.world)
+    world = sandbox.world
+    world.account_watchers += [world.part(queue.Queue).end_account, world.part(instances.Instances).end_account]
+    await asyncio.to_thread(queue.recover, world)
+    await asyncio.to_thread(deployment.recover, world)
     print(f"ready http://localhost:{about['port']}", flush=True)
-    await _until_signal(sandbox.world)
+    await _until_signal(world)
     # Builds first: what they still ask of the sandbox is answered while it serves.
-    await asyncio.to_thread(queue.of(sandbox.world).stop)
+    await asyncio.to_thread(world.part(queue.Queue).close)
     (home / "sandbox.json").unlink(missing_ok=True)
     door.close()
     await asyncio.to_thread(rpc.close)

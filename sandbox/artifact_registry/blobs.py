@@ -16,7 +16,6 @@ import shutil
 import sqlite3
 import threading
 import time
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +31,18 @@ DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 GRACE = dt.timedelta(days=1)  # how long a blob that no version needs is kept for a push that may still name it
 IDLE = 3600.0  # seconds for which a blob is kept that a push found here, however old it is
 
-# Digests that pushes rely on: when each was asked for last, in monotonic seconds.
-_asked: weakref.WeakKeyDictionary[World, dict[str, float]] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()  # taken before a transaction, never inside one
+
+class _Pushes:
+    """The digests that pushes rely on.
+
+    Attributes:
+        lock: taken before a transaction, never inside one.
+        asked: when a push last asked for each, in monotonic seconds.
+    """
+
+    def __init__(self, _world: World) -> None:
+        self.lock = threading.Lock()
+        self.asked: dict[str, float] = {}
 
 
 def check_digest(digest: str) -> str:
@@ -176,13 +184,14 @@ def needed(world: World, digest: str) -> None:
 
     Comes before the look at whether it is here, so that a collection has either ended or leaves the blob.
     """
-    with _lock:
-        _asked.setdefault(world, {})[digest] = time.monotonic()
+    pushes = world.part(_Pushes)
+    with pushes.lock:
+        pushes.asked[digest] = time.monotonic()
 
 
-def is_collecting() -> bool:
+def is_collecting(world: World) -> bool:
     """Whether `needed` would wait: for a collection, which takes its time, or for a moment."""
-    return _lock.locked()
+    return world.part(_Pushes).lock.locked()
 
 
 def collect(world: World, idle: float = IDLE) -> int:
@@ -193,11 +202,12 @@ def collect(world: World, idle: float = IDLE) -> int:
     Args:
         idle: seconds after which a push that asked for a blob does not need it any more.
     """
-    with _lock:
-        asked = _asked.setdefault(world, {})
+    pushes = world.part(_Pushes)
+    with pushes.lock:
+        asked = pushes.asked
         for digest in [digest for digest, at in asked.items() if at <= time.monotonic() - idle]:
             del asked[digest]
-        # The commit comes before the files go: a row without its file would be a lie, a file without a row is none.
+        # Commit before deleting: a file without a row is harmless, a row without a file is corruption.
         with world.writing(tick=False) as rows:
             unused = rows.execute(
                 "SELECT repository, digest FROM repository_blobs AS kept WHERE create_time < ?"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import weakref
 from pathlib import Path
 
 from sandbox.state.world import World
@@ -18,8 +17,12 @@ from sandbox.state.world import World
 _CHUNK = 1 << 20  # bytes that are hashed at once
 _Signature = tuple[int, int, int]
 
-_proved: weakref.WeakKeyDictionary[World, dict[str, _Signature]] = weakref.WeakKeyDictionary()
 log = logging.getLogger("sandbox")
+
+
+def _proved(_world: World) -> dict[str, _Signature]:
+    """Start the list of blobs whose files are known to be right, each with the file's signature."""
+    return {}
 
 
 class Damaged(FileNotFoundError):
@@ -34,20 +37,20 @@ def path_of(world: World, digest: str) -> Path:
 
 def is_proved(world: World, digest: str) -> bool:
     """Whether `require` would not have to hash, if the file has not changed."""
-    return digest in _proved.get(world, ())
+    return digest in world.part(_proved)
 
 
 def is_unchanged(world: World, digest: str) -> bool:
     """Whether the file is the one that was found right before."""
     try:
-        return _proved.get(world, {}).get(digest) == _signature(path_of(world, digest).stat())
+        return world.part(_proved).get(digest) == _signature(path_of(world, digest).stat())
     except FileNotFoundError:
         return False
 
 
 def prove(world: World, digest: str) -> None:
     """Remember that the file that is there now is right: it was hashed on its way."""
-    _proved.setdefault(world, {})[digest] = _signature(path_of(world, digest).stat())
+    world.part(_proved)[digest] = _signature(path_of(world, digest).stat())
 
 
 def has_size(world: World, digest: str, size: int) -> bool:
@@ -81,7 +84,7 @@ def is_sound(world: World, digest: str, size: int | None = None) -> bool:
 def remove(world: World, digest: str) -> None:
     """Take a damaged blob's file away."""
     log.error("the blob %s is missing or damaged: push the image again, and it is whole", digest)
-    _proved.get(world, {}).pop(digest, None)
+    world.part(_proved).pop(digest, None)
     path_of(world, digest).unlink(missing_ok=True)
 
 

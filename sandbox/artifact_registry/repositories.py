@@ -16,6 +16,7 @@ from google.cloud.artifactregistry_v1 import types
 from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call, Method
 from sandbox.artifact_registry import catalog, locations, operations
+from sandbox.artifact_registry.cleanup_policies import MAX_POLICIES
 from sandbox.artifact_registry.names import ID_PREFIX, REPOSITORIES, REPOSITORY_PATH, RESOURCE, TYPE
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import policies as iam_policies
@@ -29,7 +30,6 @@ _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _OUTPUT_ONLY = ("name", "createTime", "updateTime", "sizeBytes", "registryUri", "satisfiesPzs", "satisfiesPzi")
 _IMMUTABLE = ("format", "mode", "kmsKeyName", "name")
-_MAX_POLICIES = 10
 
 
 def find(call: Call) -> catalog.Repository:
@@ -96,8 +96,8 @@ def _check(body: Mapping[str, Any]) -> None:
                 "letters, digits, underscores and dashes, 63 at most."
             )
     policies = body.get("cleanupPolicies", {})
-    if len(policies) > _MAX_POLICIES:
-        raise invalid(f"A repository has at most {_MAX_POLICIES} cleanup policies, not {len(policies)}.")
+    if len(policies) > MAX_POLICIES:
+        raise invalid(f"A repository has at most {MAX_POLICIES} cleanup policies, not {len(policies)}.")
     for name, policy in policies.items():
         _check_policy(name, policy)
 

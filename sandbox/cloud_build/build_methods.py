@@ -94,7 +94,7 @@ def start(call: Call, asked: dict[str, Any], *, trigger: dict[str, str] | None =
             file = store.log_file(call.world, build_id).relative_to(call.world.folder)
             objects.add_growing(rows, call.world, bucket, name, str(file))
         _audit(call, rows, project, build)
-    queue.of(call.world).submit(build)
+    call.world.part(queue.Queue).submit(build)
     return operation(call, build)
 
 
@@ -302,7 +302,7 @@ def cancel(call: Call) -> dict[str, Any]:
             "FAILED_PRECONDITION",
             f"cannot cancel build {build['id']}: build is in a finished state {build['status']}",  # unverified
         )
-    queue.of(call.world).cancel(build["id"])
+    call.world.part(queue.Queue).cancel(build["id"])
     return store.find(call.world, build["id"]) or build
 
 

@@ -7,7 +7,6 @@ import logging
 import queue
 import threading
 import time
-import weakref
 from typing import Any
 
 from sandbox import containers
@@ -56,8 +55,8 @@ class Queue:
                 # unverified: Google's status and sentence
                 job.cancel("FAILURE", f"service account {email} is disabled or deleted")
 
-    def stop(self) -> None:
-        """End what runs, for the sandbox's own end; what waits goes on at the next start."""
+    def close(self) -> None:
+        """Cancel running builds on shutdown; queued builds resume at the next start."""
         self._stopped.set()
         for job in list(self._jobs.values()):
             if job.build["status"] == "WORKING":
@@ -80,23 +79,13 @@ class Queue:
                     self._jobs.pop(job.build["id"], None)
 
 
-_queues: weakref.WeakKeyDictionary[World, Queue] = weakref.WeakKeyDictionary()
-_queues_lock = threading.Lock()
-
-
-def of(world: World) -> Queue:
-    """Return the queue of a world."""
-    with _queues_lock:
-        return _queues.setdefault(world, Queue(world))
-
-
 def recover(world: World) -> None:
     """At start: end the builds that a crash cut short, and go on with those that wait."""
     with contextlib.suppress(containers.EngineFailed):
         unfinished = store.unfinished(world)
         for build in unfinished:
             if build["status"] == "QUEUED":
-                of(world).submit(build)
+                world.part(Queue).submit(build)
                 continue
             build |= {
                 "status": "INTERNAL_ERROR",

@@ -92,11 +92,13 @@ def recover(world: World) -> None:
         begin(world, name)
 
 
-_one_at_a_time: dict[str, threading.Lock] = {}
+def _locks(_world: World) -> dict[str, threading.Lock]:
+    """Start the list of locks by service, so that a service's generations are deployed one after the other."""
+    return {}
 
 
 def _reconcile(world: World, name: str) -> None:
-    with _one_at_a_time.setdefault(name, threading.Lock()):
+    with world.part(_locks).setdefault(name, threading.Lock()):
         service = store.find(world, name)
         if service is None:
             return
@@ -134,7 +136,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
         assert project is not None  # noqa: S101 - the dispatch table found it
         image = revision["spec"]["containers"][0]["image"]
         revision["status"]["imageDigest"] = resolve_image(world, image, project.number, project.id)
-        instances.of(world).ensure(full, revision)
+        world.part(instances.Instances).ensure(full, revision)
     except ImageRefused as refused:
         problem, reason = str(refused), refused.reason
     except NotStarted as stopped:

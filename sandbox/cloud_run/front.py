@@ -104,7 +104,7 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
     prefix = f"/{host}" if by_port else ""
     try:
         with contextlib.ExitStack() as until_sent:
-            instance = until_sent.enter_context(instances.of(world).use(full, found))
+            instance = until_sent.enter_context(world.part(instances.Instances).use(full, found))
             answer = _forward(instance.connection, request, host, path, content, prefix, found["spec"])
             if isinstance(answer, _Passed):
                 # The instance is busy until its last byte is on its way.

@@ -17,7 +17,6 @@ import socket
 import subprocess
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +72,7 @@ class Instances:
         self._lock = threading.Lock()
         self._starting: dict[str, threading.Lock] = {}
         self._reaper: threading.Thread | None = None
+        self._closed = threading.Event()
 
     @contextlib.contextmanager
     def use(self, name: str, revision: dict[str, Any]) -> Iterator[Connected]:
@@ -143,12 +143,6 @@ class Instances:
         with contextlib.suppress(EngineFailed):
             containers.call("rm", "--force", "--volumes", instance.container)
 
-    def drop_service(self, service_resource: str) -> None:
-        """Stop all instances of a service."""
-        for name in list(self._running):
-            if name.startswith(f"{service_resource}/"):
-                self.drop(name)
-
     def end_account(self, email: str) -> None:
         """Stop all instances that have an account's rights."""
         with self._lock:
@@ -156,9 +150,12 @@ class Instances:
         for name, one in ended:
             self._drop(name, one)
 
+    def close(self) -> None:
+        """Stop looking for idle instances."""
+        self._closed.set()
+
     def _reap(self) -> None:
-        while True:
-            time.sleep(min(IDLE_SECONDS / 2, 10))
+        while not self._closed.wait(min(IDLE_SECONDS / 2, 10)):
             now = time.monotonic()
             with self._lock:
                 idle = [name for name, one in self._running.items() if not one.busy and now - one.used > IDLE_SECONDS]
@@ -339,13 +336,3 @@ def _memory(text: str) -> str:
         return "512m"
     unit = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9}.get(match[2] or "", 1)
     return str(max(int(float(match[1]) * unit), 128 * 2**20))
-
-
-_of: weakref.WeakKeyDictionary[World, Instances] = weakref.WeakKeyDictionary()
-_of_lock = threading.Lock()
-
-
-def of(world: World) -> Instances:
-    """Return the instances of a world."""
-    with _of_lock:
-        return _of.setdefault(world, Instances(world))

@@ -274,8 +274,8 @@ def delete(call: Call) -> Json:
 
 
 def forget(call: Call, name: str) -> None:
-    """Do the removal itself."""
-    running = instances.of(call.world)
+    """The removal itself."""
+    running = call.world.part(instances.Instances)
     for revision in store.revisions(call.world, name):
         running.forget(store.revision_name(name, revision["metadata"]["name"]))
     with call.world.writing() as rows:
@@ -358,7 +358,7 @@ def delete_revision(call: Call) -> Json:
     if any(entry.get("revisionName") == wanted for entry in status.get("traffic", ())):
         raise ApiError("FAILED_PRECONDITION", f"Revision '{wanted}' is receiving traffic and cannot be deleted.")
     full = store.revision_name(name, wanted)
-    instances.of(call.world).forget(full)
+    call.world.part(instances.Instances).forget(full)
     with call.world.writing() as rows:
         store.remove_revision(rows, full)
     return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}

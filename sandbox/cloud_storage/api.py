@@ -24,6 +24,7 @@ from sandbox.cloud_storage.objects import Bucket, Stored
 from sandbox.errors import ApiError, invalid, not_found, permission_denied
 from sandbox.iam import admission, policies
 from sandbox.state import projects
+from sandbox.state.world import World
 
 SERVICE = "storage.googleapis.com"
 TITLE = "Cloud Storage API"
@@ -45,7 +46,9 @@ class _Session:
     part: Path
 
 
-_sessions: dict[str, _Session] = {}
+def _sessions(_world: World) -> dict[str, _Session]:
+    """Start the list of resumable uploads by id."""
+    return {}
 
 
 def _may(call: Call, permission: str, resource: str, what: str) -> None:
@@ -286,8 +289,9 @@ def _begin(call: Call, bucket: Bucket) -> Response:
     name = _object_name(call.query.get("name") or call.json().get("name", ""))
     upload = secrets.token_urlsafe(32)
     kind = call.headers.get("x-upload-content-type", "application/octet-stream")
-    _sessions[upload] = _Session(bucket.name, name, kind, objects.part(call.world))
-    _sessions[upload].part.touch()
+    session = _Session(bucket.name, name, kind, objects.part(call.world))
+    session.part.touch()
+    call.world.part(_sessions)[upload] = session
     location = (
         f"https://{SERVICE}/resumable/upload/storage/v1/b/{bucket.name}/o?uploadType=resumable&upload_id={upload}"
     )
@@ -296,7 +300,7 @@ def _begin(call: Call, bucket: Bucket) -> Response:
 
 def _resume(call: Call) -> dict[str, Any] | Response:
     upload = call.query.get("upload_id", "")
-    session = _sessions.get(upload)
+    session = call.world.part(_sessions).get(upload)
     if session is None or session.bucket != call.params["bucket"]:
         raise not_found("No such upload")
     match = _CONTENT_RANGE.fullmatch(call.headers.get("content-range", ""))
@@ -316,7 +320,7 @@ def _resume(call: Call) -> dict[str, Any] | Response:
     have += len(call.content)
     if total == "*" or have < int(total):
         return Response(status_code=308, headers={"Range": f"bytes=0-{have - 1}"} if have else {})
-    del _sessions[upload]
+    del call.world.part(_sessions)[upload]
     return _render(call, objects.keep(call.world, session.bucket, session.name, session.part, session.content_type))
 
 

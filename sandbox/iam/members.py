@@ -5,11 +5,8 @@ A policy may only name somebody who exists; Google answers 400 for a group or a 
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from sandbox.errors import invalid
 from sandbox.iam import pools
@@ -37,43 +34,13 @@ _ADDRESS = re.compile(r"[^@\s:]+@[^@\s:]+\.[^@\s:]+")
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 
-@dataclass(frozen=True)
-class Directory:
-    """The people and groups outside the project, as a company's Workspace account knows them.
-
-    Attributes:
-        groups: address of a group -> its members, each with a prefix (`user:`, `serviceAccount:`, `group:`).
-    """
-
-    users: tuple[str, ...] = ("ana@example.com", "ben@example.com", "chen@example.com")
-    groups: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: {
-            "ml-team@example.com": ("user:ana@example.com", "user:ben@example.com"),
-            "release-managers@example.com": ("user:chen@example.com",),
-        }
-    )
-    domains: tuple[str, ...] = ("example.com",)
-
-
-def directory(rows: sqlite3.Connection) -> Directory:
-    """Return the world's directory; a new world has the one of `Directory()`."""
-    row = rows.execute("SELECT value FROM meta WHERE key = 'directory'").fetchone()
-    if row is None:
-        return Directory()
-    stored = json.loads(row["value"])
-    groups = {name: tuple(members) for name, members in stored["groups"].items()}
-    return Directory(tuple(stored["users"]), groups, tuple(stored["domains"]))
-
-
-def set_directory(rows: sqlite3.Connection, value: Directory) -> None:
-    """Replace the world's directory."""
-    stored = {"users": value.users, "groups": dict(value.groups), "domains": value.domains}
-    rows.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('directory', ?)", (json.dumps(stored),))
-
-
-def groups(rows: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
-    """Return groups as `sandbox.iam.decisions` wants them: `group:EMAIL` -> members."""
-    return {f"group:{name}": members for name, members in directory(rows).groups.items()}
+# The people and groups outside the project, as a company's Workspace account knows them.
+USERS = ("ana@example.com", "ben@example.com", "chen@example.com")
+GROUPS = {
+    "group:ml-team@example.com": ("user:ana@example.com", "user:ben@example.com"),
+    "group:release-managers@example.com": ("user:chen@example.com",),
+}
+DOMAIN = "example.com"
 
 
 def service_account_exists(rows: sqlite3.Connection, email: str) -> bool:
@@ -124,17 +91,16 @@ def check(rows: sqlite3.Connection, member: str) -> str:
             f"Invalid member: {member}. The part after the colon must be "
             f"{'a domain name' if kind == 'domain' else 'an e-mail address'}. See {TYPES}."
         )
-    known = directory(rows)
     if kind == "domain":
-        if name not in known.domains:
+        if name != DOMAIN:
             raise invalid(f"Domain {name} does not exist.")
     elif kind == "serviceAccount" or _SERVICE_ACCOUNT.fullmatch(name):
         if not service_account_exists(rows, name):
             raise invalid(f"Service account {name} does not exist.")
         _has_kind("serviceAccount", kind, name)
-    elif name in known.groups:
+    elif f"group:{name}" in GROUPS:
         _has_kind("group", kind, name)
-    elif name in known.users:
+    elif name in USERS:
         _has_kind("user", kind, name)
     else:
         raise invalid(f"{kind.capitalize()} {name} does not exist.")

@@ -61,7 +61,7 @@ _Written = list[tuple[str, dict[str, Any]]]
 def _decided(rows: sqlite3.Connection, member: str, permission: str, written: _Written) -> Decision:
     policies = [(name, Policy.of(policy)) for name, policy in written]
     known = _roles(rows, {binding.role for _, policy in policies for binding in policy.bindings})
-    return decisions.decide(member, permission, policies, known, members.groups(rows))
+    return decisions.decide(member, permission, policies, known, members.GROUPS)
 
 
 def _counting(rows: sqlite3.Connection, world: World, written: _Written) -> _Written:

@@ -92,7 +92,7 @@ def _unknown(digest: str) -> RegistryError:
 def is_quick(ask: Ask) -> bool:
     """Whether it is for `read`, and waits for nothing but a few rows: that is faster than to wake a thread."""
     if ask.method == "HEAD":
-        return not blobs.is_collecting()
+        return not blobs.is_collecting(ask.world)
     # The first time since the start it is hashed.
     return ask.method == "GET" and integrity.is_proved(ask.world, ask.reference)
 

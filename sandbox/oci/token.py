@@ -16,7 +16,6 @@ import os
 import re
 import secrets
 import time
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +33,6 @@ from sandbox.state.world import World
 LIFETIME = 3600  # seconds; unverified: Google's `expires_in`
 _PREFIX = "registry-"
 _SCOPE = re.compile(r"(?P<type>[a-z0-9]+)(?:\([a-z0-9]+\))?:(?P<name>\S+):(?P<actions>[a-z*]+(?:,[a-z*]+)*)")
-
-_keys: weakref.WeakKeyDictionary[World, bytes] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -55,20 +52,18 @@ class Caller:
 
 
 def _key(world: World) -> bytes:
-    """Return the world's signing key, made at first need. 32 bytes in the state folder, 0600."""
-    if world not in _keys:
-        path = world.folder / "registry-key"
-        if not path.exists():
-            part = path.with_name(f"registry-key.{secrets.token_hex(8)}")
-            part.touch(mode=0o600, exist_ok=False)
-            with part.open("wb") as file:
-                file.write(secrets.token_bytes(32))
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(path)
-            sync_folder(world.folder)
-        _keys[world] = path.read_bytes()
-    return _keys[world]
+    """Return the world's signing key, 32 bytes in the state folder with mode 0600; make it if it is not there."""
+    path = world.folder / "registry-key"
+    if not path.exists():
+        part = path.with_name(f"registry-key.{secrets.token_hex(8)}")
+        part.touch(mode=0o600, exist_ok=False)
+        with part.open("wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        sync_folder(world.folder)
+    return path.read_bytes()
 
 
 def _encode(content: bytes) -> str:
@@ -76,7 +71,7 @@ def _encode(content: bytes) -> str:
 
 
 def _sign(world: World, payload: str) -> str:
-    return _encode(hmac.digest(_key(world), payload.encode(), hashlib.sha256))
+    return _encode(hmac.digest(world.part(_key), payload.encode(), hashlib.sha256))
 
 
 def _seal(world: World, caller: Caller, audience: str) -> str:

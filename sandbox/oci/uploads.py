@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import secrets
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -65,12 +64,14 @@ class Upload:
         return self.size == len(self.held)
 
 
-_uploads: weakref.WeakKeyDictionary[World, dict[str, Upload]] = weakref.WeakKeyDictionary()
+def _open(_world: World) -> dict[str, Upload]:
+    """Start the list of open uploads by id."""
+    return {}
 
 
 def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
     """Start an upload. It has no file before it has bytes."""
-    open_now = _uploads.setdefault(world, {})
+    open_now = world.part(_open)
     name = secrets.token_hex(16)
     part = world.folder / "uploads" / name
     upload = Upload(name, repository, part, algorithm, hashlib.new(algorithm), len(open_now) < _HOLDING)
@@ -81,7 +82,7 @@ def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
 def forget_idle(world: World) -> None:
     """Discard uploads that were left alone for an hour."""
     deadline = time.monotonic() - IDLE_SECONDS
-    for upload in list(_uploads.get(world, {}).values()):
+    for upload in list(world.part(_open).values()):
         if not upload.busy and upload.touched < deadline:
             discard(world, upload)
 
@@ -92,7 +93,7 @@ def find(world: World, repository: str, name: str) -> Upload:
     Raises:
         RegistryError: BLOB_UPLOAD_UNKNOWN.
     """
-    upload = _uploads.get(world, {}).get(name)
+    upload = world.part(_open).get(name)
     if upload is None or upload.repository != repository:
         raise RegistryError("BLOB_UPLOAD_UNKNOWN", "The upload is unknown: it was finished, cancelled or left alone")
     return upload
@@ -111,7 +112,7 @@ def seize(upload: Upload) -> None:
 
 def discard(world: World, upload: Upload) -> None:
     """Forget an upload and its bytes."""
-    _uploads.get(world, {}).pop(upload.id, None)
+    world.part(_open).pop(upload.id, None)
     upload.part.unlink(missing_ok=True)
 
 

@@ -13,12 +13,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sandbox.state import schema
 from sandbox.state.clock import Clock
 from sandbox.state.disk import sync_folder
 from sandbox.state.pace import AT_ONCE, Pace
+
+T = TypeVar("T")
 
 
 class WorldLocked(Exception):
@@ -55,6 +57,8 @@ class World:
         self.watchers: list[Callable[[sqlite3.Connection, Any], None]] = []
         # Called with an account's e-mail address when its credentials have ended, in no transaction.
         self.account_watchers: list[Callable[[str], None]] = []
+        self._parts: dict[Callable[[World], Any], Any] = {}
+        self._parts_lock = threading.RLock()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._writer = threading.Lock()
@@ -129,8 +133,22 @@ class World:
         for watch in self.account_watchers:
             watch(email)
 
+    def part(self, kind: Callable[[World], T]) -> T:
+        """Return what this world keeps in memory of one kind, made by `kind(world)` at the first call.
+
+        A part that has a `close` is closed with the world.
+        """
+        with self._parts_lock:
+            if kind not in self._parts:
+                self._parts[kind] = kind(self)
+            found: T = self._parts[kind]
+            return found
+
     def close(self) -> None:
-        """Close every connection and release the folder."""
+        """Close the parts and every connection, and release the folder."""
+        for part in self._parts.values():
+            if hasattr(part, "close"):
+                part.close()
         with self._writer:
             for connection in self._connections:
                 connection.close()

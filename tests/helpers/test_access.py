@@ -17,7 +17,7 @@ from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1
 
-from helpers import access, iam, identity, names, projects, registry, repositories, sweep
+from helpers import access, iam, identity, leftovers, names, projects, registry, repositories, sweep
 from helpers.target import Target
 
 APIS = (projects.ARTIFACT_REGISTRY, "iam.googleapis.com", "iamcredentials.googleapis.com")
@@ -283,13 +283,16 @@ def test_docker_signs_in_as_the_account_in_a_folder_of_its_own(
     assert not identity.signed_in(folder=tmp_path / "other")
 
 
+def accounts(here: Target) -> tuple[leftovers.Leftover, ...]:
+    return tuple(one for one in sweep.find_made(here) if one.kind == "service account")
+
+
 def test_sweep_finds_the_accounts_of_this_run_and_no_others(in_world: Target, ci: access.ServiceAccount) -> None:
     other = access.account(ci.project, "other", secrets.token_hex(4))
     access.create_account(other, f"{in_world.run}-2")
-    found = sweep.find_accounts(in_world)
+    found = accounts(in_world)
     assert [(one.kind, one.name) for one in found if one.name == ci.resource] == [("service account", ci.resource)]
     assert other.resource not in {one.name for one in found}
-    assert set(found) <= set(sweep.find(in_world))
     assert sweep.remove(found) == found
     assert not access.account_exists(ci)
     assert access.account_exists(other)
@@ -303,7 +306,7 @@ def test_without_the_iam_api_no_account_is_found(in_world: Target, ci: access.Se
     with AuthorizedSession(credentials) as session:
         assert session.post(f"{url}:disable", json={}).status_code == 200
         try:
-            assert sweep.find_accounts(in_world) == ()
+            assert accounts(in_world) == ()
         finally:
             assert session.post(f"{url}:enable", json={}).status_code == 200
-    assert ci.resource in {one.name for one in sweep.find_accounts(in_world)}
+    assert ci.resource in {one.name for one in accounts(in_world)}

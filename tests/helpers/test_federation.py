@@ -8,6 +8,9 @@ import pytest
 from google.api_core import exceptions
 
 from helpers import access, federation, projects, target
+from helpers.transport import rest
+
+GITHUB = "https://token.actions.githubusercontent.com"
 
 
 def test_a_pool_is_made_once_and_comes_back(in_world: target.Target) -> None:
@@ -15,8 +18,10 @@ def test_a_pool_is_made_once_and_comes_back(in_world: target.Target) -> None:
     projects.enable(project, "iam.googleapis.com")
     assert federation.pool_state(project, pool) == ""
     made = federation.create_pool(project, pool, in_world.run)
+    body = {"attributeMapping": {"google.subject": "assertion.sub"}, "oidc": {"issuerUri": GITHUB}}
+    url = f"https://iam.googleapis.com/v1/{made}/providers"
     with pytest.raises(exceptions.BadRequest, match="must reference one of the provider's claims"):
-        federation.open_provider(project, pool, "actions")
+        rest.call("POST", url, params={"workloadIdentityPoolProviderId": "actions"}, json=body)
     provider = federation.trust_github(project, pool, "actions", "example.com/models")
     assert provider == f"{made}/providers/actions"
     assert federation.trust_github(project, pool, "actions", "example.com/models") == provider

@@ -174,7 +174,7 @@ def test_due_dates_follow_the_severity() -> None:
         "MINIMAL": None,
     }
     assert [one.finding.severity for one in due] == list(scans.SEVERITIES)
-    late = [one.finding.severity for one in due if one.overdue(date(2026, 11, 4))]
+    late = [one.finding.severity for one in due if one.day and one.day < date(2026, 11, 4)]
     assert late == ["SEVERITY_UNSPECIFIED", "CRITICAL", "HIGH"]
     assert response_times.summary(due, TODAY)[2] == ("HIGH", "within a day", 1, 1)
 

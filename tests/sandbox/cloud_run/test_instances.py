@@ -82,7 +82,7 @@ def test_idle_instances_go_and_come_back(
     world: World, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instances, "IDLE_SECONDS", 1.0)
-    service = instances.of(world)
+    service = world.part(instances.Instances)
     with service.use(NAME, SERVING) as first:
         assert running(engine, world) == [first.container]
     until(lambda: not running(engine, world))
@@ -92,14 +92,14 @@ def test_idle_instances_go_and_come_back(
 
 def test_a_busy_instance_stays(world: World, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instances, "IDLE_SECONDS", 0.5)
-    with instances.of(world).use(NAME, SERVING) as one:
+    with world.part(instances.Instances).use(NAME, SERVING) as one:
         started = time.monotonic()
         until(lambda: time.monotonic() - started > 2)
         assert running(engine, world) == [one.container]
 
 
 def test_one_that_died_is_replaced(world: World, engine: docker.DockerClient) -> None:
-    service = instances.of(world)
+    service = world.part(instances.Instances)
     with service.use(NAME, SERVING) as first:
         pass
     engine.containers.get(first.container).kill()
@@ -126,7 +126,7 @@ UNHEALTHY = revision(
     ids=["ends", "is none", "deaf", "unhealthy"],
 )
 def test_what_does_not_start(world: World, engine: docker.DockerClient, asked: dict[str, Any], words: str) -> None:
-    with pytest.raises(instances.NotStarted, match=words), instances.of(world).use(NAME, asked):
+    with pytest.raises(instances.NotStarted, match=words), world.part(instances.Instances).use(NAME, asked):
         pass
     assert engine.containers.list(all=True, filters={"label": containers.label(world)}) == []
 
@@ -134,13 +134,13 @@ def test_what_does_not_start(world: World, engine: docker.DockerClient, asked: d
 def test_a_healthy_path_is_enough(world: World) -> None:
     command = ("sh", "-c", 'exec python3 -m http.server "$PORT"')
     asked = revision(*command, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/"})
-    with instances.of(world).use(NAME, asked) as one:
+    with world.part(instances.Instances).use(NAME, asked) as one:
         assert one.container
 
 
 def test_it_is_reached_on_loopback_wherever_the_engine_keeps_it(world: World, engine: docker.DockerClient) -> None:
     """A container's own address leads nowhere from a machine that isn't the engine's, or to a stranger."""
-    with instances.of(world).use(NAME, SERVING) as one:
+    with world.part(instances.Instances).use(NAME, SERVING) as one:
         host, port = one.connection.getpeername()
         ports = engine.containers.get(one.container).ports
     assert host == "127.0.0.1"
@@ -151,7 +151,7 @@ def test_it_is_reached_on_loopback_wherever_the_engine_keeps_it(world: World, en
 def test_a_probe_may_ask_another_port(world: World) -> None:
     both = 'python3 -m http.server 9090 & exec python3 -m http.server "$PORT"'
     asked = revision("sh", "-c", both, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/", "port": 9090})
-    with instances.of(world).use(NAME, asked) as one:
+    with world.part(instances.Instances).use(NAME, asked) as one:
         one.connection.sendall(b"GET /etc/hostname HTTP/1.0\r\n\r\n")
         assert one.connection.recv(12) == b"HTTP/1.0 200"
 
@@ -172,7 +172,7 @@ def test_two_first_calls_start_one_instance(world: World, engine: docker.DockerC
     seen: set[str] = set()
 
     def call() -> None:
-        with instances.of(world).use(NAME, SERVING) as one:
+        with world.part(instances.Instances).use(NAME, SERVING) as one:
             seen.add(one.container)
 
     threads = [threading.Thread(target=call) for _ in range(4)]
@@ -228,7 +228,7 @@ def test_an_account_that_ends_takes_its_instances_along(world: World, engine: do
         projects.create(rows, world, "my-project", "Mine", {})
         email = projects.add_service_account(rows, world, "my-project", "runner", "")
     mine = {**SERVING, "spec": {**SERVING["spec"], "serviceAccountName": email}}
-    served = instances.of(world)
+    served = world.part(instances.Instances)
     served.ensure(NAME, mine)
     assert running(engine, world)
     served.end_account(f"other-{email}")

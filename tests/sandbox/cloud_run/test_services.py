@@ -176,7 +176,7 @@ def test_broken_revisions_leave_the_traffic_where_it_was(
     assert [ready for _, ready, _ in deploys.revisions(where, name)] == [False, False, True]
     second = deploys.deploy(where, name, image, environment={"COLOUR": "red"})
     assert told(second.url)["env"]["COLOUR"] == "red"
-    rolled = deploys.rollback(where, name)
+    rolled = deploys.route(where, name, {first.revision: 100})
     assert rolled.traffic == {first.revision: 100}
     assert told(rolled.url)["env"]["COLOUR"] == "blue"
     split = deploys.route(where, name, {first.revision: 50, second.revision: 50})
