@@ -1,5 +1,4 @@
-"""Removing what a run created, and nothing else: on Google what `leftovers` finds, on this machine containers by label
-and images by reference.
+"""Removing what a run created, and nothing else.
 
 On Google it is what `leftovers` finds, on this machine containers by label and images by reference.
 `find` is the dry run. `remove` takes what `find` gave.

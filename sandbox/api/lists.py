@@ -161,7 +161,7 @@ def _refuse_unknown(source: Source, query: Mapping[str, str]) -> None:
 
 
 def _order(source: Source, text: str) -> tuple[str, bool]:
-    """The column, empty for the order by name, and whether it descends.
+    """Return the column, empty for the order by name, and whether it descends.
 
     One field only: "Multi-ordering is not supported yet on backend" (gcloud's command_lib/artifacts/file_util.py).
     """
@@ -174,7 +174,7 @@ def _order(source: Source, text: str) -> tuple[str, bool]:
 
 
 def _fingerprint(source: Source, query: Mapping[str, str], key: tuple[str, ...], descending: bool) -> str:
-    """What a token belongs to: the same list, filtered and ordered in the same way."""
+    """Return what a token is bound to: one list, filtered and ordered in one way."""
     about = json.dumps([source.statement, source.values, query.get("filter", ""), key, descending])
     return hashlib.sha256(about.encode()).hexdigest()[:12]
 

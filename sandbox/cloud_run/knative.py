@@ -274,7 +274,7 @@ def delete(call: Call) -> Json:
 
 
 def forget(call: Call, name: str) -> None:
-    """The removal itself."""
+    """Stop what runs of the service and remove its rows."""
     running = call.world.part(instances.Instances)
     for revision in store.revisions(call.world, name):
         running.forget(store.revision_name(name, revision["metadata"]["name"]))

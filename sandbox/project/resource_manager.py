@@ -78,7 +78,7 @@ def _visible(call: Call) -> list[Project]:
 
 
 def _comparison(field: str, sign: str, value: str) -> Callable[[Project], bool]:
-    """What a comparison means; gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`."""
+    """Return the predicate of a comparison; gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`."""
     if sign not in ("=", ":"):
         raise unimplemented(f"the sign {sign} in a filter of projects")
     if field.startswith("labels."):
