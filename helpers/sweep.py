@@ -54,6 +54,14 @@ def find_made(here: Target) -> tuple[Leftover, ...]:
     return tuple(one for one in leftovers.find(here.location, (here.run,)).found if one.run == here.run)
 
 
+def find_repositories(here: Target) -> tuple[Leftover, ...]:
+    """Return the repositories with the run's label; none where the API isn't enabled."""
+    try:
+        return tuple(one for one in leftovers.repositories(here.location) if one.run == here.run)
+    except (exceptions.Forbidden, exceptions.NotFound):
+        return ()
+
+
 def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Leftover, ...]:
     """Return the run's containers, and the references of images that begin with a name that only this run uses."""
     prefixes = list(here.owned_prefixes)

@@ -97,4 +97,4 @@ def test_scans_on_push_are_measured(in_world: Target) -> None:
         assert spending.measured(repository.project, began + timedelta(hours=1)) == 0
     finally:
         repositories.delete(repository)
-    assert not any(one.kind == "repository" for one in sweep.find_made(in_world))
+    assert sweep.find_repositories(in_world) == ()
