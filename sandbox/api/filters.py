@@ -18,7 +18,7 @@ Predicate = Callable[[T], bool]
 Compare = Callable[[str, str, str], Predicate[T]]
 
 _WORD = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^\s()",=:<>!])+)')
-_SIGN = re.compile(r"\s*(<=|>=|!=|[=:<>])")
+_SIGN = re.compile(r"\s*(<=|>=|!=|=~|!~|[=:<>])")
 _VALUE = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\s()"]+)')
 _MARK = re.compile(r"\s*([(),])")
 _DEPTH = 50  # brackets inside brackets

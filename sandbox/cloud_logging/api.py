@@ -52,6 +52,8 @@ def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
         "<": lambda found: found < wanted,
         "<=": lambda found: found <= wanted,
     }
+    if op not in tests:
+        raise unimplemented(f"the operator {op} in a logging filter")
     if path == "severity":
         return _severity(op, wanted)
     if op in (">", ">=", "<", "<=") and path != "timestamp":

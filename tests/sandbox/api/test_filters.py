@@ -35,7 +35,7 @@ def test_filters(text: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("nosuch=1", "name", 'name="a" AND', "name=(a)", '="a"', "name<a"),
+        *("nosuch=1", "name", 'name="a" AND', "name=(a)", '="a"', "name<a", "name=~a"),
         *("(name=a", "name=a)", "OR name=a", f"{'(' * 60}name=a{')' * 60}"),
     ],
 )

@@ -328,10 +328,11 @@ def test_a_logging_filter_that_the_sandbox_does_not_know_is_refused(world: Opene
     import requests
 
     opened = clients.session()
-    body = {"resourceNames": [f"projects/{in_world.project_id}"], "filter": 'a="b" OR c="d"'}
-    answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30)
-    assert answer.status_code == requests.codes.not_implemented
-    body["filter"] = ""
+    for text in ('a=~"b.*"', "severity=~ERROR", "a!~b", "any words", "sample(insertId, 0.25)"):
+        body = {"resourceNames": [f"projects/{in_world.project_id}"], "filter": text}
+        answer = opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30)
+        assert answer.status_code == requests.codes.not_implemented, text
+    body["filter"] = 'a="b" OR c="d"'
     assert opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30).status_code == 200
 
 
