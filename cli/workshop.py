@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cli.run.report import Verdict
 from helpers import show
 from helpers.cell import documents, extractor
 from helpers.target import ROOT
@@ -67,8 +68,8 @@ def doubts(summary: dict[str, Any], had: int, disk: int, checked: Mapping[str, s
     Empty when the machine is ready. Memory and disk in bytes.
     """
     found = [f"{name}: {value.removeprefix('no: ')}" for name, value in checked.items() if value.startswith("no: ")]
-    if summary["verdict"].startswith("FAILED"):
-        found.append(f"the run failed: {summary['verdict']}")
+    if summary["verdict"] == Verdict.FAILED:
+        found.append(f"the run failed: {summary['reason']}")
     not_run = int(summary["commands_not_run"]["count"])
     if not_run:
         found.append(f"{not_run} commands were not run: the run's output above says why")
@@ -93,7 +94,7 @@ def text(summary: dict[str, Any], about: Mapping[str, str], doubts: list[str], l
         lines.append(
             f"- {one['notebook']}: {one['status']}, {one['cells']} of {one['of']} cells, {one['seconds']:.0f} s"
         )
-    lines.append(f"- all: {summary['verdict'].partition(':')[0]}, {summary['seconds']:.0f} s")
+    lines.append(f"- all: {summary['verdict']}, {summary['seconds']:.0f} s")
     if left_out:
         lines.append(f"- not checked: {', '.join(left_out)}")
     ready = f"**Ready for {'what was checked' if left_out else 'the workshop'}.**"

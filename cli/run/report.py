@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import platform
 import shutil
@@ -23,6 +24,20 @@ from helpers import images, names, repositories
 from helpers.target import Target
 
 _CLIENTS: Final = ("google-cloud-artifact-registry", "google-auth", "docker", "papermill", "nbclient", "ipykernel")
+
+
+class Verdict(enum.StrEnum):
+    """How a run ended, in one word."""
+
+    OK = "OK"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+    @property
+    def exit_status(self) -> int:
+        """What the command ends with; commands that could not be run are no failure, 3 is a budget that ran out."""
+        return {Verdict.FAILED: 1, Verdict.STOPPED: 3}.get(self, 0)
 
 
 @dataclass(frozen=True)
@@ -106,12 +121,14 @@ def write_summary(
     results: Sequence[Result],
     digests: Sequence[StoredDigest],
     skipped: Sequence[NotRun],
-    verdict: str,
+    verdict: Verdict,
+    reason: str,
     used: dict[str, str],
 ) -> None:
-    """Write `summary.json`."""
+    """Write `summary.json`; `reason` is a sentence, empty for a run that is OK."""
     content = {
         "verdict": verdict,
+        "reason": reason,
         "target": here.name if here else "",
         "project": here.project_id if here else "",
         "run": here.run if here else "",

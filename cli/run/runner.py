@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.run import execution, google_world, kernels, report, spending, stale
 from cli.run.execution import Interrupted, Result
 from cli.run.plans import BadRequest, Plan, require_parameters
+from cli.run.report import Verdict
 from cli.run.spending import OverBudget
 from cli.world import starter
 from helpers import sweep, target
@@ -34,7 +35,6 @@ from machine import engine as machine_engine
 from machine.errors import EngineElsewhere
 
 RUNS: Final = ROOT / "runs"
-_STOPPED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        verdict: the last line that it printed.
+        line: the last line that it printed: the verdict, and its reason.
         code: 0 ok or partial, 1 failed, 3 stopped by its budget, 130/143 interrupted.
     """
 
     folder: Path
-    verdict: str
+    line: str
     code: int
     results: tuple[Result, ...] = ()
     digests: tuple[report.StoredDigest, ...] = ()
@@ -74,9 +74,9 @@ def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
             with _opened(plan, folder, run_id, console, facts):
                 results += _executed(plan, shares, folder, console, keep)
         except Interrupted as stopped:
-            verdict = f"INTERRUPTED by signal {stopped.number}; what was created is cleaned up. Log: {folder}"
-            console.print(verdict, markup=False, soft_wrap=True)
-            return Outcome(folder, verdict, 128 + stopped.number, tuple(results))
+            line = f"INTERRUPTED by signal {stopped.number}; what was created is cleaned up. Log: {folder}"
+            console.print(line, markup=False, soft_wrap=True)
+            return Outcome(folder, line, 128 + stopped.number, tuple(results))
         except OverBudget as reached:
             stopped_by = str(reached)
         except Exception as error:  # noqa: BLE001 - whatever stopped the run is its outcome
@@ -315,28 +315,32 @@ def _closed(
 ) -> Outcome:
     """Write the reports, print the closing table, and put the verdict on the last line."""
     skipped = report.not_run(folder / "journal.jsonl")
-    count = sum(len(one.commands) for one in skipped)
-    failed = next((one for one in results if one.failure), None)
-    reasons = ", ".join(sorted({one.reason for one in skipped}))
-    if failed and failed.failure:
-        where = f"{failed.notebook}, cell {failed.failure.cell} ({failed.failure.cell_id})"
-        verdict = f"FAILED: {where}: {_sentence(failed.failure.error)} Log: {failed.output}"
-    elif ended.failure:
-        verdict = f"FAILED: {_sentence(ended.failure)} Log: {folder / 'error.log'}"
-    elif ended.budget:
-        verdict = f"STOPPED: {ended.budget}"
-    elif count and plan.strict:
-        verdict = (
-            f"FAILED: {count} commands not run ({reasons}), and --strict allows none. Log: {folder / 'journal.jsonl'}"
-        )
-    elif count:
-        verdict = f"PARTIAL: {count} commands not run ({reasons})"
-    else:
-        verdict = "OK"
-    report.write_summary(folder, facts.here, results, facts.digests, skipped, verdict, facts.versions)
+    verdict, reason = _judged(plan, folder, results, skipped, ended)
+    report.write_summary(folder, facts.here, results, facts.digests, skipped, verdict, reason, facts.versions)
     report.write_junit(folder, results, skipped)
     report.write_html(results)
     report.print_table(console, results, facts.digests, folder)
-    console.print(verdict, markup=False, highlight=False, soft_wrap=True)
-    code = {"FAILED": 1, "STOPPED": _STOPPED}.get(verdict.partition(":")[0], 0)
-    return Outcome(folder, verdict, code, results, facts.digests, facts.port)
+    line = f"{verdict}: {reason}" if reason else str(verdict)
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return Outcome(folder, line, verdict.exit_status, results, facts.digests, facts.port)
+
+
+def _judged(
+    plan: Plan, folder: Path, results: tuple[Result, ...], skipped: Sequence[report.NotRun], ended: _Ended
+) -> tuple[Verdict, str]:
+    """Return the verdict and its reason, empty where there is nothing to say."""
+    failed = next((one for one in results if one.failure), None)
+    if failed and failed.failure:
+        where = f"{failed.notebook}, cell {failed.failure.cell} ({failed.failure.cell_id})"
+        return Verdict.FAILED, f"{where}: {_sentence(failed.failure.error)} Log: {failed.output}"
+    if ended.failure:
+        return Verdict.FAILED, f"{_sentence(ended.failure)} Log: {folder / 'error.log'}"
+    if ended.budget:
+        return Verdict.STOPPED, ended.budget
+    if not skipped:
+        return Verdict.OK, ""
+    count = sum(len(one.commands) for one in skipped)
+    not_run = f"{count} commands not run ({', '.join(sorted({one.reason for one in skipped}))})"
+    if plan.strict:
+        return Verdict.FAILED, f"{not_run}, and --strict allows none. Log: {folder / 'journal.jsonl'}"
+    return Verdict.PARTIAL, not_run

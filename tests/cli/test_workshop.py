@@ -26,6 +26,7 @@ CHECKED = {
 def summary(**changes: Any) -> dict[str, Any]:
     return {
         "verdict": "OK",
+        "reason": "",
         "seconds": 12.3,
         "notebooks": [{"notebook": "00_start_here", "status": "ok", "cells": 9, "of": 9, "seconds": 3.2}],
         "commands_not_run": {"count": 0, "cells": []},
@@ -43,10 +44,10 @@ def test_a_machine_that_ran_everything_is_ready(tmp_path: Path) -> None:
 
 
 def test_each_doubt_says_what_to_do() -> None:
-    failed = workshop.doubts(summary(verdict="FAILED: 04, cell 3: no space left."), PLENTY, PLENTY, CHECKED)
-    assert failed == ["the run failed: FAILED: 04, cell 3: no space left."]
+    failed = workshop.doubts(summary(verdict="FAILED", reason="04, cell 3: no space left."), PLENTY, PLENTY, CHECKED)
+    assert failed == ["the run failed: 04, cell 3: no space left."]
     without = {**CHECKED, "gcloud is": "no: run make setup, which downloads it"}
-    partial = summary(verdict="PARTIAL: 24 commands not run", commands_not_run={"count": 24, "cells": []})
+    partial = summary(verdict="PARTIAL", reason="24 commands not run", commands_not_run={"count": 24, "cells": []})
     found = workshop.doubts(partial, 10**9, 10**9, without)
     assert [one.split(":")[0] for one in found] == [
         "gcloud is",

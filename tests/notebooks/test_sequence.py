@@ -40,7 +40,7 @@ def _tags(run: Run) -> dict[str, str]:
 
 def test_without_gcloud_the_same_end_is_reached_and_the_run_says_partial(partial: Run) -> None:
     assert partial.status == 0, partial.output
-    assert partial.summary["verdict"].startswith("PARTIAL")
+    assert partial.summary["verdict"] == "PARTIAL"
     count = partial.summary["commands_not_run"]["count"]
     assert count > 20
     last = partial.output.rstrip().splitlines()[-1]

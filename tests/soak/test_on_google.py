@@ -49,7 +49,7 @@ def at_home(python_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The folder of a run of every notebook in the sandbox."""
     plan = Plan(documents.notebooks(), strict=True)
     outcome = runner.run(plan, Console(quiet=True), tmp_path_factory.mktemp("runs"))
-    assert outcome.code == 0, outcome.verdict
+    assert outcome.code == 0, outcome.line
     return outcome.folder
 
 
