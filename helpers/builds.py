@@ -17,7 +17,7 @@ from google.cloud.devtools import cloudbuild_v1
 from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
-from helpers import names, target
+from helpers import names, target, waiting
 from helpers.transport import clients, rest
 
 _STORAGE: Final = "https://storage.googleapis.com"
@@ -121,9 +121,8 @@ def follow(
 
     Raises BuildFailed when it ends otherwise than well, TimeoutError after `seconds`.
     """
-    deadline = time.monotonic() + seconds
     told: set[str] = set()
-    while True:
+    for _ in waiting.attempts(seconds, longest=0.5):
         build = get(location, build_id)
         for step in build.steps:
             if step.id not in told and step.status not in _RUNNING:
@@ -133,11 +132,7 @@ def follow(
             if build.status != "SUCCESS":
                 raise BuildFailed(f"{build.status}: {build.detail or 'no reason was given'}")
             return build
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"Build {build_id} still runs after {seconds:g} seconds. `gcloud builds log` shows where."
-            )
-        time.sleep(0.5)
+    raise TimeoutError(f"Build {build_id} still runs after {seconds:g} seconds. `gcloud builds log` shows where.")
 
 
 def line(step: Step) -> str:

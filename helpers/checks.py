@@ -6,11 +6,12 @@ A check looks at the world, never at the learner's variables, so it takes a func
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+from helpers import waiting
 
 T = TypeVar("T")
 
@@ -85,11 +86,10 @@ def done(title: str, look: Callable[[], object], hint: str = "", seconds: float 
 
     On Google a change may take a moment until everybody sees it. What is wrong is not asked again.
     """
-    deadline = time.monotonic() + seconds
-    pause = 0.1
-    while (found := answer(look)).state == "not yet" and time.monotonic() + pause < deadline:
-        time.sleep(pause)
-        pause = min(pause * 2, 2.0)
+    for _ in waiting.attempts(seconds):
+        found = answer(look)
+        if found.state != "not yet":
+            break
     if found.state != "done":
         raise NotDone(found.line(title, hint))
     print(found.line(title))
@@ -118,10 +118,8 @@ def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0)
 
     Errors count as "not yet". Raises NotDone with the last error or answer after `seconds`.
     """
-    deadline = time.monotonic() + seconds
-    pause = min(0.05, every)
-    while True:
-        last: object
+    last: object = None
+    for _ in waiting.attempts(seconds, first=min(0.05, every), longest=every):
         try:
             found = look()
             if found:
@@ -129,10 +127,7 @@ def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0)
             last = found
         except Exception as error:  # noqa: BLE001 - propagation shows itself as any error of any client
             last = f"{type(error).__name__}: {_sentence(error)}"
-        if time.monotonic() + pause > deadline:
-            raise NotDone(f"Not yet after {seconds:g} seconds. The last answer was: {last}")
-        time.sleep(pause)
-        pause = min(pause * 2, every)
+    raise NotDone(f"Not yet after {seconds:g} seconds. The last answer was: {last}")
 
 
 def _sentence(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import requests
 from google.api_core import exceptions
 
-from helpers import names
+from helpers import names, waiting
 from helpers.target import LABEL
 from helpers.transport import rest
 
@@ -134,14 +134,11 @@ def route(location: names.Location, name: str, traffic: Mapping[str, int], *, se
     found.pop("status", None)
     rest.call("PUT", f"{_services(location)}/{name}", json=found)
     # The newest revision may be a broken one: then the service isn't "ready", and the traffic moves all the same.
-    deadline = time.monotonic() + seconds
-    while True:
+    for _ in waiting.attempts(seconds, longest=0.5):
         service = describe(location, name)
         if service is not None and dict(service.traffic) == dict(traffic):
             return service
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"The traffic of {name} hasn't moved within {seconds:g} seconds.")
-        time.sleep(0.5)
+    raise TimeoutError(f"The traffic of {name} hasn't moved within {seconds:g} seconds.")
 
 
 def open_to_all(location: names.Location, name: str) -> None:
@@ -159,12 +156,11 @@ def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0
 
     A new address and a new policy take a moment on Google.
     """
-    deadline = time.monotonic() + seconds
-    while True:
+    for _ in waiting.attempts(seconds, longest=0.5):
         status = requests.get(f"{service.url}{path}", timeout=30).status_code
-        if status not in (403, 404, 503) or time.monotonic() > deadline:
-            return status
-        time.sleep(1.0)
+        if status not in (403, 404, 503):
+            break
+    return status
 
 
 def delete(location: names.Location, name: str) -> None:
@@ -210,8 +206,7 @@ def _service(found: Mapping[str, Any]) -> Service:
 
 
 def _settled(location: names.Location, name: str, seconds: float) -> Service:
-    deadline = time.monotonic() + seconds
-    while True:
+    for _ in waiting.attempts(seconds, longest=0.5):
         found = _get(location, name)
         if found is not None:
             condition = _condition(found)
@@ -220,6 +215,4 @@ def _settled(location: names.Location, name: str, seconds: float) -> Service:
                 return _service(found)
             if same and condition.get("status") == "False":
                 raise NotDeployed(condition.get("message", "Cloud Run gave no reason."))
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{name} isn't ready after {seconds:g} seconds.")
-        time.sleep(0.5)
+    raise TimeoutError(f"{name} isn't ready after {seconds:g} seconds.")

@@ -6,12 +6,11 @@ A pool holds identities of others, a provider says whose tokens they come with, 
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any, Final
 
 from google.api_core import exceptions
 
-from helpers import names
+from helpers import names, waiting
 from helpers.target import LABEL
 from helpers.transport import rest
 
@@ -86,11 +85,8 @@ def _ensure(url: str, query: dict[str, str], body: dict[str, Any]) -> str:
     elif found["state"] == "DELETED":
         rest.call("POST", f"{url}:undelete", json={})
     # On Google the operation takes a few seconds.
-    deadline = time.monotonic() + 60
-    while found is None or found["state"] != "ACTIVE":
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{url} isn't there after a minute.")
+    for _ in waiting.attempts(60):
         found = _get(url)
-        if found is None or found["state"] != "ACTIVE":
-            time.sleep(1)
-    return str(found["name"])
+        if found is not None and found["state"] == "ACTIVE":
+            return str(found["name"])
+    raise TimeoutError(f"{url} isn't there after a minute.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import docker
 import docker.errors
 import requests
 
-from helpers import names, target
+from helpers import names, target, waiting
 from helpers.cell import progress
 from helpers.target import ROOT
 
@@ -211,7 +210,7 @@ def run(
             settings["environment"]["PORT"] = str(_free_port())
         container = client.containers.run(here.docker_name(image), **settings)
         try:
-            url = _wait(container, settings["environment"]["PORT"], health, time.monotonic() + seconds)
+            url = _wait(container, settings["environment"]["PORT"], health, seconds)
         except BaseException:
             container.remove(force=True)
             raise
@@ -251,10 +250,10 @@ def _made_by(entry: Mapping[str, Any]) -> str:
     return "the base image" if text in ("", "Imported from -") else text
 
 
-def _wait(container: Any, port: str, health: str, deadline: float) -> str:
+def _wait(container: Any, port: str, health: str, seconds: float) -> str:
     with requests.Session() as session:
         session.trust_env = False
-        while time.monotonic() < deadline:
+        for _ in waiting.attempts(seconds, first=0.05, longest=0.05):
             container.reload()
             if container.status in ("exited", "dead"):
                 raise NotServing(f"The container ended before it answered:\n{_log(container)}")
@@ -263,7 +262,6 @@ def _wait(container: Any, port: str, health: str, deadline: float) -> str:
             with contextlib.suppress(requests.RequestException):
                 if session.get(url + health, timeout=2).status_code == 200:
                     return url
-            time.sleep(0.05)
     raise NotServing(f"The container didn't answer 200 at {health} in time:\n{_log(container)}")
 
 

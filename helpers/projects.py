@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Final
 
 from google.api_core import exceptions
 
+from helpers import waiting
 from helpers.names import Project
 from helpers.transport import rest
 
@@ -92,19 +92,17 @@ def enable(project: Project, *services: str, seconds: float = _PATIENCE) -> tupl
     """
     already = set(enabled(project))
     wanted = tuple(service for service in dict.fromkeys(services) if service not in already)
-    deadline = time.monotonic() + seconds
     for first in range(0, len(wanted), _BATCH):
         body = {"serviceIds": list(wanted[first : first + _BATCH])}
         operation = rest.call("POST", f"{_SERVICES}/{project.resource}/services:batchEnable", json=body)
-        pause = 0.5
-        while not operation.get("done"):
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"Enabling {', '.join(wanted)} took longer than {seconds:g} seconds. Ask again in a minute."
-                )
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
+        for _ in waiting.attempts(seconds, first=0.5, longest=5.0):
+            if operation.get("done"):
+                break
             operation = rest.call("GET", f"{_SERVICES}/{operation['name']}")
+        else:
+            raise TimeoutError(
+                f"Enabling {', '.join(wanted)} took longer than {seconds:g} seconds. Ask again in a minute."
+            )
         if "error" in operation:
             error = operation["error"]
             raise exceptions.from_grpc_status(  # type: ignore[no-untyped-call]
@@ -112,10 +110,6 @@ def enable(project: Project, *services: str, seconds: float = _PATIENCE) -> tupl
             )
     # Those that were enabled already, too: it may have been a moment ago.
     for service in services:
-        pause = 0.1
-        while not answers(project, service):
-            if time.monotonic() + pause > deadline:
-                raise TimeoutError(f"{service} is enabled, and doesn't answer after {seconds:g} seconds. Ask again.")
-            time.sleep(pause)
-            pause = min(pause * 2, 10.0)
+        if not any(answers(project, service) for _ in waiting.attempts(seconds, longest=10.0)):
+            raise TimeoutError(f"{service} is enabled, and doesn't answer after {seconds:g} seconds. Ask again.")
     return wanted

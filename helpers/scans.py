@@ -6,7 +6,6 @@ Scanning itself is switched on and started with gcloud or Google's clients; this
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from google.protobuf import json_format
 from grafeas.grafeas_v1 import GrafeasClient, types
 from grafeas.grafeas_v1.services.grafeas.transports import GrafeasRestTransport
 
-from helpers import names
+from helpers import names, waiting
 from helpers.transport import clients
 
 # Worst first; a severity that nobody has given stands before all others, because it may be any of them.
@@ -137,18 +136,13 @@ def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
 
     Raises ScanMissing when none has begun or ended after `seconds`.
     """
-    deadline = time.monotonic() + seconds
-    pause = 0.1
-    while True:
+    # A scan takes half a second in the sandbox, and a minute on Google.
+    for _ in waiting.attempts(seconds, longest=5.0):
         found = read(image)
         if found.status in _ENDED:
             return found
-        if time.monotonic() + pause > deadline:
-            state = f"is {found.status}" if found.status else "hasn't begun: scanning may be off for this repository"
-            raise ScanMissing(f"After {seconds:g} seconds the scan of {image} {state}.")
-        time.sleep(pause)
-        # Slowly longer: a scan takes half a second in the sandbox, and a minute on Google.
-        pause = min(pause * 1.3, 5.0)
+    state = f"is {found.status}" if found.status else "hasn't begun: scanning may be off for this repository"
+    raise ScanMissing(f"After {seconds:g} seconds the scan of {image} {state}.")
 
 
 def on_demand(scan: str) -> Scan:
