@@ -44,7 +44,7 @@ def refresh(home: Path, url: str, say: Callable[[str], Any], complain: Callable[
             complain(f"{source} could not be had: {error}. The scans go on with the snapshot that is there.")
             return 1
         if not found:
-            complain(f"{source} holds nothing about {ecosystem}. The scans go on with the snapshot that is there.")
+            complain(f"{source} has nothing about {ecosystem}. The scans go on with the snapshot that is there.")
             return 1
         body = {"taken": f"{datetime.now(UTC):%Y-%m-%d}", "source": source, "advisories": found}
         folder.mkdir(parents=True, exist_ok=True)

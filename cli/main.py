@@ -323,7 +323,7 @@ def gate(
     """Say whether an image may go on; exit status 0 passes, 1 blocks, 2 could not tell."""
     from cli.answers import gate as gate_answer
 
-    asked = gate_answer.Asked(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
+    asked = gate_answer.Options(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
     raise typer.Exit(gate_answer.gate(asked, say=typer.echo, complain=complain))
 
 

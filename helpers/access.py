@@ -213,7 +213,7 @@ def wider_than_needed(
     """
     found = []
     for binding in _inherited(repository):
-        finding = _judge(binding, repository, dict(needed or {}))
+        finding = _evaluate(binding, repository, dict(needed or {}))
         if finding is not None:
             found.append(finding)
     return tuple(found)
@@ -256,7 +256,7 @@ def _held(found: Iterable[Binding], member: str) -> frozenset[str]:
     return frozenset().union(*(permissions_of(role) for role in roles))
 
 
-def _judge(binding: Binding, repository: names.Repository, needed: dict[str, Collection[str]]) -> Finding | None:
+def _evaluate(binding: Binding, repository: names.Repository, needed: dict[str, Collection[str]]) -> Finding | None:
     role, member = binding.role, binding.member
     held = permissions_of(role)
     here = any(permissions & held for permissions in TASKS.values())

@@ -208,7 +208,7 @@ def _fetched(location: names.Location, known: Iterable[str]) -> Iterator[tuple[t
 
 
 def _bucket(project: names.Project, sources: list[Leftover], known: Iterable[str]) -> Iterator[Leftover]:
-    """Yield the bucket for sources, when it was made in the hours of a run and holds nothing but what runs put there.
+    """Yield the bucket for sources, when it was made in the hours of a run and contains only what runs put there.
 
     gcloud makes it anew when somebody needs it, so an empty one is no loss.
     """

@@ -41,7 +41,7 @@ _MEANT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a version must meet, all of it; of a tuple of prefixes one is enough, an empty one asks nothing."""
+    """What a version must match: every attribute, any prefix of a tuple; an empty tuple matches everything."""
 
     tagged: bool | None = None
     tags: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """A network bridge for the private engine, beside whatever other engines have on this machine.
 
-Docker's own ways would hurt a neighbour: a second dockerd on `docker0` hands out addresses twice and clears the
-firewall chains of the first when it starts; with `--bridge=none` it deletes `docker0` (measured with 20.10). So the
-bridge is ours, dockerd is told to leave the firewall alone, and three rules of our own give containers a way out.
+Docker's own ways would break other engines on this machine: a second dockerd on `docker0` hands out addresses twice and
+clears the firewall chains of the first when it starts; with `--bridge=none` it deletes `docker0` (measured with 20.10).
+So the bridge is ours, dockerd is told to leave the firewall alone, and three rules of our own let containers out.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def _run(asked: argparse.Namespace) -> int:
     with uvicorn_loop as runner:
         runner.run(server.serve(Sandbox(world, _admin_token(home)), listener, home, about, asked.edge_port))
     scanner.stop()
-    # Questions in vain have moved the clock: the next start goes on from there.
+    # Requests that came too early have moved the clock: the next start goes on from there.
     cleanup_job.travel(world, dt.timedelta())
     containers.sweep(world)
     world.close()

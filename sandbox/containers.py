@@ -266,16 +266,16 @@ def remove_all(filters: Sequence[str]) -> None:
     chosen = [part for text in filters for part in ("--filter", f"label={text}")]
     found = call("ps", "--all", "--quiet", *chosen).split()
     if found:
-        _forgiving("rm", "--force", "--volumes", *found)
+        _ignore_missing("rm", "--force", "--volumes", *found)
     volumes = call("volume", "ls", "--quiet", *chosen).split()
     if volumes:
-        _forgiving("volume", "rm", "--force", *volumes)
+        _ignore_missing("volume", "rm", "--force", *volumes)
     networks = call("network", "ls", "--quiet", *chosen).split()
     if networks:
-        _forgiving("network", "rm", *networks)
+        _ignore_missing("network", "rm", *networks)
 
 
-def _forgiving(*arguments: str) -> None:
+def _ignore_missing(*arguments: str) -> None:
     try:
         call(*arguments)
     except EngineFailed as error:
@@ -285,7 +285,7 @@ def _forgiving(*arguments: str) -> None:
 
 
 def sweep(world: World) -> None:
-    """Remove every container, volume and network of this world; one that made none asks no engine."""
+    """Remove every container, volume and network of this world; skip the engine if it never created a container."""
     if not (world.folder / WORLD_ID).exists():
         return
     try:

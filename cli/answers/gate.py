@@ -30,7 +30,7 @@ _EXPECTED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Options:
     """The options of the command line; `scan` is the name of a scan on demand, or ""."""
 
     image: str
@@ -43,23 +43,23 @@ class Asked:
     output: str = "text"
 
 
-def gate(asked: Asked, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
+def gate(options: Options, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
     """Print the verdict and give its exit status: 0 passes, 1 blocks, 2 could not tell, and why."""
-    if asked.output not in _FORMATS:
-        complain(f"{asked.output!r} is no format: write {', '.join(_FORMATS)}.")
+    if options.output not in _FORMATS:
+        complain(f"{options.output!r} is no format: write {', '.join(_FORMATS)}.")
         return policies.UNKNOWN
     try:
-        exceptions_ = tuple(policies.Allowed.parse(one) for one in asked.allow)
-        if asked.allow_file is not None:
-            exceptions_ += policies.read_exceptions(asked.allow_file)
-        policy = policies.Policy(asked.block.upper(), asked.only_fixable, exceptions_)
-        image = names.Image.parse(asked.image)
+        exceptions_ = tuple(policies.Allowed.parse(one) for one in options.allow)
+        if options.allow_file is not None:
+            exceptions_ += policies.read_exceptions(options.allow_file)
+        policy = policies.Policy(options.block.upper(), options.only_fixable, exceptions_)
+        image = names.Image.parse(options.image)
         if isinstance(image, names.Image):
-            complain(f"{asked.image} names no version: end it with a tag or a digest.")
+            complain(f"{options.image} names no version: end it with a tag or a digest.")
             return policies.UNKNOWN
-        found: Scan | None = scans.on_demand(asked.scan) if asked.scan else _pushed(image, asked.seconds)
-        if found is not None and asked.scan and not _is_of(found, image):
-            complain(f"Could not tell: that scan is of {found.resource or 'an unknown image'}, not of {asked.image}.")
+        found: Scan | None = scans.on_demand(options.scan) if options.scan else _pushed(image, options.seconds)
+        if found is not None and options.scan and not _is_of(found, image):
+            complain(f"Could not tell: that scan is of {found.resource or 'an unknown image'}, not of {options.image}.")
             return policies.UNKNOWN
     except (policies.BadPolicy, names.BadName) as error:
         complain(str(error))
@@ -68,7 +68,7 @@ def gate(asked: Asked, say: Callable[[str], Any], complain: Callable[[str], Any]
         complain(f"Could not tell: {_sentence(error)}")
         return policies.UNKNOWN
     verdict = policies.decide(found, policy, datetime.now(UTC).date())
-    say(_FORMATS[asked.output](verdict))
+    say(_FORMATS[options.output](verdict))
     return verdict.code
 
 

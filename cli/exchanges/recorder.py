@@ -59,7 +59,7 @@ class SecretLeft(RuntimeError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where calls are made: what stands in them for the stand-ins, and what is scrubbed besides."""
+    """The project to record against: real values for the placeholders, and extra strings to scrub."""
 
     values: Mapping[str, str]
     also: Mapping[str, str]

@@ -261,7 +261,7 @@ def _quotas(asked: _Asked) -> Iterator[Row]:
 
 
 def _nothing(metric: dict[str, Any], region: str) -> bool:
-    """Whether the bucket that is for the region, or else the one for everywhere, holds nothing."""
+    """Whether the quota of the region, or else the global one, is zero."""
     for limit in metric.get("consumerQuotaLimits", ()):
         fitting = [
             bucket

@@ -89,7 +89,7 @@ def clean(wanted: Wanted, *, remove: bool, as_json: bool, say: Say) -> int:
             )
         )
     else:
-        say(_told(chosen, done, seen, remove=remove, spared=len(seen.found) - len(chosen)))
+        say(_as_text(chosen, done, seen, remove=remove, spared=len(seen.found) - len(chosen)))
     return 1 if done.failed or seen.unseen else 0
 
 
@@ -101,7 +101,7 @@ def _is_wanted(one: leftovers.Leftover, found: Sequence[leftovers.Leftover], run
     return bool(began) and dt.datetime.fromisoformat(began) <= dt.datetime.now(dt.UTC) - age
 
 
-def _told(
+def _as_text(
     chosen: Sequence[leftovers.Leftover], done: sweep.Removal, seen: leftovers.Traces, *, remove: bool, spared: int
 ) -> str:
     rows = [(one.kind, one.run, re.sub(r"^https://[^/]+/", "", one.name), one.detail) for one in chosen]

@@ -96,7 +96,7 @@ class _Engine(Engine):  # type: ignore[misc, unused-ignore]
         watch.client = PapermillNotebookClient(  # type: ignore[no-untyped-call]
             nb_man,
             km=watch.kernel,
-            # It holds nothing that would have to be put away.
+            # It has nothing to clean up.
             shutdown_kernel="immediate",
             timeout=_CELL_SECONDS,
             startup_timeout=options.get("start_timeout", 60),

@@ -19,7 +19,7 @@ class BadRequest(ValueError):
 class Plan:
     """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself.
 
-    `max_usd` is the most that a run on Google may cost; None asks nothing.
+    `max_usd` is the most that a run on Google may cost; None sets no limit.
     """
 
     notebooks: tuple[Path, ...]

@@ -173,7 +173,7 @@ def _reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None
     return found
 
 
-def _stand_alone(path: Path, done: Sequence[Path], console: Console) -> None:
+def _prepare_standalone(path: Path, done: Sequence[Path], console: Console) -> None:
     """Make what a notebook of the workbook builds on, where those before it are left out of the run."""
     before = [one for one in documents.notebooks() if one < path]
     if path.parent == documents.NOTEBOOKS and not set(before) <= set(done):
@@ -272,9 +272,9 @@ def _executed(
                 progress.advance(whole)
 
             if plan.max_usd is not None:
-                _afford(path, plan.notebooks[: position - 1], plan.max_usd, since)
+                _check_budget(path, plan.notebooks[: position - 1], plan.max_usd, since)
             os.environ["WORKBOOK_NOTEBOOK"] = path.stem
-            _stand_alone(path, plan.notebooks[: position - 1], console)
+            _prepare_standalone(path, plan.notebooks[: position - 1], console)
             kernel = spare.take(path.parent)
             if position < len(plan.notebooks):
                 spare.prepare(plan.notebooks[position].parent)
@@ -292,7 +292,7 @@ def _executed(
     return []
 
 
-def _afford(path: Path, done: Sequence[Path], limit: float, since: dt.datetime) -> None:
+def _check_budget(path: Path, done: Sequence[Path], limit: float, since: dt.datetime) -> None:
     """Raise OverBudget when the notebook would break the run's limit."""
     used = spending.measured(target.current().location.project, since)
     spending.require(int(path.name[:2]), [int(one.name[:2]) for one in done], used, limit)

@@ -76,7 +76,7 @@ def between(start: Mark, end: Mark) -> tuple[Call, ...]:
     if found is None:
         return tuple(_logged(start.moment, end.moment))
     told = [one for one in found["requests"] if one["number"] <= end.number]
-    return tuple(_told(one) for one in told if one["host"] not in _TOKENS and not one["path"].endswith("/token"))
+    return tuple(_as_call(one) for one in told if one["host"] not in _TOKENS and not one["path"].endswith("/token"))
 
 
 def text(calls: Iterable[Call]) -> str:
@@ -103,7 +103,7 @@ def _stage(one: Call) -> tuple[bool, int, int, str]:
     return "/manifests/" in one.path, order, one.status, one.path.partition("/blobs/")[0]
 
 
-def _told(one: Mapping[str, Any]) -> Call:
+def _as_call(one: Mapping[str, Any]) -> Call:
     host, path = one["host"], one["path"]
     if path.startswith("/v2/"):
         # In the sandbox docker puts the registry's name into the path.
@@ -134,6 +134,6 @@ def _logged(start: float, end: float) -> Iterator[Call]:
             for host, verb, whole, status in _LOGGED.findall(file.read_text(encoding="utf-8", errors="replace")):
                 path, _, query = whole.partition("?")
                 if host not in _TOKENS:
-                    yield _told(
+                    yield _as_call(
                         {"verb": verb, "host": host, "path": path, "query": query, "status": status, "body": None}
                     )

@@ -144,11 +144,11 @@ def run(
     if again and status != 0 and again in output:
         show("An earlier run of this cell did it already.\n")
     else:
-        _judge(script, refused, status, output, show)
+        _evaluate(script, refused, status, output, show)
     _show_on_google(script, write)
 
 
-def _judge(script: str, refused: str | None, status: int, output: str, show: Callable[[str], object]) -> None:
+def _evaluate(script: str, refused: str | None, status: int, output: str, show: Callable[[str], object]) -> None:
     """Raise CommandFailed unless the cell ended as it should."""
     if refused is None:
         if status != 0:

@@ -119,15 +119,15 @@ class Scanner:
     def _work(self) -> None:
         while (key := self._waiting.get()) is not None and not self._stopping.is_set():
             try:
-                self._wait_for_its_turn(*key)
+                self._wait_until_due(*key)
                 self._scan(*key)
             except Exception:
                 if self._stopping.is_set():
                     return  # The world was closed under a scan that took too long; the next start takes it up.
                 log.exception("the scan of %s/%s@%s failed", *key)
 
-    def _wait_for_its_turn(self, name: str, package: str, digest: str) -> None:
-        """In a slow sandbox a scan stays PENDING for a while of its clock."""
+    def _wait_until_due(self, name: str, package: str, digest: str) -> None:
+        """Keep the scan PENDING for a while of the sandbox's clock, if the sandbox is slow."""
         if not self._world.pace.scan:
             return
         with self._world.writing(tick=False) as rows:

@@ -120,7 +120,10 @@ def _move(world: World, part: Path, digest: str) -> None:
 
 
 def record(rows: sqlite3.Connection, world: World, repository: str, digest: str, size: int) -> None:
-    """Make a placed blob known, and visible in a repository. Idempotent; one that nothing uses is as if it came now."""
+    """Register a stored blob in a repository.
+
+    Idempotent; an unreferenced blob gets a new timestamp, so that garbage collection spares it.
+    """
     now = timestamp(world.now())
     rows.execute("INSERT OR IGNORE INTO blobs (digest, size, create_time) VALUES (?, ?, ?)", (digest, size, now))
     rows.execute(

@@ -22,7 +22,7 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a version must meet, all of it; of a list any prefix is enough, an empty list asks nothing.
+    """What a version must match: every attribute, any prefix of a list; an empty list matches everything.
 
     Attributes:
         older_than: the upload is longer ago than this.

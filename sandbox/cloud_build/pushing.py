@@ -19,7 +19,7 @@ def push(running: Running, images: Sequence[str]) -> dict[str, Any]:
     """Push images in their order; Google's Results as JSON. When one is missing, none is pushed.
 
     Raises:
-        BuildFailed: for a missing image, and when the registry takes one not.
+        BuildFailed: if an image is missing, or the registry rejects a push.
     """
     registry = running.place.address.registry
     missing = [image for image in images if not containers.has_image(f"{registry}/{image}")]

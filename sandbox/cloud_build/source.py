@@ -18,7 +18,7 @@ _MAX_HEADER = 1024 * 1024  # bytes of a name or of pax records; tarfile reads th
 
 
 class BadSource(Exception):
-    """An archive that is none, is too large, or would write outside the workspace; the text says which."""
+    """The archive is not a tar file, is too large, or would write outside the workspace; the text says which."""
 
 
 class _Header(tarfile.TarInfo):

@@ -52,7 +52,7 @@ def run(running: Running, number: int, deadline: float) -> None:
     until = min(deadline, time.monotonic() + own) if own else deadline
     code, late = _container(running, number, builder, step, say, until)
     step["timing"] = {"startTime": begun, "endTime": running.now()}
-    _judge(running, step, number, code, late=late)
+    _evaluate(running, step, number, code, late=late)
     if not alone:
         told.line(f"Finished {title}")
     told.flush()
@@ -114,7 +114,7 @@ def _kill(name: str) -> None:
         containers.call("kill", name)
 
 
-def _judge(running: Running, step: dict[str, Any], number: int, code: int, *, late: bool) -> None:
+def _evaluate(running: Running, step: dict[str, Any], number: int, code: int, *, late: bool) -> None:
     where = f'build step {number} "{step["name"]}" failed'
     if running.cancelled.is_set():
         running.mark(step, "CANCELLED")

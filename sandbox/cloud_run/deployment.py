@@ -109,7 +109,7 @@ def _reconcile(world: World, name: str) -> None:
             store.change(
                 world,
                 name,
-                lambda now: _settle(world, now, "Internal error. The sandbox's log has the reason.", "Internal"),
+                lambda now: _update_status(world, now, "Internal error. The sandbox's log has the reason.", "Internal"),
             )
 
 
@@ -118,7 +118,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
     template = service["spec"]["template"]
     same = newest is not None and newest["metadata"]["annotations"].get("workbook/template") == _fingerprint(template)
     if newest is not None and same and _failure(newest) is None:
-        store.change(world, name, lambda now: _settle(world, now))
+        store.change(world, name, lambda now: _update_status(world, now))
         return
     if newest is not None and same:
         # A stop or a crash cut its deployment short, or it failed and is asked for again: that is taken up.
@@ -151,7 +151,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
     def after(now: Json) -> None:
         if not problem:
             now["status"]["latestReadyRevisionName"] = created
-        _settle(world, now, *(_failure(revision) or ()))
+        _update_status(world, now, *(_failure(revision) or ()))
 
     store.change(world, name, after)
 
@@ -245,7 +245,7 @@ def _conclude(world: World, revision: Json, problem: str, reason: str) -> None:
     revision["status"]["conditions"] = [*first, *rest, active]
 
 
-def _settle(world: World, service: Json, problem: str = "", reason: str = "") -> None:
+def _update_status(world: World, service: Json, problem: str = "", reason: str = "") -> None:
     """Resolve the traffic and set the conditions."""
     status = service["status"]
     ready = status.get("latestReadyRevisionName", "")

@@ -218,7 +218,9 @@ def _forward(
     response = _Passed(answer, connection, started + limit, bare=request.method == "HEAD")
     for key, value in answer.getheaders():
         if key.lower() not in _HOP - {"content-length"}:
-            response.headers.append(key, _led(value, host, prefix, request) if key.lower() == "location" else value)
+            response.headers.append(
+                key, _rewrite_location(value, host, prefix, request) if key.lower() == "location" else value
+            )
     response.headers["Server"] = "Google Frontend"
     return response
 
@@ -270,8 +272,8 @@ def _unsigned(header: str) -> str:
     return f"{kind} {parts[0]}.{parts[1]}.SIGNATURE_REMOVED_BY_GOOGLE" if len(parts) == 3 else header
 
 
-def _led(location: str, host: str, prefix: str, request: Request) -> str:
-    """Lead a redirect to where the client came from, also when the program knows only Google's name."""
+def _rewrite_location(location: str, host: str, prefix: str, request: Request) -> str:
+    """Rewrite a redirect so that it stays on the address that the client used."""
     if not prefix or location.startswith((f"{prefix}/", "//")):
         return location
     if location.startswith("/"):

@@ -1,4 +1,4 @@
-"""Services and revisions as Knative has them. A change is answered at once; conditions tell how it goes on.
+"""Services and revisions as Knative has them. Changes return immediately; progress is reported in `status.conditions`.
 
 Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.services and facts/gcloud-requests.md 7a to 7o.
 """

@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's protocol, with an end to a sender's silence, and files sent past the event loop.
+"""One HTTP connection: uvicorn's protocol plus a read timeout (408) and file bodies sent from a thread.
 
 uvicorn waits for the rest of a request for ever. Here a request whose next byte does not come is answered with 408
 (RFC 9110 section 15.5.9), and the connection is closed. Silence while the sandbox itself reads no further
@@ -137,7 +137,7 @@ async def _send_file(cycle: RequestResponseCycle, file: int, start: int, length:
     cycle.transport.set_write_buffer_limits()
     loop = asyncio.get_running_loop()
     cycle.expected_content_length -= length
-    # A number of its own: the loop minds that the transport's is waited for by somebody else.
+    # Duplicate the descriptor: asyncio forbids `add_writer` on one that a transport owns.
     line = os.dup(cycle.transport.get_extra_info("socket").fileno())
     try:
         while length and not cycle.disconnected:

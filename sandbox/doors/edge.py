@@ -159,17 +159,17 @@ class EdgeProtocol(asyncio.Protocol):
         try:
             tls = await asyncio.get_running_loop().start_tls(self._transport, handover, context, server_side=True)
         except OSError:
-            # The client did not like the certificate, or went away: its business, and it knows.
+            # The client rejected the certificate or hung up; it already knows why.
             self._transport.close()
             return
         if tls is None or handover.lost:
             return
         if tls.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
-            await self._lead_to_rpc(host, tls, handover)
+            await self._forward_to_grpc(host, tls, handover)
         else:
             self._hand_over(tls, bytes(handover.early))
 
-    async def _lead_to_rpc(self, host: str, tls: asyncio.Transport, handover: _Handover) -> None:
+    async def _forward_to_grpc(self, host: str, tls: asyncio.Transport, handover: _Handover) -> None:
         tls.pause_reading()
         there = _Pipe(tls)
         try:

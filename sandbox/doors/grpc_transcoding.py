@@ -78,7 +78,7 @@ def answer(rpc: Rpc, content: bytes) -> bytes:
     """Return the call's answer from that of a request that went well.
 
     Raises:
-        google.protobuf.json_format.ParseError: for an answer that is none of the call's; a mistake of the sandbox.
+        google.protobuf.json_format.ParseError: if the answer is not the call's message; a bug of the sandbox.
     """
     message = rpc.answer()
     json_format.Parse(content or b"{}", message, ignore_unknown_fields=True)

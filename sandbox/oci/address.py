@@ -64,7 +64,7 @@ def image_of(host: str, name: str) -> Image:
     """Return the image behind `P/R/I` on a host; the package stays empty for `P/R`.
 
     Raises:
-        RegistryError: NAME_UNKNOWN for a host that is none of Artifact Registry's, NAME_INVALID for such a name.
+        RegistryError: NAME_UNKNOWN for a host that Artifact Registry does not have, NAME_INVALID for a malformed name.
     """
     location = location_of(host)
     if location is None:

@@ -90,7 +90,7 @@ def _unknown(digest: str) -> RegistryError:
 
 
 def is_quick(ask: Ask) -> bool:
-    """Whether it is for `read`, and waits for nothing but a few rows: that is faster than to wake a thread."""
+    """Whether `read` can answer on the event loop: it reads a few rows only, which costs less than waking a thread."""
     if ask.method == "HEAD":
         return not blobs.is_collecting(ask.world)
     # The first time since the start it is hashed.

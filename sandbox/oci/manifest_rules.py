@@ -115,7 +115,7 @@ def _list(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def parse(content: bytes, content_type: str) -> Manifest:
-    """Read a manifest; fields that nobody knows are no reason to refuse it.
+    """Read a manifest; unknown fields are ignored.
 
     Args:
         content_type: the request's header, may be empty.

@@ -103,7 +103,7 @@ async def status(ask: Ask, caller: Caller) -> Response:
 async def cancel(ask: Ask, caller: Caller) -> Response:
     """DELETE /v2/<name>/blobs/uploads/<id>. Spec: "Cancel a blob upload"."""
     upload = _resume(ask, caller)
-    uploads.seize(upload)
+    uploads.lock(upload)
     await uploads.in_thread(uploads.discard, ask.world, upload)
     return Response(status_code=204)
 
@@ -179,7 +179,7 @@ async def _append(ask: Ask, upload: Upload, chunks: AsyncIterator[bytes]) -> Non
 
 async def _close(ask: Ask, upload: Upload, digest: str) -> Response:
     # No other request may append between the hash and the move.
-    uploads.seize(upload)
+    uploads.lock(upload)
     await uploads.in_thread(_store, ask, upload, digest)
     return _created(ask, digest)
 

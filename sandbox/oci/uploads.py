@@ -99,7 +99,7 @@ def find(world: World, repository: str, name: str) -> Upload:
     return upload
 
 
-def seize(upload: Upload) -> None:
+def lock(upload: Upload) -> None:
     """Keep every other request off an upload.
 
     Raises:
@@ -171,7 +171,7 @@ async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQ
     Raises:
         RegistryError: SIZE_INVALID (413); BLOB_UPLOAD_INVALID (409) while another request is writing to it.
     """
-    seize(upload)
+    lock(upload)
     file: BinaryIO | None = None
 
     def write(parts: Sequence[bytes]) -> None:

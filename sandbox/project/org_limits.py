@@ -1,4 +1,4 @@
-"""What an organisation forbids in a project, and how much Google gives it: told to whoever asks, and not enforced.
+"""What an organisation forbids in a project, and how much Google gives it: reported, and not enforced.
 
 Lessons and tests set both through the admin surface. Rows of `meta`, one for each policy and quota that was set.
 """

@@ -36,7 +36,7 @@ def from_word(word: str) -> str:
 
 
 def score(vector: str) -> float | None:
-    """Return the base score of a CVSS 2, 3.x or 4.0 vector; None for a text that is none."""
+    """Return the base score of a CVSS 2, 3.x or 4.0 vector; None for any other text."""
     for start, reader in _READERS:
         if vector.startswith(start):
             try:

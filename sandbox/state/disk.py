@@ -24,7 +24,7 @@ def sync_folder(folder: Path) -> None:
 def start_writing(file: int) -> None:
     """Have the kernel begin to write what a file has in memory, so that a sync at its end has little to wait for.
 
-    Nothing rests on it: where it is not there, or fails, the sync does it all and tells what went wrong. Linux's
+    Best effort: where it is unavailable or fails, the later fsync does the work and reports errors. Linux's
     sync_file_range(2).
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cli.answers.gate import Asked, gate
+from cli.answers.gate import Options, gate
 from helpers import names, projects, registry, repositories, scans, target
 from helpers.names import Project
 from helpers.transport import clients
@@ -64,7 +64,7 @@ def test_the_exit_status_is_the_verdict(repository: names.Repository, workbook: 
     assert json.loads(spared.stdout)["verdict"] == "passed"
     said: list[str] = []
     ended = (allow[0].removeprefix("--allow="), f"CVE-2026-4277 until {EARLIER}: {REASON}")
-    assert gate(Asked(str(digest), allow=ended), said.append, said.append) == 1
+    assert gate(Options(str(digest), allow=ended), said.append, said.append) == 1
     assert f"its exception ended on {EARLIER}" in said[0]
 
 
@@ -88,7 +88,7 @@ def test_a_scan_on_demand_opens_the_gate_of_its_own_image_only(
     assert old.provenance.startswith("The advisories are of 2026-07-23")
     assert workbook("gate", str(image), "--scan", clean).returncode == 0
     said: list[str] = []
-    assert gate(Asked(f"{image.image}:v2", scan=clean), said.append, said.append) == 2
+    assert gate(Options(f"{image.image}:v2", scan=clean), said.append, said.append) == 2
     assert said == [f"Could not tell: that scan is of {image}, not of {image.image}:v2."]
 
 
@@ -96,16 +96,16 @@ def test_what_cannot_be_told_is_status_2(repository: names.Repository, workbook:
     bare = push(repository, {"labels.txt": "setosa"}, "bare")
     scans.wait(bare.image.digest(registry.manifest(bare).digest), 30)
     for asked in (
-        Asked(str(bare)),
-        Asked(f"{repository}/app:nosuch"),
-        Asked(f"{repository}/app"),
-        Asked("nonsense"),
-        Asked(str(bare), block="WORST"),
-        Asked(str(bare), allow=("CVE-2025-64459",)),
-        Asked(str(bare), allow_file=tmp_path / "missing.json"),
-        Asked(str(bare), output="xml"),
-        Asked(str(bare), scan=f"{repository.project.resource}/locations/us/scans/nosuch"),
-        Asked(f"{repository}/app@sha256:{'0' * 64}", seconds=0.2),
+        Options(str(bare)),
+        Options(f"{repository}/app:nosuch"),
+        Options(f"{repository}/app"),
+        Options("nonsense"),
+        Options(str(bare), block="WORST"),
+        Options(str(bare), allow=("CVE-2025-64459",)),
+        Options(str(bare), allow_file=tmp_path / "missing.json"),
+        Options(str(bare), output="xml"),
+        Options(str(bare), scan=f"{repository.project.resource}/locations/us/scans/nosuch"),
+        Options(f"{repository}/app@sha256:{'0' * 64}", seconds=0.2),
     ):
         said: list[str] = []
         assert gate(asked, said.append, said.append) == 2, (asked, said)

@@ -111,7 +111,7 @@ def test_uploads_that_are_left_alone_are_forgotten(world: World) -> None:
         receive(upload, [bytes(SMALL + 1)])
     for upload in (left, busy):
         upload.touched -= 3601
-    uploads.seize(busy)
+    uploads.lock(busy)
     uploads.forget_idle(world)
     with pytest.raises(RegistryError) as refused:
         uploads.find(world, REPOSITORY, left.id)
