@@ -21,10 +21,11 @@ import pytest
 from cli.world import starter as starter
 from cli.world.starter import World
 from helpers import target
-from machine import base_image, stand_in
+from machine import base_image
 from machine import engine as machine_engine
 from machine import gcloud as machine_gcloud
 from machine import tools as machine_tools
+from tests import worlds
 
 # As `workbook` does it: where no gcloud is on the PATH, the one that the set-up downloaded.
 os.environ.update(machine_gcloud.environment())
@@ -81,25 +82,14 @@ def python_image(engine: docker.DockerClient) -> str:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A running sandbox in a folder of its own: each test file has one, so that no file sees what another left."""
-    home = tmp_path_factory.mktemp("world")
-    opened = starter.start(home, project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
-    try:
+    with worlds.opened(tmp_path_factory.mktemp("world")) as opened:
         yield opened
-    finally:
-        starter.stop(home)
 
 
 @pytest.fixture(scope="module")
 def environment(world: World, run_id: str) -> dict[str, str]:
     """The environment of a learner's shell in that world, for processes that a test starts."""
-    found = machine_engine.find()
-    engine_variables: dict[str, str] = {}
-    image = ""
-    if found is not None:
-        engine_variables = machine_engine.environment(found)
-        with contextlib.closing(machine_engine.client(found)) as client:
-            image = stand_in.find(client) or base_image.PUBLIC
-    return target.apply(world.environment(engine_variables, run=run_id, python_image=image), os.environ)
+    return worlds.environment(world, run_id)
 
 
 @pytest.fixture

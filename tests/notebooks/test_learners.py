@@ -6,7 +6,8 @@ The long run has every notebook in four ways; `make test` has a slice: notebooks
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,10 +15,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from cli.world.starter import World
 from helpers import fast_forward
 from helpers.cell import documents
 from helpers.target import ROOT, Target
 from machine.engine import Engine
+from tests import worlds
 
 SOAK = bool(os.environ.get("WORKBOOK_SOAK"))
 NOTEBOOKS = [path.name for path in documents.notebooks()]
@@ -69,6 +72,19 @@ def _asked_for(book: NotebookNode, *, terminal: bool) -> NotebookNode:
 
 def _number(cell: NotebookNode) -> str:
     return cell.source.partition("if solution(")[2].partition(")")[0]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world for each test: what one way of solving leaves behind, the other would find done."""
+    with worlds.opened(tmp_path / "world") as opened:
+        yield opened
+
+
+@pytest.fixture
+def environment(world: World, run_id: str) -> dict[str, str]:
+    """The environment of a learner's shell in that world."""
+    return worlds.environment(world, run_id)
 
 
 @pytest.fixture

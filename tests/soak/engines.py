@@ -29,6 +29,8 @@ _TRIXIE: Final = (
 )
 # What make and a download need; the set-up brings the rest.
 _BARE: Final = ("ca-certificates", "make")
+# No engine can be started, and nothing can be installed.
+_PLAIN: Final = (*_BARE, "curl", "git", "procps", "python3", "python3-venv")
 _ARCHIVES: Final = "/srv/archives"
 _COMPONENTS: Final = (
     "core",
@@ -55,6 +57,20 @@ _SET_UP_ALL = f"""
 cd {roots.PLACE}
 export WORKBOOK_GCLOUD_ARCHIVE={_ARCHIVES}/google-cloud-cli.tar.gz
 make run ARGS="--strict $ONLY"
+"""
+# What root may do in a container that asks for nothing more: https://docs.docker.com/engine/security/.
+_DEFAULT_CAPABILITIES = (
+    *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
+    *("net_bind_service", "net_raw", "sys_chroot", "mknod", "audit_write", "setfcap"),
+)
+_CONTAINER = f"""
+setpriv --inh-caps=-all --bounding-set=-all,{",".join(f"+{one}" for one in _DEFAULT_CAPABILITIES)} --no-new-privs \\
+    bash -c '{_SET_UP_ALL}'
+"""
+_CONFINED = f"""
+export HOME=/home/learner
+setpriv --reuid {roots.LEARNER} --regid {roots.LEARNER} --clear-groups --inh-caps=-all --bounding-set=-all \\
+    --no-new-privs bash -c '{_SET_UP_ALL}'
 """
 # The workbook stands inside with its engine: a rootless engine has a network of its own, and `localhost` is not the
 # learner's there.
@@ -121,7 +137,7 @@ PLAN
 class Engine:
     """One engine. `notebooks` are those that it runs, none for all.
 
-    Where it `is_bare` each run has a machine of its own, and gcloud from an archive instead of this machine's.
+    Where it `is_bare` each run has a new root, and gcloud from an archive instead of this machine's.
     """
 
     title: str
@@ -152,6 +168,23 @@ ENGINES: Final = {
         _BARE,
         _SET_UP_ALL,
         notebooks=(),
+        is_bare=True,
+    ),
+    "container": Engine(
+        "Debian 13: the workbook's own engine, root with Docker's default capabilities",
+        "trixie",
+        _PLAIN,
+        _CONTAINER,
+        notebooks=(),
+        is_bare=True,
+    ),
+    "confined": Engine(
+        "Debian 13: the workbook's own engine, uid 1000 without any capability",
+        "trixie",
+        _PLAIN,
+        _CONFINED,
+        notebooks=(),
+        owner=roots.LEARNER,
         is_bare=True,
     ),
     "podman": Engine("Debian 13: Podman 5.4 behind Docker's command", "trixie", _TRIXIE, _PODMAN),

@@ -1,0 +1,75 @@
+"""Programs unpacked without root: with the system's lists of packages, else with lists of the workbook's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from machine import tools
+
+pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb isn't here: no Debian")
+# Stands in for apt, which would need an archive: it has the package where `lists` says so.
+_APT = """#!/bin/sh
+echo "$*" >>"$LOG"
+case "$*" in
+*" update") exit 0 ;;
+*Dir::State=*) [ "$LISTS" = own ] || exit 100 ;;
+*) [ "$LISTS" = system ] || exit 100 ;;
+esac
+case "$*" in
+*" docker-cli") cp "$DEB" . ;;
+*) exit 100 ;;
+esac
+"""
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put an apt-get with one package first on the PATH; gives its log."""
+    tree = tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(
+        "Package: docker-cli\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.com>\nDescription: x\n"
+    )
+    program = tree / "usr/bin/docker"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho it runs\n")
+    program.chmod(0o755)
+    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "docker.deb"], check=True, capture_output=True)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "apt-get").write_text(_APT)
+    (programs / "apt-get").chmod(0o755)
+    for name in ("dpkg-deb", "sh", "cp", "tar"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    log = tmp_path / "log"
+    log.write_text("")
+    for name, value in (("LOG", log), ("DEB", tmp_path / "docker.deb"), ("PATH", programs)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(tools.private_engine, "home", lambda: tmp_path / "engine")
+    return log
+
+
+@pytest.mark.parametrize("lists", ["system", "own"])
+def test_ensure_unpacks_the_program_from_the_lists_that_have_it(
+    apt: Path, lists: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LISTS", lists)
+    assert tools.ensure("docker", lambda text: None)
+    found = shutil.which("docker")
+    assert found is not None
+    assert subprocess.run([found], capture_output=True, text=True, check=True).stdout == "it runs\n"
+    assert ("update" in apt.read_text()) is (lists == "own")
+    assert os.environ["PATH"].endswith(str(tools.folder()))
+
+
+def test_ensure_where_no_list_has_it_says_so(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTS", "none")
+    said: list[str] = []
+    assert not tools.ensure("docker", said.append)
+    assert "can't be had" in said[-1]
+    assert not tools.folder().exists()
