@@ -12,10 +12,12 @@ import re
 import shutil
 import sys
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from helpers.cell import documents
 from tests.soak import roots
 
 PAGE: Final = roots.HERE / "docs" / "engines.md"
@@ -47,7 +49,7 @@ _WAIT = """
 for _ in $(seq 150); do docker version >/dev/null 2>&1 && break; sleep 0.2; done
 docker version >/dev/null
 """
-_WORKBOOK = f"cd {roots.PLACE} && make setup && .venv/bin/workbook run $ONLY\n"
+_WORKBOOK = f"cd {roots.PLACE} && make setup && .venv/bin/workbook $VERB $ONLY\n"
 _DAEMON = f"""
 mkdir -p /etc/docker
 echo "$SETTINGS" >/etc/docker/daemon.json
@@ -56,7 +58,7 @@ dockerd >/var/log/dockerd.log 2>&1 &
 _SET_UP_ALL = f"""
 cd {roots.PLACE}
 export WORKBOOK_GCLOUD_ARCHIVE={_ARCHIVES}/google-cloud-cli.tar.gz
-make run ARGS="--strict $ONLY"
+make $VERB ARGS="$STRICT $ONLY"
 """
 # What root may do in a container that asks for nothing more: https://docs.docker.com/engine/security/.
 _DEFAULT_CAPABILITIES = (
@@ -137,7 +139,9 @@ PLAN
 class Engine:
     """One engine. `notebooks` are those that it runs, none for all.
 
-    Where it `is_bare` each run has a new root, and gcloud from an archive instead of this machine's.
+    Where it `records`, it runs all and stores them, and what it stored is compared with what is stored here: outputs do
+    not depend on the engine. Where it `is_bare` each run has a new root, and gcloud from an archive instead of this
+    machine's.
     """
 
     title: str
@@ -148,6 +152,7 @@ class Engine:
     settings: str = "{}"
     owner: int = 0
     is_bare: bool = False
+    records: bool = False
 
 
 ENGINES: Final = {
@@ -160,6 +165,7 @@ ENGINES: Final = {
         _DAEMON,
         notebooks=(),
         settings='{"features": {"containerd-snapshotter": true}}',
+        records=True,
     ),
     "rootless": Engine("Debian 13: Docker 26.1, rootless, uid 1000", "trixie", _TRIXIE, _ROOTLESS, owner=roots.LEARNER),
     "bare": Engine(
@@ -186,6 +192,7 @@ ENGINES: Final = {
         notebooks=(),
         owner=roots.LEARNER,
         is_bare=True,
+        records=True,
     ),
     "podman": Engine("Debian 13: Podman 5.4 behind Docker's command", "trixie", _TRIXIE, _PODMAN),
 }
@@ -193,11 +200,15 @@ ENGINES: Final = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run showed: its exit status, what was printed, and seconds and state of each notebook by its number."""
+    """What a run showed: its exit status, what was printed, and state and seconds of each notebook by its number.
+
+    `differing` are the cells whose stored outputs are not those of this tree, as `notebook#cell`.
+    """
 
     status: int
     output: str
     notebooks: dict[str, tuple[str, float]]
+    differing: tuple[str, ...] = ()
 
 
 def run(name: str) -> Seen:
@@ -216,7 +227,8 @@ def _run(engine: Engine, root: Path, shared: dict[Path, str]) -> Seen:
     runs = Path(f"{root}{roots.PLACE}") / "runs"
     shutil.rmtree(runs, ignore_errors=True)
     only = f"--only {','.join(engine.notebooks)}" if engine.notebooks else ""
-    before = f"set -e\nexport SETTINGS='{engine.settings}' ONLY='{only}'\n"
+    verb, strict = ("record", "") if engine.records else ("run", "--strict")
+    before = f"set -e\nexport SETTINGS='{engine.settings}' ONLY='{only}' VERB={verb} STRICT={strict}\n"
     if _SDK in shared.values():
         before += "".join(
             f"ln -sfn {_SDK}/bin/{one} /usr/bin/{one}\n" for one in ("gcloud", "docker-credential-gcloud")
@@ -224,7 +236,17 @@ def _run(engine: Engine, root: Path, shared: dict[Path, str]) -> Seen:
     ran = roots.run(root, before + engine.script, shared=shared)
     summaries = sorted(runs.glob("*/summary.json"))
     told = json.loads(summaries[-1].read_text())["notebooks"] if summaries else []
-    return Seen(ran.status, ran.output, {one["notebook"][:2]: (one["status"], float(one["seconds"])) for one in told})
+    notebooks = {one["notebook"][:2]: (one["status"], float(one["seconds"])) for one in told}
+    return Seen(ran.status, ran.output, notebooks, tuple(_differing(root)) if engine.records else ())
+
+
+def _differing(root: Path) -> Iterator[str]:
+    there = Path(f"{root}{roots.PLACE}") / "notebooks"
+    for path in documents.notebooks():
+        stored = {cell.id: cell for cell in documents.read(there / path.name).cells}
+        for cell in documents.read(path).cells:
+            if stored[cell.id] != cell:
+                yield f"{path.name}#{cell.id}"
 
 
 def archive() -> Path:
@@ -279,7 +301,7 @@ def _sdk() -> Path | None:
 
 
 def main(names: list[str]) -> int:
-    """Run the named engines and write the table; exit status 1 when a notebook failed."""
+    """Run the named engines and write the table; exit status 1 when a notebook failed or was stored otherwise."""
     unknown = sorted(set(names) - ENGINES.keys())
     reason = roots.missing()
     if unknown or not names or reason:
@@ -292,7 +314,9 @@ def main(names: list[str]) -> int:
         if seen.notebooks:
             write(name, seen, dt.datetime.now(dt.UTC).date())
             print(row(name, seen, dt.datetime.now(dt.UTC).date()))
-        worst = max(worst, min(seen.status, 1))
+        if seen.differing:
+            print("Stored otherwise than here:", *seen.differing, sep="\n  ")
+        worst = max(worst, min(seen.status, 1), int(bool(seen.differing)))
     return worst
 
 

@@ -23,5 +23,6 @@ def test_the_notebooks_run_on_it(name: str) -> None:
     seen = engines.run(name)
     asked = engines.ENGINES[name].notebooks
     assert seen.status == 0, seen.output
+    assert seen.differing == ()
     assert {status for status, _ in seen.notebooks.values()} == {"ok"}
     assert tuple(seen.notebooks) == asked or (not asked and len(seen.notebooks) > len(engines.ENGINES))
