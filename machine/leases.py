@@ -37,10 +37,10 @@ def living(folder: Path) -> dict[str, int]:
 def _holder(path: Path) -> int | None:
     try:
         content = json.loads(path.read_text())
-        pid, born = int(content["pid"]), content["born"]
+        pid = int(content["pid"])
+        return pid if processes.is_the_one(pid, content["born"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return pid if born is not None and processes.born(pid) == born else None
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -29,6 +29,16 @@ def born(pid: int) -> int | str | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def is_the_one(pid: int, started: object) -> bool:
+    """Whether the process that `born` once said `started` of still runs.
+
+    Where `started` was written in the other form (from `ps`, and now /proc is there), the two can't be compared: then a
+    process of that number is taken for it, since stopping what is in use is worse than keeping what isn't.
+    """
+    now = born(pid)
+    return now is not None and started is not None and (type(now) is not type(started) or now == started)
+
+
 def command_line(pid: int) -> list[str]:
     """Return the arguments of the process, [] if there is none. Those that hold a space come in parts from `ps`."""
     if not _has_proc():

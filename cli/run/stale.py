@@ -64,8 +64,7 @@ def _dead(folder: Path) -> _Killed | None:
     """Return what a run whose process is gone wrote down; None for one that lives, and for any other folder."""
     try:
         content = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        born = processes.born(int(content["pid"]))
-        if born is not None and born == content["born"]:
+        if processes.is_the_one(int(content["pid"]), content["born"]):
             return None
         return _Killed(Target(**content["target"]) if content["target"] else None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -91,6 +91,9 @@ def start(call: Call, asked: dict[str, Any], *, trigger: dict[str, str] | None =
         store.add(rows, location(call), build)
         if log_object:
             bucket, name = log_object
+            if objects.find_bucket(rows, bucket) is None:
+                # Deleted since it was looked at. unverified: the sentence
+                raise ApiError("ABORTED", f"The bucket {bucket} was deleted meanwhile. Submit the build again.")
             file = store.log_file(call.world, build_id).relative_to(call.world.folder)
             objects.add_growing(rows, call.world, bucket, name, str(file))
         _audit(call, rows, project, build)

@@ -31,6 +31,12 @@ TITLE = "Cloud Storage API"
 
 _UPLOAD_LIMIT = 256 * 1024 * 1024  # bytes of one request; gcloud's chunks have 100 MiB
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+# Both: https://cloud.google.com/storage/docs/json_api/v1/status-codes#409_Conflict
+_OWN = "Your previous request to create the named bucket succeeded and you already own it."
+_TAKEN = (
+    "The requested bucket name is not available. The bucket namespace is shared by all users of the system. "
+    "Please select a different name and try again."
+)
 _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)")
 _BOUNDARY = re.compile(r"boundary=(?:'([^']+)'|\"([^\"]+)\"|([^;\s]+))")
@@ -138,9 +144,10 @@ def _create_bucket(call: Call) -> dict[str, Any]:
             objects.make_bucket(rows, call.world, name, project.id, location, json.dumps(body.get("labels") or {}))
             bucket = objects.find_bucket(rows, name)
     except sqlite3.IntegrityError:
+        with call.world.reading() as rows:
+            taken = objects.find_bucket(rows, name)
         raise ApiError(
-            "ALREADY_EXISTS",
-            "Your previous request to create the named bucket succeeded and you already own it.",
+            "ALREADY_EXISTS", _OWN if taken is not None and taken.project == project.id else _TAKEN
         ) from None
     return _render_bucket(call, bucket) if bucket else {}
 

@@ -13,7 +13,7 @@ import base64
 import binascii
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.iam.v1.policy_pb2 import Policy as PolicyMessage
@@ -141,11 +141,15 @@ def get_policy(rows: sqlite3.Connection, resource: str) -> dict[str, Any]:
     return {"version": 1, "etag": etag, "bindings": policy["bindings"]}
 
 
-def set_policy(world: World, resource: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+def set_policy(
+    world: World, resource: str, policy: Mapping[str, Any], exists: Callable[[], object] | None = None
+) -> dict[str, Any]:
     """Replace a resource's policy, and answer the new one.
 
     Args:
         policy: Google's Policy as JSON; with an `etag` it must be the current one's.
+        exists: raises when the resource is not there. Asked in the transaction that stores: a policy that outlived its
+            resource would be in effect for the next one of that name.
 
     Raises:
         ApiError: ABORTED (409) when somebody else changed the policy since it was read; INVALID_ARGUMENT for a
@@ -160,6 +164,8 @@ def set_policy(world: World, resource: str, policy: Mapping[str, Any]) -> dict[s
         raise unimplemented("audit configurations in a policy")
     given_etag = _etag_bytes(policy.get("etag"))
     with world.writing() as rows:
+        if exists is not None:
+            exists()
         resource = canonical(rows, resource)
         before, etag = _stored(rows, resource)
         if given_etag and given_etag != base64.b64decode(etag):

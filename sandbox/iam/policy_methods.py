@@ -54,7 +54,7 @@ def policy_methods(
             raise invalid("The request has no policy.")
         if request.update_mask.paths and "bindings" not in request.update_mask.paths:
             raise unimplemented("setIamPolicy with an updateMask that leaves the bindings out")
-        return policies.set_policy(call.world, check(call), body["policy"])
+        return policies.set_policy(call.world, check(call), body["policy"], lambda: check(call))
 
     def test(call: Call) -> dict[str, Any]:
         wanted = messages.parse(iam_policy_pb2.TestIamPermissionsRequest, call.json()).permissions

@@ -101,6 +101,18 @@ def test_processes_are_known_without_proc(tmp_path: Path) -> None:
     assert leases.living(tmp_path / "leases") == {}
 
 
+def test_a_lease_in_the_other_form_is_not_taken_for_a_dead_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Written where only `ps` knows processes, read where /proc is there."""
+    with monkeypatch.context():
+        request.getfixturevalue("no_proc")
+        leases.write(tmp_path / "leases", "mine", os.getpid())
+    monkeypatch.undo()
+    assert leases.living(tmp_path / "leases") == {"mine": os.getpid()}
+    assert not processes.is_the_one(2**22 + 1, "Sat Nov 28 12:00:00 2026")
+
+
 @pytest.mark.usefixtures("no_proc")
 def test_a_zombie_is_gone() -> None:
     child = subprocess.Popen(["true"])

@@ -111,6 +111,16 @@ def test_what_is_not_there_and_what_is_not_yours(learner: AuthorizedSession, buc
     assert requests.get(f"{URL}/storage/v1/b/{bucket}", timeout=10).status_code == 401
     again = learner.post(f"{URL}/storage/v1/b?project={os.environ['PROJECT_ID']}", json={"name": bucket})
     assert again.status_code == 409
+    assert "you already own it" in again.json()["error"]["message"]
+
+
+def test_a_bucket_of_another_project_is_not_called_your_own(learner: AuthorizedSession, bucket: str) -> None:
+    other = f"other-{secrets.token_hex(4)}"
+    learner.post("https://cloudresourcemanager.googleapis.com/v1/projects", json={"projectId": other})
+    learner.post(f"https://serviceusage.googleapis.com/v1/projects/{other}/services/storage.googleapis.com:enable")
+    refused = learner.post(f"{URL}/storage/v1/b?project={other}", json={"name": bucket})
+    assert refused.status_code == 409, refused.text
+    assert refused.json()["error"]["message"].startswith("The requested bucket name is not available.")
 
 
 def test_a_bucket_is_deleted_when_it_is_empty(learner: AuthorizedSession, bucket: str) -> None:

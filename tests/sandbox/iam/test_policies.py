@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.errors import ApiError
+from sandbox.errors import ApiError, not_found
 from sandbox.iam import members, policies
 from sandbox.state import projects
 from sandbox.state.clock import Clock
@@ -53,6 +53,22 @@ def refused(world: World, resource: str, policy: dict[str, Any]) -> ApiError:
 
 def test_a_fresh_resource_has_an_etag_and_nothing_else(state: World) -> None:
     assert read(state, REPOSITORY) == {"etag": "ACAB"}
+
+
+def test_set_policy_asks_for_the_resource_in_the_transaction_that_stores(state: World) -> None:
+    def exists() -> None:
+        with pytest.raises(RuntimeError, match="a transaction is already open"), state.writing():
+            pass
+
+    policies.set_policy(state, REPOSITORY, bind(READER, CI), exists)
+    before = read(state, REPOSITORY)
+
+    def gone() -> None:
+        raise not_found()
+
+    with pytest.raises(ApiError):
+        policies.set_policy(state, REPOSITORY, bind(WRITER, CI), gone)
+    assert read(state, REPOSITORY) == before
 
 
 def test_members_are_sorted_merged_and_said_once(state: World) -> None:
