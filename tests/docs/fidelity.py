@@ -19,8 +19,11 @@ from typing import Any
 
 from cli.exchanges import recorder
 from cli.exchanges.calls import CALLS
+from sandbox.api.methods import Api
 from sandbox.apis import APIS
 from sandbox.oci import registry as router
+from tests.observed import facts
+from tests.observed.facts import Fact
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fidelity.md"
@@ -91,11 +94,33 @@ def unverified() -> dict[str, int]:
     return counts
 
 
+def _recorded(name: str) -> Fact | None:
+    """The newest recording of an operation that was replayed."""
+    for api in APIS:
+        short = api.service.partition(".")[0]
+        if short in facts.APIS and any(method.id == name for method in api.methods):
+
+            def names_it(verb: str, path: str, api: Api = api) -> bool:
+                found = api.find(verb, path)
+                return found is not None and found[0].id == name
+
+            return facts.newest(short, names_it)
+    return None
+
+
+def _evidence(name: str, kinds: list[str]) -> str:
+    fact = _recorded(name)
+    if fact is None:
+        return ", ".join(kinds)
+    seen = f"recorded ({fact.source.partition(':')[0]}{fact.observed and ', '}{fact.observed})"
+    return ", ".join([seen, *(kind for kind in kinds if kind != "recorded")])
+
+
 def _row(name: str, row: dict[str, Any]) -> str:
     tests = [f"`{test}`" for test in row.get("accepted_by", [])]
     # The service is the section's; a project's own verbs keep the word they stand behind.
     short = name if " " in name else re.sub(r"^[a-z]+\.(projects\.(?=\w+\.))?", "", name)
-    return f"| {short} | {', '.join(row['evidence'])} | {row.get('note', '')} | {'<br>'.join(tests) or '–'} |"
+    return f"| {short} | {_evidence(name, row['evidence'])} | {row.get('note', '')} | {'<br>'.join(tests) or '–'} |"
 
 
 def _operations() -> Iterator[str]:
@@ -130,6 +155,36 @@ def _observed() -> Iterator[str]:
     yield from ("", f"{len(rest)} further operations of the sandbox are in no call of the list.")
 
 
+def _replayed() -> Iterator[str]:
+    """How the facts fare that were recorded on Google, and why some differ."""
+    names = ("facts", "matched", "an older form", "differing", "not served", "golden logs alike")
+    yield from (f"| API | {' | '.join(names)} |", "|---|---|---|---|---|---|---|")
+    rows = [facts.count(api) for api in facts.APIS]
+    for api, row in zip(facts.APIS, rows, strict=True):
+        golden = f"{row.golden_matched} of {row.golden}"
+        yield f"| {api} | {row.sent} | {row.matched} | {row.older} | {row.differing} | {row.not_served} | {golden} |"
+    total = [
+        sum(getattr(row, name) for row in rows) for name in ("sent", "matched", "older", "differing", "not_served")
+    ]
+    golden = f"{sum(row.golden_matched for row in rows)} of {sum(row.golden for row in rows)}"
+    yield f"| **together** | {' | '.join(map(str, total))} | {golden} |"
+    yield from ("", "| reason | facts | what differs |", "|---|---|---|")
+    for listed in facts.differences():
+        shown = ", ".join(f"`{show}`" for show in listed.shows)
+        yield f"| {listed.reason} | {_ids(listed.facts)} | {shown} |"
+
+
+def _ids(found: tuple[str, ...]) -> str:
+    """`iam-006, 010` for the facts `iam-006` and `iam-010`."""
+    seen: set[str] = set()
+    parts = []
+    for one in found:
+        api, _, number = one.rpartition("-")
+        parts.append(number if api in seen else one)
+        seen.add(api)
+    return ", ".join(parts)
+
+
 def _hosts() -> Iterator[str]:
     yield from ("| host | where Google names it |", "|---|---|")
     yield from (f"| {host} | {where} |" for host, where in sorted(data()["hosts"].items()))
@@ -147,6 +202,7 @@ def page() -> str:
         "operations": _operations(),
         "unverified": _unverified(),
         "observed": _observed(),
+        "replayed": _replayed(),
         "hosts": _hosts(),
     }
     for name, lines in parts.items():

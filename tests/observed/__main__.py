@@ -1,0 +1,31 @@
+"""Replay an API's facts in a sandbox of its own, and print what differs from Google.
+
+.venv/bin/python -m tests.observed API [ID]...
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.observed import replay, stages
+from tests.observed.facts import APIS, load
+
+
+def main(arguments: list[str]) -> int:
+    """Replay them; 2 when there are no facts of the API."""
+    api, wanted = (arguments or [""])[0], arguments[1:]
+    if api not in APIS:
+        print(f"There are facts of {', '.join(APIS)}; name one of these.", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as home, stages.opened(Path(home)) as stage:
+        for fact in load(api):
+            if not wanted or fact.id in wanted:
+                lines = replay.send(stage, api, fact)
+                print(f"{fact.id} {fact.grade} {fact.observed} {fact.request} {fact.status}", *lines, sep="\n    ")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
