@@ -101,7 +101,9 @@ def _target(request: Request) -> Target:
     if (address := _address(request, door, host, path)) is not None:
         return Target(name, door, host, path, address)
     api = next((api for api in APIS if api.serves(host)), None)
-    return Target(name, door, host, path, None, api, api.find(request.method, path) if api else None)
+    raw = request.scope["raw_path"].decode("latin-1")
+    raw = raw if door == "edge" else "/" + raw.removeprefix("/").partition("/")[2]
+    return Target(name, door, host, path, None, api, api.find(request.method, raw) if api else None)
 
 
 def _address(request: Request, door: str, host: str, path: str) -> oci.Address | None:

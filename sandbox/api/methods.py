@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
@@ -136,11 +137,17 @@ class Api:
         region = r"[a-z]+(-[a-z]+[0-9]+)?"
         return bool(re.fullmatch(rf"{name}\.{region}\.rep\.googleapis\.com|{region}-{name}\.googleapis\.com", host))
 
-    def find(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method for a verb and a path, with the path's variables."""
-        for method in self.methods:
-            if method.verb == verb and (match := method.pattern.fullmatch(path)):
-                return method, match.groupdict()
+    def find(self, verb: str, raw: str) -> tuple[Method, dict[str, str]] | None:
+        """Return the method for a verb and a path as it was sent, with the path's variables decoded.
+
+        A variable may hold an escaped slash (`packages/team%2Fapp`), and a client may escape the colon of a verb.
+        """
+        for path in dict.fromkeys((raw, raw.replace("%3A", ":"), unquote(raw))):
+            for method in self.methods:
+                if method.verb == verb and (match := method.pattern.fullmatch(path)):
+                    values = match.groupdict()
+                    decoded = path == unquote(raw)
+                    return method, values if decoded else {key: unquote(value) for key, value in values.items()}
         return None
 
 

@@ -23,17 +23,21 @@ def finish(
     rows: sqlite3.Connection,
     world: World,
     name: str,
-    response: Mapping[str, Any],
+    response: Mapping[str, Any] | None,
     metadata: Mapping[str, Any] | None = None,
+    *,
+    error: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Store a finished operation and return it, in a slow sandbox as a running one.
 
     Args:
         name: the operation's resource name, unique in the world.
-        response: the result, with its `@type`.
+        response: the result, with its `@type`; None for an operation that failed.
         metadata: likewise.
+        error: why it failed, a google.rpc.Status.
     """
-    operation: dict[str, Any] = {"name": name, "done": True, "response": dict(response)}
+    operation: dict[str, Any] = {"name": name, "done": True}
+    operation |= {"response": dict(response)} if response is not None else {"error": dict(error or {})}
     if metadata:
         operation["metadata"] = dict(metadata)
     if world.pace.polls:
@@ -65,7 +69,7 @@ def get(world: World, name: str) -> dict[str, Any]:
 
 
 def _as_json(operation: dict[str, Any]) -> dict[str, Any]:
-    hidden = {_POLLS, "done", "response"} if operation.get(_POLLS) else {_POLLS}
+    hidden = {_POLLS, "done", "response", "error"} if operation.get(_POLLS) else {_POLLS}
     return {key: value for key, value in operation.items() if key not in hidden}
 
 

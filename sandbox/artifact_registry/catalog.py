@@ -250,7 +250,7 @@ def remove_version(
         dry_run: only look whether it could be removed.
 
     Raises:
-        VersionHasParents: an index refers to it.
+        VersionHasParents: an index refers to it; the text is the index's digest.
         VersionTagged: it has tags and `force` is False.
         TagImmutable: it has tags and the repository has immutable tags.
     """
@@ -258,8 +258,11 @@ def remove_version(
     if version is None:
         return False
     key = (repository.name, package, digest)
-    if rows.execute("SELECT 1 FROM children WHERE repository = ? AND package = ? AND child = ?", key).fetchone():
-        raise VersionHasParents(digest)
+    parent = rows.execute(
+        "SELECT parent FROM children WHERE repository = ? AND package = ? AND child = ? ORDER BY parent", key
+    ).fetchone()
+    if parent is not None:
+        raise VersionHasParents(parent["parent"])
     if version.tags:
         if repository.immutable_tags:
             raise TagImmutable(version.tags[0])

@@ -14,7 +14,7 @@ from sandbox.api.methods import Call
 from sandbox.artifact_registry import blobs, catalog, repositories
 from sandbox.artifact_registry.media_types import INDEXES
 from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, unescape
-from sandbox.errors import not_found
+from sandbox.errors import invalid, not_found
 from sandbox.state.world import World
 
 # Field of the message ImageManifest to field of an index's platform (image-spec 1.1 image-index.md).
@@ -94,6 +94,9 @@ def _list(call: Call) -> dict[str, Any]:
 def _get(call: Call) -> dict[str, Any]:
     repository = repositories.find(call)
     package, _, digest = call.params["image"].rpartition("@")
+    if not package:
+        # An image is asked for by its digest; so Google refuses a tag (googleapis/google-cloud-java#9567).
+        raise invalid("Request contains an invalid argument.")
     with call.world.reading() as rows:
         version = catalog.find_version(rows, repository.name, unescape(package), digest)
         if version is None:

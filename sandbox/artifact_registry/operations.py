@@ -17,7 +17,13 @@ from sandbox.iam import policies
 from sandbox.iam.decisions import ALL_AUTHENTICATED_USERS, ALL_USERS
 
 _PATH = "/v1/projects/{project}/locations/{location}/operations/{operation}"
+_FAILED_PRECONDITION = 9  # google/rpc/code.proto
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+_METADATA = {"@type": f"{TYPE}.OperationMetadata"}
+
+
+def _name(call: Call) -> str:
+    return f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{uuid.uuid4()}"
 
 
 def finish(
@@ -32,9 +38,13 @@ def finish(
         response: with its `@type`; None for Empty.
         metadata: likewise; None for OperationMetadata.
     """
-    name = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{uuid.uuid4()}"
-    told = metadata or {"@type": f"{TYPE}.OperationMetadata"}
-    return operations.finish(rows, call.world, name, response or _EMPTY, told)
+    return operations.finish(rows, call.world, _name(call), response or _EMPTY, metadata or _METADATA)
+
+
+def fail(rows: sqlite3.Connection, call: Call, message: str) -> dict[str, Any]:
+    """Keep and return an operation that failed, since what it was to change may not be changed so."""
+    error = {"code": _FAILED_PRECONDITION, "message": message}
+    return operations.finish(rows, call.world, _name(call), None, _METADATA, error=error)
 
 
 def _get(call: Call) -> dict[str, Any]:

@@ -61,12 +61,13 @@ def _body(call: Call) -> tuple[str, catalog.Version]:
         ApiError: INVALID_ARGUMENT for a version of another package, NOT_FOUND for one that is not there.
     """
     tag = messages.render(messages.parse(types.Tag.pb(), call.json(), "tag"))
-    prefix = f"{RESOURCE.format(**call.params)}/packages/{call.params['package']}/versions/"
-    if not tag.get("version", "").startswith(prefix):
+    repository, package = RESOURCE.format(**call.params), unescape(call.params["package"])
+    of, _, digest = tag.get("version", "").removeprefix(f"{repository}/packages/").rpartition("/versions/")
+    if unescape(of) != package:
+        prefix = f"{package_name(repository, package)}/versions/"
         raise invalid(f"Invalid tag: its version must be one of the same package, {prefix}...")
-    digest = tag["version"].removeprefix(prefix)
     with call.world.reading() as rows:
-        version = catalog.find_version(rows, RESOURCE.format(**call.params), unescape(call.params["package"]), digest)
+        version = catalog.find_version(rows, repository, package, digest)
     if version is None:
         raise not_found()
     return str(tag.get("name", "")).rpartition("/")[2], version

@@ -14,7 +14,7 @@ from google.cloud.artifactregistry_v1 import types
 from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call
 from sandbox.artifact_registry import catalog, docker_images, operations, packages, repositories, tags
-from sandbox.artifact_registry.names import PACKAGE_PATH, RESOURCE, TYPE, method, unescape, version_name
+from sandbox.artifact_registry.names import PACKAGE_PATH, RESOURCE, TYPE, escape, method, unescape, version_name
 from sandbox.errors import ApiError, invalid, not_found
 
 _RELATED_TAGS = 100  # "up to 100": version.proto
@@ -108,10 +108,14 @@ def _delete(call: Call) -> dict[str, Any]:
                 "FAILED_PRECONDITION",
                 f"cannot delete version: it is tagged ({named}). Delete its tags first, or use force.",
             ) from None
-        except catalog.VersionHasParents:
-            raise ApiError(
-                "FAILED_PRECONDITION", "Manifest is still referenced by one or more parent images"
-            ) from None  # unverified
+        except catalog.VersionHasParents as parent:
+            # Two reports of 2026-02-03 quote it from the operation, not as the call's own refusal.
+            return operations.fail(
+                rows,
+                call,
+                "manifest is referenced by parent manifests: failed precondition manifest has referenced parents: "
+                f"{version.package}/manifests/{parent}",
+            )
         return operations.finish(rows, call)
 
 
@@ -122,13 +126,15 @@ def _batch_delete(call: Call) -> dict[str, Any]:
     """
     repository = repositories.find(call)
     body = messages.parse(types.BatchDeleteVersionsRequest.pb(), call.json())
-    package = call.params["package"]
+    package = unescape(call.params["package"])
     prefix = f"{repository.name}/packages/"
     wanted: list[tuple[str, str]] = []
     for name in body.names:
         of, _, digest = name.removeprefix(prefix).partition("/versions/")
-        if not name.startswith(prefix) or not digest or package not in ("-", of):
-            raise invalid(f"Invalid version name {name[:300]!r}: it must begin with {prefix}{package}/versions/.")
+        if not name.startswith(prefix) or not digest or package not in ("-", unescape(of)):
+            raise invalid(
+                f"Invalid version name {name[:300]!r}: it must begin with {prefix}{escape(package)}/versions/."
+            )
         wanted.append((unescape(of), digest))
     if not wanted:
         raise invalid("Request is missing the names of versions.")

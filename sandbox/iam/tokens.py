@@ -29,6 +29,8 @@ _LEEWAY = 30  # seconds that two clocks may differ
 
 # https://cloud.google.com/artifact-registry/docs/docker/authentication, and gcloud's docker_helper.py
 TOKEN_USERNAMES = ("oauth2accesstoken", "_dcgcloud_token", "_token")
+# What docker-credential-gcr sends, with its version: config/const.go; Google refuses an empty one (its issue 129).
+_STANDALONE_HELPER = re.compile(r"_dcgcr_[0-9A-Za-z_]+_token")
 
 
 class InvalidToken(Exception):
@@ -159,7 +161,7 @@ def from_basic(world: World, credentials: str, host: str) -> Principal:
         user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise InvalidToken("the credentials are not base64") from None
-    if user in TOKEN_USERNAMES:
+    if user in TOKEN_USERNAMES or (_STANDALONE_HELPER.fullmatch(user) and user != "_dcgcr__token"):
         return from_bearer(world, password, host)
     if user == "_json_key_base64":
         try:

@@ -37,7 +37,10 @@ def denied(principal: Principal, permission: str, resource: str) -> RegistryErro
             f'Unauthenticated request. Unauthenticated requests do not have permission "{permission}" on resource '
             f'"{resource}" (or it may not exist)',
         )
-    return RegistryError("DENIED", f'Permission "{permission}" denied on resource "{resource}" (or it may not exist)')
+    # The form since August 2026; docs/fidelity.md has the two before it.
+    return RegistryError(
+        "DENIED", f"Permission '{permission}' denied on resource '//{SERVICE}/{resource}' (or it may not exist)."
+    )
 
 
 def may(world: World, principal: Principal, permission: str, image: Image) -> bool:

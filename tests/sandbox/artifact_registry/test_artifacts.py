@@ -189,6 +189,41 @@ def test_an_image_for_several_platforms_names_each_of_them(held: Held) -> None:
     single = held.client.get_docker_image(name=f"{held.name}/dockerImages/app@{entries[0]['digest']}")
     assert not single.image_manifests
     assert list(found.tags) == ["all"]
+    said = f"manifest has referenced parents: app/manifests/{index}"
+    with pytest.raises(exceptions.FailedPrecondition, match=said):
+        held.client.delete_version(name=held.version("app", entries[0]["digest"])).result()
+    assert held.client.get_version(name=held.version("app", entries[0]["digest"]))
+
+
+def test_an_image_is_asked_for_by_its_digest(held: Held) -> None:
+    held.push("app", "v1")
+    with pytest.raises(exceptions.BadRequest, match=r"Request contains an invalid argument\."):
+        held.client.get_docker_image(name=f"{held.name}/dockerImages/app:v1")
+
+
+def test_a_slash_that_is_escaped_once_is_taken_as_well(held: Held) -> None:
+    """What Google's discovery client, Terraform and hand-written calls send; gcloud escapes twice."""
+    digest = held.push("team/sub/app", "v1")
+    name = f"{held.name}/packages/team%2Fsub%2Fapp"
+    for path, told in (
+        ("packages/team%2Fsub%2Fapp", name),
+        ("packages/team%252Fsub%252Fapp", name),
+        (f"packages/team%2Fsub%2Fapp/versions/{digest}", f"{name}/versions/{digest}"),
+        ("packages/team%2Fsub%2Fapp/tags/v1", f"{name}/tags/v1"),
+        (f"dockerImages/team%2Fsub%2Fapp%40{digest}", f"{held.name}/dockerImages/team%2Fsub%2Fapp@{digest}"),
+    ):
+        answer = held.get(path)
+        assert (answer.status_code, answer.json().get("name")) == (200, told)
+    url = f"{API}/{held.name}/packages/team%2Fsub%2Fapp"
+    version = f"{name}/versions/{digest}"
+    for tag, sent in (("escaped", version), ("plain", version.replace("%2F", "/"))):
+        made = held.session.post(f"{url}/tags?tagId={tag}", json={"version": sent})
+        assert (made.status_code, made.json().get("version")) == (200, version), made.text
+    for tag in ("escaped", "plain", "v1"):
+        assert held.session.delete(f"{url}/tags/{tag}").status_code == 200
+    gone = held.session.post(f"{url}/versions:batchDelete", json={"names": [version]})
+    assert gone.status_code == 200, gone.text
+    assert held.get("packages/team%2Fsub%2Fapp").status_code == 404
 
 
 def test_an_artifact_says_what_it_is(held: Held) -> None:

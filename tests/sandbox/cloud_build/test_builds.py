@@ -254,7 +254,7 @@ def test_an_account_that_may_not_push_pushes_nothing(learner: AuthorizedSession)
     assert build["status"] == "FAILURE"
     assert build["failureInfo"]["type"] == "PUSH_NOT_AUTHORIZED"
     assert [step["status"] for step in build["steps"]] == ["SUCCESS", "SUCCESS"]
-    assert 'Permission "artifactregistry.repositories.uploadArtifacts" denied' in log(learner, build["id"])
+    assert "Permission 'artifactregistry.repositories.uploadArtifacts' denied" in log(learner, build["id"])
     listed = f"projects/{project()}/locations/us-central1/repositories/{name}/packages"
     assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
 

@@ -65,7 +65,7 @@ def test_push_and_pull(registry: Registry, run: Run, tagged: Callable[[str], str
     ("name", "text"),
     [
         ("{host}/{project}/nope/app", 'name unknown: Repository "nope" not found'),
-        ("{host}/somebody-elses/repo/app", 'denied: Permission "artifactregistry.repositories.uploadArtifacts" denied'),
+        ("{host}/somebody-elses/repo/app", "denied: Permission 'artifactregistry.repositories.uploadArtifacts' denied"),
         ("{host}/{project}-off/repo/app", "denied: Artifact Registry API has not been used in project"),
         ("somewhere/app", "name unknown: The name does not start with an Artifact Registry host"),
     ],

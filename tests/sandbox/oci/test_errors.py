@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HOST = "us-central1-docker.pkg.dev"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 UPLOAD = "artifactregistry.repositories.uploadArtifacts"
+AR = "artifactregistry.googleapis.com"
 DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
 MISSING = "Missing image name. Pushes should be of the form docker push HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
 
@@ -61,7 +62,10 @@ def test_the_challenge_keeps_the_way_in(door: Registry) -> None:
     assert "scope" not in door.call("GET", "", who="").headers["WWW-Authenticate"]
 
 
-@pytest.mark.parametrize("user", ["oauth2accesstoken", "_token", "_dcgcloud_token", "_json_key", "_json_key_base64"])
+@pytest.mark.parametrize(
+    "user",
+    ["oauth2accesstoken", "_token", "_dcgcloud_token", "_dcgcr_2_1_30_token", "_json_key", "_json_key_base64"],
+)
 def test_every_user_name_gets_a_token_that_works(door: Registry, user: str) -> None:
     key = (door.home / "learner-key.json").read_text()
     password = {"_json_key": key, "_json_key_base64": base64.b64encode(key.encode()).decode()}.get(
@@ -142,7 +146,7 @@ def test_a_token_for_what_a_role_allows(registry: Registry, who: str, actions: s
 
 def test_a_token_for_what_a_role_refuses(registry: Registry) -> None:
     name = registry.name("app")
-    said = f'Permission "{UPLOAD}" denied on resource "{resource(registry)}" (or it may not exist)'
+    said = f"Permission '{UPLOAD}' denied on resource '//{AR}/{resource(registry)}' (or it may not exist)."
     assert refusal(get_token(registry, f"repository:{name}:push,pull", who="reader")) == (403, "DENIED", said)
     said = (
         f'Unauthenticated request. Unauthenticated requests do not have permission "{UPLOAD}" on resource '
@@ -183,7 +187,7 @@ def test_anonymous_callers_pull_what_is_public(registry: Registry) -> None:
     ],
 )
 def test_every_operation_is_decided(registry: Registry, who: str, method: str, path: str, permission: str) -> None:
-    said = f'Permission "{permission}" denied on resource "{resource(registry)}" (or it may not exist)'
+    said = f"Permission '{permission}' denied on resource '//{AR}/{resource(registry)}' (or it may not exist)."
     answer = registry.call(method, f"{registry.name('app')}/{path}", who=who)
     assert refusal(answer) == (403, "DENIED", said)
 
