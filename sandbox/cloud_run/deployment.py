@@ -14,7 +14,7 @@ import uuid
 from typing import Any
 
 from sandbox.artifact_registry import catalog, image_names
-from sandbox.cloud_run import instances, probes, store
+from sandbox.cloud_run import defaults, instances, store
 from sandbox.cloud_run.instances import NotStarted
 from sandbox.cloud_run.secret_env import SecretRefused
 from sandbox.containers import EngineFailed
@@ -188,16 +188,9 @@ def _revision(world: World, name: str, service: Json) -> tuple[Json, int]:
     project = projects.find(world, name.split("/")[1])
     assert project is not None  # noqa: S101 - the dispatch table found it
     spec = copy.deepcopy(template["spec"])
-    spec.pop("nodeSelector", None)
-    spec.setdefault("containerConcurrency", 80)
-    spec.setdefault("timeoutSeconds", 300)
-    spec.setdefault("serviceAccountName", acting.default_account(project))
+    # A service of an older world was kept without them.
+    defaults.fill({"spec": spec}, acting.default_account(project))
     container = spec["containers"][0]
-    container["ports"] = container.get("ports") or [{"name": "http1", "containerPort": instances.PORT}]
-    container.setdefault("startupProbe", probes.default(instances.port_of(container)))
-    limits = container.setdefault("resources", {}).setdefault("limits", {})
-    limits.setdefault("cpu", "1000m")
-    limits.setdefault("memory", "512Mi")
     if not container.get("name"):
         container["name"] = f"{service['metadata']['name']}-1"
     created = meta.get("name") or generated

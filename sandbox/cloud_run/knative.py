@@ -13,7 +13,7 @@ from typing import Any
 
 from sandbox.api import lists, shapes
 from sandbox.api.methods import Call
-from sandbox.cloud_run import deployment, instances, probes, secret_env, shape, store
+from sandbox.cloud_run import defaults, deployment, instances, probes, secret_env, shape, store
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import acting, admission, policies
 from sandbox.state.clock import timestamp
@@ -147,7 +147,7 @@ def create(call: Call) -> Json:
     may(call, "run.services.create", f"projects/{project}/locations/{place}", f"namespaces/{project}/services")
     check_name(service_id)
     check(call, body)
-    return begin(call, service_id, body)
+    return told(begin(call, service_id, body))
 
 
 def begin(call: Call, service_id: str, body: Json) -> Json:
@@ -187,6 +187,8 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
         },
     }
     service["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+    defaults.fill(service["spec"]["template"], acting.default_account(project))
+    service["updateTime"] = timestamp(call.world.now())
     try:
         store.add(call.world, name, service)
     except sqlite3.IntegrityError:
@@ -202,7 +204,7 @@ def replace(call: Call) -> Json:
     if store.find(call.world, name) is None:
         raise _missing(call.params["service"])
     check(call, body)
-    return update(call, name, body)
+    return told(update(call, name, body))
 
 
 def update(call: Call, name: str, body: Json) -> Json:
@@ -243,6 +245,8 @@ def update(call: Call, name: str, body: Json) -> Json:
             meta["labels"] = {**asked["labels"], "cloud.googleapis.com/location": name.split("/")[3]}
         now["spec"] = copy.deepcopy(body["spec"])
         now["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
+        defaults.fill(now["spec"]["template"], acting.default_account(call.project))
+        now["updateTime"] = timestamp(call.world.now())
         now["status"]["conditions"] = [
             deployment.condition(call.world, kind, "Unknown")
             for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
@@ -261,7 +265,12 @@ def get(call: Call) -> Json:
     service = store.find(call.world, name)
     if service is None:
         raise _missing(call.params["service"])
-    return service
+    return told(service)
+
+
+def told(service: Json) -> Json:
+    """Return a service without what only v2 tells."""
+    return {key: value for key, value in service.items() if key != "updateTime"}
 
 
 def delete(call: Call) -> Json:
@@ -288,7 +297,7 @@ def list_services(call: Call) -> Json:
     project = call.params["project"]
     place = region(call)
     may(call, "run.services.list", f"projects/{project}", f"namespaces/{project}/services")
-    found = [service for _, service in store.of_project(call.world, project, place)]
+    found = [told(service) for _, service in store.of_project(call.world, project, place)]
     found = [service for service in found if _selected(service["metadata"].get("labels", {}), call)]
     query = {"pageSize": call.query.get("limit", ""), "pageToken": call.query.get("continue", "")}
     chosen, token = lists.page(found, query, lambda service: str(service["metadata"]["uid"]))

@@ -5,6 +5,7 @@ A request is turned into Knative's specification, and its operation is done when
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -15,12 +16,39 @@ from sandbox.api.methods import Call, Method
 from sandbox.cloud_run import knative, store
 from sandbox.errors import not_found, unimplemented
 from sandbox.iam import admission
+from sandbox.state.clock import timestamp
 
 Json = dict[str, Any]
 _TYPE = "type.googleapis.com/google.cloud.run.v2.Service"
 _BASE = "/v2/projects/{project}/locations/{location}"
 _STATES = {"True": "CONDITION_SUCCEEDED", "False": "CONDITION_FAILED", "Unknown": "CONDITION_RECONCILING"}
 _ID = "run.projects.locations.services"
+# What v2 has as fields, Knative has as annotations: https://cloud.google.com/run/docs/reference/yaml/v1
+_SCALING = {
+    "maxInstanceCount": "autoscaling.knative.dev/maxScale",
+    "minInstanceCount": "autoscaling.knative.dev/minScale",
+}
+_CPU_THROTTLING, _CPU_BOOST = "run.googleapis.com/cpu-throttling", "run.googleapis.com/startup-cpu-boost"
+_LAUNCH_STAGE = "run.googleapis.com/launch-stage"
+# Google's own, or no part of what a caller says of a service.
+_OUTPUT_ONLY = {
+    "uid", "generation", "createTime", "updateTime", "deleteTime", "expireTime", "creator", "lastModifier",
+    "observedGeneration", "terminalCondition", "conditions", "latestReadyRevision", "latestCreatedRevision",
+    "trafficStatuses", "uri", "urls", "reconciling", "etag", "satisfiesPzs",
+}  # fmt: skip
+_ALL = "INGRESS_TRAFFIC_ALL"
+# What the first answer to a creation has none of.
+_UNKNOWN_YET = {
+    "conditions",
+    "ingress",
+    "latestCreatedRevision",
+    "observedGeneration",
+    "trafficStatuses",
+    "uri",
+    "urls",
+}
+_KEPT_DELETED = dt.timedelta(days=30)
+_KEPT = {"name", "labels", "annotations", "template", "traffic", "launchStage", "ingress"}
 
 
 def _may(call: Call, permission: str, resource: str) -> None:
@@ -59,6 +87,7 @@ def _asked_variable(entry: Json) -> Json:
 
 def _template(template: Json) -> Json:
     spec, meta = template["spec"], template.get("metadata", {})
+    annotations = meta.get("annotations", {})
     container = spec["containers"][0]
     answer: Json = {
         "containers": [
@@ -68,20 +97,34 @@ def _template(template: Json) -> Json:
                 "ports": container.get("ports", []),
                 "command": container.get("command", []),
                 "args": container.get("args", []),
+                "resources": {
+                    "limits": container.get("resources", {}).get("limits", {}),
+                    "cpuIdle": annotations.get(_CPU_THROTTLING) != "false",
+                    "startupCpuBoost": annotations.get(_CPU_BOOST) == "true",
+                },
                 **({"startupProbe": container["startupProbe"]} if "startupProbe" in container else {}),
             }
         ],
+        "scaling": {field: int(annotations[key]) for field, key in _SCALING.items() if key in annotations},
+        "timeout": f"{spec['timeoutSeconds']}s" if "timeoutSeconds" in spec else "",
+        "maxInstanceRequestConcurrency": spec.get("containerConcurrency", 0),
+        "labels": meta.get("labels", {}),
+        "annotations": {key: value for key, value in annotations.items() if not _is_googles(key)},
         "serviceAccount": spec.get("serviceAccountName", ""),
         "revision": meta.get("name", ""),
     }
     return {key: value for key, value in answer.items() if value}
 
 
-def _traffic(entry: Json, *, resolved: bool) -> Json:
+def _is_googles(annotation: str) -> bool:
+    return annotation.partition("/")[0].endswith(("knative.dev", "googleapis.com"))
+
+
+def _traffic(entry: Json) -> Json:
     latest = bool(entry.get("latestRevision"))
     answer = {
         "type": f"TRAFFIC_TARGET_ALLOCATION_TYPE_{'LATEST' if latest else 'REVISION'}",
-        "revision": entry.get("revisionName", "") if resolved or not latest else "",
+        "revision": "" if latest else entry.get("revisionName", ""),
         "percent": int(entry.get("percent", 0)),
         "tag": entry.get("tag", ""),
     }
@@ -99,13 +142,16 @@ def render(name: str, service: Json) -> Json:
         "generation": str(meta["generation"]),
         "observedGeneration": str(status.get("observedGeneration", 0)),
         "createTime": meta["creationTimestamp"],
+        "updateTime": service.get("updateTime", meta["creationTimestamp"]),
+        "annotations": {key: value for key, value in meta["annotations"].items() if not _is_googles(key)},
+        "launchStage": meta["annotations"].get(_LAUNCH_STAGE, "GA"),
         "creator": meta["annotations"]["serving.knative.dev/creator"],
         "lastModifier": meta["annotations"]["serving.knative.dev/lastModifier"],
         "labels": {key: value for key, value in meta["labels"].items() if not key.startswith("cloud.googleapis.com/")},
-        "ingress": "INGRESS_TRAFFIC_ALL",
+        "ingress": _ALL,
         "template": _template(service["spec"]["template"]),
-        "traffic": [_traffic(entry, resolved=False) for entry in service["spec"].get("traffic", ())],
-        "trafficStatuses": [_traffic(entry, resolved=True) for entry in status.get("traffic", ())],
+        "traffic": [_traffic(entry) for entry in service["spec"].get("traffic", ())],
+        "trafficStatuses": [_traffic(entry) for entry in status.get("traffic", ())],
         "terminalCondition": next(entry for entry in conditions if entry["type"] == "Ready"),
         "conditions": [entry for entry in conditions if entry["type"] != "Ready"],
         "uri": status["url"],
@@ -142,7 +188,13 @@ def _delete(call: Call) -> Json:
     service = store.find(call.world, name)
     if service is None:
         raise not_found(f"Resource '{call.params['service']}' of kind 'SERVICE' does not exist.")
-    last = render(name, service)
+    now = call.world.now()
+    last = {
+        **render(name, service),
+        "generation": str(service["metadata"]["generation"] + 1),
+        "deleteTime": timestamp(now),
+        "expireTime": timestamp(now + _KEPT_DELETED),
+    }
     knative.forget(call, name)
     number = uuid.uuid4()
     operation = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{number}"
@@ -152,10 +204,22 @@ def _delete(call: Call) -> Json:
 
 def _specification(asked: Json) -> Json:
     """Knative's specification of a v2 service. What it cannot say is refused, not dropped."""
+    if unknown := set(asked) - _KEPT - _OUTPUT_ONLY:
+        raise unimplemented(f"{min(unknown)} of a service")
+    if asked.get("ingress", _ALL) != _ALL:
+        raise unimplemented(f"the ingress {asked['ingress']}; services here are open to all callers")
     template = asked.get("template", {})
     known = {"revision", "labels", "annotations", "containers", "serviceAccount", "timeout", "scaling"}
     if unknown := set(template) - known - {"maxInstanceRequestConcurrency"}:
         raise unimplemented(f"{min(unknown)} in a service's template")
+    annotations = {
+        **template.get("annotations", {}),
+        **{
+            key: str(template["scaling"][field])
+            for field, key in _SCALING.items()
+            if field in template.get("scaling", {})
+        },
+    }
     containers = []
     for container in template.get("containers", ()):
         fields = {"name", "image", "env", "ports", "command", "args", "resources", "startupProbe"}
@@ -163,7 +227,13 @@ def _specification(asked: Json) -> Json:
             raise unimplemented(f"{min(unknown)} in a service's container")
         kept = {key: container[key] for key in fields & set(container)}
         kept["env"] = [_asked_variable(entry) for entry in container.get("env", ())]
-        kept["resources"] = {"limits": container.get("resources", {}).get("limits", {})}
+        resources = container.get("resources", {})
+        kept["resources"] = {"limits": resources.get("limits", {})}
+        # "if ResourceRequirements is set, the caller must explicitly set this field to true": v2's cpu_idle
+        if "resources" in container and not resources.get("cpuIdle"):
+            annotations[_CPU_THROTTLING] = "false"
+        if resources.get("startupCpuBoost"):
+            annotations[_CPU_BOOST] = "true"
         containers.append(kept)
     spec: Json = {"containers": containers}
     if template.get("serviceAccount"):
@@ -172,7 +242,7 @@ def _specification(asked: Json) -> Json:
         spec["containerConcurrency"] = int(template["maxInstanceRequestConcurrency"])
     if template.get("timeout"):
         spec["timeoutSeconds"] = int(float(template["timeout"].removesuffix("s")))
-    meta = {"labels": template.get("labels", {}), "annotations": template.get("annotations", {})}
+    meta = {"labels": template.get("labels", {}), "annotations": annotations}
     if template.get("revision"):
         meta["name"] = template["revision"].rpartition("/")[2]
     traffic = [
@@ -190,6 +260,12 @@ def _specification(asked: Json) -> Json:
     }
 
 
+def _metadata(asked: Json) -> Json:
+    stage = asked.get("launchStage", "GA")
+    annotations = {**asked.get("annotations", {}), **({_LAUNCH_STAGE: stage} if stage != "GA" else {})}
+    return {"labels": asked.get("labels", {}), "annotations": annotations}
+
+
 def _asked(call: Call) -> Json:
     return messages.render(messages.parse(types.Service.pb(), call.json(), "service"))
 
@@ -198,12 +274,12 @@ def _create(call: Call) -> Json:
     place = f"projects/{call.params['project']}/locations/{call.params['location']}"
     _may(call, "run.services.create", place)
     asked = _asked(call)
-    body = {"metadata": {"labels": asked.get("labels", {})}, "spec": _specification(asked)}
+    body = {"metadata": _metadata(asked), "spec": _specification(asked)}
     service_id = call.query.get("serviceId", "")
     knative.check_name(service_id)
     knative.check(call, body)
-    knative.begin(call, service_id, body)
-    return _operation(call, f"{place}/services/{service_id}")
+    service = knative.begin(call, service_id, body)
+    return _operation(call, f"{place}/services/{service_id}", service)
 
 
 def _patch(call: Call) -> Json:
@@ -220,18 +296,25 @@ def _patch(call: Call) -> Json:
         for field in ("template", "traffic")
         if mask and not any(path.startswith(field) for path in mask)
     }
-    body: Json = {"metadata": {}, "spec": {**specification, **kept}}
+    meta = _metadata(asked)
+    if mask:
+        meta = {field: meta[field] for field in meta if field in mask}
+    body: Json = {"metadata": meta, "spec": {**specification, **kept}}
     knative.check(call, body)
-    knative.update(call, name, body)
-    return _operation(call, name)
+    return _operation(call, name, knative.update(call, name, body))
 
 
-def _operation(call: Call, name: str) -> Json:
-    """Return a new operation on a service; how far it is, is asked of the service."""
+def _operation(call: Call, name: str, service: Json) -> Json:
+    """Return a new operation on a service, as it was before anything was done; how far it is, a poll asks."""
     operation = "/".join((*name.split("/")[:4], "operations", str(uuid.uuid4())))
     with call.world.writing(tick=False) as rows:
         operations.finish(rows, call.world, operation, {"service": name})
-    return _progress(call, operation, name)
+    begun = render(name, service)
+    begun["terminalCondition"]["state"] = "CONDITION_PENDING"
+    if service["metadata"]["generation"] == 1:
+        begun = {key: value for key, value in begun.items() if key not in _UNKNOWN_YET}
+        begun["terminalCondition"] = {"state": "CONDITION_PENDING"}
+    return {"name": operation, "metadata": {"@type": _TYPE, **begun}}
 
 
 def _progress(call: Call, operation: str, name: str) -> Json:

@@ -74,7 +74,7 @@ class Difference:
 
     Attributes:
         shows: the lines that a replay gives for each of them; one that ends with `*` stands for all with its beginning.
-        newer: the later fact that the sandbox follows instead, if that is the reason.
+        newer: what the sandbox follows instead, if that is the reason: a later fact, or a documented sentence.
     """
 
     facts: tuple[str, ...]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import requests
+from google.auth.transport.requests import AuthorizedSession
 
 from tests.observed import shapes
 from tests.observed.facts import Fact
@@ -24,11 +24,13 @@ class Stage:
     """A project in a sandbox, in which scenarios make what a request needs.
 
     Attributes:
+        port: the sandbox's plain port.
         image: an image that Cloud Run can start; empty where no engine answers.
     """
 
-    session: requests.Session
+    session: AuthorizedSession
     project: str
+    port: int
     image: str = ""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     kept: dict[str, Any] = field(default_factory=dict)

@@ -20,7 +20,7 @@ _MASKS = {
     "<time>": rf"{_DIGITS}(\.\d+)?Z",
     "<etag>": r".+",
     "<email>": r"[^@ ]+@[^@ ]+|allUsers|[\w.-]+",
-    "<uri>": r"https://\S+",
+    "<uri>": r"https?://\S+",
 }
 _PARTS = {"P": "[^/]+", "L": "[a-z0-9-]+", "X": "[^/]+", "OP": "[^/]+"}
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import docker
 import pytest
 
 from tests.observed import replay, stages
 from tests.observed.facts import APIS, Fact, differences, load, reasons
 
 FACTS = [(api, fact) for api in APIS for fact in load(api)]
+# Services that start need an engine.
+STARTED = ("run",)
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +22,29 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[replay.Stage]:
         yield opened
 
 
-@pytest.mark.parametrize(("api", "fact"), FACTS, ids=[fact.id for _, fact in FACTS])
+@pytest.fixture(scope="module")
+def serving(stage: replay.Stage, engine: docker.DockerClient, python_image: str) -> replay.Stage:
+    stages.serve(stage, engine, python_image)
+    return stage
+
+
+def of(*apis: str) -> pytest.MarkDecorator:
+    chosen = [(api, fact) for api, fact in FACTS if api in apis]
+    return pytest.mark.parametrize(("api", "fact"), chosen, ids=[fact.id for _, fact in chosen])
+
+
+@of(*(api for api in APIS if api not in STARTED))
 def test_the_sandbox_answers_as_google_was_seen_to(stage: replay.Stage, api: str, fact: Fact) -> None:
+    check(stage, api, fact)
+
+
+@pytest.mark.docker
+@of(*STARTED)
+def test_services_that_start_answer_as_google_s_were_seen_to(serving: replay.Stage, api: str, fact: Fact) -> None:
+    check(serving, api, fact)
+
+
+def check(stage: replay.Stage, api: str, fact: Fact) -> None:
     lines = replay.send(stage, api, fact)
     rows = reasons(fact.id)
     unlisted = [line for line in lines if not any(row.covers(line) for row in rows)]
@@ -35,7 +59,7 @@ def test_a_row_names_facts_that_there_are() -> None:
         assert row.reason
         assert row.shows, row.reason
         assert set(row.facts) <= known.keys(), row.reason
-        if row.newer:
+        if row.newer in known:
             assert known[row.newer].binding
             assert all(known[row.newer].observed > known[fact].observed for fact in row.facts), row.reason
 
