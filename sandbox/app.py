@@ -21,10 +21,13 @@ from starlette.types import Receive, Scope, Send
 from sandbox import calls, oci
 from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
+from sandbox.api import system_parameters
 from sandbox.api.methods import Api, Method
+from sandbox.api.system_parameters import as_json, is_pretty
 from sandbox.apis import APIS
 from sandbox.artifact_registry.image_names import host_of, location_of
 from sandbox.cloud_run import front
+from sandbox.doors import grpc_schema
 from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
 from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
@@ -35,6 +38,7 @@ from sandbox.state.world import World
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 # As recorded on Google (facts/artifact-registry.md 1.6).
+_JSON = "application/json; charset=UTF-8"
 _HEADERS = {
     "Server": "ESF",
     "Vary": "Origin, X-Origin, Referer",
@@ -150,6 +154,11 @@ class Sandbox:
             else:
                 receive, send = await self._with_faults(request, target, send)
                 response = await self._answer(Request(scope, receive), target, record)
+        except ApiError as refusal:
+            listed = target.api is not None and target.api.lists_errors
+            content = as_json(refusal.body(listed=listed), pretty=is_pretty(request.query_params))
+            headers = {**_HEADERS, **refusal.headers}
+            response = Response(content, refusal.http_status, headers, _JSON)
         except Refusal as refusal:
             response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
         except (ClientDisconnect, faults.Cut):
@@ -213,6 +222,7 @@ class Sandbox:
         method, params = target.method
         record.method = method.id
         content = bytearray()
+        wanted = system_parameters.read(request.query_params)
         known = method.open_to_all
         async for chunk in request.stream():
             content += chunk
@@ -231,4 +241,5 @@ class Sandbox:
         answer = await asyncio.to_thread(calls.make, self.world, parsed, record)
         if isinstance(answer, Response):
             return answer
-        return JSONResponse(dict(answer), headers=_HEADERS, media_type="application/json; charset=UTF-8")
+        kind = grpc_schema.answer(api.service, request.method, target.path) if wanted.numbers else None
+        return Response(wanted.write(answer, kind, api.enums), headers=_HEADERS, media_type=_JSON)

@@ -55,6 +55,17 @@ REGISTRY_STATUS = {
     "UNKNOWN": 500,
 }
 
+# https://cloud.google.com/storage/docs/json_api/v1/status-codes names them for these codes
+_REASONS = {
+    "UNAUTHENTICATED": "authError",
+    "PERMISSION_DENIED": "forbidden",
+    "NOT_FOUND": "notFound",
+    "ALREADY_EXISTS": "alreadyExists",
+    "ABORTED": "aborted",
+    "RESOURCE_EXHAUSTED": "rateLimitExceeded",
+    "UNIMPLEMENTED": "notImplemented",
+}
+
 ENTITY_NOT_FOUND = "Requested entity was not found."
 
 
@@ -95,9 +106,17 @@ class ApiError(Refusal):
         self.http_status = http_status or HTTP_STATUS[status]
         self.headers = headers or {}
 
-    def body(self) -> dict[str, Any]:
-        """Return the answer as Google's APIs write an error."""
-        error: dict[str, Any] = {"code": self.http_status, "message": self.message, "status": self.status}
+    def body(self, *, listed: bool = False) -> dict[str, Any]:
+        """Return the answer as Google's APIs write an error.
+
+        Args:
+            listed: also in the list of older APIs, which `googleapis` clients read.
+        """
+        error: dict[str, Any] = {"code": self.http_status, "message": self.message}
+        if listed:
+            reason = _REASONS.get(self.status, "badRequest")
+            error["errors"] = [{"message": self.message, "domain": "global", "reason": reason}]
+        error["status"] = self.status
         if self.details:
             error["details"] = self.details
         return {"error": error}
@@ -238,6 +257,11 @@ def permission_denied(permission: str, resource: str) -> ApiError:
             }
         ],
     )
+
+
+def caller_denied(_permission: str, _resource: str) -> ApiError:
+    """403 of the methods that name neither the permission nor the resource; many public reports quote it."""
+    return ApiError("PERMISSION_DENIED", "The caller does not have permission")
 
 
 def service_disabled(title: str, service: str, project_number: str) -> ApiError:

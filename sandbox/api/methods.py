@@ -81,6 +81,7 @@ class Method:
         handle: a plain function; runs in a thread.
         permissions: all of them are needed, on `resource`; empty means that any authenticated principal may call it.
         resource: the policy-bearing resource, with the path's variables in braces.
+        denial: words a 403 of this method, where it is not the API's.
         open_to_all: also callable without credentials (the token endpoint).
     """
 
@@ -91,6 +92,7 @@ class Method:
     permissions: tuple[str, ...] = ()
     resource: str = "projects/{project}"
     open_to_all: bool = False
+    denial: Callable[[str, str], ApiError] | None = None
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +117,8 @@ class Api:
         needs_enabling: False for the few APIs that work in every project.
         body_limit: bytes of one request.
         sees_deleted: whether it still answers for a project whose deletion was asked for.
+        lists_errors: whether a refusal has the older list of errors beside the status.
+        enums: name of a field to its enum's numbers, where no package of Google's is here to say them.
         denial: words a 403, given the permission and the full resource name.
     """
 
@@ -125,6 +129,8 @@ class Api:
     needs_enabling: bool = True
     body_limit: int = 16 * 1024 * 1024
     sees_deleted: bool = False
+    lists_errors: bool = False
+    enums: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     denial: Callable[[str, str], ApiError] = permission_denied
 
     def serves(self, host: str) -> bool:

@@ -70,7 +70,9 @@ def get(rows: sqlite3.Connection, name: str) -> Note:
     """
     row = rows.execute("SELECT note FROM notes WHERE name = ?", (name,)).fetchone()
     if row is None:
-        raise not_found(f"note with name {name!r} does not exist")  # unverified: the sentence
+        project, identifier = name.split("/")[1], name.rpartition("/")[2]
+        # As in a fixture of 2026-08-06, which was new and so recorded on Google.
+        raise not_found(f'note with ID "{identifier}" for project "{project}" does not exist')
     found: Note = json.loads(row["note"])
     return found
 

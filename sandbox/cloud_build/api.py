@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sandbox.api.methods import Api, Method, ordered
 from sandbox.cloud_build import build_methods, triggers
+from sandbox.errors import caller_denied
 
 _PLACES = ("/v1/projects/{project}", "/v1/projects/{project}/locations/{location}")
 
@@ -15,8 +16,9 @@ def _methods(base: str) -> tuple[Method, ...]:
     one, trigger = f"{base}/builds/{{build}}", f"{base}/triggers/{{trigger}}"
     b, t = "cloudbuild.projects.builds", "cloudbuild.projects.triggers"
     see, change = "cloudbuild.builds.get", "cloudbuild.builds.update"
+    make = ("cloudbuild.builds.create",)
     return (
-        Method(f"{b}.create", "POST", f"{base}/builds", build_methods.create, ("cloudbuild.builds.create",)),
+        Method(f"{b}.create", "POST", f"{base}/builds", build_methods.create, make, denial=caller_denied),
         Method(f"{b}.list", "GET", f"{base}/builds", build_methods.list_builds, ("cloudbuild.builds.list",)),
         Method(f"{b}.get", "GET", one, build_methods.find, (see,)),
         Method(f"{b}.cancel", "POST", f"{one}:cancel", build_methods.cancel, (change,)),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 _Empty: type[Message] = empty_pb2.Empty  # type: ignore[attr-defined]
@@ -102,6 +104,36 @@ def _calls(service: str) -> dict[str, Rpc]:
             f"/{service}/{method}", rules, _plain(types["request"]), _plain(types.get("return") or _Empty)
         )
     return found
+
+
+def answer(host: str, verb: str, path: str) -> Descriptor | None:
+    """Return the message that a REST call answers with; None when the packages have no such call."""
+    for method, pattern, kind in _patterns(host):
+        if method == verb and pattern.fullmatch(path):
+            return kind
+    return None
+
+
+@functools.cache
+def _patterns(host: str) -> list[tuple[str, re.Pattern[str], Descriptor]]:
+    return [
+        (rule["method"].upper(), _pattern(rule["uri"]), cast(Any, rpc.answer).DESCRIPTOR)
+        for service, (at, _) in _SERVICES.items()
+        if at == host
+        for rpc in _calls(service).values()
+        for rule in rpc.rules
+    ]
+
+
+def _pattern(uri: str) -> re.Pattern[str]:
+    """Return a rule's template as an expression: `{name=projects/*}` and `{name}`."""
+    pieces = re.split(r"\{\w+(?:\.\w+)*(?:=([^}]*))?\}", uri)
+    text = "".join(_variable(piece or "*") if place % 2 else re.escape(piece) for place, piece in enumerate(pieces))
+    return re.compile(text)
+
+
+def _variable(template: str) -> str:
+    return re.escape(template).replace(r"\*\*", ".+").replace(r"\*", "[^/:]+")
 
 
 def _plain(kind: Any) -> type[Message]:

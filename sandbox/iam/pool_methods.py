@@ -1,7 +1,7 @@
 """Workload identity federation in iam.googleapis.com v1: pools, and the OIDC providers whose tokens they take.
 
-As far as `gcloud iam workload-identity-pools` and `… providers` create, describe, list, delete and undelete go. Nobody
-exchanges a token here: that is sts.googleapis.com's, and the tokens would be GitHub's.
+As far as `gcloud iam workload-identity-pools` and `… providers` create, describe, list, update, delete and undelete go.
+Nobody exchanges a token here: that is sts.googleapis.com's, and the tokens would be GitHub's.
 Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools and
 …/iam/docs/workload-identity-federation-with-deployment-pipelines.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.api import lists, operations
+from sandbox.api import field_masks, lists, operations
 from sandbox.api.methods import Call, Method
 from sandbox.errors import ApiError, check_fields, invalid, not_found, unimplemented
 from sandbox.iam import pools
@@ -192,6 +192,56 @@ def _list_providers(call: Call) -> Json:
     return _list(call, _pool_name(call), "workloadIdentityPoolProviders")
 
 
+_MAY_CHANGE = ("displayName", "description", "disabled", "attributeMapping", "attributeCondition", "oidc")
+
+
+def _changed(call: Call, asked: Json, before: Json) -> Json:
+    """Return what a pool or a provider holds after a patch, without its name and state.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a path that may not change.
+    """
+    after = {key: value for key, value in before.items() if key in _MAY_CHANGE}
+    for path in field_masks.of(call).split(",") if field_masks.of(call) else asked:
+        top, _, inner = path.partition(".")
+        if top not in _MAY_CHANGE or ("." in inner or (inner and top != "oidc")):
+            raise invalid(f"Invalid update mask: {path[:200]!r} cannot change.")  # unverified: the sentence
+        holder, source = (after, asked) if not inner else (after.setdefault(top, {}), asked.get(top, {}))
+        if (inner or top) in source:
+            holder[inner or top] = source[inner or top]
+        else:
+            holder.pop(inner or top, None)
+    return after
+
+
+def _patch_pool(call: Call) -> Json:
+    asked = _checked(call.json(), "mode")
+    return _change(call, lambda before: _changed(call, asked, before), "")
+
+
+def _patch_provider(call: Call) -> Json:
+    asked = _checked(call.json(), "attributeMapping", "attributeCondition", "oidc")
+
+    def change(before: Json) -> Json:
+        body = _changed(call, asked, before)
+        body["oidc"] = _check_oidc(body.get("oidc"))
+        mapping = _check_mapping(body.get("attributeMapping"))
+        _check_condition(body.get("attributeCondition"), mapping, body["oidc"]["issuerUri"])
+        return body
+
+    return _change(call, change, "Provider")
+
+
+def _change(call: Call, change: Callable[[Json], Json], kind: str) -> Json:
+    with call.world.writing() as rows:
+        before = _find(call, _name(call))
+        if before["state"] != "ACTIVE":
+            raise ApiError("FAILED_PRECONDITION", "The entity is deleted.")  # unverified: the sentence
+        made = {"name": before["name"], **change(before), "state": "ACTIVE"}
+        pools.save(rows, made)
+        return _done(call, rows, made, kind)
+
+
 def _mark(call: Call, *, deleted: bool) -> Json:
     with call.world.writing() as rows:
         body = _find(call, _name(call))
@@ -233,12 +283,14 @@ METHODS = (
     _method("create", "POST", _POOLS, _create_pool, "create"),
     _method("list", "GET", _POOLS, _list_pools, "list"),
     _method("get", "GET", _POOL, _get, "get"),
+    _method("patch", "PATCH", _POOL, _patch_pool, "update"),
     _method("delete", "DELETE", _POOL, _delete, "delete"),
     _method("undelete", "POST", f"{_POOL}:undelete", _undelete, "undelete"),
     _method("operations.get", "GET", f"{_POOL}/operations/{{operation}}", _operation, "get"),
     _method("providers.create", "POST", _PROVIDERS, _create_provider, "create"),
     _method("providers.list", "GET", _PROVIDERS, _list_providers, "list"),
     _method("providers.get", "GET", _PROVIDER, _get, "get"),
+    _method("providers.patch", "PATCH", _PROVIDER, _patch_provider, "update"),
     _method("providers.delete", "DELETE", _PROVIDER, _delete, "delete"),
     _method("providers.undelete", "POST", f"{_PROVIDER}:undelete", _undelete, "undelete"),
     _method("providers.operations.get", "GET", f"{_PROVIDER}/operations/{{operation}}", _operation, "get"),

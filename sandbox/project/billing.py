@@ -44,8 +44,12 @@ def _get_account(call: Call) -> dict[str, Any]:
 
 
 def _info(project_id: str, account: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {"name": f"projects/{project_id}/billingInfo", "projectId": project_id}
-    return answer | ({"billingAccountName": account, "billingEnabled": True} if account else {})
+    return {
+        "name": f"projects/{project_id}/billingInfo",
+        "projectId": project_id,
+        "billingAccountName": account,
+        "billingEnabled": bool(account),
+    }
 
 
 def _get_info(call: Call) -> dict[str, Any]:

@@ -8,7 +8,9 @@ compute account get no grants, as in new organisations.
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +18,11 @@ from google.cloud.resourcemanager_v3 import types
 
 from sandbox.api import filters, lists, messages, operations
 from sandbox.api.methods import Api, Call, Method, ordered
-from sandbox.errors import ApiError, check_fields, invalid, unimplemented
+from sandbox.errors import ApiError, caller_denied, check_fields, invalid, unimplemented
 from sandbox.iam import admission, policies
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.project import reserved_ids
 from sandbox.state import projects
-from sandbox.state.clock import timestamp
 from sandbox.state.projects import Project
 
 _ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -57,8 +58,14 @@ def _render_v3(project: Project) -> dict[str, Any]:
         "createTime": project.create_time,
         "updateTime": project.create_time,
         "labels": dict(project.labels),
+        "etag": _etag(project),
     }
     return messages.render(messages.parse(types.Project.pb(), body))
+
+
+def _etag(project: Project) -> str:
+    content = json.dumps([project.name, project.state, sorted(project.labels.items())])
+    return f'W/"{zlib.crc32(content.encode()):016x}"'
 
 
 def _get(call: Call) -> dict[str, Any]:
@@ -112,13 +119,7 @@ def _create(call: Call) -> dict[str, Any]:
     if reserved_ids.is_reserved(project_id):
         # unverified: the sentence
         raise invalid(f"Project ID {project_id} is reserved by Google. Choose another one.")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise invalid("Project names have 4 to 30 letters, digits, blanks, hyphens, quotes and exclamation marks.")
-    if not isinstance(labels, dict) or not all(
-        isinstance(value, str) and _LABEL.fullmatch(value) and key and _LABEL.fullmatch(key)
-        for key, value in labels.items()
-    ):
-        raise invalid("Labels have lower-case letters, digits, underscores and hyphens, at most 63 each.")
+    _check(name, labels)
     with call.world.writing() as rows:
         if rows.execute("SELECT 1 FROM projects WHERE id = ?", (project_id,)).fetchone():
             raise ApiError("ALREADY_EXISTS", "Requested entity already exists")
@@ -128,18 +129,42 @@ def _create(call: Call) -> dict[str, Any]:
         response = {"@type": "type.googleapis.com/google.cloudresourcemanager.v1.Project", **_render(project)}
         metadata = {
             "@type": "type.googleapis.com/google.cloudresourcemanager.v1.ProjectCreationStatus",
-            "createTime": timestamp(call.world.now()),
             "gettable": True,
             "ready": True,
         }
         return operations.finish(rows, call.world, f"operations/cp.{project.number}", response, metadata)
 
 
+def _check(name: Any, labels: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise invalid("Project names have 4 to 30 letters, digits, blanks, hyphens, quotes and exclamation marks.")
+    if not isinstance(labels, dict) or not all(
+        isinstance(value, str) and _LABEL.fullmatch(value) and key and _LABEL.fullmatch(key)
+        for key, value in labels.items()
+    ):
+        raise invalid("Labels have lower-case letters, digits, underscores and hyphens, at most 63 each.")
+
+
+def _update(call: Call) -> dict[str, Any]:
+    """Set the name and the labels; both are replaced, whatever else the body repeats of the project."""
+    body = call.json()
+    check_fields(body, (*_CREATABLE, "projectNumber", "lifecycleState", "createTime"))
+    if body.get("parent"):
+        raise unimplemented("projects inside an organisation or a folder")
+    name, labels = body.get("name") or call.project.id, body.get("labels") or {}
+    _check(name, labels)
+    with call.world.writing() as rows:
+        rows.execute(
+            "UPDATE projects SET name = ?, labels = ? WHERE id = ?", (name, json.dumps(labels), call.project.id)
+        )
+        return _render(Project.of(rows.execute("SELECT * FROM projects WHERE id = ?", (call.project.id,)).fetchone()))
+
+
 def _get_operation(call: Call) -> dict[str, Any]:
     name = call.params["operation"]
     # The name carries the project's number, so it can be guessed: only who may see the project gets an answer.
     if name.removeprefix("cp.") not in {project.number for project in _visible(call)}:
-        raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
+        raise caller_denied("", "")
     return operations.get(call.world, f"operations/{name}")
 
 
@@ -183,7 +208,9 @@ API = Api(
             # Without an organisation, everybody may make projects.
             Method(f"{_PREFIX}.create", "POST", _PROJECTS, _create),
             Method(f"{_PREFIX}.list", "GET", _PROJECTS, _list),
-            Method(f"{_PREFIX}.get", "GET", _PROJECT, _get, _GET),
+            # v3 names the permission, v1 does not: a golden log that was run on Google (2026-05-26).
+            Method(f"{_PREFIX}.get", "GET", _PROJECT, _get, _GET, denial=caller_denied),
+            Method(f"{_PREFIX}.update", "PUT", _PROJECT, _update, ("resourcemanager.projects.update",)),
             Method(f"{_PREFIX}.delete", "DELETE", _PROJECT, _delete, ("resourcemanager.projects.delete",)),
             Method(f"{_PREFIX}.undelete", "POST", f"{_PROJECT}:undelete", _undelete, _UNDELETE),
             Method(f"{_PREFIX}.getAncestry", "POST", f"{_PROJECT}:getAncestry", _ancestry, _GET),

@@ -67,6 +67,24 @@ def _render(call: Call, service: str, *, enabled: bool) -> dict[str, Any]:
     }
 
 
+def _may_enable(call: Call, services: list[Any]) -> None:
+    """403 in words that many public reports quote (2024 to 2026): the service, and not the permission."""
+    if admission.is_allowed(call, "serviceusage.services.enable", f"projects/{call.project.id}"):
+        return
+    raise ApiError(
+        "PERMISSION_DENIED",
+        f"Permission denied to enable service [{', '.join(map(str, services))}]",
+        [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "AUTH_PERMISSION_DENIED",
+                "domain": "serviceusage.googleapis.com",
+                "metadata": {"services": ",".join(map(str, services))},
+            }
+        ],
+    )
+
+
 def _check(call: Call, services: list[str]) -> None:
     """Refuse services that do not exist, and those that cost when nobody pays.
 
@@ -122,6 +140,7 @@ def _operation(call: Call) -> str:
 
 def _enable(call: Call) -> dict[str, Any]:
     service = call.params["service"]
+    _may_enable(call, [service])
     _check(call, [service])
     with call.world.writing() as rows:
         _switch_on(rows, call, [service])
@@ -134,6 +153,7 @@ def _enable(call: Call) -> dict[str, Any]:
 
 def _batch_enable(call: Call) -> dict[str, Any]:
     services = call.json().get("serviceIds", [])
+    _may_enable(call, services if isinstance(services, list) else [])
     if not isinstance(services, list) or not services or not all(isinstance(service, str) for service in services):
         raise invalid("serviceIds is a list of service names, for example artifactregistry.googleapis.com.")
     if len(services) > _BATCH_LIMIT:
@@ -253,7 +273,6 @@ API = Api(
                 "POST",
                 f"{_SERVICES}:batchEnable",
                 _batch_enable,
-                ("serviceusage.services.enable",),
             ),
             Method(
                 "serviceusage.services.batchGet",
@@ -267,7 +286,6 @@ API = Api(
                 "POST",
                 f"{_SERVICES}/{{service}}:enable",
                 _enable,
-                ("serviceusage.services.enable",),
             ),
             Method(
                 "serviceusage.services.disable",

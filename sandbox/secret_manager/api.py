@@ -8,11 +8,12 @@ Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import re
 import sqlite3
 from typing import Any
 
-from sandbox.api import lists, shapes
+from sandbox.api import field_masks, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import policies
@@ -25,6 +26,7 @@ SERVICE = "secretmanager.googleapis.com"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _MAX_BYTES = 65536  # https://cloud.google.com/secret-manager/quotas
+_STATES = {"ENABLED": 1, "DISABLED": 2, "DESTROYED": 3}  # SecretVersion.State of Google's message
 _FIELDS = {"name", "replication", "labels", "annotations"}
 
 
@@ -36,6 +38,22 @@ def _crc32c(content: bytes) -> int:
         for _ in range(8):
             crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
     return crc ^ 0xFFFFFFFF
+
+
+def _etag(time: str, change: int = 0) -> str:
+    """Return a time as Google writes it into an etag: a quoted number of microseconds, in hexadecimal."""
+    moment = dt.datetime.fromisoformat(time)
+    return f'"1{int(moment.timestamp() * 1_000_000) + change:x}"'
+
+
+def _check_etag(given: Any, now: str) -> None:
+    if given and given != now:
+        # unverified: the code and the sentence
+        raise ApiError("FAILED_PRECONDITION", f"The etag {str(given)[:80]} is not the current one, {now}.")
+
+
+def _told(secret: Json) -> Json:
+    return {**secret, "etag": secret.get("etag") or _etag(secret["createTime"])}
 
 
 def _name(call: Call) -> str:
@@ -78,6 +96,7 @@ def _render(call: Call, version: Version, state: str = "") -> Json:
         "createTime": version.create_time,
         "state": state or version.state,
         "replicationStatus": {"automatic": {}},
+        "etag": _etag(version.create_time, _STATES[state or version.state]),
     }
 
 
@@ -99,7 +118,7 @@ def _create(call: Call) -> Json:
             secrets.add(rows, secrets.resource(call.project.id, secret), made)
     except sqlite3.IntegrityError:
         raise ApiError("ALREADY_EXISTS", f"Secret [{_shown(call, secret)}] already exists.") from None
-    return made
+    return _told(made)
 
 
 def _list(call: Call) -> Json:
@@ -108,11 +127,29 @@ def _list(call: Call) -> Json:
     with call.world.reading() as rows:
         found = secrets.of_project(rows, call.project.id)
     chosen, token = lists.page(found, call.query, lambda one: str(one["name"]))
-    return lists.answer("secrets", chosen, token) | {"totalSize": len(found)}
+    return lists.answer("secrets", [_told(one) for one in chosen], token) | {"totalSize": len(found)}
 
 
 def _get(call: Call) -> Json:
-    return exists(call)
+    return _told(exists(call))
+
+
+def _patch(call: Call) -> Json:
+    """Change labels and annotations; what else a secret has here stays as it was made."""
+    body, mask = call.json(), field_masks.of(call)
+    chosen = {path.strip() for path in mask.split(",") if path.strip()}
+    if not chosen:
+        raise invalid("The update mask is empty.")  # unverified: the sentence
+    if further := chosen - {"labels", "annotations"}:
+        raise unimplemented(f"a change of a secret's {min(further)}")
+    with call.world.writing() as rows:
+        now = exists(call)
+        _check_etag(body.get("etag"), _told(now)["etag"])
+        after = {key: value for key, value in now.items() if key not in chosen}
+        after |= {field: body[field] for field in sorted(chosen) if body.get(field)}
+        after["etag"] = _etag(timestamp(call.world.now()))
+        secrets.change(rows, _name(call), after)
+        return after
 
 
 def _delete(call: Call) -> Json:
@@ -182,6 +219,7 @@ def _switch(state: str) -> Any:
             if version.state == "DESTROYED":
                 name = f"{_shown(call)}/versions/{version.number}"
                 raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in DESTROYED state.")
+            _check_etag(call.json().get("etag"), _etag(version.create_time, _STATES[version.state]))
             secrets.set_state(rows, version, state)
             return _render(call, version, state)
 
@@ -219,6 +257,7 @@ API = Api(
             _method("create", "POST", _SECRETS, _create, "secrets.create", "projects/{project}"),
             _method("list", "GET", _SECRETS, _list, "secrets.list", "projects/{project}"),
             _method("get", "GET", _SECRET, _get, "secrets.get"),
+            _method("patch", "PATCH", _SECRET, _patch, "secrets.update"),
             _method("delete", "DELETE", _SECRET, _delete, "secrets.delete"),
             _method("addVersion", "POST", f"{_SECRET}:addVersion", _add_version, "versions.add"),
             _method("versions.list", "GET", f"{_SECRET}/versions", _list_versions, "versions.list"),
@@ -230,5 +269,6 @@ API = Api(
             *policy_methods(_PREFIX, _SECRET, _RESOURCE, "secretmanager.secrets", exists=exists),
         )
     ),
+    enums={"state": _STATES},
     denial=_denial,
 )

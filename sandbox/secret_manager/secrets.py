@@ -57,6 +57,11 @@ def add(rows: sqlite3.Connection, name: str, body: Json) -> None:
     )
 
 
+def change(rows: sqlite3.Connection, name: str, body: Json) -> None:
+    """Put a secret in the place of the one of its name."""
+    rows.execute("UPDATE secrets SET body = ? WHERE name = ?", (json.dumps(body), name))
+
+
 def remove(rows: sqlite3.Connection, name: str) -> None:
     """Remove a secret with its versions."""
     rows.execute("DELETE FROM secrets WHERE name = ?", (name,))

@@ -76,11 +76,13 @@ class Request:
 
     Attributes:
         path: the path, without the host.
-        values: path of a field in the body to its value, where `text` won't do.
+        values: path of a field in the body to its value, where `text` won't do; `?name` for a parameter of the query.
+        body: the whole body, where it holds more than the fact's.
     """
 
     path: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
 
 
 class Scenario(Protocol):
@@ -110,7 +112,7 @@ def send(stage: Stage, api: str, fact: Fact) -> list[str]:
         return shapes.example(masked)
 
     query = {key: value(f"?{key}", given) for key, given in fact.query.items()}
-    body = None if fact.body is None else shapes.fill(fact.body, value)
+    body = request.body or (None if fact.body is None else shapes.fill(fact.body, value))
     answer = stage.session.request(fact.verb, plan.HOST + request.path, params=query, json=body)
     if answer.status_code != fact.status:
         return [f"status {answer.status_code}"]
@@ -133,5 +135,5 @@ def _error_lines(expected: Mapping[str, Any], error: Mapping[str, Any]) -> list[
 def _sentence(message: str) -> str:
     """A message with what varies made equal."""
     message = re.sub(r"projects/[\w-]+", "projects/X", message)
-    message = re.sub(r"serviceAccounts/[\w.@-]+", "serviceAccounts/X", message)
+    message = re.sub(r"(serviceAccounts|secrets)/[\w.@-]+", r"\1/X", message)
     return re.sub(r"[\w.-]+@[\w.-]+", "<email>", message).replace("Service account <id>", "Service account <email>")

@@ -16,6 +16,7 @@ _DIGITS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 _MASKS = {
     "<string>": ".*",
     "<value>": ".*",
+    "<role>": "roles/.+",
     "<number>": r"-?\d+",
     "<time>": rf"{_DIGITS}(\.\d+)?Z",
     "<etag>": r".+",
@@ -33,7 +34,7 @@ def example(masked: Any) -> Any:
         return masked
     if masked.startswith("<time"):
         return "2026-01-01T00:00:00.000000Z"
-    return "1" if masked == "<number>" else "text"
+    return {"<number>": "1", "<role>": "roles/viewer"}.get(masked, "text")
 
 
 def _steps(path: str) -> list[str]:

@@ -191,3 +191,24 @@ def test_only_the_two_forms_name_a_pool(text: str) -> None:
     value = text.replace("\n", " ")
     assert pool_of(f"principal://iam.googleapis.com/{pool}/subject/{value}") == (pool if value else None)
     assert pool_of(f"principalSet://iam.googleapis.com/{pool}/group/{value}") == (pool if value else None)
+
+
+def test_a_pool_and_a_provider_are_changed(learner: AuthorizedSession, pool: str) -> None:
+    url = f"https://iam.googleapis.com/v1/{pool}"
+    changed = ask(
+        learner, "PATCH", f"{url}?updateMask=description", {"description": "For CI", "displayName": "Not this"}
+    )
+    assert changed["response"]["description"] == "For CI"
+    assert ask(learner, "GET", url)["displayName"] == "A test's"
+    made = ask(learner, "POST", f"{url}/providers?workloadIdentityPoolProviderId=mine", provider())["response"]
+    one = f"{url}/providers/mine"
+    mask = "oidc.issuerUri,attributeCondition"
+    body = {"oidc": {"issuerUri": "https://idp.example.com"}}
+    ask(learner, "PATCH", f"{one}?updateMask={mask}", body)
+    kept = {key: value for key, value in made.items() if key not in ("@type", "attributeCondition")}
+    assert ask(learner, "GET", one) == {**kept, **body}
+    shared = ask(learner, "PATCH", f"{one}?updateMask=oidc.issuerUri", {"oidc": {"issuerUri": GITHUB}}, status=400)
+    assert shared["error"]["message"] == CLAIMS
+    ask(learner, "PATCH", f"{one}?updateMask=name", {"name": "other"}, status=400)
+    ask(learner, "DELETE", url)
+    ask(learner, "PATCH", f"{url}?updateMask=description", {"description": "Gone"}, status=400)

@@ -283,3 +283,23 @@ def test_gcloud_grants_impersonates_and_is_refused(
     role_id = f"mover_{secrets.token_hex(4)}"
     permission = "--permissions=artifactregistry.tags.update"
     run("iam", "roles", "create", role_id, f"--project={project()}", "--title=Mover", permission)
+
+
+def test_the_texts_of_an_account_change(learner: AuthorizedSession) -> None:
+    made = make(learner)
+    url = f"{IAM}/{made['name']}"
+    body = {"serviceAccount": {"description": "For CI", "displayName": "Not this"}, "updateMask": "description"}
+    told = ask(learner, "PATCH", url, body)
+    assert told == {"name": made["name"], "displayName": "A test's", "description": "For CI"}
+    assert ask(learner, "GET", url) == {**made, "description": "For CI"}
+    for wrong in ({"serviceAccount": {}}, {**body, "updateMask": "email"}, {**body, "colour": "blue"}):
+        ask(learner, "PATCH", url, wrong, status=400)
+
+
+def test_a_refusal_is_told_twice(learner: AuthorizedSession) -> None:
+    """Beside the status stands the older list, as recorded; clients that are old enough read nothing else."""
+    name = f"none@{project()}.iam.gserviceaccount.com"
+    error = ask(learner, "GET", f"{IAM}/projects/{project()}/serviceAccounts/{name}", status=404)["error"]
+    said = "Unknown service account"
+    assert (error["message"], error["status"]) == (said, "NOT_FOUND")
+    assert error["errors"] == [{"message": said, "domain": "global", "reason": "notFound"}]

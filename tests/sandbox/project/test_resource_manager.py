@@ -144,3 +144,16 @@ def test_nobody_may_not_even_look(in_world: object) -> None:
 def test_there_is_no_such_policy_version(learner: AuthorizedSession, version: int) -> None:
     url = f"{V1}/projects/{os.environ['PROJECT_ID']}:getIamPolicy"
     ask(learner, "POST", url, {"options": {"requestedPolicyVersion": version}}, status=400)
+
+
+def test_name_and_labels_change(learner: AuthorizedSession) -> None:
+    made = make(learner, name="Made here", labels={"workbook-run": "a1"})
+    made.pop("@type")
+    url = f"{V1}/projects/{made['projectId']}"
+    changed = ask(learner, "PUT", url, {**made, "name": "Renamed", "labels": {"team": "ml"}})
+    assert changed == {**made, "name": "Renamed", "labels": {"team": "ml"}}
+    assert ask(learner, "GET", url) == changed
+    for body in ({"name": "no"}, {"name": "Renamed", "labels": {"A": "b"}}, {"name": "Renamed", "colour": "blue"}):
+        ask(learner, "PUT", url, body, status=400)
+    ask(learner, "PUT", url, {"name": "Renamed", "parent": {"type": "folder", "id": "1"}}, status=501)
+    assert ask(learner, "GET", url) == changed

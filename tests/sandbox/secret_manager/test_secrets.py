@@ -155,3 +155,21 @@ def test_the_checksum_is_castagnoli_s(content: bytes, place: int, flip: int) -> 
         changed = bytearray(content)
         changed[place] ^= flip
         assert _crc32c(bytes(changed)) != _crc32c(content)
+
+
+def test_labels_change_for_whoever_has_the_etag(learner: AuthorizedSession, secret: str) -> None:
+    before = ask(learner, "GET", secret)
+    body = {"labels": {"team": "ml"}, "annotations": {"a": "b"}, "etag": before["etag"]}
+    after = ask(learner, "PATCH", f"{secret}?updateMask=labels", body)
+    assert after == {**before, "labels": {"team": "ml"}, "etag": after["etag"]}
+    assert after["etag"] != before["etag"]
+    assert ask(learner, "GET", secret) == after
+    ask(learner, "PATCH", f"{secret}?updateMask=labels", body, status=400)
+    ask(learner, "PATCH", f"{secret}?updateMask=rotation", {"rotation": {}}, status=501)
+    ask(learner, "PATCH", secret, {"labels": {}}, status=400)
+    version = add(learner, secret, b"one")
+    url = f"https://secretmanager.googleapis.com/v1/{version['name']}"
+    off = ask(learner, "POST", f"{url}:disable", {"etag": version["etag"]})
+    assert off["etag"] != version["etag"]
+    ask(learner, "POST", f"{url}:enable", {"etag": version["etag"]}, status=400)
+    assert ask(learner, "GET", f"{url}?$alt=json;enum-encoding=int")["state"] == 2
