@@ -20,9 +20,9 @@ from helpers.target import LABEL
 from helpers.transport import clients, rest
 
 Kind = Literal[
+    "service",
     "container",
     "image",
-    "service",
     "trigger",
     "secret",
     "identity pool",
@@ -33,7 +33,8 @@ Kind = Literal[
     "bucket",
     "budget",
 ]
-# Roles go before accounts, since a policy keeps a deleted one; a bucket goes when it is empty.
+# Services come first: the sandbox runs them in containers, and an engine keeps the image of a container that runs.
+# Roles come before accounts, since a policy keeps a deleted one; a bucket is deleted when it is empty.
 ORDER: Final[tuple[Kind, ...]] = Kind.__args__  # type: ignore[attr-defined]
 
 IAM: Final = "https://iam.googleapis.com/v1"

@@ -83,7 +83,7 @@ def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Lef
 
 
 def remove(found: Iterable[Leftover]) -> tuple[Leftover, ...]:
-    """Remove them, containers first; gives those that were there. What is gone already is no error.
+    """Remove them in the order of `leftovers.ORDER`; gives those that were there. What is gone already is no error.
 
     Raises SweepFailed when something is left; everything else has been removed then.
     """
@@ -98,7 +98,7 @@ class SweepFailed(RuntimeError):
 
 
 def attempt(found: Iterable[Leftover]) -> Removal:
-    """Remove what can be removed, in the order of `traces.ORDER`; one that can't be doesn't stop the others."""
+    """Remove what can be removed, in the order of `leftovers.ORDER`; one that can't be doesn't stop the others."""
     removed: list[Leftover] = []
     failed: list[tuple[Leftover, str]] = []
     with contextlib.ExitStack() as stack:

@@ -24,7 +24,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import run_v2
 from google.oauth2 import service_account
 
-from helpers import deploys, names, secret_store, target
+from helpers import deploys, names, secret_store, sweep, target
 from tests.sandbox.conftest import SCOPES, account, learner_with, project
 
 # Tells what it was asked; MODE=deaf sleeps without listening, MODE=gone ends at once.
@@ -127,6 +127,17 @@ def test_a_service_answers_with_google_s_headers(in_world: target.Target, image:
     assert away.headers["Location"] == f"/{host}/there"
     # Through the edge it is Google's own address.
     assert told(f"https://{host}/plain")["path"] == "/plain"
+
+
+def test_sweep_deletes_a_service_before_the_image_that_it_runs(
+    in_world: target.Target, image: names.Digest, name: str
+) -> None:
+    deploys.deploy(in_world.location, name, image, run=in_world.run)
+    found = [one for one in sweep.find(in_world) if one.kind in ("service", "container", "image")]
+    assert {one.kind for one in found} >= {"service", "image"}
+    sweep.remove(found)
+    assert sweep.find_local(in_world) == ()
+    assert deploys.describe(in_world.location, name) is None
 
 
 def test_paths_that_google_s_front_end_keeps(in_world: target.Target, image: names.Digest, name: str) -> None:
