@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run real sweep doctor lab test soak record bench site workshop lock
+.PHONY: help setup run real sweep doctor lab test soak record bench site workshop image lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -20,6 +20,7 @@ help:
 	@echo 'make record   run the notebooks and store their outputs'
 	@echo 'make doctor   compare your gcloud, docker and clients with those that the outputs were recorded with'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
+	@echo 'make image    build the workbook'"'"'s container; ARGS="--build-arg GCLOUD=official" puts gcloud into it'
 	@echo 'make lock     renew requirements.txt from pyproject.toml (needs uv)'
 
 setup:
@@ -70,6 +71,10 @@ workshop: setup site
 site:
 	@WORKBOOK_VENV="$(CURDIR)/.venv-site" WORKBOOK_LOCK=site/requirements.txt machine/install.sh
 	@.venv-site/bin/python site/build.py
+
+# The container of image/. It has a set-up of its own.
+image:
+	@docker build --file image/Dockerfile --tag artifact-registry-workbook $(ARGS) .
 
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH.' >&2; exit 2; }

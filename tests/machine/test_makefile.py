@@ -40,6 +40,7 @@ def test_help_is_the_default_and_names_the_verbs() -> None:
         "bench",
         "site",
         "workshop",
+        "image",
         "record",
         "setup",
     ):

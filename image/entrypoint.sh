@@ -1,0 +1,73 @@
+#!/bin/sh
+# The container's first program: `lab` (the default) and `run` with their options, or any other command.
+set -eu
+
+# $1: the control groups; $2: the file that says in which one this process is.
+#
+# A control group that holds processes can't hand its controllers on, and then no inner container could have a limit: so
+# ours go into a child first. Of version 2 alone; version 1 has no such rule. Where this process isn't in the topmost one,
+# what is seen are the host's groups, which are nobody's to change.
+hand_on_controllers() {
+    if ! [ -f "$1/cgroup.controllers" ] || ! [ -w "$1/cgroup.procs" ] || ! grep -qx 0::/ "$2"; then return; fi
+    mkdir -p "$1/workbook"
+    # One at a time, since a process may end meanwhile.
+    while read -r process; do
+        echo "$process" >>"$1/workbook/cgroup.procs" || :
+    done 2>/dev/null <"$1/cgroup.procs"
+    for controller in $(cat "$1/cgroup.controllers"); do
+        echo "+$controller" >>"$1/cgroup.subtree_control" || :
+    done 2>/dev/null
+}
+
+# JupyterLab and the sandbox listen on loopback, a published port leads to the container's own address. With the host's
+# network there is no such address, and nothing to do.
+lead_ports_in() {
+    for interface in $(ip -oneline link show type veth | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
+        for address in $(ip -4 -oneline address show dev "$interface" | sed -n 's/.* inet \([0-9.]*\).*/\1/p'); do
+            for port in 8888 5001; do
+                socat -t 60 "TCP4-LISTEN:$port,bind=$address,fork,reuseaddr" "TCP4:127.0.0.1:$port" 2>/dev/null &
+            done
+        done
+    done
+}
+
+# $1: the file of a token of this container's own, made once. An empty token would let everybody in.
+token() {
+    if [ -z "${JUPYTER_TOKEN:-}" ]; then
+        if [ ! -s "$1" ]; then
+            mkdir -p "${1%/*}"
+            (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(24))' >"$1")
+        fi
+        JUPYTER_TOKEN=$(cat "$1")
+    fi
+    export JUPYTER_TOKEN
+}
+
+lab() {
+    token .sandbox/lab/token
+    workbook setup
+    echo "When JupyterLab is ready, open http://localhost:8888/lab?token=$JUPYTER_TOKEN"
+    echo "If you published port 8888 as another one, that one. Services answer at http://localhost:5001 in your browser too."
+    # In the shell's place, so that a stop of the container is one of the lab: it ends the sandbox and the engine.
+    exec workbook lab -- --no-browser "$@"
+}
+
+main() {
+    cd /opt/workbook
+    hand_on_controllers /sys/fs/cgroup /proc/self/cgroup
+    lead_ports_in
+    case ${1:-lab} in
+    lab)
+        [ $# = 0 ] || shift
+        lab "$@"
+        ;;
+    run)
+        shift
+        workbook setup
+        exec workbook run "$@"
+        ;;
+    *) exec "$@" ;;
+    esac
+}
+
+main "$@"
