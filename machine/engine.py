@@ -129,8 +129,9 @@ def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
     refused: Exception | None = None
     if choice != "embedded":
         try:
-            if choice == "" and not _may_run_containers():
-                raise EngineMissing("this process may not mount, so no dockerd could run containers")
+            # To anybody else `_require_daemon` says that only root can start one.
+            if (choice == "" or os.geteuid() == 0) and (reason := _why_no_containers()):
+                raise EngineMissing(f"{reason}, so no dockerd could run containers.{way_out_of_a_container()}")
             _require_daemon(echo, reasons)
             require_cli()
             return private_engine.start(echo)
@@ -140,18 +141,35 @@ def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
             refused = error
     if not tools.ensure("docker", echo):
         raise EngineMissing(f"{refused or ''} The workbook's own engine needs the `docker` command.".lstrip())
-    if os.geteuid() != 0 or not _may_run_containers():
+    if os.geteuid() != 0 or _why_no_containers():
         tools.ensure("proot", echo)
     if refused is not None:
         echo(f"No Docker Engine can be started here: {refused}")
     return private_engine.start(echo, embedded=True)
 
 
-def _may_run_containers() -> bool:
-    """Tell whether this process may mount, as each container of dockerd needs it; true where that can't be read."""
-    status = Path("/proc/self/status")
+def _why_no_containers() -> str:
+    """Return what this process lacks that each container of a dockerd needs; "" where that can't be read either."""
+    status, mounts = Path("/proc/self/status"), Path("/proc/self/mounts")
     found = re.search(r"^CapEff:\s*([0-9a-f]+)", status.read_text(), re.MULTILINE) if status.exists() else None
-    return found is None or bool(int(found[1], 16) >> CAP_SYS_ADMIN & 1)
+    if found is not None and not int(found[1], 16) >> CAP_SYS_ADMIN & 1:
+        return "this process may not mount"
+    if mounts.exists() and control_groups_are_read_only(mounts.read_text()):
+        return "control groups are read-only here"
+    return ""
+
+
+def control_groups_are_read_only(mounts: str) -> bool:
+    """Tell whether all that is mounted of the control groups is read-only, of the text of /proc/mounts."""
+    rows = [line.split() for line in mounts.splitlines()]
+    options = [row[3].split(",") for row in rows if row[2] in ("cgroup", "cgroup2")]
+    return bool(options) and all("ro" in one for one in options)
+
+
+def way_out_of_a_container(root: Path = Path("/")) -> str:
+    """Return what a learner can do about it, where `root` is that of a container of Docker's or Podman's."""
+    is_one = (root / ".dockerenv").exists() or (root / "run" / ".containerenv").exists()
+    return " This is a container: start it with `--privileged` to have a Docker Engine in it." if is_one else ""
 
 
 def client(engine: Engine | None = None) -> docker.DockerClient:

@@ -218,6 +218,21 @@ def test_installing_can_be_forbidden(engine_home: Path, tmp_path: Path, monkeypa
         engine.ensure(print)
 
 
+def test_what_a_stopped_container_keeps_is_no_engine(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
+    """Its socket, and a pid that after the next start is somebody else's."""
+    engine.ensure(print)
+    pid = _daemon_pid()
+    os.kill(pid, signal.SIGKILL)
+    assert processes.wait_gone(pid, 10)
+    folder = Path(private_engine.host().removeprefix("unix://")).parent
+    assert (folder / "docker.sock").is_socket()
+    (folder / "docker.pid").write_text(str(holder.pid))
+    assert engine.find() is None
+    assert engine.ensure(print).private
+    assert _daemon_pid() not in (pid, holder.pid)
+    assert holder.poll() is None
+
+
 def test_a_missing_docker_command_is_named(engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.ensure(print)
     monkeypatch.setenv("PATH", str(tmp_path))
