@@ -22,7 +22,12 @@ Json = dict[str, Any]
 # Shelf → the pages on it, in reading order. A page of docs/ that no shelf names stands on the last one.
 SHELVES: Final[Mapping[str, tuple[str, ...]]] = {
     "The course": ("notebooks/*.ipynb",),
-    "Teach it, run it": ("docs/workshop.md", "docs/going_to_google.md", "docs/environment.md"),
+    "Teach it, run it": (
+        "docs/container.md",
+        "docs/workshop.md",
+        "docs/going_to_google.md",
+        "docs/environment.md",
+    ),
     "What it rests on": ("docs/errata.md", "docs/fidelity.md"),
     "The house": ("CONTRIBUTING.md", "SECURITY.md", "docs/*.md"),
 }

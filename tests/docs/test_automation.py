@@ -1,4 +1,4 @@
-"""What runs by itself for whoever adopts the repository: workflows, Cloud Build, hooks, updates, the devcontainer."""
+"""What runs by itself for whoever adopts the repository: workflows, Cloud Build, hooks and updates."""
 
 from __future__ import annotations
 
@@ -153,12 +153,6 @@ def test_cloud_build_runs_every_part_of_the_tests_beside_each_other() -> None:
     folders = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
     assert len(parts) == len(set(parts))
     assert set(parts) == folders
-
-
-def test_the_devcontainer_sets_up_by_make() -> None:
-    about = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
-    assert wrong(about["postCreateCommand"]) == ""
-    assert any("docker-in-docker" in feature for feature in about["features"])
 
 
 def test_the_hooks_use_the_tools_of_the_lock() -> None:

@@ -15,7 +15,7 @@ DOCKERFILE = ROOT / "image" / "Dockerfile"
 IGNORED = ROOT / "image" / "Dockerfile.dockerignore"
 # What git keeps and no container needs: how the repository itself is kept.
 UNSENT = re.compile(
-    r"\.ci/|\.devcontainer/|\.github/|\.editorconfig$|\.gitignore$|\.pre-commit-config\.yaml$|compose\.yaml$"
+    r"\.ci/|\.devcontainer/|\.github/|\.editorconfig$|\.gitattributes$|\.gitignore$|\.pre-commit-config\.yaml$|compose\.yaml$"
 )
 
 
