@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from machine import base_image, distribution, engine, gcloud, reach
+from machine import base_image, distribution, engine, gcloud, platforms, reach
 from machine.errors import EngineMissing, MachineError
 
 Say = Callable[[str], None]
@@ -16,6 +16,7 @@ Say = Callable[[str], None]
 
 def all_parts(say: Say, complain: Say) -> None:
     """Make sure that all is there. Raises MachineError where something can't be had."""
+    platforms.wanted()
     distribution.ensure_curl(say)
     gcloud.ensure(say)
     ran_before = engine.find() is not None
@@ -38,6 +39,7 @@ def all_parts(say: Say, complain: Say) -> None:
         started = time.monotonic()
         with closing(engine.client(found)) as client:
             image = base_image.ensure(client, say)
+            platforms.check(client, image, say, complain)
         say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
     except BaseException:
         if not ran_before:

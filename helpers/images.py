@@ -7,6 +7,7 @@ canonical one, which are the same on Google.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from helpers import names, target, waiting
 from helpers.cell import progress
 from helpers.target import ROOT
 
+# Cloud Run's; the sandbox takes the other one too, on a machine that doesn't run this one.
 PLATFORM: Final = "linux/amd64"
 PORT: Final = 8080
 _STEP: Final = re.compile(r"Step (\d+)/(\d+) : ")
@@ -76,7 +78,7 @@ def build(
     context: Path = ROOT,
     build_args: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
-    platform: str = PLATFORM,
+    platform: str = "",
 ) -> str:
     """Build the Dockerfile in `context` and tag it with both references; gives the image's id (`sha256:…`).
 
@@ -89,7 +91,7 @@ def build(
             tag=here.docker_name(tag),
             buildargs=dict(build_args or {}),
             labels={**here.labels, **(labels or {})},
-            platform=platform,
+            platform=platform or os.environ.get("WORKBOOK_PLATFORM") or PLATFORM,
             network_mode=None if has_bridge(client) else "host",
             rm=True,
             decode=True,

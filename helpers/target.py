@@ -314,6 +314,7 @@ def gcp_environment(
         "REGISTRY_URL": f"https://{host}",
         "SANDBOX_URL": None,
         "REPOSITORY": f"{REPOSITORY}-{run}",
+        "WORKBOOK_PLATFORM": None,
         "WORKBOOK_TARGET": "gcp",
         "WORKBOOK_UPSTREAM_PROXY": None,
         "BILLING_ACCOUNT": billing_account,

@@ -9,7 +9,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
-from machine import stand_in
+from machine import platforms, stand_in
 from machine.errors import BaseImageMissing
 
 PUBLIC = "python:3.12-slim"
@@ -66,10 +66,10 @@ def _given(client: docker.DockerClient, wanted: str, echo: Callable[[str], None]
 
 def _holds(client: docker.DockerClient, reference: str) -> bool:
     try:
-        client.images.get(reference)
+        found = client.images.get(reference)
     except ImageNotFound:
         return False
-    return True
+    return f"{found.attrs['Os']}/{found.attrs['Architecture']}" == platforms.wanted()
 
 
 def _pull(client: docker.DockerClient, reference: str, echo: Callable[[str], None]) -> str | None:
@@ -86,7 +86,7 @@ def _pull(client: docker.DockerClient, reference: str, echo: Callable[[str], Non
         client.api.inspect_distribution(reference)  # type: ignore[no-untyped-call]
         client.api.timeout = usual
         echo(f"Pulling {reference}, about 45 MB.")
-        client.images.pull(reference)
+        client.images.pull(reference, platform=platforms.wanted())
     except APIError as error:
         _unreachable[reference] = _brief(error.explanation or str(error))
     except (DockerException, RequestException):

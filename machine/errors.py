@@ -6,6 +6,7 @@ MachineError
 ├── DockerCliMissing     an engine answers, but there is no `docker` command
 ├── BaseImageMissing     no Python base image can be had
 ├── ArchiveRefused       an archive can't be downloaded or unpacked, or isn't the one that was meant
+├── PlatformUnknown      WORKBOOK_PLATFORM names a platform that the workbook doesn't know
 └── EngineElsewhere      an engine answers that can't reach this machine's sandbox
 """
 
@@ -38,3 +39,7 @@ class ArchiveRefused(MachineError):
 
 class EngineElsewhere(MachineError):
     """An engine answers, and can't reach the sandbox on this machine."""
+
+
+class PlatformUnknown(MachineError):
+    """WORKBOOK_PLATFORM names a platform that the workbook doesn't know."""

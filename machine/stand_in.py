@@ -26,7 +26,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError
 
-from machine import root_file_system
+from machine import platforms, root_file_system
 from machine.errors import BaseImageMissing
 
 REPOSITORY = "workbook/python-stand-in"
@@ -64,8 +64,8 @@ def find(client: docker.DockerClient) -> str | None:
 def make(client: docker.DockerClient, echo: Callable[[str], None]) -> str:
     """Make the image in the engine and return its reference, `workbook/python-stand-in:<Python version>`.
 
-    Takes about 10 s and 25 MB of downloads. Raises BaseImageMissing where there is no apt, where the machine isn't
-    amd64, where the archive can't be reached, or where the engine refuses the image.
+    Takes about 10 s and 25 MB of downloads. Raises BaseImageMissing where there is no apt, where the machine is
+    for another platform, where the archive can't be reached, or where the engine refuses the image.
     """
     _require_apt()
     started = time.monotonic()
@@ -107,10 +107,10 @@ def _require_apt() -> None:
                 f"Docker Hub can't be reached, and a stand-in needs {tool} (Debian or Ubuntu). {HOW_TO_GET_ONE}"
             )
     architecture = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-    if architecture.stdout.strip() != "amd64":
+    if f"linux/{architecture.stdout.strip()}" != platforms.wanted():
         raise BaseImageMissing(
-            f"Docker Hub can't be reached, and a stand-in can be made on amd64 only, not on "
-            f"{architecture.stdout.strip()}: the workbook's images are linux/amd64. {HOW_TO_GET_ONE}"
+            f"Docker Hub can't be reached, and a stand-in is made of this machine's packages, which are for "
+            f"{architecture.stdout.strip()}: the workbook's images are {platforms.wanted()}. {HOW_TO_GET_ONE}"
         )
 
 

@@ -27,7 +27,7 @@ from cli.world import settings
 from helpers import target
 from helpers.target import ROOT, SandboxInfo
 from machine import engine as machine_engine
-from machine import locks, processes
+from machine import locks, platforms, processes
 
 LEARNERS_HOME: Final = ROOT / ".sandbox"
 USUAL_PORT: Final = 5001
@@ -90,7 +90,11 @@ class World:
         self, engine: Mapping[str, str], *, run: str, python_image: str = "", base: Mapping[str, str] | None = None
     ) -> dict[str, str | None]:
         """Return what turns an environment into this world's; see `target.sandbox_environment`."""
-        return target.sandbox_environment(self.home, self.info, engine, run=run, python_image=python_image, base=base)
+        changes = target.sandbox_environment(
+            self.home, self.info, engine, run=run, python_image=python_image, base=base
+        )
+        path = changes.get("PATH") or (os.environ if base is None else base).get("PATH", "")
+        return changes | platforms.environment(self.home / "bin", path)
 
 
 @dataclass(frozen=True)
@@ -279,12 +283,14 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
     found = machine_engine.find()
     # Builds and services run in containers: the sandbox's own process needs the engine too.
     engine = machine_engine.environment(found) if found else {}
+    environment = target.process_environment() | engine
+    environment["PATH"] = platforms.without(home / "bin", environment.get("PATH", ""))
     with (home / "sandbox.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal stops the notebook first, and the sandbox only after that.
         child = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=target.process_environment() | engine,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 import stat
@@ -202,6 +203,7 @@ def _tools(place: Place) -> tuple[list[str], dict[str, str]]:
         "SANDBOX_LABELS": " ".join(place.labels),
         "SANDBOX_BUILD_NETWORK": forced,
         "SANDBOX_STEP_NETWORK": place.network,
+        "SANDBOX_PLATFORM": os.environ.get("WORKBOOK_PLATFORM", ""),
         "HTTPS_PROXY": proxy,
         "https_proxy": proxy,
         "NO_PROXY": "localhost,127.0.0.1",

@@ -16,6 +16,8 @@ BUILD = os.environ.get("SANDBOX_BUILD", "")
 LABELS = os.environ.get("SANDBOX_LABELS", "").split()
 NETWORK = os.environ.get("SANDBOX_BUILD_NETWORK", "")
 STEPS = os.environ.get("SANDBOX_STEP_NETWORK", "cloudbuild")
+# Of this machine, where it doesn't run the platform that every build for Cloud Run names.
+PLATFORM = os.environ.get("SANDBOX_PLATFORM", "")
 NAMES = Path("/builder/home/.container-names")
 GLOBAL = ("--config", "-H", "--host", "-c", "--context", "-l", "--log-level")
 NAMING = ("exec", "logs", "rm", "stop", "kill", "inspect", "wait", "port", "start", "cp", "top", "stats", "attach")
@@ -38,6 +40,7 @@ def remember(name: str) -> None:
 
 def rewrite(arguments: list[str]) -> list[str]:
     """Return the arguments as the real command gets them."""
+    arguments = for_this_machine(arguments)
     result = [HOST.sub(rf"{REGISTRY}/\1", argument) for argument in arguments]
     verbs = [
         argument
@@ -66,6 +69,20 @@ def rewrite(arguments: list[str]) -> list[str]:
         head += google_tags(arguments)
         rest = networked(rest) if NETWORK else [STEPS if argument == "cloudbuild" else argument for argument in rest]
     return head + rest
+
+
+def for_this_machine(arguments: list[str]) -> list[str]:
+    """Return the arguments with the platform that this machine runs instead of linux/amd64."""
+    if not PLATFORM:
+        return arguments
+    result: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if f"{before}={argument}" == "--platform=linux/amd64":
+            argument = PLATFORM
+        elif argument == "--platform=linux/amd64":
+            argument = f"--platform={PLATFORM}"
+        result.append(argument)
+    return result
 
 
 def google_tags(arguments: list[str]) -> list[str]:
