@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run real sweep doctor lab test soak record bench site workshop image lock
+.PHONY: help setup run real sweep doctor lab test soak record bench site workshop image publish lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -52,9 +52,10 @@ record: setup
 doctor: setup
 	@$(WORKBOOK) doctor $(ARGS)
 
-# The long runs of which make test runs a slice.
+# The long runs of which make test runs a slice. ARGS=tests/image runs that folder alone.
 soak: setup
-	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest tests/soak tests/notebooks tests/browser --timeout=0 $(ARGS)
+	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest --timeout=0 \
+		$(if $(filter tests/%,$(ARGS)),,tests/soak tests/notebooks tests/browser tests/image) $(ARGS)
 
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
 bench: setup
@@ -75,6 +76,10 @@ site:
 # The container of image/. It has a set-up of its own.
 image:
 	@docker build --file image/Dockerfile --tag artifact-registry-workbook $(ARGS) .
+
+# For .github/workflows/image.yml: gives an image that is pushed and tried its version's name.
+publish:
+	@docker buildx imagetools create --tag '$(IMAGE):$(VERSION)' '$(IMAGE)@$(DIGEST)'
 
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH.' >&2; exit 2; }

@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
-OURS = [WORKFLOWS / f"{name}.yml" for name in ("test", "weekly", "real", "engines")]
+OURS = [WORKFLOWS / f"{name}.yml" for name in ("test", "weekly", "real", "engines", "image")]
 CLOUD_BUILD = ROOT / "cloudbuild.test.yaml"
 SCHEMAS = {
     "vendor.github-workflows": OURS,
@@ -131,6 +131,28 @@ def test_the_newest_docker_runs_everything_and_macos_sets_up_and_reads() -> None
     assert jobs["macos"]["runs-on"].startswith("macos-")
     # Where it is written, it says that nobody has seen them run.
     assert re.search(r"engines\.yml[^.]*\*not run here\*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+
+
+def test_the_image_that_is_published_is_the_one_that_was_tried_on_both_architectures() -> None:
+    jobs = read(WORKFLOWS / "image.yml")["jobs"]
+    (built,) = (step["with"] for step in jobs["build"]["steps"] if "build-push-action" in step.get("uses", ""))
+    assert built["platforms"] == "linux/amd64,linux/arm64"
+    assert built["file"] == "image/Dockerfile"
+    assert (built["sbom"], built["provenance"]) == (True, "mode=max")
+    # A name that nobody takes for a version, until the tests are through.
+    assert built["tags"].endswith(":candidate")
+    assert jobs["build"]["outputs"] == {"digest": "${{ steps.build.outputs.digest }}"}
+    assert [machine.endswith("-arm") for machine in jobs["test"]["strategy"]["matrix"]["machine"]] == [False, True]
+    (tried,) = (step for step in jobs["test"]["steps"] if "run" in step)
+    assert tried["run"] == "make soak ARGS=tests/image"
+    assert tried["env"]["WORKBOOK_IMAGE"].endswith("@${{ needs.build.outputs.digest }}")
+    assert jobs["publish"]["needs"] == ["build", "test"]
+    (published,) = (step for step in jobs["publish"]["steps"] if "run" in step)
+    assert published["run"] == "make publish"
+    assert published["env"]["DIGEST"] == "${{ needs.build.outputs.digest }}"
+    may_push = [name for name, job in jobs.items() if job["permissions"].get("packages") == "write"]
+    assert may_push == ["build", "publish"]
+    assert re.search(r"image\.yml[^.]*\*not run here\*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 
 
 def test_one_gcloud_everywhere() -> None:

@@ -75,3 +75,11 @@ def test_the_switch_to_google_is_passed_on() -> None:
     swept = " ".join(_make("-n", "sweep", PROJECT="mine", REGION="europe-west1").stdout.split())
     assert "sweep --project 'mine' --region 'europe-west1'" in swept
     assert "--project" not in _make("-n", "run", PROJECT="a-stray-variable").stdout
+
+
+def test_a_soak_of_one_folder_is_that_folder_s() -> None:
+    def parts(**variables: str) -> list[str]:
+        return [word for word in _make("-n", "soak", **variables).stdout.split() if word.startswith("tests/")]
+
+    assert parts(ARGS="-k x") == ["tests/soak", "tests/notebooks", "tests/browser", "tests/image"]
+    assert parts(ARGS="tests/image -k x") == ["tests/image"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WORKFLOWS = [f".github/workflows/{name}.yml" for name in ("test", "weekly", "real")]
+WORKFLOWS = [f".github/workflows/{name}.yml" for name in ("test", "weekly", "real", "engines", "image")]
 LAYOUT = "{extends: default, rules: {line-length: {max: 130}, document-start: disable, truthy: disable}}"
 
 pytestmark = [
