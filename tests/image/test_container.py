@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.skipif(bool(outside.missing()), reason=outside.missing() or "all is there"),
 ]
 
+# A shell of the container's sandbox.
+_ENVIRONMENT = 'eval "$(workbook env)";'
 # What no layer may hold, as the names in its archive begin or end.
 LEFT = re.compile(
     r"^(root/\.cache|var/lib/apt/lists/|var/cache/apt/archives/\w|run/ca\.pem|tmp/\w|opt/workbook/(\.sandbox|runs|\.git)/\w)"
@@ -144,6 +146,7 @@ def test_a_container_inside_keeps_to_its_limit(running: str) -> None:
 def test_notebook_4_runs_in_a_browser_through_the_published_port(running: str, tmp_path: Path) -> None:
     program = chrome.find()
     assert program
+    inside(running, f"{_ENVIRONMENT} python -c 'from helpers.fast_forward import fast_forward; fast_forward(4)'")
     token = inside(running, "cat .sandbox/lab/token")
     address = outside.published(running, 8888)
     with chrome.open_tab(program, tmp_path / "profile") as tab:
@@ -168,9 +171,6 @@ def test_notebook_4_runs_in_a_browser_through_the_published_port(running: str, t
         errors = f"{code}.flatMap(one => one.outputArea.model.toJSON()).filter(one => one.output_type === 'error')"
         assert lab.ask(f"{errors}.map(one => one.evalue)") == []
         assert lab.ask(f"{code}.filter(one => !one.model.executionCount).map(one => one.model.id)") == []
-
-
-_ENVIRONMENT = 'eval "$(workbook env)";'
 
 
 def test_a_service_opens_at_the_host_s_port(running: str) -> None:
