@@ -91,7 +91,7 @@ def _passes(call: Call, one: Container, filters: dict[str, list[str]]) -> bool:
 @route("POST", "/containers/create")
 def create(call: Call) -> None:
     """Answer `docker create`."""
-    made, warnings = _machine(call).create(call.one("name"), call.document())
+    made, warnings = _machine(call).create(call.one("name"), call.document(), call.one("platform"))
     call.reply(201, {"Id": made.id, "Warnings": warnings})
 
 

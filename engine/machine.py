@@ -64,12 +64,20 @@ class Machine:
                 raise bad_request(f"Multiple IDs found with provided prefix: {name}")
         raise not_found(f"No such container: {name}")
 
-    def create(self, name: str, body: dict[str, Any]) -> tuple[Container, list[str]]:
-        """Make a container; it and what it can't have. Raises Refused."""
+    def create(self, name: str, body: dict[str, Any], platform: str = "") -> tuple[Container, list[str]]:
+        """Make a container; it and what it can't have. Raises Refused, also for an image of another platform."""
         host = dict(body.get("HostConfig") or {})
         _refuse(host)
         key = self.store.get(body.get("Image") or "")
-        image = self.store.config(key).get("config") or {}
+        document = self.store.config(key)
+        actual = f"{document.get('os', 'linux')}/{document.get('architecture', 'amd64')}"
+        # A variant, as in linux/arm64/v8, is no other platform.
+        if platform and not f"{platform}/".startswith(f"{actual}/"):
+            raise not_found(
+                f"image with reference {body.get('Image')} was found but does not match the specified platform: "
+                f"wanted {platform}, actual: {actual}"
+            )
+        image = document.get("config") or {}
         config = _merged({k: v for k, v in body.items() if k not in ("HostConfig", "NetworkingConfig")}, image)
         identity = secrets.token_hex(32)
         config["Hostname"] = config.get("Hostname") or identity[:12]

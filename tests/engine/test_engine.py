@@ -117,6 +117,15 @@ def test_a_limit_that_it_cannot_hold_is_said(running: Running) -> None:
     assert "Your kernel does not support memory limit capabilities" in ran.stderr
 
 
+def test_an_image_of_another_platform_is_not_run_as_if_it_were_that(running: Running) -> None:
+    of = running.docker("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", "base:1").stdout.strip()
+    other = "linux/arm64" if of == "linux/amd64" else "linux/amd64"
+    ran = running.docker("run", "--rm", "--pull=never", f"--platform={other}", "base:1", "sh", "-c", "echo ran")
+    assert (ran.returncode, ran.stdout) == (125, "")
+    assert f"does not match the specified platform: wanted {other}, actual: {of}" in ran.stderr
+    assert running.docker("run", "--rm", f"--platform={of}", "base:1", "sh", "-c", "echo ran").stdout == "ran\n"
+
+
 def test_what_it_does_not_do_is_refused(running: Running) -> None:
     for arguments in (("run", "--rm", "--privileged", "base:1", "ls"), ("network", "create", "one"), ("swarm", "init")):
         ran = running.docker(*arguments)
