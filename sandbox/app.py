@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -157,6 +158,8 @@ class Sandbox:
         except ApiError as refusal:
             listed = target.api is not None and target.api.lists_errors
             content = as_json(refusal.body(listed=listed), pretty=is_pretty(request.query_params))
+            if refusal.http_status == HTTPStatus.NOT_MODIFIED:
+                content = b""
             headers = {**_HEADERS, **refusal.headers}
             response = Response(content, refusal.http_status, headers, _JSON)
         except Refusal as refusal:

@@ -66,6 +66,8 @@ _REASONS = {
     "UNIMPLEMENTED": "notImplemented",
 }
 
+_BY_HTTP_STATUS = {304: "notModified", 412: "conditionNotMet", 416: "requestedRangeNotSatisfiable"}
+
 ENTITY_NOT_FOUND = "Requested entity was not found."
 
 
@@ -114,7 +116,7 @@ class ApiError(Refusal):
         """
         error: dict[str, Any] = {"code": self.http_status, "message": self.message}
         if listed:
-            reason = _REASONS.get(self.status, "badRequest")
+            reason = _BY_HTTP_STATUS.get(self.http_status) or _REASONS.get(self.status, "badRequest")
             error["errors"] = [{"message": self.message, "domain": "global", "reason": reason}]
         error["status"] = self.status
         if self.details:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,13 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Stored:
-    """One object; `file` is relative to the state folder, `md5` is base64 and empty for a log that still grows."""
+    """One object.
+
+    Attributes:
+        file: relative to the state folder.
+        md5: base64; empty for a log that still grows.
+        fields: JSON of what else it says of itself (`metadata.keep`).
+    """
 
     bucket: str
     name: str
@@ -47,6 +54,7 @@ class Stored:
     content_type: str
     md5: str
     create_time: str
+    fields: str = "{}"
 
     def path(self, world: World) -> Path:
         """Where the bytes are."""
@@ -122,17 +130,33 @@ def part(world: World) -> Path:
     return folder / f"part-{secrets.token_hex(16)}"
 
 
-def keep(world: World, bucket: str, name: str, content: Path, content_type: str) -> Stored:
-    """Make a finished file an object, in place of an older one of that name. Blocking."""
+def keep(
+    world: World,
+    bucket: str,
+    name: str,
+    content: Path,
+    content_type: str,
+    *,
+    describe: Callable[[bytes, str], str] = lambda _content, _md5: "{}",
+    allow: Callable[[Stored | None], None] = lambda _before: None,
+) -> Stored:
+    """Make a finished file an object, in place of an older one of that name. Blocking.
+
+    Args:
+        describe: gives `Stored.fields` for the bytes and their MD5, or refuses them.
+        allow: refuses, given the object that is there; asked in the transaction that changes it.
+    """
     with content.open("rb") as file:
         md5 = base64.b64encode(hashlib.file_digest(file, _md5).digest()).decode()
         os.fsync(file.fileno())
+    fields = describe(content.read_bytes(), md5)
     place = content.with_name(secrets.token_hex(16))
     content.rename(place)
     sync_folder(place.parent)
     with world.writing() as rows:
         before = find(rows, bucket, name)
-        stored = _row(rows, world, bucket, name, f"objects/{place.name}", content_type, md5)
+        allow(before)
+        stored = _row(rows, world, bucket, name, f"objects/{place.name}", content_type, md5, fields)
     if before is not None:
         before.path(world).unlink(missing_ok=True)
     return stored
@@ -144,16 +168,23 @@ def _md5() -> hashlib._Hash:
 
 
 def _row(
-    rows: sqlite3.Connection, world: World, bucket: str, name: str, file: str, content_type: str, md5: str
+    rows: sqlite3.Connection,
+    world: World,
+    bucket: str,
+    name: str,
+    file: str,
+    content_type: str,
+    md5: str,
+    fields: str = "{}",
 ) -> Stored:
     now = timestamp(world.now())
     last = rows.execute("SELECT MAX(generation) AS last FROM objects").fetchone()["last"] or 0
     generation = max(int(world.now().timestamp() * 10**6), last + 1)
-    stored = Stored(bucket, name, generation, file, content_type, md5, now)
+    stored = Stored(bucket, name, generation, file, content_type, md5, now, fields)
     rows.execute(
-        "INSERT OR REPLACE INTO objects (bucket, name, generation, file, content_type, md5, create_time)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (bucket, name, generation, file, content_type, md5, now),
+        "INSERT OR REPLACE INTO objects (bucket, name, generation, file, content_type, md5, create_time, fields)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (bucket, name, generation, file, content_type, md5, now, fields),
     )
     return stored
 

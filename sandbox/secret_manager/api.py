@@ -13,7 +13,7 @@ import re
 import sqlite3
 from typing import Any
 
-from sandbox.api import field_masks, lists, shapes
+from sandbox.api import crc32c, field_masks, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import policies
@@ -28,16 +28,6 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _MAX_BYTES = 65536  # https://cloud.google.com/secret-manager/quotas
 _STATES = {"ENABLED": 1, "DISABLED": 2, "DESTROYED": 3}  # SecretVersion.State of Google's message
 _FIELDS = {"name", "replication", "labels", "annotations"}
-
-
-def _crc32c(content: bytes) -> int:
-    """Castagnoli's checksum, which gcloud sends and compares."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def _etag(time: str, change: int = 0) -> str:
@@ -183,7 +173,7 @@ def _add_version(call: Call) -> Json:
             raise invalid(
                 f"The payload has {len(value)} bytes; it takes 1 to {_MAX_BYTES}."
             )  # unverified: the sentence
-        if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(_crc32c(value)):
+        if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(crc32c.of(value)):
             raise invalid("The payload's checksum does not match its data.")  # unverified: the sentence
         made = secrets.add_version(rows, _name(call), timestamp(call.world.now()), value)
         # gcloud takes a version whose checksum was not looked at for a damaged one.
@@ -208,7 +198,7 @@ def _access(call: Call) -> Json:
     if version.state != "ENABLED":
         name = f"{_shown(call)}/versions/{version.number}"
         raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in {version.state} state.")
-    payload = {"data": base64.b64encode(version.value).decode(), "dataCrc32c": str(_crc32c(version.value))}
+    payload = {"data": base64.b64encode(version.value).decode(), "dataCrc32c": str(crc32c.of(version.value))}
     return {"name": _render(call, version)["name"], "payload": payload}
 
 

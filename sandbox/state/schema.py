@@ -1,7 +1,8 @@
 """All tables of a world, and how a folder gets them.
 
 Version 3 made the tables of Cloud Build, Cloud Run, Storage, scans, secrets, pools and logs when they were first
-needed, so a folder of that version has any number of them: whatever is missing is made.
+needed, so a folder of that version has any number of them: whatever is missing is made. Version 4 kept nothing of what
+an object says of itself.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-VERSION = 4
-_CARRIED_OVER = (0, 3, VERSION)  # 0 is a new folder
+VERSION = 5
+_CARRIED_OVER = (0, 3, 4, VERSION)  # 0 is a new folder
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -114,7 +115,8 @@ CREATE TABLE buckets (
     create_time TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE objects (
     bucket TEXT NOT NULL REFERENCES buckets(name), name TEXT NOT NULL, generation INTEGER NOT NULL, file TEXT NOT NULL,
-    content_type TEXT NOT NULL, md5 TEXT NOT NULL, create_time TEXT NOT NULL, PRIMARY KEY (bucket, name)) WITHOUT ROWID;
+    content_type TEXT NOT NULL, md5 TEXT NOT NULL, create_time TEXT NOT NULL,
+    fields TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (bucket, name)) WITHOUT ROWID;
 
 CREATE TABLE secrets (name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE secret_versions (
@@ -149,13 +151,20 @@ def prepare(rows: sqlite3.Connection, folder: Path) -> None:
     for statement in re.sub(r"CREATE (TABLE|INDEX)", r"CREATE \1 IF NOT EXISTS", TABLES).split(";\n"):
         if statement.strip():
             rows.execute(statement)
-    # Version 3 made ids from the number of rows, so these have been given.
+    if "fields" not in {row["name"] for row in rows.execute("PRAGMA table_info(objects)")}:
+        rows.execute("ALTER TABLE objects ADD COLUMN fields TEXT NOT NULL DEFAULT '{}'")
+    if found == 3:
+        _count_on(rows)
+    rows.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _count_on(rows: sqlite3.Connection) -> None:
+    """Take the numbers for given that version 3 made from the number of rows."""
     for table in ("builds", "triggers"):
         rows.execute(
             f"INSERT INTO counters SELECT '{table} of ' || id, 1000 + (SELECT COUNT(*) FROM {table})"  # noqa: S608
             " FROM projects"
         )
-    rows.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def next_number(rows: sqlite3.Connection, name: str) -> int:

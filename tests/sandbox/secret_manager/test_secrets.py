@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.world.starter import World
-from sandbox.secret_manager.api import _crc32c
+from sandbox.api import crc32c
 from tests.sandbox.conftest import account, ask, grant, learner_with, project
 
 TOKEN = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:generateAccessToken"
@@ -150,11 +150,11 @@ def test_the_request_log_keeps_no_value(learner: AuthorizedSession, secret: str,
 
 @given(st.binary(max_size=64), st.integers(0, 63), st.integers(1, 255))
 def test_the_checksum_is_castagnoli_s(content: bytes, place: int, flip: int) -> None:
-    assert _crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
+    assert crc32c.of(b"123456789") == 0xE3069283  # the check value of CRC-32C
     if place < len(content):
         changed = bytearray(content)
         changed[place] ^= flip
-        assert _crc32c(bytes(changed)) != _crc32c(content)
+        assert crc32c.of(bytes(changed)) != crc32c.of(content)
 
 
 def test_labels_change_for_whoever_has_the_etag(learner: AuthorizedSession, secret: str) -> None:

@@ -1,0 +1,67 @@
+"""The parameters of a request to Cloud Storage: which are known, and under which conditions it is made.
+
+Sources: https://cloud.google.com/storage/docs/json_api/v1/parameters and
+https://cloud.google.com/storage/docs/request-preconditions.
+"""
+
+from __future__ import annotations
+
+from sandbox.api.methods import Call
+from sandbox.cloud_storage.objects import Stored
+from sandbox.errors import ApiError, invalid, unimplemented
+
+_SYSTEM = {
+    "alt", "fields", "prettyPrint", "key", "quotaUser", "userIp", "access_token", "oauth_token", "upload_protocol",
+}  # fmt: skip
+# Access is uniform here, so an answer with lists of who may what is the same as one without.
+_ALWAYS = _SYSTEM | {"projection", "userProject"}
+OF_AN_OBJECT = (
+    "generation",
+    "ifGenerationMatch",
+    "ifGenerationNotMatch",
+    "ifMetagenerationMatch",
+    "ifMetagenerationNotMatch",
+)
+_METAGENERATION = 1  # nothing here changes an object's metadata
+
+
+def check(call: Call, *known: str) -> None:
+    """Refuse a parameter that would change the answer on Google and not here.
+
+    Raises:
+        ApiError: UNIMPLEMENTED, with its name.
+    """
+    for name, value in call.query.items():
+        if name.removeprefix("$") not in _ALWAYS and name not in known and value.lower() not in ("", "false"):
+            raise unimplemented(f"the parameter {name} of {call.method.id}")
+
+
+def require(call: Call, now: Stored | None) -> None:
+    """See that the conditions of a request hold for the object as it is; None is one that is not there.
+
+    Raises:
+        ApiError: 412, or 304 for a read whose negative condition does not hold; INVALID_ARGUMENT for no number.
+    """
+    generation = now.generation if now else 0
+    metageneration = _METAGENERATION if now else 0
+    for name, value in (("Generation", generation), ("Metageneration", metageneration)):
+        wanted, unwanted = _number(call, f"if{name}Match"), _number(call, f"if{name}NotMatch")
+        if wanted is not None and wanted != value:
+            raise _failed(412)
+        if unwanted is not None and unwanted == value:
+            raise _failed(304 if call.method.verb == "GET" else 412)
+
+
+def _number(call: Call, name: str) -> int | None:
+    text = call.query.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        raise invalid(f"Invalid value for {name}: {text[:80]}")  # unverified: the sentence
+    return int(text)
+
+
+def _failed(status: int) -> ApiError:
+    return ApiError(
+        "FAILED_PRECONDITION", "At least one of the pre-conditions you specified did not hold.", http_status=status
+    )

@@ -1,0 +1,110 @@
+"""What an object says of itself: the fields that a caller gives at the upload, and the checksums.
+
+Source: https://cloud.google.com/storage/docs/json_api/v1/objects and recordings of 2026 (tests/observed/facts).
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any
+
+from sandbox.api import crc32c, shapes
+from sandbox.cloud_storage.objects import Stored
+from sandbox.errors import invalid, unimplemented
+from sandbox.state.world import World
+
+_TEXTS = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage")
+_HEADERS = {
+    "cacheControl": "cache-control",
+    "contentDisposition": "content-disposition",
+    "contentEncoding": "content-encoding",
+    "contentLanguage": "content-language",
+}
+_GIVEN = {*_TEXTS, "metadata", "contentType", "crc32c", "md5Hash", "name", "bucket", "storageClass"}
+# Google's own to say, so what a caller sends of them means nothing there either; gcloud sends the size.
+_OUTPUT_ONLY = {
+    "kind", "id", "selfLink", "mediaLink", "generation", "metageneration", "size", "timeCreated", "updated", "etag",
+    "timeFinalized", "timeStorageClassUpdated",
+}  # fmt: skip
+
+
+class _Given(shapes.Shape):
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_encoding: str | None = None
+    content_language: str | None = None
+    content_type: str | None = None
+    metadata: dict[str, str] | None = None
+    crc32c: str | None = None
+    md5_hash: str | None = None
+    storage_class: str | None = None
+    bucket: str | None = None
+
+
+def check(about: dict[str, Any], bucket: str) -> dict[str, Any]:
+    """Return what a caller says of a new object.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT; UNIMPLEMENTED for a field that the sandbox would not keep.
+    """
+    given = shapes.check(_Given, about)
+    if unknown := set(given) - _GIVEN - _OUTPUT_ONLY:
+        raise unimplemented(f"{min(unknown)} of an object")
+    if given.get("storageClass", "STANDARD") != "STANDARD":
+        raise unimplemented(f"objects of the class {given['storageClass']}")
+    if given.get("bucket", bucket) != bucket:
+        raise invalid("The bucket in the object's metadata is another one.")  # unverified: the sentence
+    return given
+
+
+def keep(given: Mapping[str, Any], content: bytes, checksum: str) -> str:
+    """Return what is stored of a new object, as JSON.
+
+    Args:
+        checksum: the content's `md5Hash`.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT when a checksum that the caller gave is another.
+    """
+    ours = crc32c.in_base64(crc32c.of(content))
+    for field, name, found in (("crc32c", "CRC32C", ours), ("md5Hash", "MD5 hash", checksum)):
+        if given.get(field) and given[field] != found:
+            raise invalid(f'Provided {name} "{given[field]}" doesn\'t match calculated {name} "{found}".')
+    kept = {field: given[field] for field in (*_TEXTS, "metadata") if given.get(field)}
+    return json.dumps({**kept, "crc32c": ours})
+
+
+def fields(stored: Stored) -> dict[str, Any]:
+    """Return what an object was given, its checksum, and its etag."""
+    etag = base64.b64encode(stored.generation.to_bytes(8, "big")).decode()
+    return {**json.loads(stored.fields), "etag": etag}
+
+
+def headers(world: World, stored: Stored) -> dict[str, str]:
+    """Return the headers of a download."""
+    told = fields(stored)
+    size = str(stored.size(world))
+    hashes = [f"crc32c={told['crc32c']}"] if "crc32c" in told else []
+    hashes += [f"md5={stored.md5}"] if stored.md5 else []
+    answer = {
+        "etag": told["etag"],
+        "last-modified": formatdate(dt.datetime.fromisoformat(stored.create_time).timestamp(), usegmt=True),
+        "x-goog-generation": str(stored.generation),
+        "x-goog-metageneration": "1",
+        "x-goog-storage-class": "STANDARD",
+        "x-goog-stored-content-encoding": told.get("contentEncoding", "identity"),
+        "x-goog-stored-content-length": size,
+    }
+    if hashes:
+        answer["x-goog-hash"] = ",".join(hashes)
+    answer |= {name: told[field] for field, name in _HEADERS.items() if field in told}
+    answer |= {f"x-goog-meta-{key}": value for key, value in told.get("metadata", {}).items() if _fits(key, value)}
+    return answer
+
+
+def _fits(key: str, value: str) -> bool:
+    return key.isascii() and key.isprintable() and ":" not in key and " " not in key and value.isprintable()

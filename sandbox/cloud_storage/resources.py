@@ -1,0 +1,91 @@
+"""Buckets and objects as the JSON API tells them, and who may reach them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from sandbox.api.methods import Call
+from sandbox.cloud_storage import metadata, objects
+from sandbox.cloud_storage.objects import Bucket, Stored
+from sandbox.errors import ApiError, not_found
+from sandbox.iam import admission
+from sandbox.state import projects
+
+
+def may(call: Call, permission: str, resource: str, what: str) -> None:
+    """403 in the words of Cloud Storage, which names the caller."""
+    if admission.is_allowed(call, permission, resource):
+        return
+    raise denied(call, permission, f"Google Cloud Storage {what}")
+
+
+def denied(call: Call, permission: str, what: str) -> ApiError:
+    """Return the 403 for a caller without a permission on a bucket, an object or a project."""
+    caller = call.principal.email or "Anonymous caller"
+    return ApiError(
+        "PERMISSION_DENIED",
+        f"{caller} does not have {permission} access to the {what}. Permission '{permission}' denied on resource (or "
+        "it may not exist).",
+    )
+
+
+def bucket_of(call: Call, permission: str, what: str = "bucket") -> Bucket:
+    """Return the bucket in the path, for a caller that has the permission on it.
+
+    Raises:
+        ApiError: NOT_FOUND or PERMISSION_DENIED.
+    """
+    with call.world.reading() as rows:
+        bucket = objects.find_bucket(rows, call.params["bucket"])
+    if bucket is None:
+        raise not_found("The specified bucket does not exist.")
+    may(call, permission, bucket.resource, what)
+    return bucket
+
+
+def render_bucket(call: Call, bucket: Bucket) -> dict[str, Any]:
+    """Return a bucket as JSON."""
+    project = projects.find(call.world, bucket.project)
+    answer: dict[str, Any] = {
+        "kind": "storage#bucket",
+        "id": bucket.name,
+        "name": bucket.name,
+        "selfLink": f"https://www.googleapis.com/storage/v1/b/{bucket.name}",
+        "projectNumber": project.number if project else "",
+        "location": bucket.location,
+        "locationType": "multi-region" if bucket.location in ("US", "EU", "ASIA") else "region",
+        "storageClass": "STANDARD",
+        "metageneration": "1",
+        "timeCreated": bucket.create_time,
+        "updated": bucket.create_time,
+        "etag": "CAE=",
+    }
+    labels = json.loads(bucket.labels)
+    return answer | ({"labels": labels} if labels else {})
+
+
+def render(call: Call, stored: Stored) -> dict[str, Any]:
+    """Return an object as JSON."""
+    answer = {
+        "kind": "storage#object",
+        "id": f"{stored.bucket}/{stored.name}/{stored.generation}",
+        "name": stored.name,
+        "bucket": stored.bucket,
+        "generation": str(stored.generation),
+        "metageneration": "1",
+        **metadata.fields(stored),
+        "contentType": stored.content_type,
+        "storageClass": "STANDARD",
+        "size": str(stored.size(call.world)),
+        "md5Hash": stored.md5,
+        "timeCreated": stored.create_time,
+        "updated": stored.create_time,
+        "timeStorageClassUpdated": stored.create_time,
+        "timeFinalized": stored.create_time,
+        "selfLink": f"https://www.googleapis.com/storage/v1/b/{stored.bucket}/o/{quote(stored.name, safe='')}",
+        "mediaLink": f"https://storage.googleapis.com/download/storage/v1/b/{stored.bucket}/o/"
+        f"{quote(stored.name, safe='')}?generation={stored.generation}&alt=media",
+    }
+    return {key: value for key, value in answer.items() if value}
