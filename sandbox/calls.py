@@ -128,7 +128,9 @@ def _check_quota_project(world: World, request: Request, principal: Principal) -
 
 
 def _denied(api: Api, method: Method, permission: str, params: dict[str, str]) -> ApiError:
-    return (method.denial or api.denial)(permission, f"//{api.service}/{method.resource.format(**params)}")
+    return (method.denial or api.denial)(
+        permission, f"//{api.service}/{(method.shown or method.resource).format(**params)}"
+    )
 
 
 def _project_deleted(project: projects.Project) -> ApiError:

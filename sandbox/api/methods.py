@@ -81,6 +81,7 @@ class Method:
         handle: a plain function; runs in a thread.
         permissions: all of them are needed, on `resource`; empty means that any authenticated principal may call it.
         resource: the policy-bearing resource, with the path's variables in braces.
+        shown: the resource that a refusal names, where it is not the one whose policy decides.
         denial: words a 403 of this method, where it is not the API's.
         open_to_all: also callable without credentials (the token endpoint).
     """
@@ -92,6 +93,7 @@ class Method:
     permissions: tuple[str, ...] = ()
     resource: str = "projects/{project}"
     open_to_all: bool = False
+    shown: str = ""
     denial: Callable[[str, str], ApiError] | None = None
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 

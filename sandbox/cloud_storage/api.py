@@ -10,7 +10,9 @@ import json
 import re
 import sqlite3
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
+from xml.sax.saxutils import escape
 
 from starlette.responses import Response
 
@@ -18,7 +20,7 @@ from sandbox.api import lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_storage import conditions, listing, metadata, objects, uploads
 from sandbox.cloud_storage.objects import Stored
-from sandbox.cloud_storage.resources import bucket_of, denied, render, render_bucket
+from sandbox.cloud_storage.resources import NO_BUCKET, bucket_of, denied, render, render_bucket
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import admission, policies
 from sandbox.state import projects
@@ -159,7 +161,28 @@ def _read_xml(call: Call) -> Response:
     if call.params["bucket"] in ("storage", "upload", "download", "batch"):
         # A method of the JSON API that isn't here; no bucket has these names.
         raise unimplemented(f"GET /{call.params['bucket']}/{call.params['object']} of {SERVICE}")
-    return _download(call)
+    try:
+        return _download(call)
+    except ApiError as error:
+        return _as_xml(error)
+
+
+def _as_xml(error: ApiError) -> Response:
+    """Return a refusal as the XML API writes it; https://cloud.google.com/storage/docs/xml-api/reference-status."""
+    code, message = {
+        304: ("NotModified", ""),
+        403: ("AccessDenied", "Access denied."),
+        404: ("NoSuchKey", "The specified key does not exist."),
+        412: ("PreconditionFailed", error.message),
+    }.get(error.http_status, ("InvalidArgument", "Invalid argument."))
+    if error.message == NO_BUCKET:
+        code, message = "NoSuchBucket", NO_BUCKET
+    if error.http_status == HTTPStatus.NOT_MODIFIED:
+        return Response(status_code=error.http_status)
+    details = "" if message == error.message else f"<Details>{escape(error.message)}</Details>"
+    body = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message>{details}</Error>"
+    declaration = "<?xml version='1.0' encoding='UTF-8'?>"
+    return Response(f"{declaration}{body}", error.http_status, media_type="application/xml; charset=UTF-8")
 
 
 def _download(call: Call) -> Response:
@@ -171,9 +194,10 @@ def _media(call: Call, stored: Stored) -> Response:
     path = stored.path(call.world)
     content = path.read_bytes() if path.exists() else b""
     headers = {"Accept-Ranges": "bytes", **metadata.headers(call.world, stored)}
+    kind = stored.content_type or "application/octet-stream"
     asked = _RANGE.fullmatch(call.headers.get("range", ""))
     if asked is None:
-        return Response(content, headers=headers, media_type=stored.content_type)
+        return Response(content, headers=headers, media_type=kind)
     start = int(asked[1])
     end = min(int(asked[2]), len(content) - 1) if asked[2] else len(content) - 1
     if start >= len(content):
@@ -186,7 +210,7 @@ def _media(call: Call, stored: Stored) -> Response:
             "application/xml; charset=UTF-8",
         )
     headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
-    return Response(content[start : end + 1], 206, headers, stored.content_type)
+    return Response(content[start : end + 1], 206, headers, kind)
 
 
 def _delete(call: Call) -> Response:

@@ -6,6 +6,8 @@ https://cloud.google.com/storage/docs/request-preconditions.
 
 from __future__ import annotations
 
+import re
+
 from sandbox.api.methods import Call
 from sandbox.cloud_storage.objects import Stored
 from sandbox.errors import ApiError, invalid, unimplemented
@@ -56,7 +58,7 @@ def _number(call: Call, name: str) -> int | None:
     text = call.query.get(name)
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or len(text) > 19:
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
         raise invalid(f"Invalid value for {name}: {text[:80]}")  # unverified: the sentence
     return int(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,8 @@ from sandbox.cloud_storage.objects import Bucket, Stored
 from sandbox.errors import ApiError, not_found
 from sandbox.iam import admission
 from sandbox.state import projects
+
+NO_BUCKET = "The specified bucket does not exist."
 
 
 def may(call: Call, permission: str, resource: str, what: str) -> None:
@@ -40,9 +43,25 @@ def bucket_of(call: Call, permission: str, what: str = "bucket") -> Bucket:
     with call.world.reading() as rows:
         bucket = objects.find_bucket(rows, call.params["bucket"])
     if bucket is None:
-        raise not_found("The specified bucket does not exist.")
+        raise not_found(NO_BUCKET)
     may(call, permission, bucket.resource, what)
     return bucket
+
+
+def _milliseconds(time: str) -> str:
+    """Return a time as Cloud Storage tells it, with three digits."""
+    return dt.datetime.fromisoformat(time).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _access(bucket: Bucket) -> dict[str, Any]:
+    # Uniform access can be switched off for 90 days: https://cloud.google.com/storage/docs/uniform-bucket-level-access
+    locked = dt.datetime.fromisoformat(bucket.create_time) + dt.timedelta(days=90)
+    uniform = {"enabled": True, "lockedTime": _milliseconds(locked.isoformat())}
+    return {
+        "bucketPolicyOnly": uniform,
+        "uniformBucketLevelAccess": uniform,
+        "publicAccessPrevention": "inherited",
+    }
 
 
 def render_bucket(call: Call, bucket: Bucket) -> dict[str, Any]:
@@ -58,16 +77,23 @@ def render_bucket(call: Call, bucket: Bucket) -> dict[str, Any]:
         "locationType": "multi-region" if bucket.location in ("US", "EU", "ASIA") else "region",
         "storageClass": "STANDARD",
         "metageneration": "1",
-        "timeCreated": bucket.create_time,
-        "updated": bucket.create_time,
+        "generation": str(int(dt.datetime.fromisoformat(bucket.create_time).timestamp() * 10**6)),
+        "timeCreated": _milliseconds(bucket.create_time),
+        "updated": _milliseconds(bucket.create_time),
         "etag": "CAE=",
+        "iamConfiguration": _access(bucket),
     }
+    if answer["locationType"] == "multi-region":
+        answer["rpo"] = "DEFAULT"
+    else:
+        answer["satisfiesPZI"] = True
     labels = json.loads(bucket.labels)
     return answer | ({"labels": labels} if labels else {})
 
 
 def render(call: Call, stored: Stored) -> dict[str, Any]:
     """Return an object as JSON."""
+    created = _milliseconds(stored.create_time)
     answer = {
         "kind": "storage#object",
         "id": f"{stored.bucket}/{stored.name}/{stored.generation}",
@@ -80,10 +106,7 @@ def render(call: Call, stored: Stored) -> dict[str, Any]:
         "storageClass": "STANDARD",
         "size": str(stored.size(call.world)),
         "md5Hash": stored.md5,
-        "timeCreated": stored.create_time,
-        "updated": stored.create_time,
-        "timeStorageClassUpdated": stored.create_time,
-        "timeFinalized": stored.create_time,
+        **dict.fromkeys(("timeCreated", "updated", "timeStorageClassUpdated", "timeFinalized"), created),
         "selfLink": f"https://www.googleapis.com/storage/v1/b/{stored.bucket}/o/{quote(stored.name, safe='')}",
         "mediaLink": f"https://storage.googleapis.com/download/storage/v1/b/{stored.bucket}/o/"
         f"{quote(stored.name, safe='')}?generation={stored.generation}&alt=media",

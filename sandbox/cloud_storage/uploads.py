@@ -84,7 +84,9 @@ def _keep(call: Call, bucket: str, name: str, part: Path, content_type: str, giv
 
 
 def _object_name(name: Any) -> str:
-    if not isinstance(name, str) or not name or len(name.encode()) > 1024 or "\r" in name or "\n" in name:
+    if name == "":
+        raise invalid("No object name")
+    if not isinstance(name, str) or len(name.encode()) > 1024 or "\r" in name or "\n" in name:
         raise invalid("Required parameter: name, of at most 1024 bytes")
     return name
 
@@ -107,7 +109,7 @@ def _parts(call: Call) -> tuple[dict[str, Any], str, bytes]:
         raise invalid(f"Invalid JSON in the metadata part: {error}") from None
     if not isinstance(metadata, dict):
         raise invalid("Invalid JSON in the metadata part: expected an object.")
-    return metadata, kind[1].decode("latin-1").strip() if kind else "application/octet-stream", media
+    return metadata, kind[1].decode("latin-1").strip() if kind else "", media
 
 
 def _part(piece: bytes) -> tuple[bytes, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google.api_core import exceptions
@@ -48,7 +49,44 @@ def test_a_repository_is_made_read_and_listed(client: ar.ArtifactRegistryClient,
     assert found.vulnerability_scanning_config.enablement_state_reason == (
         "API containerscanning.googleapis.com is not enabled."
     )
-    assert repository.name in {one.name for one in client.list_repositories(parent=repository.name.rsplit("/", 2)[0])}
+    listed = {one.name: one for one in client.list_repositories(parent=repository.name.rsplit("/", 2)[0])}
+    # As recorded on Google: only GET tells the address.
+    assert listed[repository.name].registry_uri == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "says"),
+    [
+        ("", {"format": "DOCKER"}, "Request contains an invalid argument."),
+        (
+            "?repositoryId=new",
+            {"format": "DOCKER", "mavenConfig": {}},
+            'Maven config is not supported for format "DOCKER"',
+        ),
+        (
+            "?repositoryId=new",
+            {"format": "DOCKER", "remoteRepositoryConfig": {}},
+            "remoteRepositoryConfig is not supported",
+        ),
+    ],
+    ids=["no id", "maven", "remote"],
+)
+def test_what_a_docker_repository_cannot_be(
+    session: AuthorizedSession, repository: ar.Repository, query: str, body: dict[str, Any], says: str
+) -> None:
+    parent = repository.name.rsplit("/", 2)[0]
+    answer = session.post(f"{API}/v1/{parent}/repositories{query}", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith(says)
+
+
+def test_a_refusal_names_the_location(session: AuthorizedSession, repository: ar.Repository) -> None:
+    url = f"{API}/v1/projects/your-project-id/locations/us-central1/repositories"
+    for verb, permission in (("GET", "list"), ("POST", "create")):
+        error = session.request(verb, url, json={"format": "DOCKER"} if verb == "POST" else None).json()["error"]
+        where = "//artifactregistry.googleapis.com/projects/your-project-id/locations/us-central1"
+        named = f"artifactregistry.repositories.{permission}"
+        assert error["message"] == f"Permission '{named}' denied on resource '{where}' (or it may not exist)."
 
 
 def test_the_project_s_number_works_in_its_id_s_place(
