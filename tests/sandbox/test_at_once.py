@@ -135,6 +135,30 @@ def test_fields_patched_at_once_are_all_kept(learner: AuthorizedSession) -> None
         assert {key: found.get(key) for key in fields} == fields
 
 
+def test_fields_of_a_service_patched_at_once_are_all_kept(learner: AuthorizedSession) -> None:
+    url = f"https://run.googleapis.com/v2/projects/{project()}/locations/us-central1/services"
+    name = f"patched-{secrets.token_hex(4)}"
+    image = f"us-central1-docker.pkg.dev/{project()}/images/nothing:1"
+    ask(learner, "POST", f"{url}?serviceId={name}", {"template": {"containers": [{"image": image}]}})
+    for number in range(8):
+        ports = [{"containerPort": 9000 + number}]
+        changes = {
+            "template": {"template": {"containers": [{"image": image, "ports": ports}]}},
+            "labels": {"labels": {"number": str(number)}},
+        }
+        answers = at_once(
+            2,
+            lambda place, changes=changes: learner.patch(
+                f"{url}/{name}?updateMask={list(changes)[place]}", json=list(changes.values())[place], timeout=60
+            ),
+        )
+        assert set(statuses(answers)) == {200}, [answer.text for answer in answers]
+        found = ask(learner, "GET", f"{url}/{name}")
+        assert found["labels"]["number"] == str(number)
+        assert found["template"]["containers"][0]["ports"][0]["containerPort"] == 9000 + number
+    ask(learner, "DELETE", f"{url}/{name}")
+
+
 def test_secret_versions_added_at_once_are_numbered_once(learner: AuthorizedSession) -> None:
     name = f"versions-{secrets.token_hex(4)}"
     assert _make_secret(learner, name).status_code == 200
