@@ -25,7 +25,7 @@ from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 Json = dict[str, Any]
-_PULL = "artifactregistry.repositories.downloadArtifacts"
+PULL = "artifactregistry.repositories.downloadArtifacts"
 log = logging.getLogger("sandbox")
 
 
@@ -47,7 +47,7 @@ def resolve_image(world: World, image: str, number: str, project_id: str) -> str
     if named is None:
         raise ImageRefused(f"Image '{image}' not found.", "ContainerMissing")
     agent = RUN_AGENT.format(number=number)
-    if not policies.decide(world, f"serviceAccount:{agent}", _PULL, named.repository).allowed:
+    if not policies.decide(world, f"serviceAccount:{agent}", PULL, named.repository).allowed:
         other = (
             f" Note that the image is from project [{named.project}], which is not the same as this project "
             f"[{project_id}]. Permission must be granted to the Google Cloud Run Service Agent from this project."

@@ -13,13 +13,15 @@ from typing import Any
 
 from sandbox.api import lists, shapes
 from sandbox.api.methods import Call
+from sandbox.artifact_registry import image_names
 from sandbox.cloud_run import defaults, deployment, instances, probes, secret_env, shape, store
-from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.errors import ApiError, caller_denied, invalid, not_found, unimplemented
 from sandbox.iam import acting, admission, policies
 from sandbox.state.clock import timestamp
 
 Json = dict[str, Any]
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?")
+_HOST = re.compile(r"([a-z]+\.)?gcr\.io|([a-z0-9-]+-)?docker\.pkg\.dev|docker\.[a-z0-9-]+\.rep\.pkg\.dev|docker\.io")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # https://cloud.google.com/run/docs/configuring/services/environment-variables#reserved
 _RESERVED = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION")
@@ -96,6 +98,7 @@ def check(call: Call, service: Json) -> None:
     container = _container(template)
     if not container.get("image"):
         raise invalid("spec.template.spec.containers[0].image: should not be empty")
+    _check_host(container["image"])
     for port in container.get("ports", ()):
         if not 1 <= int(port.get("containerPort", 0)) <= 65535:
             raise invalid("spec.template.spec.containers[0].ports[0].container_port: must be between 1 and 65535.")
@@ -120,6 +123,26 @@ def check(call: Call, service: Json) -> None:
     email = _account(call, named or acting.default_account(call.project))
     if named:
         template["spec"]["serviceAccountName"] = email
+    image = image_names.parse(container["image"])
+    if image is not None and not admission.is_allowed(call, deployment.PULL, image.repository):
+        # Since 15 January 2025 whoever deploys must be able to read the image; a public report has the sentence.
+        raise caller_denied(deployment.PULL, image.repository)
+
+
+def _check_host(image: str) -> None:
+    """Refuse an image of a registry that Cloud Run does not take.
+
+    Source: the sentence of two public reports, but for the address at its end.
+    """
+    host, sign, _ = image.partition("/")
+    if not sign or not re.search(r"[.:]|^localhost$", host) or _HOST.fullmatch(host):
+        return
+    raise invalid(
+        "spec.template.spec.containers[0].image: Expected an image path like [host/]repo-path[:tag and/or @digest], "
+        f"where host is one of [region.]gcr.io, [region-]docker.pkg.dev or docker.io but obtained {image[:300]}. To "
+        "deploy container images from other public or private registries, set up an Artifact Registry remote "
+        "repository. See https://cloud.google.com/artifact-registry/docs/repositories/remote-overview."
+    )
 
 
 def _check_traffic(service: Json) -> None:

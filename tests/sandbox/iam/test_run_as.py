@@ -33,7 +33,7 @@ STEPS: dict[str, Any] = {"steps": [{"name": "busybox"}], "options": {"logging": 
 SESSION = requests.Session()
 SESSION.trust_env = False
 # What makes builds and services, and holds nothing over accounts.
-MAKERS = ("roles/cloudbuild.builds.editor", "roles/run.developer")
+MAKERS = ("roles/cloudbuild.builds.editor", "roles/run.developer", "roles/artifactregistry.reader")
 
 
 @dataclass
