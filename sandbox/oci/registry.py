@@ -47,7 +47,7 @@ class Route:
 
 # Verb to (action, scope of the challenge), by kind of path.
 _PULL = {"GET": ("pull", "pull"), "HEAD": ("pull", "pull")}
-_PUSH = ("push", "push,pull")
+_PUSH = ("push", "pull,push")
 _VERBS = {
     "begin": {"POST": _PUSH},
     "upload": {"GET": _PUSH, "PATCH": _PUSH, "PUT": _PUSH, "DELETE": _PUSH},

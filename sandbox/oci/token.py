@@ -12,6 +12,7 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -105,17 +106,21 @@ def _open(world: World, token: str, audience: str) -> Caller:
     return Caller(Principal(claims["sub"]), {key: frozenset(actions) for key, actions in claims["access"].items()})
 
 
-def challenge(address: Address, service: str, scope: str = "", error: str = "", message: str = "") -> RegistryError:
+log = logging.getLogger("sandbox")
+
+# Quoted in several public reports (2021 to 2026); why a credential is none, the sandbox's log says.
+_NONE = "not authenticated: No credential was supplied."
+_NOT_VALID = "not authenticated: No valid credential was supplied."
+
+
+def challenge(address: Address, service: str, scope: str = "", error: str = "", message: str = _NONE) -> RegistryError:
     """401 with where to get a token: RFC 6750 section 3, as Artifact Registry sends it."""
     parts = [f'realm="{address.base}/v2/token"', f'service="{service}"']
     if scope:
         parts.append(f'scope="{scope}"')
     if error:
         parts.append(f'error="{error}"')
-    # unverified: the body's text
-    return RegistryError(
-        "UNAUTHORIZED", message or "authentication required", headers={"WWW-Authenticate": f"Bearer {','.join(parts)}"}
-    )
+    return RegistryError("UNAUTHORIZED", message, headers={"WWW-Authenticate": f"Bearer {','.join(parts)}"})
 
 
 def is_quick(authorization: str) -> bool:
@@ -145,7 +150,8 @@ def identify(world: World, address: Address, service: str, authorization: str, s
             return _open(world, authorization.split(None, 1)[1].strip(), service)
         return Caller(tokens.authenticate(world, authorization, address.host, basic=True))
     except InvalidToken as error:
-        raise challenge(address, service, scope, "invalid_token", f"Authentication failed: {error}") from None
+        log.info("refused a credential: %s", error)
+        raise challenge(address, service, scope, "invalid_token", _NOT_VALID) from None
 
 
 def _grant(world: World, principal: Principal, image: Image, actions: set[str]) -> frozenset[str]:
@@ -213,8 +219,8 @@ def issue(world: World, address: Address, service: str, authorization: str, aske
         host = address.host or next(iter(named), "")
         principal = tokens.authenticate(world, authorization, host, basic=True) if authorization else ANONYMOUS
     except InvalidToken as error:
-        # unverified: status and text
-        raise RegistryError("UNAUTHORIZED", f"Authentication failed: {error}") from None
+        log.info("refused a credential: %s", error)
+        raise RegistryError("UNAUTHORIZED", _NOT_VALID) from None
     caller = Caller(principal, _granted(world, address, principal, scopes))
     sealed = _seal(world, caller, service)
     return {
