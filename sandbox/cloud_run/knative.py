@@ -58,11 +58,13 @@ def exists(call: Call) -> None:
     """404 for a service that is not there."""
     name = store.resource(call.params["project"], region(call), call.params["service"])
     if store.find(call.world, name) is None:
-        raise _missing(call.params["service"])
+        raise missing(call, call.params["service"])
 
 
-def _missing(service: str) -> ApiError:
-    return not_found(f"Resource '{service}' of kind 'SERVICE' does not exist.")
+def missing(call: Call, name: str, kind: str = "SERVICE") -> ApiError:
+    """404 as three public reports quote it (2023 to 2026), with the region and the project."""
+    where = f"in region '{region(call)}' in project '{call.params['project']}'"
+    return not_found(f"Resource '{name}' of kind '{kind}' {where} does not exist.")
 
 
 def _container(template: Json) -> Json:
@@ -225,7 +227,7 @@ def replace(call: Call) -> Json:
     name = _named(call, "run.services.update")
     body = shapes.check(shape.Service, call.json())
     if store.find(call.world, name) is None:
-        raise _missing(call.params["service"])
+        raise missing(call, call.params["service"])
     check(call, body)
     return told(update(call, name, body))
 
@@ -277,7 +279,7 @@ def update(call: Call, name: str, body: Json) -> Json:
 
     changed = store.change(call.world, name, change, tick=True)
     if changed is None:
-        raise _missing(name.rpartition("/")[2])
+        raise missing(call, name.rpartition("/")[2])
     deployment.begin(call.world, name)
     return changed
 
@@ -287,7 +289,7 @@ def get(call: Call) -> Json:
     name = _named(call, "run.services.get")
     service = store.find(call.world, name)
     if service is None:
-        raise _missing(call.params["service"])
+        raise missing(call, call.params["service"])
     return told(service)
 
 
@@ -300,7 +302,7 @@ def delete(call: Call) -> Json:
     """Remove a service, its revisions, its policy and its containers."""
     name = _named(call, "run.services.delete")
     if store.find(call.world, name) is None:
-        raise _missing(call.params["service"])
+        raise missing(call, call.params["service"])
     forget(call, name)
     return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}
 
@@ -371,7 +373,7 @@ def _revision(call: Call, permission: str) -> tuple[str, Json]:
         found = store.find_revision(call.world, store.revision_name(name, wanted))
         if found is not None:
             return name, found
-    raise not_found(f"Resource '{wanted}' of kind 'REVISION' does not exist.")
+    raise missing(call, wanted, "REVISION")
 
 
 def get_revision(call: Call) -> Json:

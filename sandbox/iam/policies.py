@@ -131,14 +131,14 @@ def ancestry(resource: str) -> list[str]:
 
 
 def get_policy(rows: sqlite3.Connection, resource: str) -> dict[str, Any]:
-    """Return a resource's own policy as Google answers it; one without bindings has an etag and nothing else.
+    """Return a resource's own policy as Google answers it.
 
-    Source: recorded traffic, facts/artifact-registry.md 1.6.
+    One that was never set has an etag and nothing else, one that was emptied its version too: recorded traffic,
+    facts/artifact-registry.md 1.6 and a flight of 2023-08-09.
     """
     policy, etag = _stored(rows, canonical(rows, resource))
-    if not policy.get("bindings"):
-        return {"etag": etag}
-    return {"version": 1, "etag": etag, "bindings": policy["bindings"]}
+    told = {"etag": etag} if etag == EMPTY_ETAG else {"version": 1, "etag": etag}
+    return {**told, "bindings": policy["bindings"]} if policy.get("bindings") else told
 
 
 def set_policy(
