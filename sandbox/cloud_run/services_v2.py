@@ -15,7 +15,6 @@ from sandbox.api import lists, messages, operations
 from sandbox.api.methods import Call, Method
 from sandbox.cloud_run import knative, store
 from sandbox.errors import ApiError, unimplemented
-from sandbox.iam import admission
 from sandbox.state.clock import timestamp
 
 Json = dict[str, Any]
