@@ -160,6 +160,7 @@ def _create(call: Call) -> dict[str, Any]:
             )
         except sqlite3.IntegrityError:
             raise ApiError("ALREADY_EXISTS", "the repository already exists") from None
+        iam_policies.forget(rows, name)
         repository = catalog.Repository(
             name, call.params["project"], call.params["location"], repository_id, message, now, now
         )

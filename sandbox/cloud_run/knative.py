@@ -215,7 +215,9 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
     defaults.fill(service["spec"]["template"], acting.default_account(project))
     service["updateTime"] = timestamp(call.world.now())
     try:
-        store.add(call.world, name, service)
+        with call.world.writing() as rows:
+            store.add(rows, name, service)
+            policies.forget(rows, name)
     except sqlite3.IntegrityError:
         raise ApiError("ALREADY_EXISTS", f"Resource '{service_id}' already exists.") from None
     deployment.begin(call.world, name)

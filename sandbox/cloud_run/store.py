@@ -62,18 +62,17 @@ def is_unfinished(found: Json) -> bool:
     return any(entry["type"] == "Ready" and entry["status"] == "Unknown" for entry in conditions)
 
 
-def add(world: World, name: str, service: Json) -> None:
+def add(rows: sqlite3.Connection, name: str, service: Json) -> None:
     """Add a service.
 
     Raises:
         sqlite3.IntegrityError: when it exists.
     """
     _, project, _, location, _, _ = name.split("/")
-    with world.writing() as rows:
-        rows.execute(
-            "INSERT INTO run_services (name, project, location, service) VALUES (?, ?, ?, ?)",
-            (name, project, location, json.dumps(service)),
-        )
+    rows.execute(
+        "INSERT INTO run_services (name, project, location, service) VALUES (?, ?, ?, ?)",
+        (name, project, location, json.dumps(service)),
+    )
 
 
 def change(world: World, name: str, how: Callable[[Json], None], *, tick: bool = False) -> Json | None:

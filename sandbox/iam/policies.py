@@ -218,7 +218,7 @@ def _remember(rows: sqlite3.Connection, world: World, resource: str, before: Map
 
 
 def forget(rows: sqlite3.Connection, resource: str) -> None:
-    """Remove the policies of a resource that was deleted, and of all that was in it: a new one starts without."""
+    """Remove the policies of a resource that is made or deleted, and of all that is in it: a new one starts without."""
     prefix = f"{resource}/"
     for table in ("policies", "past_policies"):
         rows.execute(

@@ -99,6 +99,7 @@ def _create(call: Call) -> dict[str, Any]:
                 "ALREADY_EXISTS", f"Service account {account_id} already exists within project projects/{project}."
             )
         projects.add_service_account(rows, call.world, project, account_id, display_name, description)
+        policies.forget(rows, f"projects/{project}/serviceAccounts/{email}")
         return _render(rows.execute("SELECT * FROM service_accounts WHERE email = ?", (email,)).fetchone())
 
 

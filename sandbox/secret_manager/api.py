@@ -105,7 +105,9 @@ def _create(call: Call) -> Json:
     made = {"name": _shown(call, secret), "replication": {"automatic": {}}, "createTime": created, **kept}
     try:
         with call.world.writing() as rows:
-            secrets.add(rows, secrets.resource(call.project.id, secret), made)
+            name = secrets.resource(call.project.id, secret)
+            secrets.add(rows, name, made)
+            policies.forget(rows, name)
     except sqlite3.IntegrityError:
         raise ApiError("ALREADY_EXISTS", f"Secret [{_shown(call, secret)}] already exists.") from None
     return _told(made)

@@ -216,8 +216,6 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
                 "INSERT OR IGNORE INTO services (project, service, enable_time) VALUES (?, ?, ?)",
                 [(one, service, "2026-01-01T00:00:00Z") for service in SERVICES],
             )
-        public = f"projects/{project}/locations/us-central1/repositories/public"
-        policies.grant(rows, state, public, "roles/artifactregistry.reader", "allUsers")
     owner, expired = tokens.mint(state, learner), tokens.mint(state, learner, lifetime=-1)
     bad = {"garbage": "ya29.garbage", "expired token": expired, "foreign key": foreign_pem()}
     strange = tokens.mint(state, stranger)
@@ -244,6 +242,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             assert blob.status_code == 201, blob.text
             put = found.call("PUT", f"{image}/manifests/v1", owner, data=CONTENT, headers={"Content-Type": MANIFEST})
             assert put.status_code == 201, put.text
+        policy = {"bindings": [{"role": "roles/artifactregistry.reader", "members": ["allUsers"]}]}
+        assert found.call("POST", f"{parent}/public:setIamPolicy", owner, json={"policy": policy}).ok
         role = {"roleId": "mover", "role": {"includedPermissions": ["artifactregistry.tags.get"]}}
         assert found.call("POST", f"/iam.googleapis.com/v1/projects/{project}/roles", owner, json=role).ok
         kept = f"/secretmanager.googleapis.com/v1/projects/{project}/secrets?secretId=kept"

@@ -43,7 +43,8 @@ def add(world: World) -> None:
             "conditions": [deployment.condition(world, "Ready", "Unknown")],
         },
     }
-    store.add(world, NAME, service)
+    with world.writing() as rows:
+        store.add(rows, NAME, service)
 
 
 def ready(world: World) -> dict[str, str]:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from cli.world import starter
+from sandbox import seed
 from sandbox.errors import ApiError, not_found
-from sandbox.iam import members, policies
+from sandbox.iam import members, policies, tokens
 from sandbox.state import projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
@@ -235,3 +238,60 @@ def test_permissions_are_tested_one_by_one(state: World) -> None:
     assert policies.test_permissions(state, CI, REPOSITORY, [PUSH, PULL, "no.such.thing"]) == [PULL]
     with pytest.raises(ApiError, match="wildcards"):
         policies.test_permissions(state, CI, REPOSITORY, ["artifactregistry.*"])
+
+
+def test_what_is_made_starts_without_a_policy_that_an_older_state_kept(tmp_path: Path) -> None:
+    """Older sandboxes stored one for what was not there, or left one behind."""
+    world = World(tmp_path / "state", Clock())
+    about = seed.prepare(world, tmp_path, "ml-one", "us-central1")
+    owner = f"serviceAccount:{about['learner']}"
+    region, account = f"{PROJECT}/locations/us-central1", "someone@ml-one.iam.gserviceaccount.com"
+    image = "us-central1-docker.pkg.dev/ml-one/none/none"
+    # resource: where and with what it is made, where its policy is read
+    made: dict[str, tuple[str, dict[str, Any], str, str]] = {
+        f"{region}/repositories/r": (
+            f"artifactregistry.googleapis.com/v1/{region}/repositories?repositoryId=r",
+            {"format": "DOCKER"},
+            "artifactregistry.googleapis.com/v1",
+            "GET",
+        ),
+        f"{PROJECT}/secrets/s": (
+            f"secretmanager.googleapis.com/v1/{PROJECT}/secrets?secretId=s",
+            {"replication": {"automatic": {}}},
+            "secretmanager.googleapis.com/v1",
+            "GET",
+        ),
+        f"{region}/services/s": (
+            f"run.googleapis.com/v2/{region}/services?serviceId=s",
+            {"template": {"containers": [{"image": image}]}},
+            "run.googleapis.com/v2",
+            "GET",
+        ),
+        f"{PROJECT}/serviceAccounts/{account}": (
+            f"iam.googleapis.com/v1/{PROJECT}/serviceAccounts",
+            {"accountId": "someone"},
+            "iam.googleapis.com/v1",
+            "POST",
+        ),
+    }
+    with world.writing() as rows:
+        policies.grant(rows, world, PROJECT, "roles/owner", owner)
+        rows.execute("UPDATE projects SET billing_account = ?", (seed.BILLING_ACCOUNT,))
+        for service in ("artifactregistry", "secretmanager", "run", "iam"):
+            rows.execute("INSERT OR IGNORE INTO services VALUES ('ml-one', ?, 'x')", (f"{service}.googleapis.com",))
+        for resource in made:
+            policies.grant(rows, world, resource, READER, f"serviceAccount:old@{account.partition('@')[2]}")
+    token = tokens.mint(world, owner)
+    world.close()
+    opened = starter.start(tmp_path, project="ml-one", port=0)
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["Authorization"] = f"Bearer {token}"
+            for resource, (path, body, where, verb) in made.items():
+                answer = session.post(f"{opened.url}/{path}", json=body, timeout=30)
+                assert answer.status_code == 200, answer.text
+                url = f"{opened.url}/{where}/{resource}:getIamPolicy"
+                assert "bindings" not in session.request(verb, url, timeout=30).json(), resource
+    finally:
+        starter.stop(tmp_path)
