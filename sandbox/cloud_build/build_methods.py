@@ -91,11 +91,11 @@ def start(call: Call, asked: dict[str, Any], *, trigger: dict[str, str] | None =
         store.add(rows, location(call), build)
         if log_object:
             bucket, name = log_object
-            if objects.find_bucket(rows, bucket) is None:
-                # Deleted since it was looked at. unverified: the sentence
-                raise ApiError("ABORTED", f"The bucket {bucket} was deleted meanwhile. Submit the build again.")
+            if objects.find_bucket(rows, bucket.name) != bucket:
+                # Deleted, or made anew by whoever, since it was looked at. unverified: the sentence
+                raise ApiError("ABORTED", f"The bucket {bucket.name} was deleted meanwhile. Submit the build again.")
             file = store.log_file(call.world, build_id).relative_to(call.world.folder)
-            objects.add_growing(rows, call.world, bucket, name, str(file))
+            objects.add_growing(rows, call.world, bucket.name, name, str(file))
         _audit(call, rows, project, build)
     call.world.part(queue.Queue).submit(build)
     return operation(call, build)
@@ -193,7 +193,7 @@ def _resolve_source(call: Call, build: dict[str, Any], email: str) -> None:
     }
 
 
-def _place_log(call: Call, build: dict[str, Any], project: Project, email: str) -> tuple[str, str] | None:
+def _place_log(call: Call, build: dict[str, Any], project: Project, email: str) -> tuple[objects.Bucket, str] | None:
     """Return the bucket and the object of the log; None when the build writes none to Cloud Storage."""
     options = build["options"]
     if options.get("logging") in ("CLOUD_LOGGING_ONLY", "STACKDRIVER_ONLY", "NONE"):
@@ -203,7 +203,7 @@ def _place_log(call: Call, build: dict[str, Any], project: Project, email: str) 
         bucket_name, _, folder = named.partition("/")
         with call.world.reading() as rows:
             bucket = objects.find_bucket(rows, bucket_name)
-        _may_write(call, bucket, bucket_name, email)
+        bucket = _writable(call, bucket, bucket_name, email)
     else:
         folder = ""
         if options.get("defaultLogsBucketBehavior") == "REGIONAL_USER_OWNED_BUCKET":
@@ -214,14 +214,14 @@ def _place_log(call: Call, build: dict[str, Any], project: Project, email: str) 
             if objects.find_bucket(rows, bucket_name) is None:
                 objects.make_bucket(rows, call.world, bucket_name, project.id, "US")
             bucket = objects.find_bucket(rows, bucket_name)
-        objects.require_own(bucket, project.id)
+        bucket = objects.require_own(bucket, project.id)
         if options.get("defaultLogsBucketBehavior") == "REGIONAL_USER_OWNED_BUCKET":
-            _may_write(call, bucket, bucket_name, email)
+            bucket = _writable(call, bucket, bucket_name, email)
         build["logsBucket"] = f"gs://{bucket_name}"
-    return bucket_name, f"{folder.rstrip('/')}/log-{build['id']}.txt".lstrip("/")
+    return bucket, f"{folder.rstrip('/')}/log-{build['id']}.txt".lstrip("/")
 
 
-def _may_write(call: Call, bucket: objects.Bucket | None, name: str, email: str) -> None:
+def _writable(call: Call, bucket: objects.Bucket | None, name: str, email: str) -> objects.Bucket:
     if (
         bucket is None
         or not policies.decide(call.world, f"serviceAccount:{email}", "storage.objects.create", bucket.resource).allowed
@@ -230,6 +230,7 @@ def _may_write(call: Call, bucket: objects.Bucket | None, name: str, email: str)
             "PERMISSION_DENIED",
             f"{email} does not have storage.objects.create access to the Google Cloud Storage bucket {name}.",
         )
+    return bucket
 
 
 def operation(call: Call, build: dict[str, Any]) -> dict[str, Any]:

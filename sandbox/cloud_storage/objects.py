@@ -72,7 +72,7 @@ def find_bucket(rows: sqlite3.Connection, name: str) -> Bucket | None:
     return Bucket(**dict(row)) if row else None
 
 
-def require_own(bucket: Bucket | None, project: str) -> None:
+def require_own(bucket: Bucket | None, project: str) -> Bucket:
     """See that a bucket which is used because of its name alone is the project's: anybody may take a name first.
 
     Raises:
@@ -81,6 +81,7 @@ def require_own(bucket: Bucket | None, project: str) -> None:
     if bucket is None or bucket.project != project:
         name = bucket.name if bucket else ""
         raise ApiError("FAILED_PRECONDITION", f"The bucket {name} is not one of project {project}.")  # unverified
+    return bucket
 
 
 def buckets(rows: sqlite3.Connection, project: str, prefix: str = "") -> list[Bucket]:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.datastructures import QueryParams
 
-from sandbox.cloud_build import source, substitutions
+from sandbox import seed
+from sandbox.api.methods import Call
+from sandbox.api.principal import Principal
+from sandbox.cloud_build import build_methods, source, store, substitutions
+from sandbox.cloud_build.api import API
+from sandbox.cloud_storage import objects
+from sandbox.errors import ApiError
+from sandbox.iam import policies
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
 
 
 def test_substitutions_that_multiply_are_refused() -> None:
@@ -22,6 +35,39 @@ def test_substitutions_that_multiply_are_refused() -> None:
 def test_a_text_of_many_references_is_refused() -> None:
     with pytest.raises(substitutions.SubstitutionError, match="more than 65536 characters"):
         substitutions.expand("$_A" * 100, {"_A": "x" * 4000})
+
+
+def test_a_log_bucket_made_anew_by_somebody_else_gets_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the bucket and the build's transaction another project deletes it and takes its name."""
+    world = World(tmp_path / "state", Clock())
+    about = seed.prepare(world, tmp_path, "ml-one", "us-central1")
+    with world.writing() as rows:
+        projects.create(rows, world, "ml-two", "Two", {})
+        policies.grant(rows, world, "projects/ml-one", "roles/owner", f"serviceAccount:{about['learner']}")
+    placed = build_methods._place_log
+
+    def between(*of_a_build: Any) -> Any:
+        found = placed(*of_a_build)
+        assert found is not None
+        with world.writing() as rows:
+            objects.remove_bucket(rows, found[0].name)
+            objects.make_bucket(rows, world, found[0].name, "ml-two")
+        return found
+
+    monkeypatch.setattr(build_methods, "_place_log", between)
+    found = API.find("POST", "/v1/projects/ml-one/locations/us-central1/builds")
+    assert found is not None
+    method, params = found
+    principal = Principal(f"serviceAccount:{about['learner']}")
+    content = json.dumps({"steps": [{"name": "busybox"}]}).encode()
+    project = projects.find(world, "ml-one")
+    call = Call(world, method, principal, API.service, params, QueryParams({}), content, project)
+    with pytest.raises(ApiError, match="was deleted meanwhile"):
+        build_methods.create(call)
+    assert store.of_project(world, "ml-one") == []
+    with world.reading() as rows:
+        assert rows.execute("SELECT COUNT(*) FROM objects").fetchone()[0] == 0
+    world.close()
 
 
 def _archive(folder: Path, *, kind: bytes, size: int) -> Path:
