@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import datetime as dt
 import logging
+import resource
 import secrets
+import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ from sandbox.state.world import World, WorldLocked
 CANNOT_START = 3
 PORT_TAKEN = 4
 NOT_WHOLE = 5
+_FILES = 1024  # open at once: connections, uploads, the database of each thread
 _TOKEN_LENGTH = 20  # characters; what is shorter is none of ours
 
 
@@ -68,6 +71,25 @@ def _admin_token(home: Path) -> str:
     return token
 
 
+def _misses() -> str:
+    """Return what this machine lacks for a sandbox; "" where it has everything."""
+    # Docker and the clients ask for localhost, and the doors are open on 127.0.0.1.
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    except OSError:
+        found = set()
+    if "127.0.0.1" not in found:
+        where = ", ".join(sorted(found)) or "nowhere"
+        return f"localhost leads to {where} and not to 127.0.0.1. Add the line '127.0.0.1 localhost' to /etc/hosts"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= _FILES
+    if not enough:
+        return f"this process may open {hard} files, and needs {_FILES}. Raise the limit: ulimit -n {_FILES}"
+    if soft != resource.RLIM_INFINITY and soft < _FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, hard))
+    return ""
+
+
 def _checked(world: World, *, repair: bool) -> int:
     found = checkup.look(world, repair=repair)
     for one in found:
@@ -98,6 +120,9 @@ def _run(asked: argparse.Namespace) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(log_lines.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if missing := _misses():
+        print(f"The sandbox cannot start: {missing}.", file=sys.stderr)
+        return CANNOT_START
     try:
         world = World(home / "state", Clock(asked.clock))
     except (WorldLocked, WrongSchema, OSError, sqlite3.Error) as error:

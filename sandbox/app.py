@@ -97,7 +97,9 @@ class Target:
 
 
 def _target(request: Request) -> Target:
-    name = request.headers.get("host", "").lower().partition(":")[0]
+    # An address of IPv6 has colons of its own, in brackets.
+    said = request.headers.get("host", "").lower()
+    name = said.partition("]")[0] + "]" if said.startswith("[") else said.partition(":")[0]
     door = "edge" if is_google(name) else "port"
     host, path = name, request.scope["path"]
     if door == "port":
@@ -146,8 +148,11 @@ class Sandbox:
         record = calls.RequestRecord()
         started = time.perf_counter()
         try:
-            if target.door == "port" and target.name not in _LOOPBACK:
-                response: Response = PlainTextResponse(
+            if len(request.headers.getlist("host")) > 1:
+                # RFC 9112 section 3.2: whoever reads the other one would see another request.
+                response: Response = PlainTextResponse("A request names one host.\n", status_code=400)
+            elif target.door == "port" and target.name not in _LOOPBACK:
+                response = PlainTextResponse(
                     f"The sandbox does not know the host {target.name[:100]!r}. Ask for localhost, or put a Google "
                     "host name first in the path.\n",
                     status_code=421,

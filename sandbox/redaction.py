@@ -7,9 +7,11 @@ import re
 _SECRET = re.compile(
     # Each alternative begins where a word does and never looks at a letter twice: a text of any size takes linear time.
     r"ya29\.[\w.-]+|(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*|\"privateKeyData\": ?\"[^\"]*"
-    # a new version of a secret
-    r"|\"payload\": ?\{[^}]*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*|\"privateKeyData\"\s*:\s*\"[^\"]*"
+    # a new version of a secret, however its JSON is spaced
+    r"|\"payload\"\s*:\s*\{[^}]*"
+    # the registry's own: claims and signature
+    r"|(?<![\w-])registry-[\w-]{40,}=*\.[\w-]{20,}=*"
 )
 
 

@@ -19,8 +19,10 @@ _TAG = re.compile(r"[\w][\w.-]{0,127}")
 _STEP_ID = re.compile(r".{1,100}")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _RESERVED_PATHS = ("/workspace", "/builder", "/builder/home", "/builder/outputs", "/var/run/docker.sock")
+# A part of a domain begins with no dash: docker would take such a name for an option.
+_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _REFERENCE = re.compile(
-    r"(?P<domain>(?:[a-zA-Z0-9-]+\.)+[a-zA-Z0-9-]+(?::\d+)?|localhost(?::\d+)?|[a-zA-Z0-9-]+:\d+)?/?"
+    rf"(?:(?P<domain>(?:{_PART}\.)+{_PART}(?::\d+)?|localhost(?::\d+)?|{_PART}:\d+)/)?"
     r"(?P<path>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)"
     r"(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[a-f0-9]{64}))?"
 )

@@ -22,6 +22,7 @@ from typing import cast
 from urllib.parse import unquote, urlsplit
 
 from sandbox.doors.certificates import Authority, is_google
+from sandbox.doors.connection import Connection
 
 _HEAD_LIMIT = 64 * 1024  # bytes of a request head
 _CONNECT_SECONDS = 15.0
@@ -91,12 +92,16 @@ class EdgeProtocol(asyncio.Protocol):
         self._http = http
         self._rpc = rpc
         self._head = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport until it is known which protocol takes over."""
         self._transport = transport  # type: ignore[assignment]
+        self._timer = asyncio.get_running_loop().call_later(
+            Connection.patience, self._refuse, 408, "The head of the request did not come to an end"
+        )
 
     def data_received(self, data: bytes) -> None:
         """Read the head of a CONNECT or of a request, and serve it."""
@@ -106,16 +111,24 @@ class EdgeProtocol(asyncio.Protocol):
             if len(self._head) > _HEAD_LIMIT:
                 self._refuse(431, "The request head is too long")
             return
+        self._rest()
         head, rest = bytes(self._head[: end + 4]), bytes(self._head[end + 4 :])
         self._transport.pause_reading()
         self._task = asyncio.get_running_loop().create_task(self._serve(head, rest))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what serves the connection."""
+        self._rest()
         if self._task is not None:
             self._task.cancel()
 
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _refuse(self, status: int, sentence: str) -> None:
+        self._rest()
         body = f"{sentence}.\n".encode()
         self._transport.write(
             f"HTTP/1.1 {status} Refused\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
@@ -134,7 +147,7 @@ class EdgeProtocol(asyncio.Protocol):
         try:
             if verb == "CONNECT":
                 host, _, port = target.rpartition(":")
-                await self._connect(host.strip("[]").lower().rstrip("."), int(port))
+                await self._connect(host.strip("[]").lower().rstrip("."), int(port), rest)
             elif target.startswith("http://"):
                 await self._absolute(verb, target, head, rest)
             else:
@@ -145,9 +158,13 @@ class EdgeProtocol(asyncio.Protocol):
             if not self._transport.is_closing():
                 self._refuse(502, f"The sandbox's proxy could not reach {target}: {str(error) or type(error).__name__}")
 
-    async def _connect(self, host: str, port: int) -> None:
+    async def _connect(self, host: str, port: int, rest: bytes) -> None:
         if not is_google(host):
-            await self._tunnel(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await self._tunnel(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n", rest)
+            return
+        if rest:
+            # What begins a TLS handshake here can be given no bytes that were read before.
+            self._refuse(400, "Wait for the answer to CONNECT before you go on")
             return
         if port != 443:
             self._refuse(403, f"The sandbox answers for {host} on port 443 only")

@@ -17,6 +17,24 @@ def test_a_token_is_taken_out_wherever_it_stands(before: str, after: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '{"payload"  :{"data": "U0VDUkVU"}}',
+        '{"payload"\n:\t{"data": "U0VDUkVU"}}',
+        '{"privateKeyData"  :\n"U0VDUkVU"}',
+        f"/v2/token/registry-{'U0VDUkVU' * 9}==.{'U0VDUkVU' * 5}",
+    ],
+    ids=["spaces", "lines", "key", "registry token"],
+)
+def test_a_secret_is_taken_out_however_it_is_spaced(text: str) -> None:
+    assert "U0VDUkVU" not in redact(text)
+
+
+def test_the_name_of_a_registry_is_no_token() -> None:
+    assert redact("registry-1.docker.io/library/python:3.11") == "registry-1.docker.io/library/python:3.11"
+
+
+@pytest.mark.parametrize(
     "piece",
     [
         "eyJ",
@@ -29,6 +47,10 @@ def test_a_token_is_taken_out_wherever_it_stands(before: str, after: str) -> Non
         '"privateKeyData": "',
         "ey",
         "eyJ-",
+        '"payload" ',
+        '"payload"\n: ',
+        "registry-",
+        "registry-a.",
     ],
 )
 def test_no_repetition_is_looked_at_twice(piece: str) -> None:

@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -16,7 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from cli.world import starter as starter
+from cli.world import starter
+from sandbox.__main__ import main
 from sandbox.doors import log_lines
 
 
@@ -56,6 +58,54 @@ def test_a_clock_that_is_no_moment(tmp_path: Path, clock: str) -> None:
     ran = _sandbox(tmp_path, "--port", "0", "--clock", clock)
     assert ran.returncode == 2
     assert "--clock" in ran.stderr
+
+
+def test_a_localhost_that_leads_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: only)
+    assert main(["--home", str(tmp_path), "--port", "0"]) == 3
+    assert "localhost leads to ::1 and not to 127.0.0.1" in capsys.readouterr().err
+
+
+def _limited(home: Path, soft: int, hard: int) -> list[str]:
+    limits = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
+    return ["sh", "-c", limits, "sh", sys.executable, "-m", "sandbox", "--home", str(home), "--port", "0"]
+
+
+def test_too_few_files_are_said_before_anything_is_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = _limited(home, 64, 64)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 3
+    assert "may open 64 files, and needs 1024" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (home / "state").exists()
+
+
+def test_a_low_limit_of_files_that_may_be_raised_is_raised(tmp_path: Path) -> None:
+    with subprocess.Popen(_limited(tmp_path, 64, 2048), stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline().startswith("ready ")
+            assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (1024, 2048)
+        finally:
+            child.terminate()
+
+
+def test_the_host_may_be_an_address_in_brackets(tmp_path: Path) -> None:
+    opened = starter.start(tmp_path, project="ml-workbook-host", port=0)
+    try:
+        for host, status in (("[::1]", 200), (f"[::1]:{opened.info.port}", 200), ("[::2]", 421)):
+            with requests.Session() as session:
+                session.trust_env = False
+                assert session.get(f"{opened.url}/", headers={"Host": host}, timeout=10).status_code == status
+        with socket.create_connection(("127.0.0.1", opened.info.port), timeout=10) as line:
+            line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: storage.googleapis.com\r\n\r\n")
+            assert line.recv(100).startswith(b"HTTP/1.1 400 ")
+    finally:
+        starter.stop(tmp_path)
 
 
 def test_state_survives_a_kill(tmp_path: Path) -> None:

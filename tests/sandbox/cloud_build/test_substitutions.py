@@ -276,6 +276,19 @@ BUILDS = [
 ]
 
 
+@pytest.mark.parametrize("name", ["-hx.io/a", "-v:5/a", "--rm.io:5/a", "a.-b.io/c", "-hx.io", "-h"])
+def test_a_name_that_docker_would_take_for_an_option_is_no_image(name: str) -> None:
+    assert not validation.is_reference(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["busybox", "gcr.io/cloud-builders/docker", "localhost:5001/a/b-c:1", "a-b.io:5/c__d", "python@sha256:" + "0" * 64],
+)
+def test_what_docker_reads_as_an_image_is_one(name: str) -> None:
+    assert validation.is_reference(name)
+
+
 @pytest.mark.parametrize(("asked", "sentence", "source"), BUILDS)
 def test_build(asked: dict[str, Any], sentence: str, source: str) -> None:
     if not sentence:

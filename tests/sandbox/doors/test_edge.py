@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cli.world import starter
 from cli.world.starter import World
 from sandbox.doors import certificates
 from sandbox.doors.certificates import DOMAINS, Authority, is_google
@@ -104,6 +105,7 @@ def test_a_tunnel_carries_bytes_both_ways(world: World, elsewhere: int) -> None:
         (b"CONNECT artifactregistry.googleapis.com:80 HTTP/1.1\r\n\r\n", b"403"),
         (b"CONNECT artifactregistry.googleapis.com:x HTTP/1.1\r\n\r\n", b"502"),
         (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n", b"502"),
+        (b"CONNECT artifactregistry.googleapis.com:443 HTTP/1.1\r\n\r\n\x16\x03\x01", b"400"),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000, b"431"),
     ],
 )
@@ -113,6 +115,26 @@ def test_what_it_does_not_take_it_refuses_with_a_sentence(world: World, said: by
         received = connection.recv(4096)
     assert received.split(b" ")[1] == status
     assert received.split(b"\r\n\r\n")[1].endswith(b".\n")
+
+
+def test_what_comes_with_connect_is_led_through(world: World, elsewhere: int) -> None:
+    with socket.create_connection(("127.0.0.1", world.info.edge_port), timeout=10) as connection:
+        ask = f"CONNECT 127.0.0.1:{elsewhere} HTTP/1.1\r\n\r\nGET /early HTTP/1.0\r\nHost: y\r\n\r\n"
+        connection.sendall(ask.encode())
+        received = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert received.endswith(b"hello /early y")
+
+
+def test_a_head_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(starter.OPTIONS, "--patience 0.5")
+    opened = starter.start(tmp_path, project="ml-workbook-heads", port=0)
+    try:
+        with socket.create_connection(("127.0.0.1", opened.info.edge_port), timeout=20) as connection:
+            connection.sendall(b"CONNECT artifactregistry.googleapis.com:443 HTT")
+            received = b"".join(iter(lambda: connection.recv(4096), b""))
+    finally:
+        starter.stop(tmp_path)
+    assert received.startswith(b"HTTP/1.1 408 ")
 
 
 def test_without_the_bundle_the_certificate_is_not_trusted(proxies: dict[str, str]) -> None:
