@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import tempfile
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import BinaryIO, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -63,6 +65,7 @@ with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
 
 # Bytes of a body that are held before it is asked who sends them; most calls have fewer, and are asked once.
 _UNKNOWN_CALLERS = 64 << 10
+_IN_MEMORY = 64 << 10  # bytes of a body that may spill into a file
 
 log = logging.getLogger("sandbox")
 
@@ -229,24 +232,31 @@ class Sandbox:
             raise unimplemented(f"{request.method} {target.path} of {api.service}")
         method, params = target.method
         record.method = method.id
-        content = bytearray()
         wanted = system_parameters.read(request.query_params)
         known = method.open_to_all
-        async for chunk in request.stream():
-            content += chunk
-            if not known and len(content) > _UNKNOWN_CALLERS:
-                await asyncio.to_thread(calls.identify, self.world, request, api, record)
-                known = True
-            if len(content) > api.body_limit:
-                raise ApiError(
-                    "INVALID_ARGUMENT",
-                    f"Request payload size exceeds the limit: {api.body_limit} bytes.",
-                    http_status=413,
-                )
-        if not method.open_to_all:
-            record.body = bytes(content[:65536])
-        parsed = calls.ParsedRequest(request, api, method, target.host, params, bytes(content))
-        answer = await asyncio.to_thread(calls.make, self.world, parsed, record)
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY if method.spills else 0, dir=str(self.world.folder)) as body:
+            size = 0
+            async for chunk in request.stream():
+                size += len(chunk)
+                if not known and size > _UNKNOWN_CALLERS:
+                    await asyncio.to_thread(calls.identify, self.world, request, api, record)
+                    known = True
+                if size > api.body_limit:
+                    raise ApiError(
+                        "INVALID_ARGUMENT",
+                        f"Request payload size exceeds the limit: {api.body_limit} bytes.",
+                        http_status=413,
+                    )
+                body.write(chunk)
+            spilled = method.spills and size > _IN_MEMORY
+            body.seek(0)
+            content = b"" if spilled else body.read()
+            if not method.open_to_all:
+                record.body = content[:65536]
+            parsed = calls.ParsedRequest(
+                request, api, method, target.host, params, content, cast(BinaryIO, body) if spilled else None
+            )
+            answer = await asyncio.to_thread(calls.make, self.world, parsed, record)
         if isinstance(answer, Response):
             return answer
         kind = grpc_schema.answer(api.service, request.method, target.path) if wanted.numbers else None

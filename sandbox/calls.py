@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from starlette.requests import Request
 
@@ -19,7 +20,7 @@ log = logging.getLogger("sandbox")
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request that names a method, with its body read.
+    """A request that names a method, with its body read: as `Call` has it.
 
     Attributes:
         host: Google's name of the host that is called.
@@ -32,6 +33,7 @@ class ParsedRequest:
     host: str
     params: dict[str, str]
     content: bytes
+    body: BinaryIO | None = None
 
 
 class RequestRecord:
@@ -83,7 +85,16 @@ def make(world: World, parsed: ParsedRequest, record: RequestRecord) -> Answer:
         if not decision.allowed:
             raise _denied(api, method, permission, params)
     call = Call(
-        world, method, principal, parsed.host, params, request.query_params, parsed.content, project, request.headers
+        world,
+        method,
+        principal,
+        parsed.host,
+        params,
+        request.query_params,
+        parsed.content,
+        project,
+        request.headers,
+        parsed.body,
     )
     return method.handle(call)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, QueryParams
@@ -29,7 +29,9 @@ class Call:
 
     Attributes:
         params: the path's variables, decoded once; a project number is already the project id.
+        content: the whole body; empty when it is in `body`.
         named_project: the project named in the path, if the path names one.
+        body: a large body of a method that `spills`, in a file that goes with the call.
     """
 
     world: World
@@ -41,6 +43,7 @@ class Call:
     content: bytes
     named_project: Project | None
     headers: Headers = field(default_factory=Headers)
+    body: BinaryIO | None = None
 
     @property
     def project(self) -> Project:
@@ -59,6 +62,8 @@ class Call:
         Raises:
             ApiError: INVALID_ARGUMENT when it is no JSON object.
         """
+        if self.body is not None:
+            raise invalid("Invalid JSON payload received. It is too large.")  # unverified: the sentence
         if not self.content.strip():
             return {}
         try:
@@ -84,6 +89,7 @@ class Method:
         shown: the resource that a refusal names, where it is not the one whose policy decides.
         denial: words a 403 of this method, where it is not the API's.
         open_to_all: also callable without credentials (the token endpoint).
+        spills: whether a large body is kept in a file and not in memory.
     """
 
     id: str
@@ -95,6 +101,7 @@ class Method:
     open_to_all: bool = False
     shown: str = ""
     denial: Callable[[str, str], ApiError] | None = None
+    spills: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

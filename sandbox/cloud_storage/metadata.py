@@ -10,6 +10,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 from sandbox.api import crc32c, shapes
@@ -17,6 +18,7 @@ from sandbox.cloud_storage.objects import Stored
 from sandbox.errors import invalid, unimplemented
 from sandbox.state.world import World
 
+_PIECE = 1 << 20  # bytes read at once
 _TEXTS = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage")
 _HEADERS = {
     "cacheControl": "cache-control",
@@ -61,7 +63,7 @@ def check(about: dict[str, Any], bucket: str) -> dict[str, Any]:
     return given
 
 
-def keep(given: Mapping[str, Any], content: bytes, checksum: str) -> str:
+def keep(given: Mapping[str, Any], content: Path, checksum: str) -> str:
     """Return what is stored of a new object, as JSON.
 
     Args:
@@ -70,10 +72,14 @@ def keep(given: Mapping[str, Any], content: bytes, checksum: str) -> str:
     Raises:
         ApiError: INVALID_ARGUMENT when a checksum that the caller gave is another.
     """
-    ours = crc32c.in_base64(crc32c.of(content))
-    for field, name, found in (("crc32c", "CRC32C", ours), ("md5Hash", "MD5 hash", checksum)):
-        if given.get(field) and given[field] != found:
-            raise invalid(f'Provided {name} "{given[field]}" doesn\'t match calculated {name} "{found}".')
+    found = 0
+    with content.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found = crc32c.of(piece, found)
+    ours = crc32c.in_base64(found)
+    for field, name, own in (("crc32c", "CRC32C", ours), ("md5Hash", "MD5 hash", checksum)):
+        if given.get(field) and given[field] != own:
+            raise invalid(f'Provided {name} "{given[field]}" doesn\'t match calculated {name} "{own}".')
     kept = {field: given[field] for field in (*_TEXTS, "metadata") if given.get(field)}
     return json.dumps({**kept, "crc32c": ours})
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.errors import ApiError
+from sandbox.errors import ApiError, not_found
 from sandbox.state.clock import timestamp
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
@@ -138,26 +138,35 @@ def keep(
     content: Path,
     content_type: str,
     *,
-    describe: Callable[[bytes, str], str] = lambda _content, _md5: "{}",
+    describe: Callable[[Path, str], str] = lambda _content, _md5: "{}",
     allow: Callable[[Stored | None], None] = lambda _before: None,
 ) -> Stored:
     """Make a finished file an object, in place of an older one of that name. Blocking.
 
     Args:
-        describe: gives `Stored.fields` for the bytes and their MD5, or refuses them.
+        describe: gives `Stored.fields` for the file and its MD5, or refuses it.
         allow: refuses, given the object that is there; asked in the transaction that changes it.
+
+    Raises:
+        ApiError: NOT_FOUND when the bucket was deleted meanwhile.
     """
     with content.open("rb") as file:
         md5 = base64.b64encode(hashlib.file_digest(file, _md5).digest()).decode()
         os.fsync(file.fileno())
-    fields = describe(content.read_bytes(), md5)
+    fields = describe(content, md5)
     place = content.with_name(secrets.token_hex(16))
     content.rename(place)
     sync_folder(place.parent)
-    with world.writing() as rows:
-        before = find(rows, bucket, name)
-        allow(before)
-        stored = _row(rows, world, bucket, name, f"objects/{place.name}", content_type, md5, fields)
+    try:
+        with world.writing() as rows:
+            if find_bucket(rows, bucket) is None:
+                raise not_found("The specified bucket does not exist.")
+            before = find(rows, bucket, name)
+            allow(before)
+            stored = _row(rows, world, bucket, name, f"objects/{place.name}", content_type, md5, fields)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
     if before is not None:
         before.path(world).unlink(missing_ok=True)
     return stored

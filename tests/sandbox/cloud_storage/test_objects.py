@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
 
 import google.auth
 import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from cli.world import starter
+from sandbox import seed
+from sandbox.cloud_storage import objects, uploads
+from sandbox.iam import policies, tokens
+from sandbox.state.clock import Clock
+from sandbox.state.world import World as State
 
 URL = "https://storage.googleapis.com"
 
@@ -131,3 +143,81 @@ def test_a_bucket_is_deleted_when_it_is_empty(learner: AuthorizedSession, bucket
     assert learner.delete(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 204
     assert learner.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
     assert learner.get(f"{URL}/storage/v1/b/{bucket}").status_code == 404
+
+
+def _peak(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("kind", ["media", "multipart", "resumable"])
+def test_an_upload_is_not_held_in_memory(tmp_path: Path, kind: str) -> None:
+    """In a sandbox of its own, whose peak nothing else has raised."""
+    content = secrets.token_bytes(1 << 20) * 16
+    state = State(tmp_path / "state", Clock())
+    about = seed.prepare(state, tmp_path, "ml-uploads", "us-central1")
+    with state.writing() as rows:
+        policies.grant(rows, state, "projects/ml-uploads", "roles/owner", f"serviceAccount:{about['learner']}")
+        objects.make_bucket(rows, state, "a-bucket", "ml-uploads")
+    token = tokens.mint(state, f"serviceAccount:{about['learner']}")
+    state.close()
+    opened = starter.start(tmp_path, project="ml-uploads", port=0)
+    url, body, headers = f"{opened.url}/storage.googleapis.com/upload/storage/v1/b/a-bucket/o?name=o", content, {}
+    if kind == "multipart":
+        body = b'--x\r\n\r\n{"name": "o"}\r\n--x\r\nContent-Type: a/b\r\n\r\n' + content + b"\r\n--x--"
+        headers = {"Content-Type": "multipart/related; boundary=x"}
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["Authorization"] = f"Bearer {token}"
+            assert session.post(f"{url}-first&uploadType=media", data=b"x", timeout=60).ok
+            before = _peak(opened.info.pid)
+            if kind == "resumable":
+                begun = session.post(f"{url}&uploadType=resumable", timeout=60)
+                place = begun.headers["Location"].replace("https://", f"{opened.url}/")
+                answer = session.put(place, data=body, timeout=60)
+            else:
+                answer = session.post(f"{url}&uploadType={kind}", data=body, headers=headers, timeout=60)
+            assert answer.status_code == 200, answer.text
+            assert _peak(opened.info.pid) - before < len(content) // 2
+            stored = f"{opened.url}/storage.googleapis.com/storage/v1/b/a-bucket/o/o"
+            assert session.get(f"{stored}?alt=media", timeout=60).content == content
+    finally:
+        starter.stop(tmp_path)
+    left = [one.name for one in (tmp_path / "state" / "objects").iterdir() if one.name.startswith("part-")]
+    assert left == []
+
+
+def test_an_upload_into_a_bucket_that_was_deleted_is_refused(learner: AuthorizedSession, bucket: str) -> None:
+    begun = learner.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=late", json={})
+    assert learner.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
+    answer = learner.put(begun.headers["Location"], data=b"late")
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["error"]["message"] == "The specified bucket does not exist."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"--x", b"--x\n\n{}\n--x\n\nmedia", b"--x\n\n{}\n--x\n\na\n--x\n\nb\n--x--", b"--x\n\n[]\n--x\n\na\n--x--"],
+    ids=["empty", "one boundary", "no end", "three parts", "no object"],
+)
+def test_a_multipart_upload_without_its_parts_is_refused(learner: AuthorizedSession, bucket: str, body: bytes) -> None:
+    answer = learner.post(
+        f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=multipart&name=a",
+        data=body,
+        headers={"Content-Type": "multipart/related; boundary=x"},
+    )
+    assert answer.status_code == 400, answer.text
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"\n", b"\r\n"]), st.integers(1, 9))
+def test_the_media_of_a_multipart_upload_is_exact_wherever_a_piece_ends(media: bytes, end: bytes, piece: int) -> None:
+    """Bytes that look like the beginning of the boundary too."""
+    boundary = b"--\n-x"
+    assume(boundary not in media + end + boundary[:-1])
+
+    body, file = io.BytesIO(end + boundary + b"--" + end), io.BytesIO()
+    with mock.patch.object(uploads, "_PIECE", piece):
+        uploads._copy_until(end + boundary, boundary, media, body, file)
+    assert file.getvalue() == media
