@@ -49,6 +49,8 @@ def wrong(about: Json) -> list[str]:
     # A name without a registry would be asked for at Docker Hub; none is built and called as `make image` calls it.
     if service["image"] != "${WORKBOOK_IMAGE:-}" or f"{about['name']}-workbook" != "artifact-registry-workbook":
         found.append("an image that nobody publishes")
+    if service.get("network_mode") != "bridge":
+        found.append("a name server that no container inside reaches")
     if not service["privileged"]:
         found.append("no Docker Engine")
     # With it the engine would take the learner's own proxy for the sandbox's, and drop it.
@@ -74,10 +76,11 @@ def test_compose_lets_nobody_else_in_and_keeps_the_work() -> None:
         ("volumes", ["home:/opt/workbook/.sandbox"], "without a name"),
         ("volumes", ["home:/opt/workbook/.sandbox", "other:/opt/workbook/.sandbox/engine"], "no volume of the file"),
         ("image", "artifact-registry-workbook", "nobody publishes"),
+        ("network_mode", "default", "a name server"),
         ("privileged", False, "no Docker Engine"),
         ("environment", {"WORKBOOK_HOME": "/x"}, "for every process"),
     ],
-    ids=["every address", "another port", "one volume", "unknown volume", "image", "privilege", "world"],
+    ids=["every address", "another port", "one volume", "unknown volume", "image", "network", "privilege", "world"],
 )
 def test_a_change_that_breaks_it_is_seen(name: str, value: object, said: str) -> None:
     about = copy.deepcopy(compose())
