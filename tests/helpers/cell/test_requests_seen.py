@@ -52,7 +52,7 @@ def test_a_push_reads_the_same_in_whatever_order_its_layers_went() -> None:
         ("PUT", f"{place}/manifests/1.0.0", 201),
     ]
     calls = [
-        requests_seen._told(
+        requests_seen._as_call(
             {"verb": verb, "host": "", "path": path.partition("?")[0], "query": "", "status": status, "body": None}
         )
         for verb, path, status in asked
