@@ -24,8 +24,8 @@ from sandbox.doors import grpc_schema, grpc_transcoding
 _THREADS = 16
 _MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes, as for the same calls over HTTP
 _STOP_SECONDS = 1.0
-# Of HTTP/2 and gRPC themselves; the rest is the caller's own and goes on.
-_TRANSPORT = ("grpc-", ":", "te", "content-type", "accept-encoding")
+# Of HTTP and gRPC themselves; the rest is the caller's own and goes on.
+_TRANSPORT = ("grpc-", ":", "te", "content-type", "content-length", "host", "accept-encoding")
 log = logging.getLogger("sandbox")
 
 

@@ -66,10 +66,15 @@ def request(rpc: Rpc, content: bytes) -> HttpRequest:
     except ValueError:
         wanted = " or ".join(rule["uri"] for rule in rpc.rules)
         raise NotTranscodable(f"The request's names do not fit {wanted}") from None
-    query = json.loads(json_format.MessageToJson(found["query_params"], use_integers_for_enums=True))
-    pairs = rest_helpers.flatten_query_params(query, strict=True)  # type: ignore[no-untyped-call]
     body = found.get("body")
-    written = b"" if body is None else json_format.MessageToJson(body, use_integers_for_enums=True).encode()
+    try:
+        query = json.loads(json_format.MessageToJson(found["query_params"], use_integers_for_enums=True))
+        pairs = rest_helpers.flatten_query_params(query, strict=True)  # type: ignore[no-untyped-call]
+        written = b"" if body is None else json_format.MessageToJson(body, use_integers_for_enums=True).encode()
+    except (json_format.Error, ValueError, TypeError, RecursionError) as error:
+        # A time with 2^31 nanoseconds, a mask's path that is none, an Any of no known type: protobuf reads them as
+        # bytes, and JSON can't say them.
+        raise NotTranscodable(f"The request is no {grpc_schema.name(rpc.request)}: {error}") from None
     # transcode has escaped the names already, `team%2Fnested` once more; what is left is no part of any name.
     return HttpRequest(found["method"].upper(), quote(found["uri"], safe="/:@!$&'()*+,;=~%"), urlencode(pairs), written)
 
