@@ -60,6 +60,7 @@ soak: setup
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
 bench: setup
 	@$(VENV)/bin/python benchmarks/registry/listing.py
+	@$(VENV)/bin/python benchmarks/registry/learners.py
 	@$(VENV)/bin/python benchmarks/cleanup/preview.py
 	@$(VENV)/bin/python benchmarks/scanning/push.py
 	@$(VENV)/bin/python benchmarks/registry/against_distribution.py $(ARGS)
