@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import subprocess
@@ -115,6 +116,11 @@ def test_no_mixture_of_names_and_links_leaves_the_folder(
     assert (room / "a").read_text() == "kept"
     assert archive.read_bytes() == before
     for path in (room / "deep" / "out").rglob("*"):
+        try:
+            path.stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                continue  # a link to itself leads nowhere
         assert Path(os.path.realpath(path)).is_relative_to((room / "deep" / "out").resolve())
 
 

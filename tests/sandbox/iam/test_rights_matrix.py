@@ -197,7 +197,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     state = World(home / "state", Clock())
     about = seed.prepare(state, home, project, "us-central1")
     parent = f"projects/{project}/locations/us-central1/repositories"
-    places = {"project": [f"projects/{project}"], "repository": [f"{parent}/ml-images", f"{parent}/nowhere"]}
+    # The policy of ml-images comes when it is there: a new repository starts without one.
+    places = {"project": [f"projects/{project}"], "repository": [f"{parent}/nowhere"]}
     members = {}
     with state.writing() as rows:
         for number, (level, role) in enumerate(itertools.product(places, ROLES)):
@@ -215,6 +216,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         assert found.call(owner, "POST", enable).status_code == 200
         made = found.call(owner, "POST", f"/{SERVICE}/v1/{parent}?repositoryId=ml-images", json={"format": "DOCKER"})
         assert made.status_code == 200
+        bindings = [
+            {"role": f"roles/{role}", "members": [member]}
+            for (level, role), member in members.items()
+            if level == "repository"
+        ]
+        url = f"/{SERVICE}/v1/{parent}/ml-images:setIamPolicy"
+        assert found.call(owner, "POST", url, json={"policy": {"bindings": bindings}}).status_code == 200
         yield found
     finally:
         starter.stop(home)

@@ -109,16 +109,10 @@ def prepare(home: Path, project: str) -> dict[str, str]:
     world = World(home / "state", Clock())
     about = seed.prepare(world, home, project, "us-central1")
     made = {"owner": f"serviceAccount:{about['learner']}"}
-    resource = f"projects/{project}/locations/us-central1/repositories"
     with world.writing() as rows:
         for name in (*ROLES, "nobody"):
             email = projects.add_service_account(rows, world, project, f"test-{name}", name)
             made[name] = f"serviceAccount:{email}"
-            if name in ROLES:
-                for repository in ("ml-images", "immutable", "second"):
-                    role = f"roles/artifactregistry.{ROLES[name]}"
-                    policies.grant(rows, world, f"{resource}/{repository}", role, made[name])
-        policies.grant(rows, world, f"{resource}/public", "roles/artifactregistry.reader", "allUsers")
         projects.create(rows, world, f"{project}-off", "No API enabled", {})
         policies.grant(rows, world, f"projects/{project}-off", "roles/owner", made["owner"])
     minted = {name: tokens.mint(world, member) for name, member in made.items()}
@@ -148,6 +142,15 @@ def serving(home: Path) -> Iterator[Registry]:
             found.api("POST", f"{parent}?repositoryId={name}", {"format": "DOCKER"})
         body = {"format": "DOCKER", "dockerConfig": {"immutableTags": True}}
         found.api("POST", f"{parent}?repositoryId=immutable", body)
+        accounts = f"@{project}.iam.gserviceaccount.com"
+        granted = [
+            {"role": f"roles/artifactregistry.{role}", "members": [f"serviceAccount:test-{name}{accounts}"]}
+            for name, role in ROLES.items()
+        ]
+        for name in ("ml-images", "immutable", "second"):
+            found.api("POST", f"{parent}/{name}:setIamPolicy", {"policy": {"bindings": granted}})
+        everybody = {"role": "roles/artifactregistry.reader", "members": ["allUsers"]}
+        found.api("POST", f"{parent}/public:setIamPolicy", {"policy": {"bindings": [everybody]}})
         yield found
     finally:
         found.session.close()
