@@ -176,9 +176,9 @@ class Sandbox:
             return
         except Exception as error:
             if is_disk_full(error):
-                log.warning("%s %s%s: the disk is full", request.method, target.host, redact(target.path))
+                log.warning("%s %s%s: the disk is full", request.method, redact(target.host), redact(target.path))
             else:
-                log.exception("%s %s%s failed", request.method, target.host, redact(target.path))
+                log.exception("%s %s%s failed", request.method, redact(target.host), redact(target.path))
             failure = unexpected(error, registry=target.address is not None)
             response = JSONResponse(failure.body(), failure.http_status)
         if not target.path.startswith("/_sandbox/"):
@@ -186,7 +186,7 @@ class Sandbox:
                 time=timestamp(self.world.now()),
                 door=target.door,
                 verb=request.method,
-                host=target.host,
+                host=redact(target.host),
                 # Somebody may paste a token where a name belongs.
                 path=redact(target.path),
                 query=scope["query_string"].decode("latin-1"),
