@@ -12,6 +12,7 @@ from sandbox.api.methods import Answer, Api, Call, Method
 from sandbox.api.principal import Principal
 from sandbox.errors import ApiError, invalid_token, unauthenticated
 from sandbox.iam import admission, policies, tokens
+from sandbox.redaction import redact
 from sandbox.state import projects
 from sandbox.state.world import World
 
@@ -106,7 +107,7 @@ def _principal(world: World, request: Request, api: Api, record: RequestRecord) 
     try:
         principal = tokens.authenticate(world, header, api.service)
     except tokens.InvalidToken as reason:
-        log.info("refused a credential: %s", reason)
+        log.info("refused a credential: %s", redact(str(reason)))
         raise invalid_token() from None
     record.principal = principal.email or "anonymous"
     return principal

@@ -28,6 +28,7 @@ from sandbox.iam import standing, tokens
 from sandbox.iam.tokens import InvalidToken
 from sandbox.oci.address import Address, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
+from sandbox.redaction import redact
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
 
@@ -150,7 +151,7 @@ def identify(world: World, address: Address, service: str, authorization: str, s
             return _open(world, authorization.split(None, 1)[1].strip(), service)
         return Caller(tokens.authenticate(world, authorization, address.host, basic=True))
     except InvalidToken as error:
-        log.info("refused a credential: %s", error)
+        log.info("refused a credential: %s", redact(str(error)))
         raise challenge(address, service, scope, "invalid_token", _NOT_VALID) from None
 
 
@@ -219,7 +220,7 @@ def issue(world: World, address: Address, service: str, authorization: str, aske
         host = address.host or next(iter(named), "")
         principal = tokens.authenticate(world, authorization, host, basic=True) if authorization else ANONYMOUS
     except InvalidToken as error:
-        log.info("refused a credential: %s", error)
+        log.info("refused a credential: %s", redact(str(error)))
         raise RegistryError("UNAUTHORIZED", _NOT_VALID) from None
     caller = Caller(principal, _granted(world, address, principal, scopes))
     sealed = _seal(world, caller, service)
