@@ -81,5 +81,7 @@ def test_a_soak_of_one_folder_is_that_folder_s() -> None:
     def parts(**variables: str) -> list[str]:
         return [word for word in _make("-n", "soak", **variables).stdout.split() if word.startswith("tests/")]
 
-    assert parts(ARGS="-k x") == ["tests/soak", "tests/notebooks", "tests/browser", "tests/image"]
+    whole = parts(ARGS="-k x")
+    assert whole == ["tests/soak", "tests/notebooks", "tests/browser", "tests/image", "tests/sandbox/test_fuzz*.py"]
+    assert all(any(ROOT.glob(one)) for one in whole)
     assert parts(ARGS="tests/image -k x") == ["tests/image"]
