@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from helpers import waiting
 from tests.observed import shapes
 from tests.observed.facts import Fact
 from tests.observed.replay import Request, Stage
@@ -59,10 +59,8 @@ def _service(stage: Stage, fact: Fact) -> tuple[str, str]:
 
 
 def _done(stage: Stage, operation: str) -> None:
-    until = time.monotonic() + _SECONDS
-    while not stage.ask("GET", f"{HOST}/v2/{operation}").get("done"):
-        assert time.monotonic() < until, f"{operation} isn't done after {_SECONDS} seconds"
-        time.sleep(0.05)
+    asked = (stage.ask("GET", f"{HOST}/v2/{operation}") for _ in waiting.attempts(_SECONDS, first=0.05, longest=0.05))
+    assert any(answer.get("done") for answer in asked), f"{operation} isn't done after {_SECONDS} seconds"
 
 
 def _create(stage: Stage, fact: Fact) -> Request:

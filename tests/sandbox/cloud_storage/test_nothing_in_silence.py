@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,23 +16,7 @@ from starlette.datastructures import QueryParams
 
 from sandbox.cloud_storage import listing
 from sandbox.cloud_storage.objects import Stored
-from tests.sandbox.conftest import learner_with
-
-URL = "https://storage.googleapis.com"
-
-
-@pytest.fixture
-def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    with learner_with("storage") as session:
-        yield session
-
-
-@pytest.fixture
-def bucket(learner: AuthorizedSession) -> str:
-    name = f"bucket-{secrets.token_hex(6)}"
-    answer = learner.post(f"{URL}/storage/v1/b?project={os.environ['PROJECT_ID']}", json={"name": name})
-    assert answer.status_code == 200, answer.text
-    return name
+from tests.sandbox.cloud_storage.conftest import URL
 
 
 def upload(

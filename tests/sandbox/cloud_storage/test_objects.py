@@ -6,11 +6,9 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import google.auth
 import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
@@ -23,25 +21,7 @@ from sandbox.cloud_storage import objects, uploads
 from sandbox.iam import policies, tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World as State
-
-URL = "https://storage.googleapis.com"
-
-
-@pytest.fixture
-def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session."""
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    with AuthorizedSession(credentials) as session:
-        yield session
-
-
-@pytest.fixture
-def bucket(learner: AuthorizedSession) -> str:
-    """A new bucket."""
-    name = f"bucket-{secrets.token_hex(6)}"
-    answer = learner.post(f"{URL}/storage/v1/b?project={os.environ['PROJECT_ID']}", json={"name": name})
-    assert answer.status_code == 200, answer.text
-    return name
+from tests.sandbox.cloud_storage.conftest import URL
 
 
 # Bytes that a careless reader would take for a line end or a boundary.
