@@ -96,6 +96,16 @@ def status(home: Home = starter.LEARNERS_HOME) -> None:
         raise typer.Exit(1)
 
 
+@app.command("console")
+def show_console(home: Home = starter.LEARNERS_HOME) -> None:
+    """Print the address at which a browser sees what your sandbox holds; it signs you in once."""
+    found = starter.status(home)
+    if found.world is None:
+        complain(f"{found.detail} Start it with `.venv/bin/workbook start`, then ask again.")
+        raise typer.Exit(1)
+    say(found.world.console())
+
+
 @app.command()
 def env(home: Home = starter.LEARNERS_HOME) -> None:
     """Print the lines that point this shell's gcloud, docker, curl and Python at your sandbox."""

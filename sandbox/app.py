@@ -3,6 +3,7 @@
 edge   Host: artifactregistry.googleapis.com          /v1/projects/...
 port   Host: localhost:5001    /artifactregistry.googleapis.com/v1/projects/...
 port   Host: localhost:5001    /v2/us-central1-docker.pkg.dev/P/R/I/...      the registry, as docker finds it
+port   Host: 127.0.0.1:5001    /console/...                                  pages for a browser, with their own sign-in
 port   Host: localhost:5001    /_sandbox/...                                 the admin surface, with its own token
 """
 
@@ -18,7 +19,7 @@ from http import HTTPStatus
 from typing import BinaryIO, cast
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from sandbox import calls, oci
@@ -30,6 +31,8 @@ from sandbox.api.system_parameters import as_json, is_pretty
 from sandbox.apis import APIS
 from sandbox.artifact_registry.image_names import host_of, location_of
 from sandbox.cloud_run import front
+from sandbox.console.serve import HOST as CONSOLE_HOST
+from sandbox.console.serve import Console
 from sandbox.doors import grpc_schema
 from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
@@ -60,12 +63,16 @@ body{font:1rem/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}</s
 <li>Docker pushes to <code>{{ host }}/us-central1-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE:TAG</code>.</li>
 <li>Look in by hand: <code>http://{{ host }}/artifactregistry.googleapis.com/v1/projects/PROJECT/locations</code>
 with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
+<li>Look in by browser: <code>.venv/bin/workbook console</code> prints a link that signs you in.</li>
 <li>A shell that talks to it: <code>eval "$(.venv/bin/workbook env)"</code>.</li>
 </ul></html>"""
 
 # Bytes of a body that are held before it is asked who sends them; most calls have fewer, and are asked once.
 _UNKNOWN_CALLERS = 64 << 10
 _IN_MEMORY = 64 << 10  # bytes of a body that may spill into a file
+
+# Paths of the plain port that stand for nothing on Google: their requests are in no log.
+_OWN = ("/_sandbox/", "/console")
 
 log = logging.getLogger("sandbox")
 
@@ -141,6 +148,7 @@ class Sandbox:
     def __init__(self, world: World, admin_token: str) -> None:
         self.world = world
         self.controls = Controls(world, admin_token)
+        self.console = Console(self.controls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -181,7 +189,7 @@ class Sandbox:
                 log.exception("%s %s%s failed", request.method, redact(target.host), redact(target.path))
             failure = unexpected(error, registry=target.address is not None)
             response = JSONResponse(failure.body(), failure.http_status)
-        if not target.path.startswith("/_sandbox/"):
+        if target.host or not target.path.startswith(_OWN):
             kept = self.controls.requests.add(
                 time=timestamp(self.world.now()),
                 door=target.door,
@@ -216,12 +224,17 @@ class Sandbox:
     async def _answer(self, request: Request, target: Target, record: calls.RequestRecord) -> Response:
         if not target.host and target.path.startswith("/_sandbox/"):
             return await surface.answer(self.controls, request, target.path)
+        if not target.host and f"{target.path}/".startswith("/console/"):
+            return await self.console.answer(request)
         if not target.host and target.path == "/":
             return front_page(request)
         if target.address is not None:
             response: Response = await oci.serve(request, self.world, target.address)
             return response
         if target.host.endswith(".run.app"):
+            if target.name == CONSOLE_HOST and request.headers.get("sec-fetch-mode") == "navigate":
+                # A service's page of the console's origin could read the console.
+                return RedirectResponse(str(request.url.replace(hostname="localhost")), 307)
             return await front.serve(self.world, request, target.host, target.path, by_port=target.door == "port")
         if target.api is None:
             raise unimplemented(f"{request.method} {target.host}{target.path}")

@@ -59,13 +59,22 @@ def identify(world: World, request: Request, api: Api, record: RequestRecord) ->
 
 
 def make(world: World, parsed: ParsedRequest, record: RequestRecord) -> Answer:
-    """Authenticate, find the project, see that the API is enabled and the call is allowed, then make it.
+    """Authenticate, then make the call as `make_as` does.
+
+    Raises:
+        ApiError: in the words of Google's front end, or of the method.
+    """
+    identified = _principal if parsed.method.open_to_all else identify
+    return make_as(world, parsed, identified(world, parsed.request, parsed.api, record))
+
+
+def make_as(world: World, parsed: ParsedRequest, principal: Principal) -> Answer:
+    """Find the project, see that the API is enabled and the call is allowed, then make it.
 
     Raises:
         ApiError: in the words of Google's front end, or of the method.
     """
     request, api, method, params = parsed.request, parsed.api, parsed.method, parsed.params
-    principal = _principal(world, request, api, record) if method.open_to_all else identify(world, request, api, record)
     project = None
     if params.get("project", "-") != "-":
         project = projects.find(world, params["project"])

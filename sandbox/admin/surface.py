@@ -18,10 +18,11 @@ from starlette.responses import JSONResponse, Response
 from sandbox import __version__
 from sandbox.admin.faults import Faults
 from sandbox.admin.request_log import RequestLog
+from sandbox.admin.sessions import Sessions
 from sandbox.api import strict_json
 from sandbox.artifact_registry import cleanup_job
 from sandbox.errors import ApiError, invalid, unimplemented
-from sandbox.iam import tokens
+from sandbox.iam import standing, tokens
 from sandbox.project import org_limits
 from sandbox.state import pace, projects
 from sandbox.state.clock import timestamp
@@ -42,6 +43,7 @@ class Controls:
     token: str
     requests: RequestLog = dataclasses.field(default_factory=RequestLog)
     faults: Faults = dataclasses.field(default_factory=Faults)
+    sessions: Sessions = dataclasses.field(default_factory=Sessions)
 
 
 async def answer(controls: Controls, request: Request, path: str) -> Response:
@@ -67,6 +69,8 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
             return JSONResponse({"expired": await asyncio.to_thread(tokens.expire_all, controls.world)})
         case "POST", "clock:advance":
             return JSONResponse(await _advance(controls, request))
+        case "POST", "console:signIn":
+            return JSONResponse({"code": await asyncio.to_thread(_sign_in, controls, await _json(request))})
         case "GET", "pace":
             return JSONResponse(controls.world.pace.as_json())
         case "POST", "pace":
@@ -95,12 +99,36 @@ async def _json(request: Request) -> Any:
 async def _advance(controls: Controls, request: Request) -> dict[str, Any]:
     try:
         delta = dt.timedelta(seconds=float((await _json(request))["seconds"]))
-        if delta < dt.timedelta() or controls.world.now() + delta > _END_OF_TIME:
-            raise ValueError(delta)
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise invalid('The body is {"seconds": N}, N not negative and before the year 2100.') from None
-    runs = await asyncio.to_thread(cleanup_job.travel, controls.world, delta)
+        raise _no_travel() from None
+    runs = await travel(controls, delta)
     return {"time": timestamp(controls.world.now()), "cleanups": [_as_json(run) for run in runs]}
+
+
+async def travel(controls: Controls, delta: dt.timedelta) -> list[cleanup_job.Run]:
+    """Move the clock, and return the runs of cleanup policies on the way.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT for a time that is past, or after the year 2099.
+    """
+    if delta < dt.timedelta() or delta > _END_OF_TIME - controls.world.now():
+        raise _no_travel()
+    return await asyncio.to_thread(cleanup_job.travel, controls.world, delta)
+
+
+def _no_travel() -> ApiError:
+    return invalid('The body is {"seconds": N}, N not negative and before the year 2100.')
+
+
+def _sign_in(controls: Controls, body: Any) -> str:
+    member = body.get("member") if isinstance(body, dict) else None
+    kinds = ("serviceAccount:", "user:")
+    if not isinstance(member, str) or not member.startswith(kinds):
+        raise invalid('The body is {"member": "serviceAccount:ADDRESS"}.')
+    with controls.world.reading() as rows:
+        if not standing.is_active(rows, member):
+            raise invalid(f"{member} is disabled or deleted.")
+    return controls.sessions.code(member)
 
 
 def _forbid(controls: Controls, body: Any) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""What a page of the console costs beside the API call that it shows: a repository of 10,000 images, 50 on a page.
+
+    .venv/bin/python benchmarks/console/pages.py [--json FILE]
+
+Medians of interleaved pairs, in one process, without HTTP. The aim for the page is 100 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.registry import listing
+from sandbox.admin.sessions import Session
+from sandbox.admin.surface import Controls
+from sandbox.api.principal import Principal
+from sandbox.console import views
+from sandbox.console.reader import Reader
+from sandbox.console.serve import Console
+from sandbox.iam import policies
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
+
+COUNT = 10_000
+PAIRS = 31
+AIM = 0.1
+MEMBER = "user:reader@example.com"
+PARAMS = {"project": "bench", "location": "us-central1", "repository": f"r-{COUNT}"}
+
+
+def seconds(what: Callable[[], object]) -> float:
+    """Return the seconds of one call."""
+    began = time.perf_counter()
+    what()
+    return time.perf_counter() - began
+
+
+def check(holds: bool) -> None:
+    """Stop when something else was measured than was meant."""
+    if not holds:
+        raise SystemExit("The page or the list is not what it should be: nothing was measured.")
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description="A page of the console beside its API call")
+    arguments.add_argument("--json", type=Path)
+    chosen = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder) / "state", Clock())
+        with world.writing() as rows:
+            projects.create(rows, world, "bench", "Bench", {})
+            rows.execute("INSERT INTO services VALUES ('bench', 'artifactregistry.googleapis.com', '')")
+            policies.grant(rows, world, "projects/bench", "roles/artifactregistry.admin", MEMBER)
+        listing.fill(world, COUNT)
+        controls = Controls(world, "x")
+        console, reader = Console(controls), Reader(world, Principal(MEMBER))
+        session = Session(MEMBER, "x", float("inf"))
+        page = next(one for one in views.PAGES if one.template == "repository")
+        path = f"/v1/projects/bench/locations/us-central1/repositories/r-{COUNT}/dockerImages"
+
+        def show() -> None:
+            check(console.read(page, PARAMS, {}, session).status_code == 200)
+
+        def call() -> None:
+            listed = reader.get("artifactregistry", path, pageSize=views.PAGE_SIZE)["dockerImages"]
+            check(len(listed) == views.PAGE_SIZE)
+
+        pairs = [(seconds(show), seconds(call)) for _ in range(PAIRS)]
+        world.close()
+    shown, called = (statistics.median(one) for one in zip(*pairs, strict=True))
+    print(f"page of {views.PAGE_SIZE} of {COUNT:,} images: {shown * 1000:.1f} ms, aim {AIM * 1000:.0f} ms")
+    print(f"its list alone: {called * 1000:.1f} ms, ratio {shown / called:.1f}")
+    if chosen.json:
+        chosen.json.write_text(json.dumps({"page": shown, "list": called, "ratio": shown / called}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The console's one door: sign-in, pages, and the one change that it makes, with what keeps other pages out."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import math
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from sandbox.admin import surface
+from sandbox.admin.sessions import COOKIE, Session, remember
+from sandbox.admin.surface import Controls
+from sandbox.api.principal import Principal
+from sandbox.console import views
+from sandbox.console.reader import Reader
+from sandbox.errors import Refusal
+from sandbox.iam import standing
+
+HOST: Final = "127.0.0.1"
+_HERE: Final = Path(__file__).parent
+_FILES: Final = {"console.css": "text/css", "live.js": "text/javascript"}
+_FORM_BYTES: Final = 4096
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def _bytes(size: Any) -> str:
+    """Write a size as Docker does, in powers of 1000."""
+    value = float(size or 0)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+_TEMPLATES: Final = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    # Google leaves empty fields out.
+    undefined=jinja2.ChainableUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters["size"] = _bytes
+_TEMPLATES.globals["link"] = views.link
+
+
+class Console:
+    """The console of one sandbox."""
+
+    def __init__(self, controls: Controls) -> None:
+        self.controls = controls
+        self.sessions = controls.sessions
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one request below `/console`."""
+        if request.url.hostname != HOST:
+            # Services answer at localhost, so their pages would be of the console's origin.
+            where = request.url.replace(hostname=HOST)
+            return RedirectResponse(str(where), 307, dict(_HEADERS))
+        path = request.scope["raw_path"].decode("latin-1").removeprefix("/console").rstrip("/")
+        if path.removeprefix("/") in _FILES:
+            name = path.removeprefix("/")
+            return FileResponse(_HERE / "templates" / name, media_type=_FILES[name], headers=_HEADERS)
+        if path == "/sign-in":
+            return self._sign_in(request)
+        session = self.sessions.of(request)
+        if session is None or not self._stands(session):
+            return self._page("signed_out", 401, None, {}, {})
+        if request.method == "POST":
+            return await self._change(request, session, path)
+        if request.method not in ("GET", "HEAD"):
+            return self._refused(405, session, "The console reads with GET and changes with its forms.")
+        for page in views.PAGES:
+            if (params := page.match(path)) is not None:
+                return await asyncio.to_thread(self.read, page, params, dict(request.query_params), session)
+        return self._refused(404, session, "The console has no such page.")
+
+    def _stands(self, session: Session) -> bool:
+        with self.controls.world.reading() as rows:
+            return standing.is_active(rows, session.member)
+
+    def _sign_in(self, request: Request) -> Response:
+        value = self.sessions.sign_in(request.query_params.get("code", ""))
+        if value is None:
+            return self._page("signed_out", 401, None, {}, {})
+        answer = RedirectResponse("/console", 303, dict(_HEADERS))
+        remember(answer, value)
+        return answer
+
+    def read(self, page: views.Page, params: dict[str, str], query: dict[str, str], session: Session) -> Response:
+        """Show a page, or the refusal that stands in its place."""
+        reader = Reader(self.controls.world, Principal(session.member))
+        visit = views.Visit(self.controls, reader, params, query)
+        try:
+            values = page.values(visit)
+        except Refusal as refusal:
+            return self._refused(refusal.http_status, session, str(refusal), params)
+        return self._page(page.template, 200, session, params, values)
+
+    async def _change(self, request: Request, session: Session, path: str) -> Response:
+        form = await _form(request)
+        if form is None or not session.sent(form.get("form_token", "")):
+            return self._refused(403, session, "This form was not written by the console. Load the page again.")
+        if path == "/sign-out":
+            self.sessions.sign_out(request)
+            answer = RedirectResponse("/console", 303, dict(_HEADERS))
+            answer.delete_cookie(COOKIE, path="/console")
+            return answer
+        if path != "/clock":
+            return self._refused(404, session, "The console has no such form.")
+        try:
+            days = float(form.get("days", ""))
+            if not math.isfinite(days) or not 0 < days <= 3650:
+                raise ValueError(days)
+        except ValueError:
+            return self._refused(400, session, "Days are a number above 0, at most 3650.")
+        try:
+            await surface.travel(self.controls, dt.timedelta(days=days))
+        except Refusal as refusal:
+            return self._refused(refusal.http_status, session, str(refusal))
+        return RedirectResponse("/console/clock", 303, dict(_HEADERS))
+
+    def _refused(self, status: int, session: Session, said: str, params: dict[str, str] | None = None) -> Response:
+        return self._page("refused", status, session, params or {}, {"status": status, "said": said})
+
+    def _page(
+        self, template: str, status: int, session: Session | None, params: dict[str, str], values: dict[str, Any]
+    ) -> Response:
+        shown = {"live": False, "session": session, "params": params, "trail": views.trail(params), **values}
+        return HTMLResponse(_TEMPLATES.get_template(f"{template}.html").render(shown), status, dict(_HEADERS))
+
+
+async def _form(request: Request) -> dict[str, str] | None:
+    """Read a form's fields; None for one that is too large or of another type."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+        return None
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_BYTES:
+            return None
+    return {key: values[0] for key, values in parse_qs(body.decode("latin-1")).items()}
