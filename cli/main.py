@@ -81,8 +81,15 @@ def stop(home: Home = starter.LEARNERS_HOME) -> None:
 
 
 @app.command()
-def reset(home: Home = starter.LEARNERS_HOME) -> None:
+def reset(
+    home: Home = starter.LEARNERS_HOME,
+    notebook: Annotated[int | None, typer.Option(help="Begin this notebook anew, in the world that it needs.")] = None,
+) -> None:
     """Stop your sandbox and forget everything in it; your notebooks stay."""
+    if notebook is not None:
+        from cli import again
+
+        raise typer.Exit(again.begin(home, notebook, say, complain))
     starter.reset(home)
     say("The world is empty again. Your notebooks are untouched.")
 

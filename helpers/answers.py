@@ -9,7 +9,7 @@ import contextlib
 import datetime as dt
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -49,10 +49,41 @@ def note(exercise: int, event: str) -> None:
         file.write(json.dumps(entry) + "\n")
 
 
+@dataclass(frozen=True)
+class Event:
+    """One thing that a learner's check or solution said; the wall clock's time."""
+
+    moment: dt.datetime
+    notebook: str
+    exercise: int
+    event: str
+
+
+def events(lines: Iterable[str]) -> Iterator[Event]:
+    """Read the events of a learner's file; a damaged line is left out. Pure."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            moment = dt.datetime.fromisoformat(entry["time"])
+            yield Event(moment, str(entry["notebook"]), int(entry["exercise"]), str(entry["event"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def lines(home: Path) -> list[str]:
+    """Return the lines of a learner's file; none where there is no file."""
+    path = home / NAME
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def without(kept: Iterable[str], notebook: str) -> list[str]:
+    """Leave out the events of a notebook that is begun anew, and the damaged lines. Pure."""
+    return [line for line in kept for event in events([line]) if event.notebook != notebook]
+
+
 def read(home: Path) -> tuple[Standing, ...]:
     """Return where each exercise stands that was looked at, by notebook and number. A damaged line is left out."""
-    path = home / NAME
-    return standings(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+    return standings(lines(home))
 
 
 def standings(lines: Iterable[str]) -> tuple[Standing, ...]:
@@ -60,13 +91,8 @@ def standings(lines: Iterable[str]) -> tuple[Standing, ...]:
     found: dict[tuple[str, int], Standing] = {}
     began: dict[tuple[str, int], dt.datetime] = {}
     helped: set[tuple[str, int]] = set()
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            key = (str(entry["notebook"]), int(entry["exercise"]))
-            event, moment = str(entry["event"]), dt.datetime.fromisoformat(entry["time"])
-        except (ValueError, KeyError, TypeError):
-            continue
+    for one in events(lines):
+        key, event, moment = (one.notebook, one.exercise), one.event, one.moment
         began.setdefault(key, moment)
         now = found.get(key, Standing(*key, "", 0, 0.0))
         if now.how:
