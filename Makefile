@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run real sweep doctor lab test soak record bench site workshop image publish lock
+.PHONY: help setup run real sweep doctor lab test soak record docs bench site workshop image publish lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -18,6 +18,7 @@ help:
 	@echo 'make site     the notebooks and the docs as static pages, to read and to search without a network'
 	@echo 'make workshop the day before: fetch everything, run everything once, and print a report to hand in'
 	@echo 'make record   run the notebooks and store their outputs'
+	@echo 'make docs     write what pages say of notebooks and of the sandbox from their sources'
 	@echo 'make doctor   compare your gcloud, docker and clients with those that the outputs were recorded with'
 	@echo 'make setup    only the set-up: Python environment, Docker Engine, base image'
 	@echo 'make image    build the workbook'"'"'s container; ARGS="--build-arg GCLOUD=official" puts gcloud into it'
@@ -48,6 +49,11 @@ test: setup
 
 record: setup
 	@$(WORKBOOK) record $(ARGS)
+
+docs: setup
+	@$(VENV)/bin/python -m tests.docs.tables
+	@$(VENV)/bin/python -m tests.docs.agenda
+	@$(VENV)/bin/python -m tests.docs.fidelity
 
 doctor: setup
 	@$(WORKBOOK) doctor $(ARGS)

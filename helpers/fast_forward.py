@@ -1,4 +1,4 @@
-"""What the notebooks before one leave behind, made without running them: so that each notebook can run alone.
+"""What notebooks build on, looked for and made without running the notebooks that provide it: each can run alone.
 
 Only what isn't there yet is made. A notebook builds on names and images, never on what an exercise left.
 """
@@ -9,11 +9,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from helpers import identity, images, names, projects, registry, repositories, target
+from helpers.cell import about, documents
+from helpers.cell.about import Foundation
 from helpers.target import ROOT, Target
 
 _SERVICES: Final = ("artifactregistry.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com")
@@ -28,9 +31,32 @@ def fast_forward(number: int, echo: Callable[[str], object] = print) -> None:
     identity.SignInFailed: what the step that it takes would meet.
     """
     here = target.current()
-    for after, step in ((1, _enable), (2, _create), (3, _sign_in), (4, _push)):
-        if number > after and (done := step(here)):
-            echo(f"Fast forward over notebook {after}: {done}.")
+    needs = _needs(number)
+    last = max((place for place, one in enumerate(_FOUNDATIONS) if one in needs), default=-1)
+    for foundation in list(_FOUNDATIONS)[: last + 1]:
+        if done := _FOUNDATIONS[foundation].make(here):
+            echo(f"Fast forward over notebook {about.number(about.provider(foundation))}: {done}.")
+
+
+def missing(number: int, here: Target) -> Iterator[tuple[Foundation, str]]:
+    """Yield what notebook `number` needs and the world doesn't have, with a sentence for each.
+
+    An image is looked for last: where anything else is missing, it can't be there.
+    """
+    needs = _needs(number)
+    lacking = False
+    for foundation, one in _FOUNDATIONS.items():
+        if foundation not in needs or (foundation == "image" and lacking) or one.is_there(here):
+            continue
+        lacking = True
+        yield foundation, one.sentence.format(here=here)
+        if foundation == "api":
+            return
+
+
+def _needs(number: int) -> tuple[Foundation, ...]:
+    """Return what a notebook needs; one that isn't written yet needs nothing."""
+    return next((about.read(path).needs for path in documents.notebooks() if about.number(path) == number), ())
 
 
 def _enable(here: Target) -> str:
@@ -85,3 +111,37 @@ def _build(tag: names.Tag, context: Path) -> None:
     build_args = {"PYTHON_IMAGE": os.environ["PYTHON_IMAGE"], "VERSION": tag.name}
     images.build(tag, context=context, build_args=build_args)
     images.push(tag)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How to see whether a foundation is there, what to say where it isn't, and how to make it."""
+
+    is_there: Callable[[Target], bool]
+    sentence: str
+    make: Callable[[Target], str]
+
+
+# In the order in which they build on each other.
+_FOUNDATIONS: Final[dict[Foundation, _Step]] = {
+    "api": _Step(
+        lambda here: projects.is_enabled(here.location.project),
+        "The Artifact Registry API isn't enabled in {here.project_id}.",
+        _enable,
+    ),
+    "repository": _Step(
+        lambda here: repositories.exists(here.repository_name),
+        "The repository {here.repository_name} isn't there.",
+        _create,
+    ),
+    "sign-in": _Step(
+        lambda here: identity.signed_in(here.registry_host),
+        "Docker has no sign-in for {here.registry_host}.",
+        _sign_in,
+    ),
+    "image": _Step(
+        lambda here: bool(repositories.images(here.repository_name)),
+        "The repository {here.repository_name} holds no image.",
+        _push,
+    ),
+}

@@ -9,18 +9,12 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from helpers import answers, exercises, identity, names, projects, repositories, sweep, target
-from helpers.cell import documents, kernel, mistakes, requests_seen
+from helpers import answers, exercises, fast_forward, names, sweep, target
+from helpers.cell import about, documents, kernel, mistakes, requests_seen
 from helpers.leftovers import ORDER
 from helpers.target import Target
-
-# Which notebooks need it, what it is, and which notebook makes it.
-_NEEDS_API: Final = frozenset({2, 3, 4, 5, 6, 7, 8, 9, 10})
-_NEEDS_REPOSITORY: Final = frozenset({3, 4, 5, 6, 7, 8, 9, 10})
-_NEEDS_SIGN_IN: Final = frozenset({4, 5, 7, 8, 9})
-_NEEDS_IMAGE: Final = frozenset({5, 6, 8, 9, 10})
 
 
 class NotReady(RuntimeError):
@@ -175,30 +169,18 @@ def _exercises_done(workbook: Workbook) -> list[str]:
 
 def lacking(workbook: Workbook) -> list[str]:
     """Return what earlier notebooks should have left behind and haven't, one line each."""
-    number = workbook.number
-    if number in _NEEDS_API and not projects.is_enabled(workbook.project):
-        return [f"- The Artifact Registry API isn't enabled in {workbook.project}. Run {_name(1)} first."]
-    missing = []
-    if number in _NEEDS_REPOSITORY and not repositories.exists(workbook.repository):
-        missing.append(f"- The repository {workbook.repository} isn't there. Run {_name(2)} first.")
-    if number in _NEEDS_SIGN_IN and not identity.signed_in(workbook.target.registry_host):
-        missing.append(f"- Docker has no sign-in for {workbook.target.registry_host}. Run {_name(3)} first.")
-    if number in _NEEDS_IMAGE and not missing and not repositories.images(workbook.repository):
-        missing.append(f"- The repository {workbook.repository} holds no image. Run {_name(4)} first.")
-    return missing
+    return [
+        f"- {what} Run notebook {about.provider(foundation).stem} first."
+        for foundation, what in fast_forward.missing(workbook.number, workbook.target)
+    ]
 
 
 def _notebook(number: int) -> tuple[str, str]:
     """Return the file's stem and the notebook's H1; the bare number where the notebook isn't written yet."""
     for path in documents.notebooks():
-        if int(path.name[:2]) == number:
+        if about.number(path) == number:
             return path.stem, _heading(path) or _words(number, path.stem)
     return f"{number:02}", str(number)
-
-
-def _name(number: int) -> str:
-    stem, _ = _notebook(number)
-    return f"notebook {stem}"
 
 
 def _heading(path: Path) -> str:

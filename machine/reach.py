@@ -23,8 +23,6 @@ SECONDS: Final = 4
 CONTAINER: Final = "docker compose up --build"
 AS_IT_IS: Final = "Set-up, reading, notebooks 00 to 02, `make real ARGS=--check` and `make site` work as it is"
 ELSEWHERE: Final = "WORKBOOK_ENGINE_ELSEWHERE"
-# The first notebook that needs an engine which reaches the sandbox: Docker signs in to it there.
-FIRST_NOTEBOOK: Final = 3
 
 
 def why_not(host: str) -> str:
@@ -54,11 +52,6 @@ def environment(host: str) -> dict[str, str]:
     """Return the variable that tells a notebook about an engine that is elsewhere; none for one that isn't."""
     reason = why_not(host)
     return {ELSEWHERE: reason} if reason else {}
-
-
-def is_needed(notebook: str) -> bool:
-    """Tell whether a notebook of that file name needs an engine that reaches the sandbox; one without a number does."""
-    return not notebook[:2].isdigit() or int(notebook[:2]) >= FIRST_NOTEBOOK
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from cli.readiness import needs, org_policies
 from cli.readiness.report import Readiness, Row, State
 from cli.run import google_world
 from helpers import identity, names, projects
+from helpers.cell import about
 from helpers.transport import rest
 
 _BILLING: Final = "https://cloudbilling.googleapis.com/v1"
@@ -38,7 +39,7 @@ class _Asked:
 
     project: names.Project
     region: str
-    notebooks: tuple[int, ...]
+    roles: tuple[needs.Need, ...]
     apis: tuple[str, ...]
     enabled: frozenset[str]
     held: frozenset[str]
@@ -47,11 +48,11 @@ class _Asked:
 
 def check(project: names.Project, region: str, notebooks: Sequence[Path]) -> Readiness:
     """Look at everything; never raises for what is refused: that is a row."""
-    numbers = tuple(int(path.name[:2]) for path in notebooks)
-    return Readiness(project.id, region, numbers, tuple(_rows(project, region, numbers, notebooks)))
+    numbers = tuple(about.number(path) for path in notebooks)
+    return Readiness(project.id, region, numbers, tuple(_rows(project, region, notebooks)))
 
 
-def _rows(project: names.Project, region: str, numbers: tuple[int, ...], notebooks: Sequence[Path]) -> Iterator[Row]:
+def _rows(project: names.Project, region: str, notebooks: Sequence[Path]) -> Iterator[Row]:
     try:
         who = identity.who_am_i()
         rest.call("GET", f"{_USAGE}/v1/{project.resource}/services/{needs.BEFORE[-1]}")
@@ -68,15 +69,15 @@ def _rows(project: names.Project, region: str, numbers: tuple[int, ...], noteboo
     yield reached
     if reached.state != "ok":
         return
-    held = frozenset(_held(project))
+    roles = needs.roles(notebooks)
+    held = frozenset(_held(project, roles))
     refused = ""
     enabled: frozenset[str] = frozenset()
     try:
         enabled = frozenset(projects.enabled(project))
     except exceptions.GoogleAPICallError as error:
         refused = _short(error)
-    apis = tuple(sorted({api for path in notebooks for api in needs.apis_of(path)}))
-    asked = _Asked(project, region, numbers, apis, enabled, held, who.member)
+    asked = _Asked(project, region, roles, needs.apis(notebooks), enabled, held, who.member)
     yield _billing(asked)
     yield from _roles(asked)
     if refused:
@@ -150,8 +151,9 @@ def _project(project: names.Project) -> Row:
     return Row("project", "ok", f"{project} (number {found.number})")
 
 
-def _held(project: names.Project) -> Collection[str]:
-    wanted = sorted({one for need in needs.NEEDS for one in need.permissions} | {_MAY_LINK, "serviceusage.quotas.get"})
+def _held(project: names.Project, roles: Sequence[needs.Need]) -> Collection[str]:
+    own = {_MAY_LINK, needs.MAY_GRANT, needs.MAY_ENABLE, "serviceusage.quotas.get"}
+    wanted = sorted({one for need in roles for one in need.uses} | own)
     found = _ask("POST", f"{_MANAGER}/{project.resource}:testIamPermissions", json={"permissions": wanted})
     return () if isinstance(found, exceptions.GoogleAPICallError) else found.get("permissions", ())
 
@@ -183,16 +185,15 @@ def _billing(asked: _Asked) -> Row:
 def _roles(asked: _Asked) -> Iterator[Row]:
     state: State = "you" if needs.MAY_GRANT in asked.held else "administrator"
     fine = True
-    for need in needs.NEEDS:
-        wanted = sorted(need.notebooks.intersection(asked.notebooks))
-        missing = [one for one in need.permissions if one not in asked.held]
-        if not wanted or not missing:
+    for need in asked.roles:
+        missing = [one for one in need.uses if one not in asked.held]
+        if not missing:
             continue
         fine = False
         yield Row(
             f"role {need.role}",
             state,
-            f"lacks {', '.join(missing)} (notebooks {', '.join(f'{one:02}' for one in wanted)})",
+            f"lacks {', '.join(missing)} (notebooks {', '.join(f'{one:02}' for one in need.notebooks(missing))})",
             f"gcloud projects add-iam-policy-binding {asked.project} --member={asked.member} --role={need.role}",
         )
     if fine:
@@ -275,7 +276,8 @@ def _nothing(metric: dict[str, Any], region: str) -> bool:
 
 
 def _organisation(asked: _Asked) -> Iterator[Row]:
-    question = org_policies.Question(asked.region, (*asked.apis, *needs.BEFORE), asked.notebooks)
+    uses = {permission: numbers for need in asked.roles for permission, numbers in need.uses.items()}
+    question = org_policies.Question(asked.region, (*asked.apis, *needs.BEFORE), uses)
     fine = True
     for constraint in org_policies.CONSTRAINTS:
         url = f"{_POLICIES}/{asked.project.resource}/policies/{constraint}:getEffectivePolicy"

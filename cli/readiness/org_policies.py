@@ -14,11 +14,22 @@ Rules = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the policies: the run's region, the APIs that its notebooks use, and their numbers."""
+    """What is asked of the policies.
+
+    Attributes:
+        region: the run's region.
+        apis: the APIs that its notebooks use.
+        uses: the permissions that its notebooks use, each with the numbers of those notebooks.
+    """
 
     region: str
     apis: Collection[str]
-    notebooks: Collection[int]
+    uses: Mapping[str, Collection[int]]
+
+    def who(self, *permissions: str) -> str:
+        """Return the notebooks that use any of these permissions, as `notebooks 6 and 9`; "" for none."""
+        found = [str(one) for one in sorted({number for one in permissions for number in self.uses.get(one, ())})]
+        return f"notebook{'s' if len(found) > 1 else ''} {' and '.join(found)}" if found else ""
 
 
 def _enforced(rules: Rules) -> bool:
@@ -51,24 +62,29 @@ def _services(rules: Rules, asked: Question) -> str:
 
 def _domains(rules: Rules, asked: Question) -> str:
     """Any rule that names customers keeps allUsers out: it belongs to none."""
-    if _allows(rules, {"allUsers"}) or not {6, 9}.intersection(asked.notebooks):
-        return ""
-    return "nothing may be public: the service of notebook 6 answers nobody, and notebook 9 shows the refusal"
+    who = asked.who("run.services.setIamPolicy", "artifactregistry.repositories.setIamPolicy")
+    refused = who and not _allows(rules, {"allUsers"})
+    return f"nothing may be public (needed by {who})" if refused else ""
 
 
 def _accounts(rules: Rules, asked: Question) -> str:
-    needed = _enforced(rules) and {6, 9}.intersection(asked.notebooks)
-    return "no service account may be made: notebooks 6 and 9 make some" if needed else ""
+    who = asked.who("iam.serviceAccounts.create")
+    return f"no service account may be made (needed by {who})" if who and _enforced(rules) else ""
 
 
 def _providers(rules: Rules, asked: Question) -> str:
-    needed = 6 in asked.notebooks and not _allows(rules, {"https://token.actions.githubusercontent.com"})
-    return "GitHub may not sign in without a key, which is what notebook 6 sets up" if needed else ""
+    who = asked.who("iam.workloadIdentityPools.create")
+    refused = who and not _allows(rules, {"https://token.actions.githubusercontent.com"})
+    return f"GitHub may not sign in without a key (needed by {who})" if refused else ""
 
 
 def _ingress(rules: Rules, asked: Question) -> str:
-    needed = 6 in asked.notebooks and not _allows(rules, {"all", "is:all"})
-    return "the service of notebook 6 can't be reached from here" if needed else ""
+    who = asked.who("run.services.create")
+    return (
+        f"services can't be reached from here (needed by {who})"
+        if who and not _allows(rules, {"all", "is:all"})
+        else ""
+    )
 
 
 # Constraint → what it stops, or "". Keys are no matter here: no notebook makes one.

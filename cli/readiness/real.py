@@ -19,6 +19,7 @@ from cli.readiness import checks, report
 from cli.run import spending
 from cli.run.plans import BadRequest, Plan
 from helpers import leftovers, names, show, sweep
+from helpers.cell import about, documents
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _EXPECTED: Final = (exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError, requests.RequestException)
@@ -48,7 +49,7 @@ def run(plan: Plan, console: Console, *, say: Say) -> int:
         return code
     limit = 0.0 if plan.max_usd is None else plan.max_usd
     say("")
-    say(spending.text([int(path.name[:2]) for path in plan.notebooks], limit))
+    say(spending.text(plan.notebooks, limit))
     return runner.run(plan, console).code
 
 
@@ -104,8 +105,19 @@ def _is_wanted(one: leftovers.Leftover, found: Sequence[leftovers.Leftover], run
 def _as_text(
     chosen: Sequence[leftovers.Leftover], done: sweep.Removal, seen: leftovers.Traces, *, remove: bool, spared: int
 ) -> str:
-    rows = [(one.kind, one.run, re.sub(r"^https://[^/]+/", "", one.name), one.detail) for one in chosen]
-    lines: list[str] = [show.table(rows, ("kind", "run", "name", "detail"))] if rows else ["No run left anything."]
+    makers = {path.name[:2]: about.read(path).leaves for path in documents.notebooks()}
+    rows = [
+        (
+            one.kind,
+            one.run,
+            re.sub(r"^https://[^/]+/", "", one.name),
+            one.detail,
+            ", ".join(number for number, kinds in makers.items() if one.kind in kinds),
+        )
+        for one in chosen
+    ]
+    head = ("kind", "run", "name", "detail", "made by notebook")
+    lines: list[str] = [show.table(rows, head)] if rows else ["No run left anything."]
     if spared:
         lines.append(f"Left alone: {spared} of other or younger runs.")
     lines += [f"Not looked at: {kind}: {reason}" for kind, reason in seen.unseen]

@@ -114,7 +114,8 @@ def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins
         cell.execution_count = count
         cell.outputs = _outputs(cell.outputs, count, replaced, names)
     language = notebook.metadata.get("language_info", {}).get("name", "python")
-    notebook.metadata = {"kernelspec": dict(_KERNEL), "language_info": {"name": language}}
+    kept = {"workbook": notebook.metadata["workbook"]} if "workbook" in notebook.metadata else {}
+    notebook.metadata = {"kernelspec": dict(_KERNEL), "language_info": {"name": language}, **kept}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return documents.text(notebook)
 

@@ -26,7 +26,7 @@ from cli.run.report import Verdict
 from cli.run.spending import OverBudget
 from cli.world import starter
 from helpers import sweep, target
-from helpers.cell import documents
+from helpers.cell import about, documents
 from helpers.fast_forward import fast_forward
 from helpers.leftovers import Leftover
 from helpers.target import ROOT, Target
@@ -167,7 +167,7 @@ def _reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None
     """
     found = reach.environment(engine.host)
     for reason in found.values():
-        if any(reach.is_needed(path.name) for path in plan.notebooks):
+        if any(about.read(path).engine for path in plan.notebooks):
             raise EngineElsewhere(reason)
         echo(reason)
     return found
@@ -177,7 +177,7 @@ def _prepare_standalone(path: Path, done: Sequence[Path], console: Console) -> N
     """Make what a notebook of the workbook builds on, where those before it are left out of the run."""
     before = [one for one in documents.notebooks() if one < path]
     if path.parent == documents.NOTEBOOKS and not set(before) <= set(done):
-        fast_forward(int(path.name[:2]), lambda line: console.print(line, markup=False, highlight=False))
+        fast_forward(about.number(path), lambda line: console.print(line, markup=False, highlight=False))
 
 
 def _swept(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
@@ -295,7 +295,7 @@ def _executed(
 def _check_budget(path: Path, done: Sequence[Path], limit: float, since: dt.datetime) -> None:
     """Raise OverBudget when the notebook would break the run's limit."""
     used = spending.measured(target.current().location.project, since)
-    spending.require(int(path.name[:2]), [int(one.name[:2]) for one in done], used, limit)
+    spending.require(path, done, used, limit)
 
 
 def _log(folder: Path, error: Exception) -> None:

@@ -9,16 +9,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from google.api_core import exceptions
 
 from helpers import names, prices, show
+from helpers.cell import about
+from helpers.cell.about import About
 from helpers.prices import Price
 from helpers.transport import rest
 
 _ANALYSIS: Final = "https://containeranalysis.googleapis.com/v1"
 _BUILD: Final = "https://cloudbuild.googleapis.com/v1"
+_PRICES: Final = {one.name: one for one in prices.ALL}
 
 
 class OverBudget(RuntimeError):
@@ -39,29 +43,35 @@ class Use:
         return self.amount * self.price.amount
 
 
-# Notebook → what it uses at most. Those that aren't here use nothing that is paid for.
-_USES: Final[dict[int, tuple[Use, ...]]] = {
-    4: (Use(prices.STORAGE, 0.002, "60 MB for a day"),),
-    5: (Use(prices.STORAGE, 0.001, "a few layers for a day"),),
-    6: (Use(prices.BUILD, 8, "three builds"), Use(prices.STORAGE, 0.002, "another image for a day")),
-    7: (Use(prices.SCAN, 6, "three pushes into a scanned repository, three scans on demand"),),
-    8: (Use(prices.STORAGE, 0.001, "a few layers for a day"),),
-}
+def uses(notebook: Path) -> tuple[Use, ...]:
+    """Return what a notebook uses at most, as its metadata has it. Raises BadMetadata for an item without a price."""
+    return uses_of(notebook.name, about.read(notebook))
 
 
-def estimate(notebook: int) -> float:
+def uses_of(name: str, notebook: About) -> tuple[Use, ...]:
+    """Return the same of a notebook that is read already; `name` is its file's, for messages."""
+    found = []
+    for one in notebook.costs:
+        if one.price not in _PRICES:
+            known = ", ".join(_PRICES)
+            raise about.BadMetadata(f"{name}: {one.price!r} has no price. helpers/prices.py has: {known}.")
+        found.append(Use(_PRICES[one.price], one.amount, one.purpose))
+    return tuple(found)
+
+
+def estimate(notebook: Path) -> float:
     """Return what one notebook costs at most."""
-    return sum(use.cost for use in _USES.get(notebook, ()))
+    return sum(use.cost for use in uses(notebook))
 
 
-def text(notebooks: Sequence[int], limit: float) -> str:
+def text(notebooks: Sequence[Path], limit: float) -> str:
     """Return the estimate as a table, and what the limit means for it."""
     rows = [
-        (f"{number:02}", use.price.name, f"{use.amount:g} {use.price.unit}", prices.dollars(use.cost), use.what)
-        for number in notebooks
-        for use in _USES.get(number, ())
+        (path.name[:2], use.price.name, f"{use.amount:g} {use.price.unit}", prices.dollars(use.cost), use.what)
+        for path in notebooks
+        for use in uses(path)
     ]
-    total = sum(estimate(number) for number in notebooks)
+    total = sum(estimate(path) for path in notebooks)
     last = stops_before(notebooks, limit)
     lines = [
         show.table(rows, ("notebook", "item", "amount", "costs", "what for")) if rows else "Nothing that costs.",
@@ -70,33 +80,34 @@ def text(notebooks: Sequence[int], limit: float) -> str:
     if last is None:
         lines.append(f"The limit is {limit:.2f} USD.")
     else:
-        lines.append(f"The limit is {limit:.2f} USD: the run will stop before notebook {last:02}. {_how(total, last)}")
+        stop = f"the run will stop before notebook {last.name[:2]}. {_how(total, last)}"
+        lines.append(f"The limit is {limit:.2f} USD: {stop}")
     return "\n".join(lines)
 
 
-def stops_before(notebooks: Sequence[int], limit: float, spent: float = 0.0) -> int | None:
+def stops_before(notebooks: Sequence[Path], limit: float, spent: float = 0.0) -> Path | None:
     """Return the first notebook that would break the limit, or None."""
-    for number in notebooks:
-        spent += estimate(number)
+    for path in notebooks:
+        spent += estimate(path)
         if spent > limit:
-            return number
+            return path
     return None
 
 
-def require(notebook: int, done: Sequence[int], measured: float, limit: float) -> None:
+def require(notebook: Path, done: Sequence[Path], measured: float, limit: float) -> None:
     """Raise OverBudget when the notebook would break the limit, after those that are done."""
     spent = max(sum(estimate(one) for one in done), measured)
     if stops_before([notebook], limit, spent) is not None:
         raise OverBudget(
-            f"Stopped before notebook {notebook:02}, which costs up to {prices.dollars(estimate(notebook))}: "
+            f"Stopped before notebook {notebook.name[:2]}, which costs up to {prices.dollars(estimate(notebook))}: "
             f"{prices.dollars(spent)} of {limit:.2f} USD are spent. {_how(spent + estimate(notebook), notebook)}"
         )
 
 
-def _how(total: float, notebook: int) -> str:
+def _how(total: float, notebook: Path) -> str:
     cents = math.ceil(total * 100 - 1e-6) / 100
     return (
-        f'To raise it: ARGS="--max-usd {cents:.2f}". To do without that notebook: leave {notebook:02} out of '
+        f'To raise it: ARGS="--max-usd {cents:.2f}". To do without that notebook: leave {notebook.name[:2]} out of '
         'ARGS="--only …".'
     )
 

@@ -8,27 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs import tables
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-_ROW = re.compile(r"^\| \[(.+?)\]\((notebooks/\S+?)\) \| (.+?) \| (\d+) \|$", re.MULTILINE)
-
-
-def expected() -> list[tuple[str, str, str]]:
-    """(title, path, minutes) of every notebook, from its first cell."""
-    found = []
-    for path in NOTEBOOKS:
-        card = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        title, minutes = re.search(r"^# (.+)", card), re.search(r"\*\*Time\*\*: (\d+) minutes", card)
-        assert title, path.name
-        assert minutes, path.name
-        found.append((title[1], f"notebooks/{path.name}", minutes[1]))
-    return found
-
-
-def table(text: str) -> list[tuple[str, str, str]]:
-    return [(title, path, minutes) for title, path, _, minutes in _ROW.findall(text)]
 
 
 def dead(page: Path, text: str) -> list[str]:
@@ -53,17 +38,17 @@ def places(file: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
-def test_the_table_is_the_notebooks() -> None:
-    assert table(PAGES[0].read_text(encoding="utf-8")) == expected()
-
-
-def test_a_row_that_is_gone_or_wrong_is_seen() -> None:
+def test_the_table_and_the_costs_are_the_notebooks() -> None:
     text = PAGES[0].read_text(encoding="utf-8")
-    title, path, minutes = expected()[0]
-    assert table(text.replace(f"[{title}]", "[0 · Begin]")) != expected()
-    assert table(text.replace(path, "notebooks/00_begin.ipynb")) != expected()
-    assert table(re.sub(rf"^\| \[{re.escape(title)}.*\n", "", text, flags=re.MULTILINE)) == expected()[1:]
-    assert table(text.replace(f"| {minutes} |", "| 99 |")) != expected()
+    assert tables.readme(text, NOTEBOOKS) == text, "write them anew: make docs"
+    for wrong in (
+        text.replace("[0 · Start here]", "[0 · Begin]"),
+        re.sub(r"^\| \[0 · .*\n", "", text, flags=re.MULTILINE),
+        text.replace("| 10 |\n", "| 99 |\n"),
+        text.replace("costs up to 1", "costs up to 2"),
+    ):
+        assert wrong != text
+        assert tables.readme(wrong, NOTEBOOKS) == text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

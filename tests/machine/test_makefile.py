@@ -42,6 +42,7 @@ def test_help_is_the_default_and_names_the_verbs() -> None:
         "workshop",
         "image",
         "record",
+        "docs",
         "setup",
     ):
         assert f"make {verb} " in done.stdout

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from helpers import projects, repositories, workbook
-from helpers.cell import documents
+from helpers.cell import about, documents
 from helpers.target import Target
 
 _ALL = [int(path.name[:2]) for path in documents.notebooks()]
@@ -17,6 +17,10 @@ API = "isn't enabled in"
 REPOSITORY = "Run notebook 02_create_a_repository first."
 SIGN_IN = "Run notebook 03_sign_in first."
 IMAGE = "Run notebook 04_build_and_push first."
+
+
+def needs(number: int) -> tuple[str, ...]:
+    return about.read(documents.notebooks()[number]).needs
 
 
 def missing(number: int) -> list[str]:
@@ -39,23 +43,22 @@ def says(number: int, *parts: str) -> None:
 def test_what_is_missing_is_said_and_who_makes_it(in_world: Target, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     for number in NUMBERS:
-        says(
-            number, *([f"The Artifact Registry API {API} {in_world.project_id}. Run notebook 01"] if number > 1 else [])
-        )
+        api = f"The Artifact Registry API {API} {in_world.project_id}. Run notebook 01"
+        says(number, *([api] if needs(number) else []))
     projects.enable(in_world.location.project, projects.ARTIFACT_REGISTRY)
     for number in NUMBERS:
-        wanted = [REPOSITORY] if number > 2 else []
-        says(number, *wanted, *([SIGN_IN] if number in (4, 5, 7, 8, 9) else []))
+        wanted = [text for one, text in (("repository", REPOSITORY), ("sign-in", SIGN_IN)) if one in needs(number)]
+        says(number, *wanted)
     repositories.create(in_world.repository_name, labels=in_world.labels)
     for number in NUMBERS:
         # Who has no sign-in can't have pushed, so that comes first.
-        if number in (4, 5, 7, 8, 9):
+        if "sign-in" in needs(number):
             says(number, SIGN_IN)
         else:
-            says(number, *([IMAGE] if number in (6, 10) else []))
+            says(number, *([IMAGE] if "image" in needs(number) else []))
     (tmp_path / "config.json").write_text(f'{{"credHelpers": {{"{in_world.registry_host}": "gcloud"}}}}')
     for number in NUMBERS:
-        says(number, *([IMAGE] if number in (5, 6, 8, 9, 10) else []))
+        says(number, *([IMAGE] if "image" in needs(number) else []))
 
 
 def test_without_a_world_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

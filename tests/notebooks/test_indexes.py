@@ -24,22 +24,24 @@ import sys
 from rich.console import Console
 
 from cli.run import plans, runner
+from dataclasses import replace
+
 from helpers import fast_forward, registry, tags
 
-push = fast_forward._push
+image = fast_forward._FOUNDATIONS["image"]
 
 
 def attested(here):
-    done = push(here)
-    image = here.repository_name.image(here.image)
+    done = image.make(here)
+    pushed = here.repository_name.image(here.image)
     for name in ("1.0.0", "1.0.1"):
-        registry.attest(image.tag(name))
-    tags.point(image.tag("latest"), tags.where(image)["1.0.1"])
-    assert all(registry.manifest(image.tag(name)).children for name in ("1.0.0", "1.0.1", "latest"))
+        registry.attest(pushed.tag(name))
+    tags.point(pushed.tag("latest"), tags.where(pushed)["1.0.1"])
+    assert all(registry.manifest(pushed.tag(name)).children for name in ("1.0.0", "1.0.1", "latest"))
     return f"{done}, as indexes"
 
 
-fast_forward._push = attested
+fast_forward._FOUNDATIONS["image"] = replace(image, make=attested)
 sys.exit(runner.run(plans.Plan(plans.choose(sys.argv[1])), Console()).code)
 """
 

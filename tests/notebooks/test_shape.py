@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.notebooks import shape_exercises
+from tests.notebooks import shape_about, shape_exercises
 from tests.notebooks.shape import FOLDER, RULES, Json, code, read
 
-assert shape_exercises  # it adds its rules to RULES
+assert shape_about, shape_exercises  # they add their rules to RULES
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -47,6 +47,7 @@ def good() -> Json:
     )
     wrong = "| message | cause | fix |\n|---|---|---|\n| `no` | a typo | mend it |"
     book: Json = {
+        "metadata": {"workbook": {"outcome": "look", "minutes": 5, "apis": [], "leaves": ["image"]}},
         "cells": [
             md("title", f"# 3 · Look\n\n**Goal**: you have looked.\n\n{learn}"),
             run("setup", "from helpers import workbook\n\nwb = workbook.begin(3)", "3 · Look\n", "setup"),
@@ -72,7 +73,7 @@ def good() -> Json:
                 "end", f"## What you should have now\n\n## What could go wrong\n\n{wrong}\n\n## What this leaves behind"
             ),
             md("next", "**Next**: [4 · Next](04_next.ipynb)"),
-        ]
+        ],
     }
     for count, cell in enumerate(code(book), 1):
         cell["execution_count"] = count
@@ -108,8 +109,20 @@ def change(cell: str, **values: Any) -> Callable[[Json], None]:
     return plant
 
 
+def about(**values: Any) -> Callable[[Json], None]:
+    """A fault: another value in the notebook's own metadata."""
+    return lambda book: book["metadata"]["workbook"].update(values)
+
+
 PICTURE = {"output_type": "display_data", "data": {"image/png": "iVBOR"}}
 FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
+    ("about", "title", lambda book: book["metadata"].clear()),
+    ("about", "title", about(minutes="5")),
+    ("about", "title", about(minutes=6)),
+    ("about", "title", about(duration=5)),
+    ("about", "title", about(apis=["run.googleapis.com"])),
+    ("about", "title", about(leaves=["a mess"])),
+    ("about", "title", about(costs=[{"price": "tea", "amount": 1, "purpose": "tea"}])),
     ("one-title", "title", put("step", "## Step", "# Step")),
     ("one-title", "title", put("title", "# 3", "# 4")),
     ("card", "title", put("title", "**Cost**", "Cost")),

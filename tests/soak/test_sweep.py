@@ -273,6 +273,8 @@ def test_a_bucket_with_something_of_others_stays(in_world: Target) -> None:
     real.clean(wanted, remove=True, as_json=False, say=said.append)
     assert "Left alone: " in said[0]
     named = real.Wanted(project.id, in_world.region, run=run, older_than="1h")
+    assert real.clean(named, remove=False, as_json=False, say=said.append) == 0
+    assert re.search(r"^build source .* 06, 07 *$", said[-1], re.MULTILINE), said[-1]
     assert real.clean(named, remove=True, as_json=False, say=said.append) == 0
     with pytest.raises(exceptions.NotFound):
         rest.call("GET", f"{leftovers.STORAGE}/b/{bucket}")

@@ -204,7 +204,7 @@ def test_a_quota_of_nothing_is_for_an_administrator(project: Project, world: Wor
 def test_a_policy_that_bites_is_for_an_administrator(project: Project, world: World) -> None:
     for constraint, rules, only, says in (
         ("gcp.resourceLocations", [{"values": {"allowedValues": ["in:eu-locations"]}}], "02", "in us-central1"),
-        ("iam.disableServiceAccountCreation", [{"enforce": True}], "09", "notebooks 6 and 9"),
+        ("iam.disableServiceAccountCreation", [{"enforce": True}], "09", "needed by notebook 9"),
         ("iam.allowedPolicyMemberDomains", [{"values": {"allowedValues": ["C0abc"]}}], "06", "may be public"),
         ("gcp.restrictServiceUsage", [{"values": {"deniedValues": ["run.googleapis.com"]}}], "06", "run.google"),
         ("iam.workloadIdentityPoolProviders", [{"values": {"allowedValues": ["https://x"]}}], "06", "without a key"),
@@ -227,7 +227,7 @@ def test_a_policy_that_bites_is_for_an_administrator(project: Project, world: Wo
 
 
 def test_a_policy_in_nobodys_way_is_no_finding() -> None:
-    asked = org_policies.Question("us-central1", ("run.googleapis.com",), (2,))
+    asked = org_policies.Question("us-central1", ("run.googleapis.com",), {"x.create": (2,)})
     for values in (["us-central1"], ["in:us-locations"], ["in:us-central1-locations", "europe-west1"]):
         assert org_policies.bite("gcp.resourceLocations", [{"values": {"allowedValues": values}}], asked) == ""
     assert org_policies.bite("gcp.resourceLocations", [{"denyAll": True}], asked) != ""
@@ -261,12 +261,8 @@ def test_a_sign_in_that_has_expired(
     assert changes(world, before) == []
 
 
-def test_the_apis_are_read_from_the_notebooks() -> None:
-    (sixth,) = plans.choose("06")
-    # The last one is enabled by Python alone.
-    wanted = {f"{name}.googleapis.com" for name in ("cloudbuild", "run", "secretmanager")}
-    assert wanted <= needs.apis_of(sixth)
-    (first,) = plans.choose("01")
-    # The one that is misspelt there is a refusal.
-    assert "artifactregistry.googleapis.com" in needs.apis_of(first)
-    assert not any("-" in api for api in needs.apis_of(first))
+def test_a_role_says_which_notebooks_use_which_of_its_permissions() -> None:
+    [run] = [need for need in needs.roles(plans.choose("06,10")) if need.role == "roles/run.admin"]
+    assert run.uses == {"run.services.create": (6, 10), "run.services.setIamPolicy": (6,)}
+    assert run.notebooks(["run.services.setIamPolicy"]) == (6,)
+    assert needs.roles(plans.choose("00")) == ()

@@ -18,39 +18,39 @@ from helpers.names import Repository
 from helpers.target import Target
 
 NotebookWriter = Callable[..., Path]
-ALL = list(range(11))
+ALL = documents.notebooks()
 
 
 def test_the_default_limit_stops_a_whole_run_before_the_scans() -> None:
-    assert spending.stops_before(ALL, 1.0) == 7
+    assert spending.stops_before(ALL, 1.0) == ALL[7]
     told = spending.text(ALL, 1.0)
     assert "the run will stop before notebook 07" in told
     needed = re.search(r"--max-usd (\d+\.\d\d)", told)
     assert needed
     assert spending.stops_before(ALL, float(needed[1])) is None
-    assert spending.stops_before([0, 1, 2, 3, 4], 0.01) is None
-    assert spending.text([0, 1], 1.0).startswith("Nothing that costs.")
+    assert spending.stops_before(ALL[:5], 0.01) is None
+    assert spending.text(ALL[:2], 1.0).startswith("Nothing that costs.")
 
 
 def test_what_is_measured_counts_when_it_is_more() -> None:
-    spending.require(4, [0, 1, 2, 3], 0.0, 0.01)
+    spending.require(ALL[4], ALL[:4], 0.0, 0.01)
     with pytest.raises(spending.OverBudget, match=r"Stopped before notebook 04.* \$0\.52 of 0\.50 USD are spent"):
-        spending.require(4, [0, 1, 2, 3], 0.52, 0.50)
+        spending.require(ALL[4], ALL[:4], 0.52, 0.50)
 
 
 def test_the_estimate_is_what_the_notebooks_say() -> None:
     """The card of each notebook names its cost; notebook 7's scans are counted in its cells."""
     for path in documents.notebooks():
-        number, card = int(path.name[:2]), documents.read(path).cells[0].source
+        card = documents.read(path).cells[0].source
         said = [float(amount) for amount in re.findall(r"(\d+\.\d+) USD", card)]
-        assert spending.estimate(number) <= max(said, default=0.0) + 0.001 or number == 9, path.name
+        assert spending.estimate(path) <= max(said, default=0.0) + 0.001, path.name
     (seventh,) = plans.choose("07")
     code = "\n".join(cell.source for cell in documents.read(seventh).cells if cell.cell_type == "code")
     # The guide's own step is text in a Python cell, whose line ends in two backslashes.
     terminal = len(re.findall(r"docker images scan (?!\\\\)", code))
     pushed = len(set(re.findall(r'docker push .*REPOSITORY-scan/\$IMAGE:(\S+)"', code)))
     by_python = len(re.findall(r"registry\.push\(\s*scanned", code))
-    assert (terminal + pushed + by_python) * 0.26 == pytest.approx(spending.estimate(7))
+    assert (terminal + pushed + by_python) * 0.26 == pytest.approx(spending.estimate(seventh))
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ UNASKED = {
 
 
 def test_every_api_that_a_notebook_enables_is_waited_for(here: Target) -> None:
-    wanted = set().union(*(needs.apis_of(path) for path in documents.notebooks()))
+    wanted = set(needs.apis(documents.notebooks()))
     assert wanted - UNASKED == projects._PROBES.keys()
     project = Project(here.project_id)
     for service in wanted:
