@@ -14,6 +14,8 @@ import requests
 from google.auth.transport.requests import AuthorizedSession
 
 from helpers import target
+from tests.sandbox import in_process
+from tests.sandbox.in_process import Learner
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -37,6 +39,13 @@ def session(in_world: target.Target) -> Iterator[AuthorizedSession]:
     credentials, _ = google.auth.default(scopes=SCOPES)
     with AuthorizedSession(credentials) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Learner]:
+    """The learner of a world in this process, without a socket; one for each file."""
+    with in_process.signed_in(tmp_path_factory.mktemp("in-process")) as found:
+        yield found
 
 
 @contextlib.contextmanager

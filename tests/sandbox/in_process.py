@@ -5,42 +5,81 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from sandbox import seed
 from sandbox.app import Sandbox
+from sandbox.iam import tokens
+from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
+PROJECT = "ml-in-process"
 
-class Client:
-    """What `httpx.Client` is, for an application; it keeps cookies and follows redirects.
 
-    Args:
-        base_url: what a browser has in its address bar, `http://127.0.0.1:5001`.
-    """
+class _Transport(httpx.BaseTransport):
+    """httpx's transport of ASGI applications, for its client without `await`."""
 
-    def __init__(self, loop: asyncio.Runner, application: Sandbox, base_url: str) -> None:
-        self._loop = loop
-        transport = httpx.ASGITransport(app=application)
-        self._client = httpx.AsyncClient(transport=transport, base_url=base_url, follow_redirects=True)
+    def __init__(self, application: Sandbox) -> None:
+        self._loop = asyncio.Runner()
+        self._asgi = httpx.ASGITransport(app=application)
 
-    @property
-    def cookies(self) -> httpx.Cookies:
-        """The cookies of all hosts."""
-        return self._client.cookies
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the application's answer, as a server would have sent it."""
+        return self._loop.run(self._answer(request))
 
-    def get(self, url: str, **more: Any) -> httpx.Response:
-        """Send a GET."""
-        return self._loop.run(self._client.get(url, **more))
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        found = await self._asgi.handle_async_request(request)
+        assert isinstance(found.stream, httpx.AsyncByteStream)
+        content = b"".join([part async for part in found.stream])
+        return httpx.Response(found.status_code, headers=found.headers, content=content)
 
-    def post(self, url: str, **more: Any) -> httpx.Response:
-        """Send a POST."""
-        return self._loop.run(self._client.post(url, **more))
+    def close(self) -> None:
+        """End the loop."""
+        self._loop.close()
 
 
 @contextmanager
-def client(world: World, admin_token: str, base_url: str = "http://127.0.0.1:5001") -> Iterator[Client]:
-    """Open a client of an application of its own."""
-    with asyncio.Runner() as loop:
-        yield Client(loop, Sandbox(world, admin_token), base_url)
+def client(world: World, admin_token: str, base_url: str = "http://127.0.0.1:5001") -> Iterator[httpx.Client]:
+    """Open a client of an application of its own; `base_url` is what a browser has in its address bar."""
+    with httpx.Client(
+        transport=_Transport(Sandbox(world, admin_token)), base_url=base_url, follow_redirects=True
+    ) as opened:
+        yield opened
+
+
+class Learner:
+    """The learner, signed in to a new world: what `requests.Session` is to a sandbox behind a socket."""
+
+    def __init__(self, session: httpx.Client, world: World, project: str) -> None:
+        self.request = session.request
+        self.world = world
+        self.project = project
+
+    def ask(self, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
+        """Return the JSON of one call, which must be answered with `status`; fills in `{project}`."""
+        answer = self.request(verb, url.format(project=self.project), json=body)
+        assert answer.status_code == status, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def enable(self, *services: str) -> None:
+        """Enable APIs in the project."""
+        url = "https://serviceusage.googleapis.com/v1/projects/{project}/services:batchEnable"
+        self.ask("POST", url, {"serviceIds": services})
+
+
+@contextmanager
+def signed_in(home: Path) -> Iterator[Learner]:
+    """Make a world in a folder, and sign its learner in."""
+    world = World(home / "state", Clock())
+    try:
+        about = seed.prepare(world, home, PROJECT, "us-central1")
+        token = tokens.mint(world, f"serviceAccount:{about['learner']}")
+        with client(world, "admin") as opened:
+            opened.headers["Authorization"] = f"Bearer {token}"
+            yield Learner(opened, world, PROJECT)
+    finally:
+        world.close()

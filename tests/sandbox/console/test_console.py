@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx import Client
 from starlette.requests import Request
 
 from sandbox import seed
@@ -21,7 +22,6 @@ from sandbox.state import projects
 from sandbox.state.clock import Clock, timestamp
 from sandbox.state.world import World
 from tests.sandbox import in_process
-from tests.sandbox.in_process import Client
 
 START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
 NAME = "projects/ml-one/locations/us-central1/repositories/ml-images"
