@@ -51,9 +51,7 @@ record: setup
 	@$(WORKBOOK) record $(ARGS)
 
 docs: setup
-	@$(VENV)/bin/python -m tests.docs.tables
-	@$(VENV)/bin/python -m tests.docs.agenda
-	@$(VENV)/bin/python -m tests.docs.fidelity
+	@$(VENV)/bin/python -m tests.docs
 
 doctor: setup
 	@$(WORKBOOK) doctor $(ARGS)

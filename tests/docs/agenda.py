@@ -10,7 +10,6 @@ it.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +89,3 @@ def main() -> int:
     """Write the page."""
     PAGE.write_text(told(PAGE.read_text(encoding="utf-8"), cards()), encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """What README and docs/going_to_google.md say of the notebooks, written from the notebooks' metadata.
 
-make docs        writes this, the agendas and docs/fidelity.md anew
+make docs        writes them anew
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +70,3 @@ def main() -> int:
     README.write_text(readme(README.read_text(encoding="utf-8"), notebooks), encoding="utf-8")
     GOOGLE.write_text(google(GOOGLE.read_text(encoding="utf-8"), notebooks), encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

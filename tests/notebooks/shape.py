@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import prices
+from helpers.cell import about
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 Json = dict[str, Any]
@@ -253,8 +254,13 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
         if aim not in there and not (FOLDER / aim).exists():
             yield last["id"], f"there is no {aim}"
     following = [one for one in sorted(there) if number(one) == number(name) + 1]
-    if following and f"]({following[0]})" not in last["source"]:
+    if following and not _stands_alone(following[0]) and f"]({following[0]})" not in last["source"]:
         yield last["id"], f"{following[0]} is there: link to it"
+
+
+def _stands_alone(name: str) -> bool:
+    """Whether a notebook builds on no other: README's table leads to it."""
+    return (FOLDER / name).exists() and not about.read(FOLDER / name).needs
 
 
 @rule("links")
