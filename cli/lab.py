@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -27,6 +28,7 @@ from machine import engine as machine_engine
 
 RUN: Final = "lab"  # on Google, in a project that is the learner's
 _STOP_SECONDS: Final = 15.0
+_OUTSIDE: Final = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
 _SETTINGS: Final = {
     # Nobody is asked, and nothing is fetched, while the first page of a lesson is read.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -74,10 +76,19 @@ def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[s
 
 
 def unread(notebook: Any) -> Any:
-    """Take the outputs and the counts of the recording out of a notebook; gives the same notebook."""
+    """Take the outputs and the counts of the recording out of a notebook; gives the same notebook.
+
+    It says of its language what the kernel will say, so that JupyterLab has nothing to save when it is opened. A link
+    to a file that JupyterLab doesn't serve becomes the file's name.
+    """
+    from ipykernel.ipkernel import IPythonKernel
+
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        else:
+            cell.source = _OUTSIDE.sub(r"\1 (the file `\2` in the workbook's folder)", cell.source)
+    notebook.metadata.language_info = dict(IPythonKernel.language_info)
     return notebook
 
 

@@ -163,8 +163,14 @@ def _exercises_done(workbook: Workbook) -> list[str]:
     if not home or exercises.in_a_run():
         return []
     done = [one for one in answers.read(Path(home)) if one.how]
-    here = sum(one.notebook == _notebook(workbook.number)[0] for one in done)
-    return [f"Done     {here} exercises here, {len(done)} in all (`.venv/bin/workbook progress` lists them)"]
+    stem = _notebook(workbook.number)[0]
+    here = sum(one.notebook == stem for one in done)
+    totals = {path.stem: documents.exercises(path) for path in documents.notebooks()}
+    whole = sum(totals.values())
+    return [
+        f"Done     {here} of {totals.get(stem, 0)} exercises here, {len(done)} of {whole} in all "
+        "(`.venv/bin/workbook progress` lists them)"
+    ]
 
 
 def lacking(workbook: Workbook) -> list[str]:

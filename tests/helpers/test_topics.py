@@ -197,7 +197,7 @@ def test_begin_prints_the_card(
     tmp_path: Path,
 ) -> None:
     workbook.begin(2)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("Done     0 exercises here, 0 in all")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Done     0 of 2 exercises here, 0 of ")
     # A run's card is always the same.
     monkeypatch.setenv("WORKBOOK_JOURNAL", str(tmp_path / "journal.jsonl"))
     found = workbook.begin(2)
