@@ -15,6 +15,8 @@ from helpers import waiting
 
 T = TypeVar("T")
 
+# google-api-core begins a message with the request: `GET https://…?%24alt=json%3Benum-encoding%3Dint: `
+_REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
 _MARKS = {"done": "✓", "not yet": "○", "wrong": "✗", "unknown": "○"}
 
 
@@ -130,8 +132,17 @@ def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0)
     raise NotDone(f"Not yet after {seconds:g} seconds. The last answer was: {last}")
 
 
+def said(error: BaseException) -> str:
+    """Return what an error says for people: of Google's the status and the message, not the address and the details."""
+    code, message = getattr(error, "code", None), getattr(error, "message", None)
+    if not isinstance(message, str) or not type(error).__module__.startswith("google."):
+        return str(error)
+    text = _REQUEST.sub("", message)
+    return f"{int(code)} {text}" if isinstance(code, int) else text
+
+
 def _sentence(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line.strip() for line in said(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _is_not_found(error: Exception) -> bool:

@@ -80,8 +80,8 @@ def solution(number: int, *, run: bool = False) -> bool:
         answers.note(number, "solution")
         return True
     print(
-        f"The solution of exercise {number} did not run. Try it yourself first; to run it, "
-        f"unfold this cell and write run=True (in a terminal cell, --run)."
+        f"The solution of exercise {number} did not run. Try it yourself first. To run it, unfold this cell (•••) and "
+        f"write solution({number}, run=True), or in a terminal cell --solution {number} --run, then run it again."
     )
     return False
 

@@ -172,7 +172,7 @@ def current(environment: Mapping[str, str] | None = None) -> Target:
     name = values.get("WORKBOOK_TARGET", "")
     if not name:
         raise NoTarget(
-            "No world is set in this environment. Open the notebooks with `make lab`, or run "
+            "No target is configured in this environment. Open the notebooks with `make lab`, or run "
             '`eval "$(.venv/bin/workbook env)"` in this terminal first.'
         )
     if name not in ("sandbox", "gcp"):

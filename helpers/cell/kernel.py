@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import linecache
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from helpers import checks
 from helpers.cell import mistakes, terminal
 
 # Whose errors speak for themselves: what is in between says nothing to a learner.
 _SPOKEN: Final = frozenset({"docker", "google", "grpc", "helpers", "machine", "requests", "urllib3"})
+# Folders of the clients, which check by themselves what they are called with.
+_CLIENTS: Final = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("docker", "google", "proto"))
 _HELPERS: Final = str(Path(__file__).resolve().parents[1]) + os.sep
 _LINES: Final = 12
 _WHOLE: Final = "  (%tb in a cell of its own shows the whole traceback.)"
@@ -67,7 +71,10 @@ def brief(error: BaseException, trace: TracebackType | None, cell: dict[str, Any
 
 
 def _line(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    if isinstance(error, subprocess.CalledProcessError):
+        # What `!command` raises; the command's own words stand above.
+        return f"CommandFailed: exit status {error.returncode}. The last lines above say why."
+    text = error.msg if isinstance(error, SyntaxError) else checks.said(error)
     lines = text.splitlines()[:_LINES]
     return f"{type(error).__name__}: " + "\n".join(lines)
 
@@ -77,9 +84,12 @@ def _speaks_for_itself(error: BaseException, trace: TracebackType | None) -> boo
         return True
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    # What a helper raised on purpose, or got from its caller.
+    if isinstance(error, subprocess.CalledProcessError):
+        return True
+    # What a helper or a client raised on purpose, or got from its caller.
     raised_in = trace.tb_frame.f_code.co_filename if trace is not None else ""
-    return raised_in.startswith(_HELPERS) and isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
+    theirs = raised_in.startswith(_HELPERS) or any(part in raised_in for part in _CLIENTS)
+    return theirs and isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
 
 
 def _place(trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ Python, gcloud and docker say what went wrong in their own words; what a learner
 
 from __future__ import annotations
 
+import difflib
 import re
 import socket
 from collections.abc import Mapping
@@ -27,6 +28,12 @@ TWO_FORMS: Final = (
     "The name has two forms. docker takes $REGISTRY/$PROJECT_ID/…, because it talks to the address in front; "
     "gcloud takes $REGION-docker.pkg.dev/$PROJECT_ID/…"
 )
+UNSET: Final = (
+    "A terminal cell knows the variables of the environment and its own, not those of Python. A variable of another "
+    "terminal cell is gone; write both lines into one cell."
+)
+_UNSET: Final = re.compile(r"^bash: line \d+: (\w+): unbound variable$", re.MULTILINE)
+_ALIKE: Final = 0.75
 _TOOLS: Final = re.compile(
     r"(?:bash|cat|cd|cosign|crane|curl|docker|echo|export|gcloud|git|grep|gsutil|head|jq|ls|mkdir|python3?|sleep|source"
     r"|sudo|tail|unset|workbook)"
@@ -75,12 +82,17 @@ def sandbox_down(environment: Mapping[str, str]) -> str:
         )
 
 
-def after_failure(script: str, values: Mapping[str, str]) -> str:
+def after_failure(script: str, values: Mapping[str, str], output: str = "") -> str:
     """Return what to do about a terminal cell that failed; "" when it isn't one of the usual mistakes.
 
     Args:
         values: the environment, in which the script's variables are looked up.
+        output: what the cell printed.
     """
+    if unset := _UNSET.search(output):
+        like = next((name for name in values if name.upper() == unset[1].upper()), "")
+        like = like or next(iter(difflib.get_close_matches(unset[1].upper(), [*values], 1, _ALIKE)), "")
+        return f"{UNSET} {f'Is ${like} what you mean?' if like else ''}".rstrip()
     for command in commands.split(script):
         full = commands.expand(command, values)
         if commands.uses(command, "docker") and _GOOGLE_FORM.search(full) and values.get("WORKBOOK_TARGET") != "gcp":

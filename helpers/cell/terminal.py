@@ -152,7 +152,7 @@ def _evaluate(script: str, refused: str | None, status: int, output: str, show: 
     """Raise CommandFailed unless the cell ended as it should."""
     if refused is None:
         if status != 0:
-            hint = mistakes.after_failure(script, os.environ)
+            hint = mistakes.after_failure(script, os.environ, output)
             raise CommandFailed(f"{_why(status)}\n{hint}".rstrip(), status, output)
         return
     if status == 0:

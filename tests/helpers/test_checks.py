@@ -62,6 +62,14 @@ def test_refused_wants_the_kind_and_the_text(capsys: pytest.CaptureFixture[str])
         raise NotFound("another kind")
 
 
+def test_what_google_s_error_says_is_shown_without_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "https://artifactregistry.googleapis.com/v1/projects/p?%24alt=json%3Benum-encoding%3Dint"
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo"}]
+    with refused(PermissionDenied, match="403 GET https://"):
+        raise PermissionDenied(f"GET {address}: Permission 'x' denied.", details=details)
+    assert capsys.readouterr().out == "✓ refused with PermissionDenied: 403 Permission 'x' denied.\n"
+
+
 def test_eventually_asks_again_and_gives_the_answer() -> None:
     answers = iter([NotFound("not there"), [], "there"])
 

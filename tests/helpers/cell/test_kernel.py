@@ -27,6 +27,12 @@ CELLS = {
     "syntax": "for x in y print(x)",
     "down": "import requests\nrequests.get(os.environ['SANDBOX_URL'])",
     "terminal": "%%terminal\ngcloud artifacts repositories list",
+    "shell": "!exit 3",
+    "client": (
+        "from google.cloud import artifactregistry_v1\nfrom google.auth.credentials import AnonymousCredentials\n"
+        "client = artifactregistry_v1.ArtifactRegistryClient(transport='rest', credentials=AnonymousCredentials())\n"
+        "client.update_repository(artifactregistry_v1.Repository())"
+    ),
     "question": '!test "$CLOUDSDK_CORE_DISABLE_PROMPTS" = 1 && echo quiet',
 }
 
@@ -57,6 +63,13 @@ def test_a_library_s_error_is_its_message_and_the_learner_s_line(shown: dict[str
     assert shown["helper"].startswith("BadName: ")
     assert "  in line 2: names.Project('NO GOOD')" in shown["helper"]
     assert all(len(shown[name].splitlines()) <= 4 for name in ("google", "docker", "helper", "name", "down"))
+
+
+def test_a_command_and_a_client_called_wrongly_are_a_few_lines_too(shown: dict[str, str]) -> None:
+    assert shown["shell"].splitlines()[0] == "CommandFailed: exit status 3. The last lines above say why."
+    assert shown["client"].splitlines()[0].startswith("TypeError: ")
+    assert "  in line 4: client.update_repository(" in shown["client"]
+    assert all(len(shown[name].splitlines()) <= 14 for name in ("shell", "client"))
 
 
 def test_one_word_shows_the_whole_traceback(shown: dict[str, str]) -> None:

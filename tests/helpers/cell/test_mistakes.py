@@ -91,6 +91,20 @@ def test_the_two_forms_of_a_name(script: str, said: str) -> None:
     assert mistakes.after_failure(script, VALUES) == said
 
 
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        pytest.param("project_id", "Is $PROJECT_ID what you mean?", id="case"),
+        pytest.param("PROJECT", "Is $PROJECT_ID what you mean?", id="cut"),
+        pytest.param("stray", mistakes.UNSET.rpartition(" ")[2], id="unlike-any"),
+    ],
+)
+def test_a_variable_that_is_not_set(name: str, end: str) -> None:
+    found = mistakes.after_failure(f"echo ${name}", VALUES, f"before\nbash: line 1: {name}: unbound variable\n")
+    assert found.startswith(mistakes.UNSET)
+    assert found.endswith(end)
+
+
 def test_on_google_docker_takes_google_s_form() -> None:
     script = "docker pull us-central1-docker.pkg.dev/p/r/x:1"
     assert mistakes.after_failure(script, VALUES | {"WORKBOOK_TARGET": "gcp"}) == ""
