@@ -130,6 +130,45 @@ def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] 
     return figure
 
 
+@_styled
+def overview() -> Figure:
+    """Draw who talks to which half of Artifact Registry."""
+    says = (
+        "Picture of Artifact Registry: docker and Cloud Build push images to its registry, Cloud Run pulls them from "
+        "there; gcloud and Python ask its API; permissions guard both halves."
+    )
+    figure, axes = _figure(3.1, says)
+    axes.set_xlim(-1, 101)
+    axes.set_ylim(0, 40)
+    axes.set_axis_off()
+    _box(axes, (34, 1, 36, 38), "", _INK)
+    axes.text(52, 36, "Artifact Registry", ha="center", va="center", weight="bold")
+    axes.text(52, 4, "IAM: permissions for both halves", ha="center", va="center", size=9)
+    _box(axes, (36.5, 22, 31, 10), "the registry\nREGION-docker.pkg.dev", _KEEP)
+    _box(axes, (36.5, 8, 31, 10), "the API\nartifactregistry.googleapis.com", _KEEP)
+    _box(axes, (0, 30, 18, 8), "docker", _INK)
+    _box(axes, (0, 18, 18, 8), "Cloud Build", _INK)
+    _box(axes, (0, 6, 18, 8), "gcloud, Python", _INK)
+    _box(axes, (86, 23, 14, 8), "Cloud Run", _INK)
+    for start, end, word in (
+        ((18, 34), (36.5, 29), "push, pull"),
+        ((18, 22), (36.5, 25), "push"),
+        ((18, 10), (36.5, 13), "ask, change"),
+        ((86, 27), (67.5, 27), "pull"),
+    ):
+        axes.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "->", "color": _INK})
+        axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 1.2, word, ha="center", va="bottom", size=8)
+    return figure
+
+
+def _box(axes: Any, place: tuple[float, float, float, float], text: str, colour: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    left, low, width, height = place
+    axes.add_patch(Rectangle((left, low), width, height, fill=False, edgecolor=colour))
+    axes.text(left + width / 2, low + height / 2, text, ha="center", va="center", size=9)
+
+
 def _tags_said(title: str, now: Mapping[str, str], numbers: Mapping[str, str], before: Mapping[str, str]) -> str:
     said = []
     for name, digest in now.items():

@@ -88,6 +88,7 @@ DRAWN = [
     pytest.param(lambda: pictures.tags(VERSIONS, "after", {"production": VERSIONS[1].image.value}), id="tags"),
     pytest.param(timeline_of_three, id="timeline"),
     pytest.param(lambda: pictures.findings({"old": []}), id="findings"),
+    pytest.param(pictures.overview, id="overview"),
 ]
 
 
