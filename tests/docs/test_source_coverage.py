@@ -55,6 +55,8 @@ def problem(reference: str) -> str:
     sources = [" ".join("".join(one["source"]).split()) for one in cells if one["id"] == cell]
     if not sources:
         return "there is no such cell"
+    if not re.fullmatch('".{3,}"', word):
+        return 'name a word that stands in the cell, in quotes: notebook#cell "word"'
     return "" if word.strip('"') in sources[0] else f"the cell doesn't say {word}"
 
 
@@ -102,6 +104,8 @@ def test_the_map_has_no_hole(guide: str) -> None:
         "02_create_a_repository#no-such-cell",
         "02_no_such_notebook#create",
         '02_create_a_repository#create "no such word"',
+        "02_create_a_repository#create",
+        '02_create_a_repository#create ""',
         "tests/docs/test_errata.py::test_no_such_test",
         "tests/docs/test_no_such_file.py::test_x",
         "erratum 99",
