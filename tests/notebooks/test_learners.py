@@ -104,6 +104,32 @@ def ready(found_engine: Engine, python_image: str, in_world: Target) -> Callable
     return make
 
 
+def _planted(**cells: str) -> NotebookNode:
+    begin = "from helpers import workbook\n\nwb = workbook.begin(0)"
+    sources = {"begin": begin, **cells}
+    return nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+        cells=[nbformat.v4.new_code_cell(source, id=name) for name, source in sources.items()],
+    )
+
+
+@pytest.mark.docker
+def test_a_cell_that_fails_when_run_twice_is_caught(learners: dict[str, str]) -> None:
+    book = _planted(once="import os\nfrom pathlib import Path\n\nPath(os.environ['WORKBOOK_HOME'], 'once').mkdir()")
+    assert _execute(book, learners) == []
+    assert [one.partition(":")[0] for one in _execute(book, learners)] == ["once"]
+
+
+@pytest.mark.docker
+def test_a_cell_that_needs_what_only_a_solution_defines_is_caught(learners: dict[str, str]) -> None:
+    book = _planted(
+        check="from helpers.exercises import exercise, solution\n\nexercise(1, 'a', lambda: False, 'b', 'c')",
+        solution="if solution(1):\n    made = 1",
+        after="print(made)",
+    )
+    assert [one.partition(":")[0] for one in _execute(book, learners)] == ["after"]
+
+
 @pytest.mark.docker
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if SOAK or name.startswith(SLICE)])
