@@ -22,6 +22,7 @@ from sandbox.artifact_registry import blobs, cleanup_job
 from sandbox.doors import log_lines
 from sandbox.doors.connection import Connection
 from sandbox.errors import is_disk_full
+from sandbox.oci import signing
 from sandbox.state.clock import Clock
 from sandbox.state.pace import SLOW
 from sandbox.state.schema import WrongSchema
@@ -140,6 +141,7 @@ def _run(asked: argparse.Namespace) -> int:
         return PORT_TAKEN
     Connection.patience = asked.patience
     blobs.sweep(world)
+    signing.key(world)  # made now: on a disk that is full later it could not be
     project = asked.project or f"ml-workbook-{secrets.token_hex(3)}"
     about = seed.prepare(world, home, project, asked.region) | {"google_urls": asked.google_urls}
     if asked.slow:

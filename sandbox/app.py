@@ -4,6 +4,7 @@ edge   Host: artifactregistry.googleapis.com          /v1/projects/...
 port   Host: localhost:5001    /artifactregistry.googleapis.com/v1/projects/...
 port   Host: localhost:5001    /v2/us-central1-docker.pkg.dev/P/R/I/...      the registry, as docker finds it
 port   Host: 127.0.0.1:5001    /console/...                                  pages for a browser, with their own sign-in
+port   Host: localhost:5001    /artifacts-downloads/namespaces/P/...         blobs and uploads, as it signed them
 port   Host: localhost:5001    /_sandbox/...                                 the admin surface, with its own token
 """
 
@@ -124,14 +125,20 @@ def _target(request: Request) -> Target:
 
 
 def _address(request: Request, door: str, host: str, path: str) -> oci.Address | None:
-    """Return where a request to the registry goes, in any of its three forms, or None if it is for something else."""
-    if not path.startswith("/v2"):
+    """Return where a request to the registry goes, in any of its forms, or None if it is for something else.
+
+    A signed address says itself which host it is of.
+    """
+    signed = oci.is_signed(path)
+    if not signed and not path.startswith("/v2"):
         return None
     origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
     if host:
         location = location_of(host)
         base = origin if door == "edge" else f"{origin}/{host}"
         return oci.Address(host_of(location), path, base, "") if location else None
+    if signed:
+        return oci.Address("", path, origin, "")
     first, _, rest = path.removeprefix("/v2").lstrip("/").partition("/")
     if location := location_of(first):
         return oci.Address(host_of(location), f"/v2/{rest}", origin, f"{first}/")
@@ -194,7 +201,7 @@ class Sandbox:
                 time=timestamp(self.world.now()),
                 door=target.door,
                 verb=request.method,
-                host=redact(target.host),
+                host=redact(target.host or scope.get("sandbox.registry", "")),
                 # Somebody may paste a token where a name belongs.
                 path=redact(target.path),
                 query=scope["query_string"].decode("latin-1"),

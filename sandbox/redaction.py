@@ -12,6 +12,8 @@ _SECRET = re.compile(
     r"|\"payload\"\s*:\s*\{[^}]*"
     # the registry's own: claims and signature
     r"|(?<![\w-])registry-[\w-]{40,}=*\.[\w-]{20,}=*"
+    # ... and the addresses that it signs
+    r"|(?<=/downloads/)[\w-]{40,}\.[\w-]{40,}|(?<=/uploads/)[\w-]{40,}\.[\w-]{40,}"
 )
 
 

@@ -38,14 +38,14 @@ class Call:
 
     @property
     def line(self) -> str:
-        """As it is shown, with `…` for digests and for the numbers of uploads: those differ on every run."""
-        path = re.sub(r"(?<=/uploads/)[^/?]+", "…", _without_digests(self.path))
+        """As it is shown, with `…` for digests and for the tokens in addresses: those differ on every run."""
+        path = re.sub(r"(?<=loads/)[^/?]+", "…", _without_digests(self.path))
         return f"{self.status}  {self.verb:6} {self.host}{path}"
 
     @property
     def by_docker(self) -> bool:
         """Whether it went to the registry, not to the API."""
-        return self.path.startswith("/v2/")
+        return self.path.startswith(("/v2/", "/artifacts-uploads/", "/artifacts-downloads/"))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def text(calls: Iterable[Call]) -> str:
 
 def _stage(one: Call) -> tuple[bool, int, int, str]:
     order = _REGISTRY.index(one.verb) if one.verb in _REGISTRY else len(_REGISTRY)
-    return "/manifests/" in one.path, order, one.status, one.path.partition("/blobs/")[0]
+    return "/manifests/" in one.path, order, one.status, one.line.partition("/blobs/")[0]
 
 
 def _as_call(one: Mapping[str, Any]) -> Call:

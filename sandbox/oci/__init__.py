@@ -6,5 +6,6 @@ endpoint follows https://distribution.github.io/distribution/spec/auth/token/ an
 
 from sandbox.oci.address import Address
 from sandbox.oci.registry import serve
+from sandbox.oci.signing import is_signed
 
-__all__ = ["Address", "serve"]
+__all__ = ["Address", "is_signed", "serve"]

@@ -15,7 +15,7 @@ from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.doors.connection import SEND_FILE
 from sandbox.errors import RegistryError
-from sandbox.oci import uploads
+from sandbox.oci import signing, uploads
 from sandbox.oci.address import Ask
 from sandbox.oci.rights import DELETE_ARTIFACTS, DOWNLOAD, enter
 from sandbox.oci.token import Caller
@@ -90,15 +90,17 @@ def _unknown(digest: str) -> RegistryError:
 
 
 def is_quick(ask: Ask) -> bool:
-    """Whether `read` can answer on the event loop: it reads a few rows only, which costs less than waking a thread."""
-    if ask.method == "HEAD":
-        return not blobs.is_collecting(ask.world)
-    # The first time since the start it is hashed.
-    return ask.method == "GET" and integrity.is_proved(ask.world, ask.reference)
+    """Whether `look_up` can answer on the event loop: it reads a few rows, which costs less than waking a thread."""
+    return ask.method == "GET" or (ask.method == "HEAD" and not blobs.is_collecting(ask.world))
 
 
-def read(ask: Ask, caller: Caller) -> Response:
-    """GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists"."""
+def is_quick_download(ask: Ask) -> bool:
+    """Whether `download` can: the first time since the start the blob is hashed."""
+    return integrity.is_proved(ask.world, ask.reference)
+
+
+def _find(ask: Ask, caller: Caller) -> tuple[str, int]:
+    """Return the digest that is asked for, and the blob's size."""
     enter(ask.world, caller.principal, ask.image, DOWNLOAD)
     digest = check_digest(ask.reference)
     if ask.method == "HEAD":
@@ -108,30 +110,52 @@ def read(ask: Ask, caller: Caller) -> Response:
         blob = blobs.find(rows, ask.image.repository, digest)
     if blob is None or not integrity.has_size(ask.world, digest, blob.size):
         raise _unknown(digest)
-    etag = f'"{digest}"'
-    headers = {
+    return digest, blob.size
+
+
+def _headers(digest: str, size: int) -> dict[str, str]:
+    return {
         "Content-Type": "application/octet-stream",
-        "Content-Length": str(blob.size),
+        "Content-Length": str(size),
         "Docker-Content-Digest": digest,
-        "ETag": etag,
+        "ETag": f'"{digest}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000",
     }
+
+
+def look_up(ask: Ask, caller: Caller) -> Response:
+    """GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists".
+
+    GET leads to an address on the same host where the bytes are, as on Google; HEAD answers by itself.
+    """
+    digest, size = _find(ask, caller)
+    if ask.method == "HEAD":
+        return Response(headers=_headers(digest, size))
+    place = signing.address_of(ask, "download", digest, caller.principal)
+    return Response(status_code=302, headers={"Location": place})
+
+
+def download(ask: Ask, caller: Caller) -> Response:
+    """GET and HEAD a blob's signed address: the bytes, or a range of them."""
+    digest, size = _find(ask, caller)
+    headers = _headers(digest, size)
+    etag = headers["ETag"]
     if etag in [entry.strip() for entry in ask.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers={"ETag": etag, "Docker-Content-Digest": digest})
     if ask.method == "HEAD":
         return Response(headers=headers)
     wanted = None
     if ask.headers.get("if-range", etag) == etag:
-        wanted = byte_range(ask.headers.get("range", ""), blob.size)
-    start, stop = wanted or (0, blob.size - 1)
+        wanted = byte_range(ask.headers.get("range", ""), size)
+    start, stop = wanted or (0, size - 1)
     length = stop - start + 1
     headers["Content-Length"] = str(length)
     if wanted:
-        headers["Content-Range"] = f"bytes {start}-{stop}/{blob.size}"
+        headers["Content-Range"] = f"bytes {start}-{stop}/{size}"
     status = 206 if wanted else 200
     try:
-        integrity.require(ask.world, digest, blob.size)
+        integrity.require(ask.world, digest, size)
         file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
     except FileNotFoundError:
         # Deleted and collected since the row was read, or damaged.

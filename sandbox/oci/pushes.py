@@ -13,7 +13,7 @@ from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.artifact_registry.catalog import find_repository
 from sandbox.errors import RegistryError
-from sandbox.oci import uploads
+from sandbox.oci import signing, uploads
 from sandbox.oci.address import Ask, image_of, split_host
 from sandbox.oci.rights import DOWNLOAD, UPLOAD, enter, may
 from sandbox.oci.token import Caller
@@ -27,9 +27,9 @@ def _created(ask: Ask, digest: str) -> Response:
     return Response(status_code=201, headers=headers)
 
 
-def _progress(ask: Ask, upload: Upload, status: int) -> Response:
+def _progress(ask: Ask, caller: Caller, upload: Upload, status: int) -> Response:
     headers = {
-        "Location": ask.location(f"blobs/uploads/{upload.id}"),
+        "Location": signing.address_of(ask, "upload", upload.id, caller.principal),
         "Docker-Upload-UUID": upload.id,
         # `0-0` also means none: the header has no way to say "nothing yet".
         "Range": f"0-{max(upload.size - 1, 0)}",
@@ -85,7 +85,7 @@ async def begin(ask: Ask, caller: Caller, request: Request) -> Response:
         return upload
     digest = ask.query.get("digest")
     if not digest:
-        return _progress(ask, upload, 202)
+        return _progress(ask, caller, upload, 202)
     await _append(ask, upload, request.stream())
     return await _close(ask, upload, digest)
 
@@ -96,12 +96,12 @@ def _resume(ask: Ask, caller: Caller) -> Upload:
 
 
 async def status(ask: Ask, caller: Caller) -> Response:
-    """GET /v2/<name>/blobs/uploads/<id>. Spec: "Pushing a blob in chunks", the last paragraph."""
-    return _progress(ask, _resume(ask, caller), 204)
+    """GET an upload's address. Spec: "Pushing a blob in chunks", the last paragraph."""
+    return _progress(ask, caller, _resume(ask, caller), 204)
 
 
 async def cancel(ask: Ask, caller: Caller) -> Response:
-    """DELETE /v2/<name>/blobs/uploads/<id>. Spec: "Cancel a blob upload"."""
+    """DELETE an upload's address. Spec: "Cancel a blob upload"."""
     upload = _resume(ask, caller)
     uploads.lock(upload)
     await uploads.in_thread(uploads.discard, ask.world, upload)
@@ -109,20 +109,20 @@ async def cancel(ask: Ask, caller: Caller) -> Response:
 
 
 async def append(ask: Ask, caller: Caller, request: Request) -> Response:
-    """PATCH /v2/<name>/blobs/uploads/<id>: the whole blob in one streamed piece, as docker sends it."""
+    """PATCH an upload's address: the whole blob in one streamed piece, as docker sends it."""
     _refuse_large(ask)
     upload = _resume(ask, caller)
-    _check_order(ask, upload)
+    _check_order(ask, caller, upload)
     await _append(ask, upload, _only_chunk(upload, request.stream()))
-    return _progress(ask, upload, 202)
+    return _progress(ask, caller, upload, 202)
 
 
 async def complete(ask: Ask, caller: Caller, request: Request) -> Response:
-    """PUT /v2/<name>/blobs/uploads/<id>?digest=D, with the blob or after it. Spec: "POST then PUT"."""
+    """PUT an upload's address?digest=D, with the blob or after it. Spec: "POST then PUT"."""
     _refuse_large(ask)
     upload = _resume(ask, caller)
     digest = check_digest(ask.query.get("digest", ""))
-    _check_order(ask, upload)
+    _check_order(ask, caller, upload)
     await _append(ask, upload, _only_chunk(upload, request.stream()))
     return await _close(ask, upload, digest)
 
@@ -133,14 +133,14 @@ def _refuse_large(ask: Ask) -> None:
         raise uploads.too_large(uploads.REQUEST_LIMIT)
 
 
-def _check_order(ask: Ask, upload: Upload) -> None:
+def _check_order(ask: Ask, caller: Caller, upload: Upload) -> None:
     """Check that a chunk begins where the upload ends, if it says where. Spec: "Pushing a blob in chunks"."""
     if not (value := ask.headers.get("content-range")):
         return
     match = _CONTENT_RANGE.fullmatch(value)
     length = ask.headers.get("content-length", "")
     if match is None or int(match[1]) != upload.size or (length and int(length) != int(match[2]) - int(match[1]) + 1):
-        refusal = _progress(ask, upload, 416)
+        refusal = _progress(ask, caller, upload, 416)
         raise RegistryError(
             "RANGE_INVALID",
             f"The chunk {value[:80]!r} does not continue this upload of {upload.size} bytes",

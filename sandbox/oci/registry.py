@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError
-from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, tags, token, uploads
+from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, signing, tags, token, uploads
 from sandbox.oci.address import MISSING_IMAGE, Address, Ask, image_of
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
@@ -23,7 +23,7 @@ _FORM_LIMIT = 64 << 10  # bytes of a token request
 
 # The last match wins: an image may be called `manifests` itself.
 _PATH = re.compile(
-    r"/v2/(?P<name>.+)/(?:(?P<upload>blobs/uploads)/?(?P<id>[^/]*)|(?P<kind>blobs|manifests|referrers)/(?P<reference>[^/]+)"
+    r"/v2/(?P<name>.+)/(?:(?P<upload>blobs/uploads)/?|(?P<kind>blobs|manifests|referrers)/(?P<reference>[^/]+)"
     r"|(?P<tags>tags/list))"
 )
 
@@ -33,7 +33,7 @@ class Route:
     """What a path and a verb mean.
 
     Attributes:
-        kind: upload, blobs, manifests, referrers or tags.
+        kind: begin (an upload), blobs, manifests, referrers or tags.
         action: what a registry token's scope must hold: pull, push or delete.
         scope: the actions that a challenge names.
     """
@@ -50,16 +50,18 @@ _PULL = {"GET": ("pull", "pull"), "HEAD": ("pull", "pull")}
 _PUSH = ("push", "pull,push")
 _VERBS = {
     "begin": {"POST": _PUSH},
-    "upload": {"GET": _PUSH, "PATCH": _PUSH, "PUT": _PUSH, "DELETE": _PUSH},
     "blobs": {**_PULL, "DELETE": ("delete", "delete")},
     "manifests": {**_PULL, "PUT": _PUSH, "DELETE": ("delete", "delete")},
     "referrers": _PULL,
     "tags": _PULL,
 }
 
+# At an address that is signed, which needs no credential.
+_SIGNED = {"upload": ("GET", "PATCH", "PUT", "DELETE"), "download": ("GET", "HEAD")}
+
 _PLAIN: dict[tuple[str, str], Callable[[Ask, Caller], Response]] = {
-    ("GET", "blobs"): blobs.read,
-    ("HEAD", "blobs"): blobs.read,
+    ("GET", "blobs"): blobs.look_up,
+    ("HEAD", "blobs"): blobs.look_up,
     ("DELETE", "blobs"): blobs.remove,
     ("GET", "manifests"): manifests.read,
     ("HEAD", "manifests"): manifests.read,
@@ -80,17 +82,23 @@ def route(method: str, path: str) -> Route:
     """
     match = _PATH.fullmatch(path)
     if match is None:
+        if re.search(r"/blobs/uploads/[^/]+$", path):
+            # Where other registries go on with an upload.
+            raise RegistryError("BLOB_UPLOAD_UNKNOWN", "An upload goes on at the address that its POST gave")
         if re.search(r"/(blobs|manifests|tags|referrers)(/|$)", path):
             raise RegistryError("NAME_INVALID", MISSING_IMAGE)
         raise RegistryError("UNSUPPORTED", f"{path[:200]!r} is not an address of this registry", http_status=404)
-    upload = "upload" if match["id"] else "begin"
-    kind: str = upload if match["upload"] else match["kind"] or "tags"
+    kind: str = "begin" if match["upload"] else match["kind"] or "tags"
     verbs = _VERBS[kind]
     if method not in verbs:
-        allow = ", ".join(verbs)
-        raise RegistryError("UNSUPPORTED", f"{method} is not supported here, only {allow}", headers={"Allow": allow})
+        raise _unsupported(method, verbs)
     action, scope = verbs[method]
-    return Route(kind, match["name"], match["id"] or match["reference"] or "", action, scope)
+    return Route(kind, match["name"], match["reference"] or "", action, scope)
+
+
+def _unsupported(method: str, verbs: Iterable[str]) -> RegistryError:
+    allow = ", ".join(verbs)
+    return RegistryError("UNSUPPORTED", f"{method} is not supported here, only {allow}", headers={"Allow": allow})
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -131,8 +139,6 @@ async def _token(request: Request, world: World, address: Address, service: str)
 
 async def _upload(ask: Ask, caller: Caller, request: Request) -> Response:
     match ask.method:
-        case "POST":
-            return await pushes.begin(ask, caller, request)
         case "PATCH":
             return await pushes.append(ask, caller, request)
         case "PUT":
@@ -177,22 +183,48 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
     if not image.package:
         raise RegistryError("NAME_INVALID", MISSING_IMAGE)
     ask = Ask(world, address, service, image, request.method, request.headers, request.query_params, wanted.reference)
-    if wanted.kind in ("begin", "upload"):
-        return await _upload(ask, caller, request)
+    if wanted.kind == "begin":
+        return await pushes.begin(ask, caller, request)
     if wanted.kind == "blobs" and blobs.is_quick(ask):
-        return blobs.read(ask, caller)
+        return blobs.look_up(ask, caller)
     if request.method == "PUT":
         ask = replace(ask, content=await _body(request, manifest_rules.LIMIT))
     return await asyncio.to_thread(_PLAIN[request.method, wanted.kind], ask, caller)
 
 
+async def _answer_signed(request: Request, world: World, address: Address) -> Response:
+    found = signing.open_address(world, address)
+    request.scope["sandbox.principal"] = found.principal.email
+    request.scope["sandbox.registry"] = found.address.host
+    if request.method not in (verbs := _SIGNED[found.kind]):
+        raise _unsupported(request.method, verbs)
+    ask = Ask(
+        world,
+        found.address,
+        request.headers.get("host", ""),
+        image_of(found.address.host, found.name),
+        request.method,
+        request.headers,
+        request.query_params,
+        found.reference,
+    )
+    caller = Caller(found.principal)
+    if found.kind == "upload":
+        return await _upload(ask, caller, request)
+    if blobs.is_quick_download(ask):
+        return blobs.download(ask, caller)
+    return await asyncio.to_thread(blobs.download, ask, caller)
+
+
 async def serve(request: Request, world: World, address: Address) -> Response:
     """Answer one request to the registry; refusals are answered here, in the registry's dialect.
 
-    The caller's e-mail is left in `request.scope["sandbox.principal"]`, for a log.
+    The caller's e-mail is left in `request.scope["sandbox.principal"]`, for a log; at a signed address the registry's
+    host in `["sandbox.registry"]`, which the path doesn't tell.
     """
+    answer = _answer_signed if signing.is_signed(address.path) else _answer
     try:
-        response = await _answer(request, world, address)
+        response = await answer(request, world, address)
     except RegistryError as refusal:
         response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
     for name, value in VERSION.items():

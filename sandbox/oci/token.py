@@ -11,11 +11,8 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-import json
 import logging
-import os
 import re
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,10 +23,10 @@ from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError
 from sandbox.iam import standing, tokens
 from sandbox.iam.tokens import InvalidToken
+from sandbox.oci import signing
 from sandbox.oci.address import Address, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
 from sandbox.redaction import redact
-from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
 
 LIFETIME = 3600  # seconds; unverified: Google's `expires_in`
@@ -53,27 +50,8 @@ class Caller:
         return self.scopes is None or action in self.scopes.get(image.key, frozenset())
 
 
-def _key(world: World) -> bytes:
-    """Return the world's signing key, 32 bytes in the state folder with mode 0600; make it if it is not there."""
-    path = world.folder / "registry-key"
-    if not path.exists():
-        part = path.with_name(f"registry-key.{secrets.token_hex(8)}")
-        part.touch(mode=0o600, exist_ok=False)
-        with part.open("wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        sync_folder(world.folder)
-    return path.read_bytes()
-
-
-def _encode(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
 def _sign(world: World, payload: str) -> str:
-    return _encode(hmac.digest(world.part(_key), payload.encode(), hashlib.sha256))
+    return signing.encode(hmac.digest(signing.key(world), payload.encode(), hashlib.sha256))
 
 
 def _seal(world: World, caller: Caller, audience: str) -> str:
@@ -87,7 +65,7 @@ def _seal(world: World, caller: Caller, audience: str) -> str:
         "exp": int(time.time()) + LIFETIME,
         "access": {key: sorted(actions) for key, actions in (caller.scopes or {}).items()},
     }
-    payload = _encode(json.dumps(claims, separators=(",", ":")).encode())
+    payload = signing.pack(claims)
     return f"{_PREFIX}{payload}.{_sign(world, payload)}"
 
 
@@ -95,7 +73,7 @@ def _open(world: World, token: str, audience: str) -> Caller:
     payload, _, signature = token.removeprefix(_PREFIX).partition(".")
     if not hmac.compare_digest(_sign(world, payload).encode(), signature.encode()):
         raise InvalidToken("the registry token's signature is wrong")
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    claims = signing.unpack(payload)
     if claims["exp"] <= time.time():
         raise InvalidToken("the registry token has expired")
     if claims["aud"] != audience:

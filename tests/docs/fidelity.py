@@ -31,11 +31,12 @@ DATA = ROOT / "docs" / "fidelity.toml"
 
 _PATHS = {
     "begin": "/v2/NAME/blobs/uploads/",
-    "upload": "/v2/NAME/blobs/uploads/ID",
     "blobs": "/v2/NAME/blobs/DIGEST",
     "manifests": "/v2/NAME/manifests/REFERENCE",
     "referrers": "/v2/NAME/referrers/DIGEST",
     "tags": "/v2/NAME/tags/list",
+    "upload": "/artifacts-uploads/…",
+    "download": "/artifacts-downloads/…",
 }
 REGISTRY = "The registry, /v2"
 _FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
@@ -44,7 +45,7 @@ _FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
 def operations() -> dict[str, list[str]]:
     """Section of the page to the operations in it, from the dispatch table."""
     found = {f"{api.title} ({api.service})": sorted({method.id for method in api.methods}) for api in APIS}
-    calls = [f"{verb} {_PATHS[kind]}" for kind, verbs in router._VERBS.items() for verb in verbs]
+    calls = [f"{verb} {_PATHS[kind]}" for kind, verbs in {**router._VERBS, **router._SIGNED}.items() for verb in verbs]
     return {REGISTRY: [*_FIXED, *calls], **found}
 
 

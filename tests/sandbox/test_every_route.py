@@ -350,10 +350,8 @@ def test_every_list_names_routes_that_exist() -> None:
 
 # --- the registry -----------------------------------------------------------------------------------------------------
 
-UPLOAD = "blobs/uploads/none"
 KINDS = {
     "begin": "blobs/uploads/",
-    "upload": UPLOAD,
     "blobs": f"blobs/{CONFIG_DIGEST}",
     "manifests": "manifests/v1",
     "referrers": f"referrers/{DIGEST}",
@@ -401,7 +399,7 @@ def test_the_token_endpoint_gives_anybody_public_pulls_only(target: Target, acti
         for kind, verb in OPERATIONS:
             allowed = kind in ("blobs", "manifests", "referrers", "tags") and verb in ("GET", "HEAD")
             status = ask(target, "public", kind, verb, token).status_code
-            assert (status == 200) is allowed, f"{kind} {verb}: {status}"
+            assert (status in (200, 302)) is allowed, f"{kind} {verb}: {status}"
             assert ask(target, "private", kind, verb, token).status_code in (401, 403)
 
 

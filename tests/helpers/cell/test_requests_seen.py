@@ -47,7 +47,7 @@ def test_a_push_reads_the_same_in_whatever_order_its_layers_went() -> None:
     asked = [
         ("HEAD", f"{place}/blobs/{digest}", 404),
         ("POST", f"{place}/blobs/uploads/", 202),
-        ("PUT", f"{place}/blobs/uploads/0123-4567?digest={digest}", 201),
+        ("PUT", f"/artifacts-uploads/namespaces/p/repositories/r/uploads/ab.cd?digest={digest}", 201),
         ("HEAD", f"{place}/blobs/{digest}", 200),
         ("PUT", f"{place}/manifests/1.0.0", 201),
     ]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -57,10 +58,18 @@ class Registry:
         return f"{self.prefix}{self.project}/{repository}/{image}"
 
     def call(self, method: str, path: str, *, who: str = "owner", **options: Any) -> requests.Response:
-        """One request; a path starts after `/v2/`, an address stays as it is."""
-        url = path if path.startswith("http") else f"{self.base}/v2/{path}"
-        headers = {**({"Authorization": f"Bearer {self.tokens[who]}"} if who else {}), **options.pop("headers", {})}
-        return self.session.request(method, url, headers=headers, timeout=30, allow_redirects=False, **options)
+        """One request; a path starts after `/v2/`, or like a Location at the host's root; an address stays as it is.
+
+        A redirect is followed without the credential, which its address doesn't need.
+        """
+        url = urljoin(self.base, path) if path.startswith(("http", "/")) else f"{self.base}/v2/{path}"
+        more = options.pop("headers", {})
+        headers = {**({"Authorization": f"Bearer {self.tokens[who]}"} if who else {}), **more}
+        options |= {"timeout": 30, "allow_redirects": False}
+        answer = self.session.request(method, url, headers=headers, **options)
+        if answer.status_code != 302:
+            return answer
+        return self.session.request(method, urljoin(url, answer.headers["Location"]), headers=more, **options)
 
     def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> str:
         """Push in one request; the digest."""

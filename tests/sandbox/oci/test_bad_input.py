@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -323,13 +324,18 @@ def credentials(server: Server) -> Iterator[Case]:
 
 
 def ranges(server: Server) -> Iterator[Case]:
-    started = server.ask("POST", f"{server.image}/app/blobs/uploads/", b"")
-    assert started[0] == 202
+    head = f"POST {server.image}/app/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    started = server.raw(f"{head}Authorization: Bearer {server.token}\r\n\r\n".encode()).decode()
+    found = re.search(r"^location: (\S+)", started, re.IGNORECASE | re.MULTILINE)
+    assert found, started
     for value in ("x", "1-", "-1", "5-1", "1-2/x", "bytes 7-9/10", "9" * 30 + "-1", "0-0/0"):
-        yield "PATCH", f"{server.image}/app/blobs/uploads/none", b"xy", {"Content_Range": value}
-    for path in ("/none", "/%ff", "/..%2f", "/" + "x" * 3000):
+        yield "PATCH", found[1], b"xy", {"Content_Range": value}
+    owner, _, token = found[1].rpartition("/")
+    for path in ("none", "%ff", "..%2f", "x" * 3000, "%e9.%e9", f"{token[:-9]}%00", f"{token}/x"):
         for verb in ("GET", "PATCH", "PUT", "DELETE"):
-            yield verb, f"{server.image}/app/blobs/uploads{path}", b"", {}
+            yield verb, f"{server.image}/app/blobs/uploads/{path}", b"", {}
+            yield verb, f"{owner}/{path}", b"", {}
+            yield verb, f"{owner.replace('upload', 'download')}/{path}", b"", {}
 
 
 @pytest.mark.parametrize("cases", [names, digests, tags, manifests, bodies, queries, credentials, ranges])
