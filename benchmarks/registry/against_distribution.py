@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import requests
 
@@ -58,12 +59,18 @@ AIM_WAIT, AIM_MEMORY, AIM_READY = 0.05, 120e6, 1.5  # seconds, bytes, seconds
 Figures = dict[str, dict[str, list[tuple[float, float]]]]
 
 
+def location(peer: Peer, head: str) -> str:
+    """Return where an answer's Location leads: it may be relative."""
+    place = next(line.split(": ", 1)[1].strip() for line in head.splitlines() if line.lower().startswith("location:"))
+    return urljoin(peer.url, place)
+
+
 def upload(peer: Peer, file: Path, image: str) -> str:
     """POST, PATCH and PUT by curl; the digest."""
     with file.open("rb") as content:
         digest = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
     head = run("curl", "-sSf", "-i", "-X", "POST", *peer.headers, f"{peer.url}/v2/{peer.name}/{image}/blobs/uploads/")
-    place = next(line.split(": ", 1)[1].strip() for line in head.splitlines() if line.lower().startswith("location:"))
+    place = location(peer, head)
     sent = run(
         "curl",
         "-sSf",
@@ -79,7 +86,7 @@ def upload(peer: Peer, file: Path, image: str) -> str:
         str(file),
         place,
     )
-    place = next(line.split(": ", 1)[1].strip() for line in sent.splitlines() if line.lower().startswith("location:"))
+    place = location(peer, sent)
     run("curl", "-sSf", "-X", "PUT", *peer.headers, f"{place}{'&' if '?' in place else '?'}digest={digest}")
     return digest
 
@@ -201,7 +208,7 @@ def one_round(
     digests: list[str] = []
     yield cell("upload", lambda: digests.append(upload(peer, files[0], f"{image}-curl")))
     address = f"{peer.url}/v2/{peer.name}/{image}-curl/blobs/{digests[0]}"
-    fetch = functools.partial(run, "curl", "-sSf", *peer.headers, "-o", "/dev/null", address)
+    fetch = functools.partial(run, "curl", "-sSfL", *peer.headers, "-o", "/dev/null", address)
     yield cell("three downloads", lambda: [fetch() for _ in range(3)])  # one takes less time than measures well
     yield cell("small blobs, push", lambda: send_blobs(peer, small, f"{image}-blobs"))
     for title, source in images.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -11,14 +12,17 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sandbox.api.principal import ANONYMOUS
 from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError
 from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, signing, tags, token, uploads
 from sandbox.oci.address import MISSING_IMAGE, Address, Ask, image_of
+from sandbox.oci.rights import DOWNLOAD, may
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
 
 VERSION = {"docker-distribution-api-version": "registry/2.0"}
+_REFUSED = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "0"}
 _FORM_LIMIT = 64 << 10  # bytes of a token request
 
 # The last match wins: an image may be called `manifests` itself.
@@ -167,10 +171,14 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
         if address.path == "/v2/_catalog":
             query = request.query_params
             return await asyncio.to_thread(tags.catalog, world, address, caller, query.get("n"), query.get("last"))
-        return JSONResponse({})
+        return Response(media_type="text/html; charset=UTF-8")
     wanted = route(request.method, address.path)
     image = image_of(address.host, wanted.name)
-    caller = await _identify(world, address, service, authorization, _scope(address, image, wanted.scope))
+    if not authorization and wanted.action == "pull" and may(world, ANONYMOUS, DOWNLOAD, image):
+        # What everybody may read is read without a token.
+        caller = Caller(ANONYMOUS)
+    else:
+        caller = await _identify(world, address, service, authorization, _scope(address, image, wanted.scope))
     request.scope["sandbox.principal"] = caller.principal.email
     if not caller.covers(image, wanted.action):
         raise token.challenge(
@@ -180,7 +188,7 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
             "insufficient_scope",
             f"The token does not cover {wanted.action} on {image.path}",
         )
-    if not image.package:
+    if not image.package and wanted.kind != "tags":
         raise RegistryError("NAME_INVALID", MISSING_IMAGE)
     ask = Ask(world, address, service, image, request.method, request.headers, request.query_params, wanted.reference)
     if wanted.kind == "begin":
@@ -226,7 +234,10 @@ async def serve(request: Request, world: World, address: Address) -> Response:
     try:
         response = await answer(request, world, address)
     except RegistryError as refusal:
-        response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
+        # With a new line at its end: 102 bytes for a credential that is not valid, as users report.
+        content = json.dumps(refusal.body(), ensure_ascii=False, separators=(",", ":")) + "\n"
+        headers = {**_REFUSED, **refusal.headers}
+        response = Response(content, refusal.http_status, headers, "application/json; charset=utf-8")
     for name, value in VERSION.items():
         response.headers[name] = value
     return response

@@ -13,10 +13,13 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox.artifact_registry.image_names import Image, location_of
 from sandbox.errors import RegistryError
+from sandbox.iam import policies
 from sandbox.oci.address import Address, Ask
 from sandbox.oci.rights import DOWNLOAD, enter, may
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
+
+_SEE_PROJECT = "resourcemanager.projects.get"
 
 
 def _count(text: str | None) -> int | None:
@@ -76,16 +79,28 @@ def _manifests(rows: sqlite3.Connection, repository: str, package: str, shown: s
     return manifests
 
 
+def _children(rows: sqlite3.Connection, repository: str, package: str) -> list[str]:
+    """Return the next components of the packages below a path; of all packages, for the repository itself."""
+    start = f"{package}/" if package else ""
+    found = rows.execute(
+        "SELECT id FROM packages WHERE repository = ? AND substr(id, 1, ?) = ?", (repository, len(start), start)
+    )
+    return sorted({row["id"][len(start) :].partition("/")[0] for row in found})
+
+
 def list_tags(ask: Ask, caller: Caller) -> Response:
     """GET /v2/<name>/tags/list. Spec: "Listing Tags"; with `child` and `manifest` as Google's hosts add them.
 
-    The extension's fields are those that ggcr's pkg/v1/google/list.go reads. unverified: Artifact Registry's exact body
+    The extension's fields are those that ggcr's pkg/v1/google/list.go reads, and that users quote. A repository, or a
+    path that only others begin with, has no tags but children: so `gcrane ls` and `gcrane cp -r` walk
+    (https://cloud.google.com/artifact-registry/docs/docker/copy-images).
     """
     repository = enter(ask.world, caller.principal, ask.image, DOWNLOAD).name
     package = ask.image.package
     with ask.world.reading() as rows:
+        children = _children(rows, repository, package)
         known = rows.execute("SELECT 1 FROM packages WHERE repository = ? AND id = ?", (repository, package)).fetchone()
-        if known is None:
+        if package and known is None and not children:
             # unverified: text
             raise RegistryError("NAME_UNKNOWN", f'Package "{package}" not found')
         found = rows.execute("SELECT id FROM tags WHERE repository = ? AND package = ?", (repository, package))
@@ -94,14 +109,15 @@ def list_tags(ask: Ask, caller: Caller) -> Response:
         shown, headers = page(names, ask.query.get("n"), last, ask.location("tags/list"))
         # A page says what belongs to its tags; the whole list also says which manifests have none.
         manifests = _manifests(rows, repository, package, set(shown) if headers or last is not None else None)
-    body = {"child": [], "manifest": manifests, "name": ask.image.path, "tags": shown}
+    body = {"child": children, "manifest": manifests, "name": ask.image.path, "tags": shown}
     return JSONResponse(body, headers=headers)
 
 
 def catalog(world: World, address: Address, caller: Caller, n: str | None, last: str | None) -> Response:
     """GET /v2/_catalog: images that the caller may pull, of this host, or of all where the address names none.
 
-    No part of the specification 1.1; docker-distribution's HTTP API V2 "Catalog". unverified: which rights Google asks
+    No part of the specification 1.1; docker-distribution's HTTP API V2 "Catalog". Who has a role on a repository alone
+    sees an empty list until `resourcemanager.projects.get` on the project comes to it (gcr-cleaner's issue 80, 2022).
     """
     wanted = location_of(address.host) if address.host else None
     with world.reading() as rows:
@@ -116,7 +132,8 @@ def catalog(world: World, address: Address, caller: Caller, n: str | None, last:
         if wanted is not None and image.location != wanted:
             continue
         if image.repository not in readable:
-            readable[image.repository] = may(world, caller.principal, DOWNLOAD, image)
+            project = policies.decide(world, caller.principal.member, _SEE_PROJECT, f"projects/{image.project}")
+            readable[image.repository] = project.allowed and may(world, caller.principal, DOWNLOAD, image)
         if readable[image.repository]:
             names.append(image.path if address.host else image.key)
     shown, headers = page(names, n, last, f"{address.base}/v2/{address.prefix}_catalog")

@@ -370,8 +370,11 @@ def ask(target: Target, repository: str, kind: str, verb: str, token: str = "") 
 def test_the_registry_refuses_bad_credentials_and_strangers(target: Target, kind: str, verb: str) -> None:
     for repository in ("private", "public"):
         answer = ask(target, repository, kind, verb)
-        assert answer.status_code == 401
-        assert answer.headers["WWW-Authenticate"].startswith(f'Bearer realm="{target.base}/v2/token"')
+        if repository == "public" and kind != "begin" and verb in ("GET", "HEAD"):
+            assert answer.status_code in (200, 302)
+        else:
+            assert answer.status_code == 401
+            assert answer.headers["WWW-Authenticate"].startswith(f'Bearer realm="{target.base}/v2/token"')
         for bad in BAD:
             answer = ask(target, repository, kind, verb, credentials(target, bad, f"https://{HOST}/"))
             assert answer.status_code == 401, f"{bad}: {answer.text}"
@@ -416,9 +419,8 @@ def test_the_token_endpoint_refuses_bad_credentials(target: Target, bad: str) ->
 def test_signed_in_to_nothing_one_sees_nothing(target: Target) -> None:
     assert target.call("GET", "/v2/").status_code == 401
     assert target.call("GET", "/v2/_catalog").status_code == 401
-    assert target.call("GET", "/v2/", target.stranger).json() == {}
-    image = f"{HOST}/{target.project}"
-    assert target.call("GET", "/v2/_catalog", target.stranger).json() == {"repositories": [f"{image}/public/app"]}
+    assert target.call("GET", "/v2/", target.stranger).content == b""
+    assert target.call("GET", "/v2/_catalog", target.stranger).json() == {"repositories": []}
 
 
 # --- the admin surface, and what is at neither door -------------------------------------------------------------------

@@ -208,7 +208,6 @@ def test_an_expired_token_is_refused_everywhere(world: World, image: names.Image
     for user in TOKEN_USERNAMES:
         assert pull(world, image, (user, short_lived)) == (401, 401)
     answer = ask(url, headers=headers)
-    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
     assert "No valid credential was supplied." in answer.text
     assert short_lived not in answer.text
 

@@ -64,7 +64,8 @@ def open_upload(registry: Registry, name: str) -> str:
 
 def test_ping(door: Registry) -> None:
     answer = door.call("GET", "")
-    assert answer.status_code == 200
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"] == "text/html; charset=UTF-8"
     assert answer.headers["docker-distribution-api-version"] == "registry/2.0"
 
 
@@ -474,11 +475,37 @@ def test_tags_carry_googles_extension(registry: Registry, fresh: str) -> None:
     assert int(found["timeUploadedMs"]) > 0
 
 
+def test_a_repository_and_a_path_list_what_is_below(door: Registry) -> None:
+    team = f"team-{secrets.token_hex(4)}"
+    for image in ("app", "deep/er", "deep/est"):
+        tag_many(door, door.name(f"{team}/{image}"), ["v1"])
+    repository = door.name("").rstrip("/")
+    listed = door.call("GET", f"{repository}/tags/list").json()
+    assert team in listed["child"]
+    assert (listed["name"], listed["tags"], listed["manifest"]) == (f"{door.project}/ml-images", [], {})
+    assert door.call("GET", f"{door.name(team)}/tags/list").json()["child"] == ["app", "deep"]
+    below = door.call("GET", f"{door.name(team)}/deep/tags/list").json()
+    assert (below["child"], below["name"]) == (["er", "est"], f"{door.project}/ml-images/{team}/deep")
+    assert door.call("GET", f"{door.name(team)}/deep/er/tags/list").json()["tags"] == ["v1"]
+    assert door.call("GET", f"{repository}/tags/list", who="nobody").status_code == 403
+
+
 def test_the_catalog(registry: Registry, fresh: str) -> None:
     tag_many(registry, fresh, ["v1"])
     names = registry.call("GET", "_catalog").json()["repositories"]
     assert fresh in names
-    assert registry.call("GET", "_catalog", who="nobody").json()["repositories"] == []
+    # A role on the repository opens the image, and not the list.
+    assert registry.call("GET", f"{fresh}/tags/list", who="reader").status_code == 200
+    assert registry.call("GET", "_catalog", who="reader").json()["repositories"] == []
+    member = f"serviceAccount:test-reader@{registry.project}.iam.gserviceaccount.com"
+    policy = f"cloudresourcemanager.googleapis.com/v1/projects/{registry.project}"
+    kept = registry.api("POST", f"{policy}:getIamPolicy", {})
+    more = [*kept["bindings"], {"role": "roles/viewer", "members": [member]}]
+    registry.api("POST", f"{policy}:setIamPolicy", {"policy": {"bindings": more}})
+    try:
+        assert fresh in registry.call("GET", "_catalog", who="reader").json()["repositories"]
+    finally:
+        registry.api("POST", f"{policy}:setIamPolicy", {"policy": {"bindings": kept["bindings"]}})
     first = registry.call("GET", "_catalog?n=1")
     assert first.json()["repositories"] == names[:1]
     by_host = registry.call("GET", f"{registry.base}/{registry.prefix}v2/_catalog").json()["repositories"]
