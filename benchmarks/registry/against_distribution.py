@@ -51,6 +51,9 @@ AIMS = {
     "one layer, pull": 1.0,
     "four pushes at once": 0.9,
 }
+# Why a row may be over its aim, which is told beside it.
+_TWO_REQUESTS = "each blob takes two requests, as on Google: a redirect to its signed address, and the bytes"
+REASONS = dict.fromkeys(("three downloads", "small layers, pull", "one layer, pull"), _TWO_REQUESTS)
 WAIT = "GET /v2/ meanwhile, p99"
 SMALL = 20_000  # bytes of a small layer
 AIM_WAIT, AIM_MEMORY, AIM_READY = 0.05, 120e6, 1.5  # seconds, bytes, seconds
@@ -306,6 +309,8 @@ def told(figures: Figures, *, pushes: bool) -> Iterator[str]:
             f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s   {mine / theirs:>5.2f}  <= {AIMS[cell]}"
             f"{said(mine <= AIMS[cell] * theirs)}            {busy}"
         )
+        if mine > AIMS[cell] * theirs and cell in REASONS:
+            yield f"{'':26} {REASONS[cell]}"
 
 
 def said(held: bool) -> str:

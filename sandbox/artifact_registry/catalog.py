@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.artifact_registry.image_names import host_of
+from sandbox.artifact_registry.media_types import OCI_INDEX
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
+
+# The artifact type of the index that the registry itself keeps of a manifest's referrers.
+REFERRERS_INDEX = OCI_INDEX
 
 
 class CatalogRefusal(Exception):
@@ -273,12 +277,28 @@ def remove_version(
     if version.tags:
         rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND digest = ?", key)
     rows.execute("DELETE FROM versions WHERE repository = ? AND package = ? AND digest = ?", key)
+    about = (repository.name, package, version.subject)
+    other = "SELECT 1 FROM versions WHERE repository = ? AND package = ? AND subject = ? LIMIT 1"
+    if version.subject and rows.execute(other, about).fetchone() is None:
+        drop_referrers_index(rows, *about)
     left = rows.execute(
         "SELECT 1 FROM versions WHERE repository = ? AND package = ? LIMIT 1", (repository.name, package)
     ).fetchone()
     if left is None:
         rows.execute("DELETE FROM packages WHERE repository = ? AND id = ?", (repository.name, package))
     return True
+
+
+def drop_referrers_index(rows: sqlite3.Connection, repository: str, package: str, subject: str) -> None:
+    """Remove the registry's own tag and index of a manifest's referrers; what others tagged so loses the tag only."""
+    key = (repository, package, subject.replace(":", "-"))
+    digest = find_tag(rows, *key)
+    rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND id = ?", key)
+    rows.execute(
+        "DELETE FROM versions WHERE repository = ? AND package = ? AND digest = ? AND artifact_type = ?"
+        " AND digest NOT IN (SELECT digest FROM tags WHERE repository = ? AND package = ?)",
+        (repository, package, digest, REFERRERS_INDEX, repository, package),
+    )
 
 
 def remove_package(rows: sqlite3.Connection, repository: Repository, package: str) -> bool:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from sandbox.artifact_registry import blobs, catalog, integrity
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.errors import RegistryError
-from sandbox.oci import manifest_rules, rights
+from sandbox.oci import manifest_rules, referrers, rights
 from sandbox.oci.address import Ask
 from sandbox.oci.manifest_rules import Manifest, is_digest
 from sandbox.oci.rights import DELETE_ARTIFACTS, DELETE_TAG, DELETE_VERSION, DOWNLOAD, UPLOAD, enter, require
@@ -114,6 +114,7 @@ def put(ask: Ask, caller: Caller) -> Response:
                 ) from None
     headers = {"Location": ask.location(f"manifests/{digest}"), "Docker-Content-Digest": digest}
     if manifest.subject:
+        referrers.publish(ask.world, repository, ask.image.package, manifest.subject)
         headers["OCI-Subject"] = manifest.subject
     if is_digest(ask.reference) and tags:
         headers["OCI-Tag"] = ", ".join(tags)
@@ -189,14 +190,21 @@ def remove(ask: Ask, caller: Caller) -> Response:
     try:
         with ask.world.writing() as rows:
             digest = blobs.check_digest(ask.reference)
+            if referrers.exist(rows, repository.name, ask.image.package, digest):
+                # Two programs of July 2026 quote the code, run on Google. unverified: the sentence
+                raise RegistryError(
+                    "GOOGLE_MANIFEST_REFERRING_MANIFEST", "Manifest is still referenced by one or more referrers"
+                )
             removed = catalog.remove_version(rows, repository, ask.image.package, digest, force=False)
     except (catalog.VersionTagged, catalog.TagImmutable):
         raise RegistryError(
             "GOOGLE_MANIFEST_DANGLING_TAG", "Manifest is still referenced by one or more tags"
         ) from None
-    except catalog.VersionHasParents:
+    except catalog.VersionHasParents as parent:
+        # One program reads the parent's digest off the sentence's last word. unverified: what stands before it
         raise RegistryError(
-            "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", "Manifest is still referenced by one or more parent images"
+            "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE",
+            f"Manifest is still referenced by one or more parent images: {parent}",
         ) from None
     if not removed:
         raise unknown(ask.reference)

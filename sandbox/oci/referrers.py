@@ -1,17 +1,93 @@
-"""Referrers: what was pushed about a manifest, such as signatures and bills of materials."""
+"""Referrers: what was pushed about a manifest, such as signatures and bills of materials.
+
+Artifact Registry answers the referrers API, and beside it makes a tag `sha256-<digest>` in the package, as users report
+(notation's issue 1222, 2025): the place where clients look that don't know the API. unverified: what it points at; here
+it is the index that the specification's "Referrers Tag Schema" names, kept up to date by each push.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 from starlette.responses import Response
 
+from sandbox.artifact_registry import blobs, catalog
 from sandbox.artifact_registry.blobs import check_digest
+from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.artifact_registry.media_types import OCI_INDEX
 from sandbox.oci.address import Ask
 from sandbox.oci.rights import DOWNLOAD, enter
 from sandbox.oci.token import Caller
+from sandbox.state.world import World
+
+
+def exist(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> bool:
+    """Whether somebody refers to a manifest."""
+    asked = "SELECT 1 FROM versions WHERE repository = ? AND package = ? AND subject = ? LIMIT 1"
+    return rows.execute(asked, (repository, package, digest)).fetchone() is not None
+
+
+def _described(
+    rows: sqlite3.Connection, repository: str, package: str, digest: str, wanted: str | None = None
+) -> list[dict[str, Any]]:
+    found = rows.execute(
+        "SELECT media_type, digest, manifest_size, artifact_type, annotations FROM versions"
+        " WHERE repository = ? AND package = ? AND subject = ? AND subject != '' ORDER BY create_time, digest",
+        (repository, package, digest),
+    )
+    manifests: list[dict[str, Any]] = []
+    for row in found:
+        if wanted and row["artifact_type"] != wanted:
+            continue
+        entry = {"mediaType": row["media_type"], "digest": row["digest"], "size": row["manifest_size"]}
+        if row["artifact_type"]:
+            entry["artifactType"] = row["artifact_type"]
+        if annotations := json.loads(row["annotations"]):
+            entry["annotations"] = annotations
+        manifests.append(entry)
+    return manifests
+
+
+def publish(world: World, repository: Repository, package: str, subject: str) -> None:
+    """Point the tag `sha256-<digest>` at an index of all that refer to a manifest. Blocking, in no transaction."""
+    tag = subject.replace(":", "-")
+    while True:
+        with world.reading() as rows:
+            listed = _described(rows, repository.name, package, subject)
+        content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}).encode()
+        digest = blobs.digest_of(content)
+        blobs.store(world, content, digest)
+        with world.writing() as rows:
+            if _described(rows, repository.name, package, subject) != listed:
+                continue  # another push came between
+            last = catalog.find_tag(rows, repository.name, package, tag)
+            if not listed or last == digest:
+                return
+            blobs.record(rows, world, repository.name, digest, len(content))
+            catalog.put_version(rows, world, _index(repository, package, digest, len(content)))
+            # The registry's own tag moves, also where tags are immutable.
+            catalog.drop_referrers_index(rows, repository.name, package, subject)
+            catalog.set_tag(rows, world, repository, package, tag, digest)
+            return
+
+
+def _index(repository: Repository, package: str, digest: str, size: int) -> Version:
+    return Version(
+        repository=repository.name,
+        package=package,
+        digest=digest,
+        media_type=OCI_INDEX,
+        artifact_type=catalog.REFERRERS_INDEX,
+        subject="",
+        size=0,
+        manifest_size=size,
+        annotations={},
+        build_time="",
+        create_time="",
+        update_time="",
+    )
 
 
 def list_referrers(ask: Ask, caller: Caller) -> Response:
@@ -23,21 +99,7 @@ def list_referrers(ask: Ask, caller: Caller) -> Response:
     digest = check_digest(ask.reference)
     wanted = ask.query.get("artifactType")
     with ask.world.reading() as rows:
-        found = rows.execute(
-            "SELECT media_type, digest, manifest_size, artifact_type, annotations FROM versions"
-            " WHERE repository = ? AND package = ? AND subject = ? AND subject != '' ORDER BY create_time, digest",
-            (repository.name, ask.image.package, digest),
-        ).fetchall()
-    manifests: list[dict[str, Any]] = []
-    for row in found:
-        if wanted and row["artifact_type"] != wanted:
-            continue
-        entry = {"mediaType": row["media_type"], "digest": row["digest"], "size": row["manifest_size"]}
-        if row["artifact_type"]:
-            entry["artifactType"] = row["artifact_type"]
-        if annotations := json.loads(row["annotations"]):
-            entry["annotations"] = annotations
-        manifests.append(entry)
+        manifests = _described(rows, repository.name, ask.image.package, digest, wanted)
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
     headers = {"Content-Type": OCI_INDEX}
     if wanted:

@@ -371,7 +371,8 @@ def test_a_data_set_comes_back_and_goes(registry: Registry, fresh: str, which: s
     check_stored(registry, answer, digest, content)
     for reference in (digest, "v1"):
         check_manifest(registry, fresh, reference, content, body["mediaType"])
-    assert registry.call("GET", f"{fresh}/tags/list").json()["tags"] == ["v1"]
+    own = [body["subject"]["digest"].replace(":", "-")] if "subject" in body else []
+    assert registry.call("GET", f"{fresh}/tags/list").json()["tags"] == [*own, "v1"]
     children, needed = held_by(registry, fresh, body)
     # The only order that Artifact Registry takes: tags, then manifests as they were pushed but backwards, then blobs.
     gone = [f"manifests/{reference}" for reference in ("v1", digest, *reversed(children))]
@@ -531,7 +532,47 @@ def test_referrers(door: Registry, kind: str) -> None:
     assert "OCI-Filters-Applied" not in listed.headers
     described = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(about), "artifactType": wanted}
     assert listed.json()["manifests"] == [{**described, "annotations": {"org.example.a": "b"}}]
+    tag = subject["digest"].replace(":", "-")
+    assert tag in door.call("GET", f"{name}/tags/list").json()["tags"]
+    kept = door.call("GET", f"{name}/manifests/{tag}")
+    assert (kept.headers["Content-Type"], kept.json()) == (OCI_INDEX, listed.json())
     for asked, count in ((wanted, 1), ("application/x.other", 0)):
         filtered = door.call("GET", f"{name}/referrers/{subject['digest']}", params={"artifactType": asked})
         assert filtered.headers["OCI-Filters-Applied"] == "artifactType"
         assert len(filtered.json()["manifests"]) == count
+
+
+@pytest.mark.parametrize("repository", ["ml-images", "immutable"])
+def test_what_others_refer_to_stays_until_they_are_gone(registry: Registry, repository: str) -> None:
+    name = registry.name(f"image-{secrets.token_hex(4)}", repository)
+    content = json.dumps(registry.image(name, b"layer")).encode()
+    digest = registry.push_manifest(name, digest_of(content), content)
+    tag = digest.replace(":", "-")
+    subject = {"mediaType": OCI_MANIFEST, "digest": digest, "size": len(content)}
+    about = []
+    for number in range(2):
+        body = json.dumps({**registry.image(name, b"about %d" % number), "subject": subject}).encode()
+        about.append(registry.push_manifest(name, digest_of(body), body))
+        listed = registry.call("GET", f"{name}/manifests/{tag}").json()["manifests"]
+        assert {entry["digest"] for entry in listed} == set(about)
+    # The index that one push made is gone with the next one.
+    assert len(registry.call("GET", f"{name}/tags/list").json()["manifest"]) == 4
+    for referrer in about:
+        refused = registry.call("DELETE", f"{name}/manifests/{digest}")
+        assert (refused.status_code, code(refused)) == (400, "GOOGLE_MANIFEST_REFERRING_MANIFEST")
+        assert registry.call("DELETE", f"{name}/manifests/{referrer}").status_code == 202
+    assert registry.call("HEAD", f"{name}/manifests/{tag}").status_code == 404
+    assert registry.call("DELETE", f"{name}/manifests/{digest}").status_code == 202
+    assert registry.call("GET", f"{name}/tags/list").status_code == 404
+
+
+def test_referrers_that_come_at_once_are_all_in_the_tag(registry: Registry, fresh: str) -> None:
+    content = json.dumps(registry.image(fresh, b"layer")).encode()
+    subject = {"mediaType": OCI_MANIFEST, "digest": digest_of(content), "size": len(content)}
+    registry.push_manifest(fresh, digest_of(content), content)
+    bodies = [json.dumps({**registry.image(fresh, b"%d" % n), "subject": subject}).encode() for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        pushed = set(pool.map(lambda body: registry.push_manifest(fresh, digest_of(body), body), bodies))
+    tag = subject["digest"].replace(":", "-")
+    listed = registry.call("GET", f"{fresh}/manifests/{tag}").json()["manifests"]
+    assert {entry["digest"] for entry in listed} == pushed

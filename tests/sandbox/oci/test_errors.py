@@ -281,7 +281,7 @@ def test_dangling_deletes(registry: Registry, fresh: str) -> None:
         said,
     )
     assert registry.call("DELETE", f"{fresh}/manifests/arm").status_code == 202
-    said = "Manifest is still referenced by one or more parent images"
+    said = f"Manifest is still referenced by one or more parent images: {parent}"
     expected = (400, "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", said)
     assert refusal(registry.call("DELETE", f"{fresh}/manifests/{child}")) == expected
     for reference in ("all", parent, child):
