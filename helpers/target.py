@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from helpers import names
+from helpers import git_settings, names
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 REGION: Final = "us-central1"
@@ -46,7 +46,7 @@ _FOREIGN: Final = (
     "GOOGLE_API_USE_MTLS_ENDPOINT",
     "DOCKER_CONTEXT",
 )
-_GOOGLE_HOST: Final = r"(?:[a-z0-9-]+\.)*(?:pkg\.dev|googleapis\.com|run\.app|gcr\.io)(?![a-z0-9.-])"
+_GOOGLE_HOST: Final = r"(?:[a-z0-9-]+\.)*(?:pkg\.dev|googleapis\.com|run\.app|gcr\.io|github\.com)(?![a-z0-9.-])"
 
 
 class NoTarget(RuntimeError):
@@ -289,6 +289,7 @@ def sandbox_environment(
         "WORKBOOK_UPSTREAM_PROXY": upstream_proxy(values),
         "BILLING_ACCOUNT": info.billing_account,
     }
+    result |= git_settings.changes(values, home)
     return result | _shared(home, info.project_id, info.project_number, info.region, run, engine, python_image, values)
 
 
@@ -319,6 +320,7 @@ def gcp_environment(
         "WORKBOOK_UPSTREAM_PROXY": None,
         "BILLING_ACCOUNT": billing_account,
     }
+    result |= git_settings.changes(values, None)
     return result | _shared(home, project_id, project_number, region, run, engine, python_image, values)
 
 

@@ -5,6 +5,7 @@ port   Host: localhost:5001    /artifactregistry.googleapis.com/v1/projects/...
 port   Host: localhost:5001    /v2/us-central1-docker.pkg.dev/P/R/I/...      the registry, as docker finds it
 port   Host: 127.0.0.1:5001    /console/...                                  pages for a browser, with their own sign-in
 port   Host: localhost:5001    /artifacts-downloads/namespaces/P/...         blobs and uploads, as it signed them
+port   Host: localhost:5001    /github.com/OWNER/NAME.git, /api.github.com/...  the Git host, at this door alone
 port   Host: localhost:5001    /_sandbox/...                                 the admin surface, with its own token
 """
 
@@ -23,7 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import calls, oci
+from sandbox import calls, git_host, oci
 from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
 from sandbox.api import system_parameters
@@ -38,6 +39,7 @@ from sandbox.doors import grpc_schema
 from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
 from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
+from sandbox.git_host import front as git_front
 from sandbox.redaction import redact
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -115,7 +117,8 @@ def _target(request: Request) -> Target:
     host, path = name, request.scope["path"]
     if door == "port":
         first, _, rest = path.removeprefix("/").partition("/")
-        host, path = (first, f"/{rest}") if is_google(first) else ("", path)
+        known = is_google(first) or first in git_host.HOSTS
+        host, path = (first, f"/{rest}") if known else ("", path)
     if (address := _address(request, door, host, path)) is not None:
         return Target(name, door, host, path, address)
     api = next((api for api in APIS if api.serves(host)), None)
@@ -238,6 +241,8 @@ class Sandbox:
         if target.address is not None:
             response: Response = await oci.serve(request, self.world, target.address)
             return response
+        if target.host in git_host.HOSTS:
+            return await git_front.serve(self.world, request, target.host, target.path)
         if target.host.endswith(".run.app"):
             if target.name == CONSOLE_HOST and request.headers.get("sec-fetch-mode") == "navigate":
                 # A service's page of the console's origin could read the console.

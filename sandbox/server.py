@@ -24,6 +24,7 @@ from sandbox.doors import edge
 from sandbox.doors.certificates import Authority
 from sandbox.doors.connection import Connection
 from sandbox.doors.grpc_listener import Door
+from sandbox.git_host import events, receiving, repositories
 from sandbox.oci import uploads
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -52,14 +53,17 @@ async def serve(
     await _daily(sandbox.world)
     ports = {"port": listener.getsockname()[1], "edge_port": door.sockets[0].getsockname()[1]}
     about |= {"pid": os.getpid(), **ports, "started": timestamp(dt.datetime.now(dt.UTC))}
+    await asyncio.to_thread(repositories.write_sign_in, sandbox.world, ports["port"])
     write_atomically(home / "sandbox.json", json.dumps(about, indent=1) + "\n", 0o644)
     world = sandbox.world
     world.account_watchers += [world.part(queue.Queue).end_account, world.part(instances.Instances).end_account]
     await asyncio.to_thread(queue.recover, world)
+    await asyncio.to_thread(receiving.recover, world)
     await asyncio.to_thread(deployment.recover, world)
     print(f"ready http://localhost:{about['port']}", flush=True)
     await _until_signal(world)
     # Builds first: what they still ask of the sandbox is answered while it serves.
+    await asyncio.to_thread(world.part(events.Events).close)
     await asyncio.to_thread(world.part(queue.Queue).close)
     (home / "sandbox.json").unlink(missing_ok=True)
     door.close()

@@ -22,6 +22,7 @@ from sandbox.admin.sessions import Sessions
 from sandbox.api import strict_json
 from sandbox.artifact_registry import cleanup_job
 from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.git_host import repositories
 from sandbox.iam import standing, tokens
 from sandbox.project import org_limits
 from sandbox.state import pace, projects
@@ -76,6 +77,8 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
         case "POST", "pace":
             controls.world.pace = pace.of(await _json(request))
             return JSONResponse(controls.world.pace.as_json())
+        case "POST", "github:token":
+            return JSONResponse(await asyncio.to_thread(_github_token, controls, await _json(request)))
         case "POST", "policies":
             return JSONResponse(await asyncio.to_thread(_forbid, controls, await _json(request)))
         case "POST", "quotas":
@@ -129,6 +132,14 @@ def _sign_in(controls: Controls, body: Any) -> str:
         if not standing.is_active(rows, member):
             raise invalid(f"{member} is disabled or deleted.")
     return controls.sessions.code(member)
+
+
+def _github_token(controls: Controls, body: Any) -> dict[str, Any]:
+    """Sign somebody else in at the Git host: whoever pushes, forks or comments beside the learner."""
+    try:
+        return {"token": repositories.mint(controls.world, str(body["login"]))}
+    except (KeyError, TypeError, repositories.Refused) as error:
+        raise invalid(f'The body is {{"login": NAME}}: {error}') from None
 
 
 def _forbid(controls: Controls, body: Any) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-VERSION = 5
-_CARRIED_OVER = (0, 3, 4, VERSION)  # 0 is a new folder
+VERSION = 6
+_CARRIED_OVER = (0, 3, 4, 5, VERSION)  # 0 is a new folder
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -103,6 +103,29 @@ CREATE TABLE builds (
 CREATE TABLE triggers (
     id TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, name TEXT NOT NULL, trigger TEXT NOT NULL,
     UNIQUE (project, location, name)) WITHOUT ROWID;
+
+CREATE TABLE git_users (login TEXT PRIMARY KEY COLLATE NOCASE) WITHOUT ROWID;
+CREATE TABLE git_tokens (hash TEXT PRIMARY KEY, login TEXT NOT NULL COLLATE NOCASE) WITHOUT ROWID;
+CREATE TABLE git_repositories (
+    id INTEGER PRIMARY KEY, owner TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
+    private INTEGER NOT NULL, parent INTEGER NOT NULL, create_time TEXT NOT NULL, pusher TEXT NOT NULL DEFAULT '',
+    UNIQUE (owner, name));
+CREATE TABLE git_collaborators (
+    repository INTEGER NOT NULL, login TEXT NOT NULL COLLATE NOCASE, permission TEXT NOT NULL,
+    PRIMARY KEY (repository, login)) WITHOUT ROWID;
+CREATE TABLE git_refs (
+    repository INTEGER NOT NULL, ref TEXT NOT NULL, sha TEXT NOT NULL, target TEXT NOT NULL,
+    PRIMARY KEY (repository, ref)) WITHOUT ROWID;
+CREATE TABLE git_events (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, repository INTEGER NOT NULL, ref TEXT NOT NULL, old TEXT NOT NULL,
+    new TEXT NOT NULL, actor TEXT NOT NULL, time TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE git_listeners (name TEXT PRIMARY KEY, heard INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE git_pull_requests (
+    repository INTEGER NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (repository, number)) WITHOUT ROWID;
+CREATE TABLE git_check_runs (
+    id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, sha TEXT NOT NULL, app TEXT NOT NULL,
+    external_id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (repository, sha, app, external_id));
 
 CREATE TABLE run_services (
     name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, service TEXT NOT NULL) WITHOUT ROWID;
