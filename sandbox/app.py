@@ -32,6 +32,7 @@ from sandbox.api.methods import Api, Method
 from sandbox.api.system_parameters import as_json, is_pretty
 from sandbox.apis import APIS
 from sandbox.artifact_registry.image_names import host_of, location_of
+from sandbox.cloud_build import consent
 from sandbox.cloud_run import front
 from sandbox.console.serve import HOST as CONSOLE_HOST
 from sandbox.console.serve import Console
@@ -241,6 +242,8 @@ class Sandbox:
         if target.address is not None:
             response: Response = await oci.serve(request, self.world, target.address)
             return response
+        if target.host == "github.com" and target.path in consent.STAGES:
+            return await consent.serve(self.world, request, target.path)
         if target.host in git_host.HOSTS:
             return await git_front.serve(self.world, request, target.host, target.path)
         if target.host.endswith(".run.app"):

@@ -6,7 +6,7 @@ import re
 
 _SECRET = re.compile(
     # Each alternative begins where a word does and never looks at a letter twice: a text of any size takes linear time.
-    r"ya29\.[\w.-]+|(?<![\w-])gh[ps]_\w{36,}|(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"ya29\.[\w.-]+|(?<![\w-])gh[ops]_\w{36,}|(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*|\"privateKeyData\"\s*:\s*\"[^\"]*"
     # a new version of a secret, however its JSON is spaced
     r"|\"payload\"\s*:\s*\{[^}]*"

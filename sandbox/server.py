@@ -18,7 +18,7 @@ import uvicorn
 
 from sandbox.app import Sandbox
 from sandbox.artifact_registry import blobs, cleanup_job
-from sandbox.cloud_build import queue
+from sandbox.cloud_build import firing, queue
 from sandbox.cloud_run import deployment, instances
 from sandbox.doors import edge
 from sandbox.doors.certificates import Authority
@@ -58,6 +58,7 @@ async def serve(
     world = sandbox.world
     world.account_watchers += [world.part(queue.Queue).end_account, world.part(instances.Instances).end_account]
     await asyncio.to_thread(queue.recover, world)
+    await asyncio.to_thread(world.part(events.Events).listen, "triggers", firing.hear)
     await asyncio.to_thread(receiving.recover, world)
     await asyncio.to_thread(deployment.recover, world)
     print(f"ready http://localhost:{about['port']}", flush=True)

@@ -21,6 +21,7 @@ from sandbox.admin.request_log import RequestLog
 from sandbox.admin.sessions import Sessions
 from sandbox.api import strict_json
 from sandbox.artifact_registry import cleanup_job
+from sandbox.cloud_build import connections
 from sandbox.errors import ApiError, invalid, unimplemented
 from sandbox.git_host import repositories
 from sandbox.iam import standing, tokens
@@ -79,6 +80,8 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
             return JSONResponse(controls.world.pace.as_json())
         case "POST", "github:token":
             return JSONResponse(await asyncio.to_thread(_github_token, controls, await _json(request)))
+        case "POST", "github:connect":
+            return JSONResponse(await asyncio.to_thread(_connect, controls, await _json(request)))
         case "POST", "policies":
             return JSONResponse(await asyncio.to_thread(_forbid, controls, await _json(request)))
         case "POST", "quotas":
@@ -140,6 +143,19 @@ def _github_token(controls: Controls, body: Any) -> dict[str, Any]:
         return {"token": repositories.mint(controls.world, str(body["login"]))}
     except (KeyError, TypeError, repositories.Refused) as error:
         raise invalid(f'The body is {{"login": NAME}}: {error}') from None
+
+
+def _connect(controls: Controls, body: Any) -> dict[str, Any]:
+    """Connect a repository through Cloud Build's older GitHub app: the console's button, which no API has."""
+    try:
+        project = projects.find(controls.world, str(body["project"]))
+        found = repositories.find(controls.world, *str(body["repository"]).split("/"))
+        if project is None or found is None:
+            raise ValueError("there is no such project or repository")
+        connections.map_app(controls.world, project, str(body["region"]), found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise invalid(f'The body is {{"project": ID, "region": R, "repository": "OWNER/NAME"}}: {error}') from None
+    return {"repository": found.full_name}
 
 
 def _forbid(controls: Controls, body: Any) -> dict[str, Any]:

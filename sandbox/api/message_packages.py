@@ -17,6 +17,7 @@ from typing import Any, cast
 _PACKAGES = (
     "google.cloud.artifactregistry_v1",
     "google.cloud.devtools.cloudbuild_v1",
+    "google.cloud.devtools.cloudbuild_v2",
     "google.cloud.devtools.containeranalysis_v1",
     "google.cloud.resourcemanager_v3",
     "google.cloud.run_v2",

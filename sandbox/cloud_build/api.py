@@ -1,12 +1,14 @@
-"""cloudbuild.googleapis.com v1: builds, triggers, the default service account.
+"""cloudbuild.googleapis.com: v1 with builds, triggers, the default service account; v2 with connected repositories.
 
 Source: facts/artifact-registry.md section 5 and Appendix A "cloudbuild.v1"; facts/gcloud-requests.md 6a to 6y.
 """
 
 from __future__ import annotations
 
-from sandbox.api.methods import Api, Method, ordered
-from sandbox.cloud_build import build_methods, triggers
+from collections.abc import Callable
+
+from sandbox.api.methods import Answer, Api, Call, Method, ordered
+from sandbox.cloud_build import approvals, build_methods, connections, triggers
 from sandbox.errors import caller_denied
 
 _PLACES = ("/v1/projects/{project}", "/v1/projects/{project}/locations/{location}")
@@ -18,6 +20,7 @@ def _methods(base: str) -> tuple[Method, ...]:
     see, change = "cloudbuild.builds.get", "cloudbuild.builds.update"
     make = ("cloudbuild.builds.create",)
     return (
+        Method(f"{b}.approve", "POST", f"{one}:approve", approvals.decide, ("cloudbuild.builds.approve",)),
         Method(f"{b}.create", "POST", f"{base}/builds", build_methods.create, make, denial=caller_denied),
         Method(f"{b}.list", "GET", f"{base}/builds", build_methods.list_builds, ("cloudbuild.builds.list",)),
         Method(f"{b}.get", "GET", one, build_methods.find, (see,)),
@@ -33,6 +36,41 @@ def _methods(base: str) -> tuple[Method, ...]:
     )
 
 
+def _connections() -> tuple[Method, ...]:
+    base = "/v2/projects/{project}/locations/{location}"
+    connection = f"{base}/connections/{{connection}}"
+    repository = f"{connection}/repositories/{{repository}}"
+    c, r = "cloudbuild.projects.locations.connections", "cloudbuild.projects.locations.connections.repositories"
+
+    def method(name: str, verb: str, path: str, handle: Callable[[Call], Answer], permission: str) -> Method:
+        return Method(name, verb, path, handle, (f"cloudbuild.{permission}",))
+
+    return (
+        method(f"{c}.create", "POST", f"{base}/connections", connections.create, "connections.create"),
+        method(f"{c}.list", "GET", f"{base}/connections", connections.list_connections, "connections.list"),
+        method(f"{c}.get", "GET", connection, connections.get, "connections.get"),
+        method(f"{c}.delete", "DELETE", connection, connections.delete, "connections.delete"),
+        method(
+            f"{c}.fetchLinkableRepositories",
+            "GET",
+            f"{connection}:fetchLinkableRepositories",
+            connections.fetch_linkable,
+            "connections.fetchLinkableRepositories",
+        ),
+        method(f"{r}.create", "POST", f"{connection}/repositories", connections.connect, "repositories.create"),
+        method(f"{r}.list", "GET", f"{connection}/repositories", connections.list_repositories, "repositories.list"),
+        method(f"{r}.get", "GET", repository, connections.get_repository, "repositories.get"),
+        method(f"{r}.delete", "DELETE", repository, connections.disconnect, "repositories.delete"),
+        method(
+            "cloudbuild.projects.locations.operations.get",
+            "GET",
+            f"{base}/operations/{{operation}}",
+            connections.get_operation,
+            "operations.get",
+        ),
+    )
+
+
 API = Api(
     "cloudbuild.googleapis.com",
     "Cloud Build API",
@@ -40,6 +78,7 @@ API = Api(
         (
             *_methods(_PLACES[0]),
             *_methods(_PLACES[1]),
+            *_connections(),
             Method(
                 "cloudbuild.projects.locations.getDefaultServiceAccount",
                 "GET",

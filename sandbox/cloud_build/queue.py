@@ -84,6 +84,8 @@ def recover(world: World) -> None:
     with contextlib.suppress(containers.EngineFailed):
         unfinished = store.unfinished(world)
         for build in unfinished:
+            if build["status"] == "PENDING":
+                continue  # it waits for somebody's approval
             if build["status"] == "QUEUED":
                 world.part(Queue).submit(build)
                 continue

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from sandbox.cloud_build import reporting
 from sandbox.state.schema import next_number
 from sandbox.state.world import World
 
@@ -28,6 +29,7 @@ def add(rows: sqlite3.Connection, location: str, build: dict[str, Any]) -> None:
         "INSERT INTO builds (id, number, project, location, build) VALUES (?, ?, ?, ?, ?)",
         (build["id"], number, build["projectId"], location, json.dumps(build)),
     )
+    reporting.report(rows, build)
 
 
 def find(world: World, build_id: str) -> dict[str, Any] | None:
@@ -58,7 +60,13 @@ def unfinished(world: World) -> list[dict[str, Any]]:
 def save(world: World, build: dict[str, Any]) -> None:
     """Replace a build; called by its job alone, which runs in the background."""
     with world.writing(tick=False) as rows:
-        rows.execute("UPDATE builds SET build = ? WHERE id = ?", (json.dumps(build), build["id"]))
+        put(rows, build)
+
+
+def put(rows: sqlite3.Connection, build: dict[str, Any]) -> None:
+    """Replace a build, and what the Git host shows of it, in the caller's transaction."""
+    rows.execute("UPDATE builds SET build = ? WHERE id = ?", (json.dumps(build), build["id"]))
+    reporting.report(rows, build)
 
 
 def log_file(world: World, build_id: str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 ALWAYS = ("PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION")
@@ -211,12 +211,20 @@ def templates(build: Mapping[str, Any]) -> Iterator[str]:
     yield from build.get("artifacts", {}).get("images", ())
 
 
-def check(build: Mapping[str, Any], given: Mapping[str, str], *, loose: bool, dynamic: bool) -> list[str]:
+def check(
+    build: Mapping[str, Any],
+    given: Mapping[str, str],
+    *,
+    loose: bool,
+    dynamic: bool,
+    known: Collection[str] = (),
+) -> list[str]:
     """Return what does not match between the templates and the data.
 
     Args:
         given: the user's substitutions, defaults merged with what the request said.
         loose: ALLOW_LOOSE, which makes warnings of the mismatches.
+        known: what a trigger sets, which need not be used.
 
     Returns:
         the warnings, with `loose`.
@@ -232,7 +240,7 @@ def check(build: Mapping[str, Any], given: Mapping[str, str], *, loose: bool, dy
     for text in texts:
         for key in keys(text, dynamic=dynamic):
             used.add(key)
-            if key in given or key in BUILT_IN:
+            if key in given or key in BUILT_IN or key in known:
                 continue
             if not key.startswith("_"):
                 raise SubstitutionError(f'key in the template "{key}" is not a valid built-in substitution')

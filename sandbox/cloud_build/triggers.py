@@ -1,7 +1,6 @@
-"""`projects.locations.triggers`: kept and described; one for GitHub is refused until a repository is connected.
+"""`projects.locations.triggers`: kept, described, and run by hand; `firing` runs them when something is pushed.
 
-Source: facts/gcloud.md "builds". Connecting a repository needs a browser and a GitHub account, so in the sandbox no
-repository ever is; manual triggers, whose build stands in the trigger itself, do run.
+Source: facts/gcloud.md "builds". One for GitHub is refused until its repository is connected.
 """
 
 from __future__ import annotations
@@ -17,11 +16,20 @@ from google.cloud.devtools.cloudbuild_v1 import types
 
 from sandbox.api import lists, messages
 from sandbox.api.methods import Call
-from sandbox.cloud_build import build_methods
+from sandbox.cloud_build import build_methods, connections, firing, matching, starting
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.state.clock import timestamp
 from sandbox.state.schema import next_number
 
+_UNSUPPORTED = {
+    "pubsubConfig": "triggers that a message in Pub/Sub fires",
+    "webhookConfig": "triggers that a webhook fires",
+    "triggerTemplate": "triggers on Cloud Source Repositories",
+    "sourceToBuild": "triggers that are run by hand on a repository; one of GitHub's can be run by hand, too",
+    "gitFileSource": "build configurations from another repository",
+    "filter": "filters of events in CEL",
+    "autodetect": "triggers that look for their build configuration; name it with --build-config",
+}
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,62}[a-zA-Z0-9])?")
 
 
@@ -56,20 +64,47 @@ def _taken(name: str) -> ApiError:
 
 def _parsed(call: Call) -> dict[str, Any]:
     trigger = messages.render(messages.parse(types.BuildTrigger.pb(), call.json(), "trigger"))
+    for field, what in _UNSUPPORTED.items():
+        if trigger.get(field):
+            raise unimplemented(what)
     if "name" in trigger and not _NAME.fullmatch(trigger["name"]):
         raise invalid(f"invalid value for 'trigger.name': {trigger['name']}")
-    for pattern in (trigger.get("github", {}).get("push", {}).get(kind, "") for kind in ("branch", "tag")):
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise invalid(f"invalid value for 'trigger.github.push': {error}") from None
+    for config in ("github", "repositoryEventConfig"):
+        for event, kinds in (("push", ("branch", "tag")), ("pullRequest", ("branch",))):
+            for kind in kinds:
+                pattern = trigger.get(config, {}).get(event, {}).get(kind, "")
+                try:
+                    matching.check_pattern(pattern)
+                except matching.BadPattern as error:
+                    # unverified: the sentence
+                    raise invalid(f"invalid value for 'trigger.{config}.{event}.{kind}': {error}") from None
+    for field in ("includedFiles", "ignoredFiles"):
+        for glob in trigger.get(field, ()):
+            try:
+                matching.check_glob(glob)
+            except matching.BadPattern as error:
+                raise invalid(f"invalid value for 'trigger.{field}': {glob}: {error}") from None  # unverified
     return trigger
 
 
-def _refuse_unconnected(call: Call, trigger: dict[str, Any]) -> None:
+def _check_event(trigger: Mapping[str, Any]) -> None:
+    """Refuse a trigger on a repository that names no event, or several."""
+    for config in ("github", "repositoryEventConfig"):
+        event = trigger.get(config)
+        if event is None:
+            continue
+        named = [*event.get("push", {}), *event.get("pullRequest", {})]
+        if len([one for one in named if one in ("branch", "tag")]) != 1:
+            # unverified: the sentence
+            raise invalid(f"trigger.{config} must name one of push.branch, push.tag and pullRequest.branch")
+    if trigger.get("github") and trigger.get("repositoryEventConfig"):
+        raise invalid("trigger must specify only one of 'github' and 'repository_event_config'")  # unverified
+
+
+def _require_connection(call: Call, trigger: dict[str, Any]) -> None:
     place, number = build_methods.location(call), call.project.number
-    github = trigger.get("github")
-    if github:
+    github, event = trigger.get("github"), trigger.get("repositoryEventConfig")
+    if github and connections.of_app(call.world, call.project.id, place, github) is None:
         # The sentence is Google's, as public issues quote it.
         raise ApiError(
             "FAILED_PRECONDITION",
@@ -77,24 +112,22 @@ def _refuse_unconnected(call: Call, trigger: dict[str, Any]) -> None:
             f"https://console.cloud.google.com/cloud-build/triggers;region={place}/connect?project={number} to connect "
             "a repository to your project",
         )
-    if trigger.get("repositoryEventConfig") or trigger.get("triggerTemplate"):
-        raise unimplemented("triggers on connected or mirrored repositories")
-
-
-def _account(trigger: Mapping[str, Any]) -> str:
-    """Return the account that the trigger's builds run as; empty for the default."""
-    return str(trigger.get("serviceAccount") or trigger.get("build", {}).get("serviceAccount", ""))
+    if event:
+        if connections.of_resource(call.world, call.project, place, str(event.get("repository", ""))) is None:
+            raise not_found(f"Resource '{event.get('repository', '')}' was not found")  # unverified: the sentence
+        event["repositoryType"] = "GITHUB"
 
 
 def _check_account(call: Call, trigger: Mapping[str, Any]) -> None:
     # unverified: that Google asks when a trigger is made or changed, beside each time that it is run by hand
-    build_methods.account(call, {"serviceAccount": _account(trigger)}, call.project)
+    starting.account(build_methods.where(call), {"serviceAccount": firing.account(trigger)})
 
 
 def create(call: Call) -> dict[str, Any]:
     """Keep a trigger."""
     trigger = _parsed(call)
-    _refuse_unconnected(call, trigger)
+    _check_event(trigger)
+    _require_connection(call, trigger)
     if not trigger.get("build") and not trigger.get("filename"):
         raise invalid("trigger must specify a build config: one of 'build', 'filename' or 'autodetect'")
     _check_account(call, trigger)
@@ -132,12 +165,14 @@ def list_triggers(call: Call) -> dict[str, Any]:
 def patch(call: Call) -> dict[str, Any]:
     """Replace what the request says; the id, the time and the location stay."""
     asked = _parsed(call)
-    _refuse_unconnected(call, asked)
+    before = find(call)
+    _check_event({**before, **asked})
+    _require_connection(call, {**before, **asked})
+    _check_account(call, {**before, **asked})
     with call.world.writing() as rows:
         before = _named(rows, call)
         kept = {field: before[field] for field in ("id", "createTime", "resourceName")}
         after = {**before, **asked, **kept}
-        _check_account(call, after)
         try:
             rows.execute(
                 "UPDATE triggers SET trigger = ?, name = ? WHERE id = ?",
@@ -158,31 +193,32 @@ def delete(call: Call) -> dict[str, Any]:
 def run(call: Call) -> dict[str, Any]:
     """Start a trigger's build, as if its event had come."""
     trigger = find(call)
-    if not trigger.get("build"):
-        raise unimplemented("running a trigger whose build stands in a repository")
     body = call.json()
     source = (
         messages.render(messages.parse(types.RunBuildTriggerRequest.pb(), body)).get("source", {})
         if "source" in body
         else messages.render(messages.parse(types.RepoSource.pb(), body, "source"))
     )
+    given = source.get("substitutions", {})
     branch, tag, commit = (str(source.get(key, "")) for key in ("branchName", "tagName", "commitSha"))
-    build = dict(trigger["build"])
-    given = {**build.get("substitutions", {}), **trigger.get("substitutions", {}), **source.get("substitutions", {})}
-    build["substitutions"] = given
-    build["buildTriggerId"] = trigger["id"]
-    build["tags"] = [*build.get("tags", ()), f"trigger-{trigger['id']}"]
-    build["serviceAccount"] = _account(trigger)
-    return build_methods.start(
-        call,
-        build,
-        trigger={
-            "TRIGGER_NAME": trigger["name"],
-            "BRANCH_NAME": branch,
-            "TAG_NAME": tag,
-            "REF_NAME": branch or tag,
-            "COMMIT_SHA": commit,
-            "REVISION_ID": commit,
-            "SHORT_SHA": commit[:7],
-        },
-    )
+    where = build_methods.where(call)
+    repository = firing.repository_of(call.world, trigger)
+    if repository is not None:
+        build = firing.by_hand(where, trigger, repository, branch=branch, tag=tag, commit=commit, given=given)
+        return build_methods.operation(call, build)
+    if not trigger.get("build"):
+        # Its repository was disconnected since. # unverified: the sentence
+        raise ApiError("FAILED_PRECONDITION", "the repository of this trigger is not connected any more")
+    asked = dict(trigger["build"])
+    asked["substitutions"] = {**asked.get("substitutions", {}), **trigger.get("substitutions", {}), **given}
+    asked["serviceAccount"] = firing.account(trigger)
+    values = {
+        "TRIGGER_NAME": trigger["name"],
+        "BRANCH_NAME": branch,
+        "TAG_NAME": tag,
+        "REF_NAME": branch or tag,
+        "COMMIT_SHA": commit,
+        "REVISION_ID": commit,
+        "SHORT_SHA": commit[:7],
+    }
+    return build_methods.operation(call, starting.start(where, asked, starting.Fired(trigger, values)))

@@ -11,6 +11,7 @@ from sandbox.cloud_build import source
 from sandbox.cloud_build.running import BuildFailed, Running
 from sandbox.cloud_storage import objects
 from sandbox.containers import EngineFailed
+from sandbox.git_host import git, repositories
 
 
 def fill(running: Running, token: str) -> None:
@@ -42,7 +43,10 @@ def fill(running: Running, token: str) -> None:
 
 def _source(running: Running) -> IO[bytes] | None:
     """Return the source as a tar stream in a file; None for a build without one."""
-    resolved = running.build.get("sourceProvenance", {}).get("resolvedStorageSource")
+    provenance = running.build.get("sourceProvenance", {})
+    if pushed := provenance.get("resolvedGitSource"):
+        return _checkout(running, pushed["url"], pushed["revision"])
+    resolved = provenance.get("resolvedStorageSource")
     if not resolved:
         return None
     name = f"gs://{resolved['bucket']}/{resolved['object']}#{resolved['generation']}"
@@ -54,6 +58,27 @@ def _source(running: Running) -> IO[bytes] | None:
     try:
         return source.clean(stored.path(running.world))
     except source.BadSource as error:
+        raise BuildFailed("FAILURE", "FETCH_SOURCE_FAILED", f"could not fetch source: {error}") from None
+
+
+def _checkout(running: Running, url: str, revision: str) -> IO[bytes]:
+    """Return a commit of the Git host, as a working copy with its own commit and none before it."""
+    owner, name = url.removeprefix("https://github.com/").removesuffix(".git").split("/")
+    found = repositories.find(running.world, owner, name)
+    try:
+        if found is None:
+            raise git.GitFailed(f"repository '{url}/' not found")
+        count, size = git.size(found.folder(running.world), revision)
+        if count > source.MAX_FILES or size > source.MAX_BYTES:
+            raise source.BadSource(f"the commit has {count} files of {size} bytes together")
+        copy = running.config / "checkout"
+        for line in git.check_out(found.folder(running.world), url, revision, copy):
+            running.told.line(line)
+        packed = running.config / "checkout.tar"
+        with tarfile.open(packed, "w") as target:
+            target.add(copy, arcname=".")
+        return source.clean(packed)
+    except (git.GitFailed, git.GitMissing, source.BadSource) as error:
         raise BuildFailed("FAILURE", "FETCH_SOURCE_FAILED", f"could not fetch source: {error}") from None
 
 

@@ -184,3 +184,26 @@ def merge_base(folder: Path, one: str, other: str) -> str:
         return run(folder, "merge-base", one, other).decode().strip()
     except GitFailed:
         return one
+
+
+def check_out(folder: Path, url: str, sha: str, target: Path) -> list[str]:
+    """Make a working copy of one commit, shallow as Cloud Build's is, and return what git says of it.
+
+    Args:
+        url: what the copy says where it is from.
+    """
+    target.mkdir(parents=True)
+    inside = target / ".git"
+    run(inside, "init", "--quiet", "--template=", "--initial-branch=master", str(target))
+    run(inside, "remote", "add", "origin", url)
+    run(inside, "fetch", "--quiet", "--no-tags", "--depth=1", f"file://{folder}", sha)
+    run(inside, f"--work-tree={target}", "-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", sha)
+    # It names the folder on this machine.
+    (inside / "FETCH_HEAD").unlink(missing_ok=True)
+    subject = commit(inside, sha).message.partition("\n")[0]
+    return [
+        "Initialized empty Git repository in /workspace/.git/",
+        f"From {url.removesuffix('.git')}",
+        f" * branch            {sha} -> FETCH_HEAD",
+        f"HEAD is now at {sha[:7]} {subject}",
+    ]

@@ -37,12 +37,15 @@ def of(world: World, repository: Repository) -> list[dict[str, Any]]:
     return [json.loads(row["body"]) for row in found]
 
 
-def create(world: World, base: Repository, login: str, *, title: str, head: str, into: str) -> dict[str, Any]:
+def create(
+    world: World, base: Repository, login: str, *, title: str, head: str, into: str, text: str = ""
+) -> dict[str, Any]:
     """Open a pull request.
 
     Args:
         head: `BRANCH`, or `OWNER:BRANCH` for a branch of a fork.
         into: the branch that it is to be merged into.
+        text: its description.
 
     Raises:
         Refused: when a branch is not there, nothing differs, or there is such a pull request already.
@@ -69,6 +72,7 @@ def create(world: World, base: Repository, login: str, *, title: str, head: str,
     pull = {
         "number": number,
         "title": title,
+        "body": text,
         "state": "open",
         "login": login,
         "head": branch,

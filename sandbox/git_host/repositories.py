@@ -147,15 +147,18 @@ def add_user(rows: sqlite3.Connection, login: str) -> None:
     rows.execute("INSERT OR IGNORE INTO git_users (login) VALUES (?)", (login,))
 
 
-def mint(world: World, login: str) -> str:
-    """Make a personal access token; only its hash is kept.
+def mint(world: World, login: str, kind: str = "ghp") -> str:
+    """Make a token; only its hash is kept.
+
+    Args:
+        kind: `ghp` for a personal access token, `gho` for an app's that was given consent, `ghs` for a workflow's.
 
     Raises:
         Refused: for a login that GitHub does not take.
     """
     if not OWNER.fullmatch(login):
         raise Refused(f"{login!r} is no login")
-    token = f"ghp_{secrets.token_hex(18)}"
+    token = f"{kind}_{secrets.token_hex(18)}"
     with world.writing() as rows:
         add_user(rows, login)
         rows.execute("INSERT INTO git_tokens (hash, login) VALUES (?, ?)", (_hash(token), login))

@@ -206,6 +206,7 @@ def _open_pull(asked: Asked) -> tuple[int, Any]:
         title=asked.text("title"),
         head=asked.text("head"),
         into=asked.text("base"),
+        text=asked.text("body", ""),
     )
     return 201, _shown_pull(asked, made)
 
@@ -265,6 +266,7 @@ def _shown_pull(asked: Asked, pull: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "number": pull["number"],
         "title": pull["title"],
+        "body": pull["body"],
         "state": pull["state"],
         "user": {"login": pull["login"]},
         "html_url": f"https://github.com/{base.full_name}/pull/{pull['number']}",

@@ -41,22 +41,37 @@ def check(world: World, member: str, named: str, *, builds_of: Project | None = 
     Raises:
         ApiError: FAILED_PRECONDITION for an account that the caller may act as, and that is disabled.
     """
+    found = _look(world, named, builds_of)
+    if found is None:
+        return None
+    email, resource, active = found
+    if resource and not policies.decide(world, member, ACT_AS, resource).allowed:
+        return None
+    if not active:
+        raise ApiError("FAILED_PRECONDITION", f"Service account {email} is disabled.")  # unverified: the sentence
+    return email
+
+
+def resolve(world: World, named: str, *, builds_of: Project | None = None) -> str | None:
+    """Return the e-mail address of an account that is there and active, whoever asks; None for any other."""
+    found = _look(world, named, builds_of)
+    return found[0] if found is not None and found[2] else None
+
+
+def _look(world: World, named: str, builds_of: Project | None) -> tuple[str, str, bool] | None:
+    """Return an account's address, its resource ("" where nobody needs a permission), and whether it is active."""
     match = _NAME.fullmatch(named)
     if match is None:
         return None
     project, account = match["project"] or "-", match["account"].lower()
     if builds_of is not None and account == BUILD_ACCOUNT.format(number=builds_of.number):
-        return account if project in ("-", builds_of.id, builds_of.number) else None
+        return (account, "", True) if project in ("-", builds_of.id, builds_of.number) else None
     with world.reading() as rows:
         resource = policies.canonical(rows, f"projects/{project}/serviceAccounts/{account}")
         email = resource.rpartition("/")[2]
         known = _is_of(rows, resource)
         active = standing.is_active(rows, f"serviceAccount:{email}")
-    if not known or not policies.decide(world, member, ACT_AS, resource).allowed:
-        return None
-    if not active:
-        raise ApiError("FAILED_PRECONDITION", f"Service account {email} is disabled.")  # unverified: the sentence
-    return email
+    return (email, resource, active) if known else None
 
 
 def _is_of(rows: sqlite3.Connection, resource: str) -> bool:

@@ -274,6 +274,28 @@ _DESCRIBED = (
             remotebuildexecution: blobs.get
         """),
     ),
+    Role(
+        "roles/cloudbuild.builds.approver",
+        "Cloud Build Approver",
+        _SEE_PROJECTS | held("cloudbuild: builds.approve,get,list remotebuildexecution: blobs.get"),
+    ),
+    Role(
+        "roles/cloudbuild.connectionAdmin",
+        "Cloud Build Connection Admin",
+        _SEE_PROJECTS
+        | held("""
+            cloudbuild: connections.create,delete,fetchLinkableRepositories,get,getIamPolicy,list,setIamPolicy,update
+            cloudbuild: repositories.create,delete,fetchGitRefs,get,list
+        """),
+    ),
+    Role(
+        "roles/cloudbuild.connectionViewer",
+        "Cloud Build Connection Viewer",
+        _SEE_PROJECTS
+        | held("""
+            cloudbuild: connections.fetchLinkableRepositories,get,getIamPolicy,list repositories.fetchGitRefs,get,list
+        """),
+    ),
     Role("roles/storage.objectViewer", "Storage Object Viewer", _SEE_PROJECTS | held("storage: objects.get,list")),
     Role(
         "roles/billing.admin",
@@ -290,7 +312,7 @@ _DESCRIBED = (
 
 # What basic roles hold beside everything above.
 _ELSEWHERE = held("""
-    cloudbuild: builds.approve connections.create,delete,get,list,update triggers.create,delete,get,list,update,run
+    cloudbuild: triggers.create,delete,get,list,update,run
     containeranalysis: notes.attachOccurrence,create,delete,get,getIamPolicy,list,listOccurrences,setIamPolicy,update
     containeranalysis: occurrences.getIamPolicy,setIamPolicy
     logging: buckets.get,list logEntries.route logs.delete,list views.get,list

@@ -104,6 +104,17 @@ CREATE TABLE triggers (
     id TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, name TEXT NOT NULL, trigger TEXT NOT NULL,
     UNIQUE (project, location, name)) WITHOUT ROWID;
 
+CREATE TABLE trigger_builds (
+    event INTEGER NOT NULL, trigger TEXT NOT NULL, build TEXT NOT NULL, PRIMARY KEY (event, trigger)) WITHOUT ROWID;
+CREATE TABLE build_connections (
+    name TEXT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE TABLE build_repositories (
+    name TEXT PRIMARY KEY, connection TEXT NOT NULL REFERENCES build_connections(name), body TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE repository_mappings (
+    project TEXT NOT NULL, location TEXT NOT NULL, repository TEXT NOT NULL COLLATE NOCASE,
+    PRIMARY KEY (project, location, repository)) WITHOUT ROWID;
+
 CREATE TABLE git_users (login TEXT PRIMARY KEY COLLATE NOCASE) WITHOUT ROWID;
 CREATE TABLE git_tokens (hash TEXT PRIMARY KEY, login TEXT NOT NULL COLLATE NOCASE) WITHOUT ROWID;
 CREATE TABLE git_repositories (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import google.auth
@@ -13,8 +15,10 @@ import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
+from cli.world.starter import World
 from helpers import target
 from tests.sandbox import in_process
+from tests.sandbox.git_hosting import Clone, Host, numbers
 from tests.sandbox.in_process import Learner
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -77,3 +81,33 @@ def account(session: AuthorizedSession, *roles: str) -> str:
     for role in roles:
         grant(session, projects_url(), role, f"serviceAccount:{email}")
     return email
+
+
+@pytest.fixture
+def host(world: World, environment: dict[str, str], tmp_path: Path) -> Host:
+    """The Git host of this file's world."""
+    if shutil.which("git") is None:
+        pytest.skip("git isn't on the PATH")
+    # Whatever this machine's own git is set to stays out of it.
+    return Host(world, environment | {"HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"})
+
+
+@pytest.fixture
+def clone(host: Host, tmp_path: Path) -> Callable[..., Clone]:
+    """Make a working copy whose `origin` is a repository on github.com."""
+
+    def make(repository: str, *, login: str = "example.com") -> Clone:
+        folder = tmp_path / f"clone-{next(numbers)}"
+        folder.mkdir()
+        who = {"GIT_AUTHOR_NAME": login, "GIT_AUTHOR_EMAIL": f"{login}@example.com"}
+        who |= {"GIT_COMMITTER_NAME": login, "GIT_COMMITTER_EMAIL": f"{login}@example.com"}
+        made = Clone(repository, folder, host.environment | who | {"GIT_TERMINAL_PROMPT": "0"})
+        made.git("init", "--quiet", "--initial-branch=main")
+        url = f"https://github.com/{repository}.git"
+        if login != "example.com":
+            address = host.world.url.removeprefix("http://")
+            url = f"http://{login}:{host.token(login)}@{address}/github.com/{repository}.git"
+        made.git("remote", "add", "origin", url)
+        return made
+
+    return make

@@ -16,7 +16,7 @@ from starlette.datastructures import QueryParams
 from sandbox import seed
 from sandbox.api.methods import Call
 from sandbox.api.principal import Principal
-from sandbox.cloud_build import build_methods, source, store, substitutions
+from sandbox.cloud_build import build_methods, source, starting, store, substitutions
 from sandbox.cloud_build.api import API
 from sandbox.cloud_storage import objects
 from sandbox.errors import ApiError
@@ -44,7 +44,7 @@ def test_a_log_bucket_made_anew_by_somebody_else_gets_no_log(tmp_path: Path, mon
     with world.writing() as rows:
         projects.create(rows, world, "ml-two", "Two", {})
         policies.grant(rows, world, "projects/ml-one", "roles/owner", f"serviceAccount:{about['learner']}")
-    placed = build_methods._place_log
+    placed = starting._place_log
 
     def between(*of_a_build: Any) -> Any:
         found = placed(*of_a_build)
@@ -54,7 +54,7 @@ def test_a_log_bucket_made_anew_by_somebody_else_gets_no_log(tmp_path: Path, mon
             objects.make_bucket(rows, world, found[0].name, "ml-two")
         return found
 
-    monkeypatch.setattr(build_methods, "_place_log", between)
+    monkeypatch.setattr(starting, "_place_log", between)
     found = API.find("POST", "/v1/projects/ml-one/locations/us-central1/builds")
     assert found is not None
     method, params = found

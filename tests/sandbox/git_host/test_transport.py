@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.sandbox.git_host.conftest import Clone, Host
+from tests.sandbox.git_hosting import Clone, Host
 
 ZERO = "0" * 40
 Make = Callable[..., Clone]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from cli.world.starter import World
 
-_numbers = itertools.count(1)
+numbers = itertools.count(1)
 
 
 @dataclass
@@ -47,7 +44,7 @@ class Host:
 
     def repository(self, **more: Any) -> str:
         """A new repository of the learner's: OWNER/NAME."""
-        made = self.api("POST", "/user/repos", {"name": f"app-{next(_numbers)}", **more}, status=201)
+        made = self.api("POST", "/user/repos", {"name": f"app-{next(numbers)}", **more}, status=201)
         return str(made["full_name"])
 
     def events(self) -> list[tuple[str, ...]]:
@@ -58,8 +55,9 @@ class Host:
 
 @dataclass
 class Clone:
-    """A working copy, driven with the real git."""
+    """A working copy of `repository`, driven with the real git."""
 
+    repository: str
     folder: Path
     environment: dict[str, str]
 
@@ -81,40 +79,10 @@ class Clone:
 
     def commit(self, message: str = "a change", **files: str) -> str:
         """Commit files, by default one that differs each time; gives the SHA."""
-        for name, text in (files or {"file": f"{message} {next(_numbers)}\n"}).items():
+        for name, text in (files or {"file": f"{message} {next(numbers)}\n"}).items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", message)
         return self.git("rev-parse", "HEAD")
-
-
-@pytest.fixture
-def host(world: World, environment: dict[str, str], tmp_path: Path) -> Host:
-    """The Git host of this file's world."""
-    if shutil.which("git") is None:
-        pytest.skip("git isn't on the PATH")
-    # Whatever this machine's own git is set to stays out of it.
-    return Host(world, environment | {"HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"})
-
-
-@pytest.fixture
-def clone(host: Host, tmp_path: Path) -> Callable[..., Clone]:
-    """Make a working copy whose `origin` is a repository on github.com."""
-
-    def make(repository: str, *, login: str = "example.com") -> Clone:
-        folder = tmp_path / f"clone-{next(_numbers)}"
-        folder.mkdir()
-        who = {"GIT_AUTHOR_NAME": login, "GIT_AUTHOR_EMAIL": f"{login}@example.com"}
-        who |= {"GIT_COMMITTER_NAME": login, "GIT_COMMITTER_EMAIL": f"{login}@example.com"}
-        made = Clone(folder, host.environment | who | {"GIT_TERMINAL_PROMPT": "0"})
-        made.git("init", "--quiet", "--initial-branch=main")
-        url = f"https://github.com/{repository}.git"
-        if login != "example.com":
-            address = host.world.url.removeprefix("http://")
-            url = f"http://{login}:{host.token(login)}@{address}/github.com/{repository}.git"
-        made.git("remote", "add", "origin", url)
-        return made
-
-    return make

@@ -1,0 +1,405 @@
+"""A push begins builds by itself: real git at the Git host, triggers over REST, and what the builds then say."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.api_core.exceptions import NotFound
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.devtools import cloudbuild_v2
+
+from helpers import waiting
+from tests.sandbox.conftest import ask, grant, learner_with, project, projects_url
+from tests.sandbox.git_hosting import Clone, Host
+
+Make = Callable[..., Clone]
+REGION = "us-central1"
+CONFIG = """\
+steps:
+  - name: gcr.io/cloud-builders/docker
+    args: [version, "$SHORT_SHA", "${_WHO}"]
+substitutions: {_WHO: nobody}
+options: {logging: CLOUD_LOGGING_ONLY}
+"""
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def learner(in_world: object) -> Iterator[AuthorizedSession]:
+    with learner_with("cloudbuild", "secretmanager") as session:
+        agent = f"serviceAccount:service-{os.environ['PROJECT_NUMBER']}@gcp-sa-cloudbuild.iam.gserviceaccount.com"
+        grant(session, projects_url(), "roles/secretmanager.admin", agent)
+        yield session
+
+
+def place(version: str = "v1") -> str:
+    return f"https://cloudbuild.googleapis.com/{version}/projects/{project()}/locations/{REGION}"
+
+
+def consent(session: AuthorizedSession, name: str) -> None:
+    """Click both buttons."""
+    with requests.Session() as browser:
+        browser.trust_env = False
+        for _ in range(2):
+            state = ask(session, "GET", f"{place('v2')}/connections/{name}")["installationState"]
+            url, _, secret = state["actionUri"].partition("?state=")
+            assert browser.get(state["actionUri"], timeout=30).status_code == 200
+            assert browser.post(url, data={"state": secret}, timeout=30, allow_redirects=False).status_code in (
+                200,
+                303,
+            )
+    assert ask(session, "GET", f"{place('v2')}/connections/{name}")["installationState"] == {"stage": "COMPLETE"}
+
+
+def connected(session: AuthorizedSession, repository: str) -> str:
+    """The resource of a repository that is connected in the 2nd generation."""
+    name = f"conn-{next(_numbers)}"
+    ask(session, "POST", f"{place('v2')}/connections?connectionId={name}", {"githubConfig": {}})
+    consent(session, name)
+    url = f"{place('v2')}/connections/{name}/repositories"
+    body = {"remoteUri": f"https://github.com/{repository}.git"}
+    made = ask(session, "POST", f"{url}?repositoryId=app", body)
+    return str(made["response"]["name"])
+
+
+def trigger(session: AuthorizedSession, resource: str, push: Any = None, **more: Any) -> dict[str, Any]:
+    event = {"repository": resource, **({"push": push} if push else {})}
+    if pull := more.pop("pullRequest", None):
+        event["pullRequest"] = pull
+    body = {"name": f"t-{next(_numbers)}", "filename": "cloudbuild.yaml", "repositoryEventConfig": event, **more}
+    return ask(session, "POST", f"{place()}/triggers", body)
+
+
+def builds_of(session: AuthorizedSession, made: dict[str, Any]) -> list[dict[str, Any]]:
+    found = ask(session, "GET", f"{place()}/builds?filter=trigger_id%3D%22{made['id']}%22")
+    return list(found.get("builds", []))
+
+
+def begun(session: AuthorizedSession, made: dict[str, Any], count: int = 1) -> list[dict[str, Any]]:
+    """The trigger's builds, newest first, as soon as there are so many."""
+    for _ in waiting.attempts(20):
+        found = builds_of(session, made)
+        if len(found) >= count:
+            assert len(found) == count
+            return found
+    raise AssertionError(f"{made['name']} has {len(builds_of(session, made))} builds")
+
+
+@pytest.fixture
+def work(host: Host, clone: Make, learner: AuthorizedSession) -> tuple[Clone, str]:
+    """A working copy with a configuration, and the resource of its repository."""
+    repository = host.repository()
+    made = clone(repository)
+    made.commit(**{"cloudbuild.yaml": CONFIG})
+    made.git("push", "--quiet", "origin", "main")
+    return made, connected(learner, repository)
+
+
+def test_a_push_begins_a_build_that_says_where_it_is_from(
+    learner: AuthorizedSession,
+    host: Host,
+    work: tuple[Clone, str],
+) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"}, substitutions={"_WHO": "me"}, tags=["mine"])
+    sha = copy.commit()
+    copy.git("push", "origin", "main")
+    build = begun(learner, made)[0]
+    full_name = copy.repository
+    source = {"url": f"https://github.com/{full_name}.git", "revision": sha}
+    assert build["source"] == {"gitSource": source}
+    assert build["sourceProvenance"] == {"resolvedGitSource": source}
+    assert build["buildTriggerId"] == made["id"]
+    assert build["tags"] == ["mine", f"trigger-{made['id']}"]
+    assert build["substitutions"] == {
+        "TRIGGER_NAME": made["name"],
+        "TRIGGER_BUILD_CONFIG_PATH": "cloudbuild.yaml",
+        "COMMIT_SHA": sha,
+        "REVISION_ID": sha,
+        "SHORT_SHA": sha[:7],
+        "REPO_NAME": full_name.partition("/")[2],
+        "REPO_FULL_NAME": full_name,
+        "BRANCH_NAME": "main",
+        "REF_NAME": "main",
+        "_WHO": "me",
+    }
+    assert build["steps"][0]["args"] == ["version", sha[:7], "me"]
+    assert "warnings" not in build
+    checks = host.api("GET", f"/repos/{full_name}/commits/{sha}/check-runs")["check_runs"]
+    assert [(one["name"], one["app"]["slug"], one["external_id"]) for one in checks] == [
+        (f"{made['name']} ({project()})", "google-cloud-build", build["id"])
+    ]
+
+
+def test_only_what_matches_fires(learner: AuthorizedSession, work: tuple[Clone, str]) -> None:
+    copy, resource = work
+    on_main = trigger(learner, resource, {"branch": "^main$"})
+    on_topic = trigger(learner, resource, {"branch": "^main$", "invertRegex": True})
+    on_tag = trigger(learner, resource, {"tag": "^v"})
+    on_docs = trigger(learner, resource, {"branch": ".*"}, includedFiles=["docs/**"])
+    off = trigger(learner, resource, {"branch": ".*"}, disabled=True)
+    copy.commit("nothing to build [skip ci]")
+    copy.git("push", "origin", "main")
+    first = copy.commit()
+    copy.git("push", "origin", "main")
+    assert [one["substitutions"]["COMMIT_SHA"] for one in begun(learner, on_main)] == [first]
+    second = copy.commit(**{"docs/a": "text"})
+    copy.git("push", "origin", "main")
+    copy.git("tag", "v1")
+    copy.git("push", "origin", "v1")
+    assert [one["substitutions"]["TAG_NAME"] for one in begun(learner, on_tag)] == ["v1"]
+    assert [one["substitutions"]["COMMIT_SHA"] for one in begun(learner, on_main, 2)] == [second, first]
+    assert [one["substitutions"]["COMMIT_SHA"] for one in begun(learner, on_docs)] == [second]
+    assert builds_of(learner, on_topic) == builds_of(learner, off) == []
+    copy.git("push", "origin", "main:topic")
+    assert begun(learner, on_topic)[0]["substitutions"]["BRANCH_NAME"] == "topic"
+
+
+def test_pull_requests_fire_and_a_forks_needs_a_comment(
+    learner: AuthorizedSession,
+    host: Host,
+    clone: Make,
+    work: tuple[Clone, str],
+) -> None:
+    copy, resource = work
+    repository = copy.repository
+    control = {"branch": "^main$", "commentControl": "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY"}
+    made = trigger(learner, resource, pullRequest=control)
+    copy.git("switch", "--quiet", "--create", "topic")
+    first = copy.commit()
+    copy.git("push", "--quiet", "origin", "topic")
+    pull = {"title": "a topic", "head": "topic", "base": "main"}
+    host.api("POST", f"/repos/{repository}/pulls", pull, status=201)
+    opened = begun(learner, made)[0]["substitutions"]
+    assert {
+        key: opened[key] for key in ("COMMIT_SHA", "BRANCH_NAME", "_HEAD_BRANCH", "_BASE_BRANCH", "_PR_NUMBER")
+    } == {
+        "COMMIT_SHA": first,
+        "BRANCH_NAME": "topic",
+        "_HEAD_BRANCH": "topic",
+        "_BASE_BRANCH": "main",
+        "_PR_NUMBER": "1",
+    }
+    second = copy.commit()
+    copy.git("push", "--quiet", "origin", "topic")
+    assert begun(learner, made, 2)[0]["substitutions"]["COMMIT_SHA"] == second
+
+    fork = host.api("POST", f"/repos/{repository}/forks", login="mallory", status=202)["full_name"]
+    theirs = clone(fork, login="mallory")
+    theirs.git("pull", "--quiet", "origin", "main")
+    third = theirs.commit()
+    theirs.git("push", "--quiet", "origin", "main:evil")
+    pull = {"title": "from a fork", "head": "mallory:evil", "base": "main", "body": "/gcbrun"}
+    host.api("POST", f"/repos/{repository}/pulls", pull, login="mallory", status=201)
+    comments = f"/repos/{repository}/issues/2/comments"
+    host.api("POST", comments, {"body": "/gcbrun"}, login="mallory", status=201)
+    host.api("POST", comments, {"body": "looks good: /gcbrun"}, status=201)
+    build = begun(learner, made, 3)[0]
+    assert build["substitutions"]["COMMIT_SHA"] == third
+    assert build["substitutions"]["_HEAD_REPO_URL"] == f"https://github.com/{fork}"
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("steps: [", "failed unmarshalling build config cloudbuild.yaml: yaml: "),
+        ("steps:\n  - nme: x\n", 'Unknown name "nme"'),
+        ("- steps", "it is no build"),
+        ("steps: []", "no build steps specified"),
+        ("a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+         "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n", "too large"),
+    ],
+    ids=["no-yaml", "unknown-field", "no-build", "no-steps", "many-aliases"],
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_read_is_a_failed_build(
+    learner: AuthorizedSession, work: tuple[Clone, str], config: str, says: str
+) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"})
+    copy.commit(**{"cloudbuild.yaml": config})
+    copy.git("push", "origin", "main")
+    build = begun(learner, made)[0]
+    assert build["status"] == "FAILURE"
+    assert says in build["statusDetail"]
+
+
+def test_a_file_that_is_not_there_is_a_failed_build(learner: AuthorizedSession, work: tuple[Clone, str]) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"}, filename="ci/other.yaml")
+    copy.commit()
+    copy.git("push", "origin", "main")
+    assert "ci/other.yaml" in begun(learner, made)[0]["statusDetail"]
+
+
+def test_a_trigger_runs_by_hand_at_a_branch_a_tag_or_a_commit(
+    learner: AuthorizedSession, work: tuple[Clone, str]
+) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^release$"})
+    sha = copy.git("rev-parse", "HEAD")
+    url = f"{place()}/triggers/{made['name']}:run"
+    for source in ({"branchName": "main"}, {"commitSha": sha}, {"commitSha": sha[:10]}):
+        body = {"source": {**source, "substitutions": {"_WHO": "somebody"}}, "triggerId": made["name"]}
+        build = ask(learner, "POST", url, body)["metadata"]["build"]
+        assert build["substitutions"]["COMMIT_SHA"] == sha
+        assert build["substitutions"]["_WHO"] == "somebody"
+    for source in ({"branchName": "nowhere"}, {"tagName": "main"}, {"commitSha": "0" * 40}, {"branchName": "--all"}):
+        said = ask(learner, "POST", url, {"source": source, "triggerId": made["name"]}, status=400)
+        assert "not found" in said["error"]["message"]
+
+
+def test_an_approval_comes_first(learner: AuthorizedSession, host: Host, work: tuple[Clone, str]) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"}, approvalConfig={"approvalRequired": True})
+    copy.commit()
+    copy.git("push", "origin", "main")
+    build = begun(learner, made)[0]
+    assert (build["status"], build["approval"]["state"]) == ("PENDING", "PENDING")
+    url = f"{place()}/builds/{build['id']}"
+    ask(learner, "POST", f"{url}:approve", {"approvalResult": {}}, status=400)
+    ask(learner, "POST", f"{url}:approve", {"approvalResult": {"decision": "APPROVED", "comment": "looks good"}})
+    approved = ask(learner, "GET", url)
+    assert approved["approval"]["state"] == "APPROVED"
+    assert approved["approval"]["result"]["comment"] == "looks good"
+    assert approved["status"] != "PENDING"
+    ask(learner, "POST", f"{url}:approve", {"approvalResult": {"decision": "REJECTED"}}, status=400)
+    copy.commit()
+    copy.git("push", "origin", "main")
+    other = begun(learner, made, 2)[0]
+    url = f"{place()}/builds/{other['id']}"
+    ask(learner, "POST", f"{url}:approve", {"approvalResult": {"decision": "REJECTED"}})
+    rejected = ask(learner, "GET", url)
+    assert (rejected["status"], rejected["approval"]["state"]) == ("CANCELLED", "REJECTED")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"repositoryEventConfig": {"push": {"branch": "(?!main)"}}}, 400),
+        ({"repositoryEventConfig": {"push": {"branch": "main", "tag": "v"}}}, 400),
+        ({"repositoryEventConfig": {"push": {"branch": "main"}, "pullRequest": {"branch": "main"}}}, 400),
+        ({"repositoryEventConfig": {}}, 400),
+        ({"repositoryEventConfig": {"push": {"branch": "main"}}, "includedFiles": ["[a"]}, 400),
+        ({"repositoryEventConfig": {"push": {"branch": "main"}, "repository": "projects/p/nonsense"}}, 404),
+        ({"github": {"owner": "acme", "name": "app", "push": {"branch": "main"}}}, 400),
+        ({"pubsubConfig": {"topic": "projects/p/topics/t"}}, 501),
+        ({"webhookConfig": {"secret": "projects/p/secrets/s/versions/1"}}, 501),
+        ({"sourceToBuild": {"uri": "https://github.com/a/b", "ref": "refs/heads/main"}}, 501),
+        ({"gitFileSource": {"path": "x"}}, 501),
+        ({"autodetect": True}, 501),
+        ({"filter": "true"}, 501),
+    ],
+    ids=str,
+)
+def test_what_is_refused(
+    learner: AuthorizedSession, work: tuple[Clone, str], body: dict[str, Any], status: int
+) -> None:
+    event = body.get("repositoryEventConfig")
+    if event is not None:
+        body = {**body, "repositoryEventConfig": {"repository": work[1], **event}}
+    asked = {"name": f"t-{next(_numbers)}", "filename": "cloudbuild.yaml", **body}
+    if "autodetect" in body or "gitFileSource" in body:
+        del asked["filename"]
+    ask(learner, "POST", f"{place()}/triggers", asked, status=status)
+
+
+def test_the_older_app_connects_too(learner: AuthorizedSession, host: Host, clone: Make) -> None:
+    repository = host.repository()
+    owner, _, name = repository.partition("/")
+    body = {"name": f"t-{next(_numbers)}", "filename": "cloudbuild.yaml"}
+    body["github"] = {"owner": owner, "name": name, "push": {"branch": "^main$"}}
+    said = ask(learner, "POST", f"{place()}/triggers", body, status=400)
+    assert "Repository mapping does not exist" in said["error"]["message"]
+    asked = {"project": project(), "region": REGION, "repository": repository}
+    assert host.world.admin("github:connect", asked) == {"repository": repository}
+    made = ask(learner, "POST", f"{place()}/triggers", body)
+    copy = clone(repository)
+    copy.commit(**{"cloudbuild.yaml": CONFIG})
+    copy.git("push", "origin", "main")
+    assert begun(learner, made)[0]["substitutions"]["REPO_FULL_NAME"] == repository
+
+
+def test_consent_is_asked_once_and_only_with_its_link(learner: AuthorizedSession, host: Host) -> None:
+    name = f"conn-{next(_numbers)}"
+    url = f"{place('v2')}/connections"
+    ask(learner, "POST", f"{url}?connectionId={name}", {"githubConfig": {}})
+    ask(learner, "POST", f"{url}?connectionId={name}", {"githubConfig": {}}, status=409)
+    other = {"remoteUri": "https://github.com/torvalds/linux.git"}
+    early = ask(learner, "POST", f"{url}/{name}/repositories?repositoryId=a", other, status=400)
+    assert "PENDING_USER_OAUTH" in early["error"]["message"]
+    base = f"{host.world.url}/github.com"
+    with requests.Session() as browser:
+        browser.trust_env = False
+        for path in ("/login/oauth/authorize", "/apps/google-cloud-build/installations/new"):
+            for state in ("", "x", "é"):
+                assert browser.post(f"{base}{path}", data={"state": state}, timeout=30).status_code == 404
+                assert browser.get(f"{base}{path}", params={"state": state}, timeout=30).status_code == 404
+        used = ask(learner, "GET", f"{url}/{name}")["installationState"]["actionUri"]
+        consent(learner, name)
+        assert browser.get(used, timeout=30).status_code == 404
+    found = ask(learner, "GET", f"{url}/{name}")
+    secret = found["githubConfig"]["authorizerCredential"]["oauthTokenSecretVersion"]
+    assert ask(learner, "GET", f"https://secretmanager.googleapis.com/v1/{secret}")["state"] == "ENABLED"
+    said = ask(learner, "POST", f"{url}/{name}/repositories?repositoryId=a", other, status=400)
+    assert "not accessible" in said["error"]["message"]
+
+
+@pytest.mark.gcloud
+def test_gcloud_connects_a_repository_and_lets_a_build_run(
+    gcloud: Path, learner: AuthorizedSession, host: Host, clone: Make
+) -> None:
+    def run(*arguments: str) -> str:
+        command = [str(gcloud), *arguments, f"--region={REGION}"]
+        return subprocess.run(command, env=host.environment, capture_output=True, text=True, check=True).stdout
+
+    repository = host.repository()
+    name = f"conn-{next(_numbers)}"
+    assert "PENDING_USER_OAUTH" in run("builds", "connections", "create", "github", name)
+    consent(learner, name)
+    assert name in run("builds", "connections", "list")
+    assert "COMPLETE" in run("builds", "connections", "describe", name)
+    url = f"https://github.com/{repository}.git"
+    run("builds", "repositories", "create", "app", f"--connection={name}", f"--remote-uri={url}")
+    assert url in run("builds", "repositories", "list", f"--connection={name}")
+    assert url in run("builds", "repositories", "describe", "app", f"--connection={name}")
+    resource = f"projects/{project()}/locations/{REGION}/connections/{name}/repositories/app"
+    settings = ["--branch-pattern=^main$", "--build-config=cloudbuild.yaml", "--require-approval"]
+    account = f"--service-account=projects/{project()}/serviceAccounts/{learner.credentials.service_account_email}"
+    create = ("builds", "triggers", "create", "github", "--name=by-gcloud")
+    run(*create, f"--repository={resource}", *settings, account)
+    made = ask(learner, "GET", f"{place()}/triggers/by-gcloud")
+    copy = clone(repository)
+    copy.commit(**{"cloudbuild.yaml": CONFIG})
+    copy.git("push", "origin", "main")
+    build = begun(learner, made)[0]
+    target = f"projects/{project()}/locations/{REGION}/builds/{build['id']}"
+    command = [str(gcloud), "alpha", "builds", "approve", target, "--comment=well done"]
+    subprocess.run(command, env=host.environment, capture_output=True, check=True)
+    found = ask(learner, "GET", f"{place()}/builds/{build['id']}")
+    assert found["approval"]["result"]["comment"] == "well done"
+    run("builds", "triggers", "delete", "by-gcloud", "--quiet")
+    run("builds", "repositories", "delete", "app", f"--connection={name}", "--quiet")
+    run("builds", "connections", "delete", name, "--quiet")
+    assert ask(learner, "GET", f"{place('v2')}/connections/{name}", status=404)
+
+
+def test_the_python_client_connects_a_repository(learner: AuthorizedSession, host: Host) -> None:
+    repository = host.repository()
+    resource = connected(learner, repository)
+    parent = resource.rpartition("/repositories/")[0]
+    client = cloudbuild_v2.RepositoryManagerClient(transport="rest")
+    found = list(client.fetch_linkable_repositories(request={"connection": parent}))
+    assert f"https://github.com/{repository}.git" in [one.remote_uri for one in found]
+    assert [one.name for one in client.list_repositories(parent=parent)] == [resource]
+    assert client.get_repository(name=resource).remote_uri == f"https://github.com/{repository}.git"
+    # A delete is an operation: the client asks for it until it is done.
+    client.delete_repository(name=resource).result(timeout=30)
+    with pytest.raises(NotFound):
+        client.get_repository(name=resource)
