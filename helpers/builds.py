@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import secrets
 import tarfile
 import time
@@ -21,6 +22,10 @@ from helpers import names, target, waiting
 from helpers.transport import clients, rest
 
 _STORAGE: Final = "https://storage.googleapis.com"
+_LOGGING: Final = "https://logging.googleapis.com/v2/entries:list"
+# Cloud Logging shows an entry some seconds after it was written.
+_LOG_SECONDS: Final = 20.0
+_LAST_LINES: Final = 12
 _RUNNING: Final = frozenset({"STATUS_UNKNOWN", "PENDING", "QUEUED", "WORKING"})
 _MARKS: Final = {
     "SUCCESS": "✓",
@@ -33,7 +38,7 @@ _MARKS: Final = {
 
 
 class BuildFailed(RuntimeError):
-    """A build that didn't end with SUCCESS; the message is Cloud Build's `statusDetail`."""
+    """A build that didn't end with SUCCESS; the message is Cloud Build's, and what the step that failed said last."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def recent(location: names.Location) -> tuple[Build, ...]:
 def follow(
     location: names.Location, build_id: str, *, seconds: float = 900.0, write: Callable[[str], object] = print
 ) -> Build:
-    """Write one line whenever a step ends, until the build has ended.
+    """Write one line whenever a step ends, until the build has ended; of one that failed also what it said last.
 
     Raises BuildFailed when it ends otherwise than well, TimeoutError after `seconds`.
     """
@@ -130,9 +135,64 @@ def follow(
                 write(line(step))
         if not build.running:
             if build.status != "SUCCESS":
-                raise BuildFailed(f"{build.status}: {build.detail or 'no reason was given'}")
+                raise BuildFailed("\n".join(_why(location, build, write)))
             return build
     raise TimeoutError(f"Build {build_id} still runs after {seconds:g} seconds. `gcloud builds log` shows where.")
+
+
+def _why(location: names.Location, build: Build, write: Callable[[str], object]) -> list[str]:
+    said = last_lines(location, build)
+    reason = [f"{build.status}: {build.detail or 'no reason was given'}", *(f"    {text}" for text in said)]
+    for text in reason[1:]:
+        write(text)
+    write(f"The whole log: gcloud builds log {build.id} --region={location.id}")
+    return reason
+
+
+def last_lines(location: names.Location, build: Build, count: int = _LAST_LINES) -> tuple[str, ...]:
+    """Return what the step that failed said last, from Cloud Logging; nothing where the log is elsewhere.
+
+    Without such a step the log's own last lines: what kept the build from starting, or from pushing.
+    """
+    failed = next((place for place, step in enumerate(build.steps) if step.status in ("FAILURE", "TIMEOUT")), None)
+    # Cloud Build names the step before each of its lines, unless there is only one.
+    mark = f"Step #{failed}" if failed is not None and len(build.steps) > 1 else ""
+    found: list[str] = []
+    for _ in waiting.attempts(_LOG_SECONDS):
+        found = [text for text in _log(location, build.id) if text.strip()]
+        if any(text.startswith(("ERROR", "TIMEOUT", "CANCELLED")) for text in found):
+            break
+    else:
+        # It is still being written, or it is in Cloud Storage.
+        if not found:
+            return ()
+    if mark:
+        found = [text.partition(": ")[2] for text in found if re.match(rf"{mark}(?: - \"[^\"]*\")?: ", text)]
+    return tuple(found[-count:])
+
+
+def _log(location: names.Location, build_id: str) -> list[str]:
+    asked = {
+        "resourceNames": [location.project.resource],
+        "filter": f'resource.type="build" resource.labels.build_id="{build_id}" logName:"cloudbuild"',
+        "orderBy": "timestamp desc",
+        "pageSize": 200,
+    }
+    entries = rest.call("POST", _LOGGING, json=asked).get("entries", [])
+    return [entry["textPayload"] for entry in reversed(entries) if "textPayload" in entry]
+
+
+def of_commit(location: names.Location, sha: str, *, trigger: str = "", seconds: float = 60.0) -> str:
+    """Return the id of the newest build that a trigger began for a commit, waiting until there is one.
+
+    Raises TimeoutError: nothing fired, or not yet.
+    """
+    for _ in waiting.attempts(seconds, longest=1.0):
+        for build in recent(location):
+            named = build.substitutions.get("TRIGGER_NAME", "")
+            if build.substitutions.get("COMMIT_SHA") == sha and named and trigger in ("", named):
+                return build.id
+    raise TimeoutError(f"No trigger has begun a build of {sha[:7]} within {seconds:g} seconds.")
 
 
 def line(step: Step) -> str:

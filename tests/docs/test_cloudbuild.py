@@ -10,8 +10,9 @@ from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
 FILE = Path(__file__).parents[2] / "cloudbuild.yaml"
-# https://cloud.google.com/build/docs/build-config/substitute-variable-values: set in every build, a manual one too
-_ALWAYS = {"PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION"}
+# https://cloud.google.com/build/docs/build-config/substitute-variable-values: set in every build, a manual one too;
+# and what a trigger sets, which is empty otherwise
+_ALWAYS = {"PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION", "COMMIT_SHA"}
 
 
 def test_google_s_schema_reads_it() -> None:
@@ -24,7 +25,7 @@ def test_every_substitution_is_declared_and_used() -> None:
     """MUST_MATCH, Cloud Build's default, refuses a build in which one of the two is missing."""
     content = yaml.safe_load(FILE.read_text())
     declared = set(content.pop("substitutions"))
-    used = set(re.findall(r"(?<!\$)\$\{?([A-Z_][A-Z0-9_]*)\}?", yaml.safe_dump(content)))
+    used = set(re.findall(r"(?<!\$)\$\{?([A-Z_][A-Z0-9_]*)", yaml.safe_dump(content)))
     assert used - _ALWAYS == declared
 
 

@@ -403,3 +403,35 @@ def test_the_python_client_connects_a_repository(learner: AuthorizedSession, hos
     client.delete_repository(name=resource).result(timeout=30)
     with pytest.raises(NotFound):
         client.get_repository(name=resource)
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.usefixtures("engine", "python_image")
+def test_the_build_runs_on_the_pushed_commit(learner: AuthorizedSession, host: Host, work: tuple[Clone, str]) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"})
+    config = """\
+steps:
+  - id: look
+    name: gcr.io/cloud-builders/docker
+    entrypoint: bash
+    args: [-ec, "cat word; cat .git/HEAD; grep -r localhost .git && exit 3; exit 4"]
+options: {logging: CLOUD_LOGGING_ONLY}
+"""
+    sha = copy.commit("a word", **{"cloudbuild.yaml": config, "word": "swordfish\n"})
+    copy.git("push", "origin", "main")
+    build_id = begun(learner, made)[0]["id"]
+    for _ in waiting.attempts(120):
+        build = ask(learner, "GET", f"{place()}/builds/{build_id}")
+        if build["status"] not in ("QUEUED", "WORKING"):
+            break
+    query = {"resourceNames": [f"projects/{project()}"], "filter": f'resource.labels.build_id="{build_id}"'}
+    found = ask(learner, "POST", "https://logging.googleapis.com/v2/entries:list", query).get("entries", [])
+    log = [one["textPayload"] for one in found if "textPayload" in one]
+    assert build["statusDetail"].endswith("step exited with non-zero status: 4"), (build, log)
+    assert "swordfish" in log
+    assert sha in log
+    assert f"HEAD is now at {sha[:7]} a word" in log
+    checks = host.api("GET", f"/repos/{copy.repository}/commits/{sha}/check-runs")["check_runs"]
+    assert [(one["status"], one["conclusion"]) for one in checks] == [("completed", "failure")]

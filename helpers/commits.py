@@ -1,0 +1,223 @@
+"""From a commit to a service: the repository at the Git host, its connection to Cloud Build, and the trigger. REST.
+
+In the sandbox a Git host of its own stands in for GitHub: what needs GitHub's own pages is done there, and on Google
+said.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from google.api_core import exceptions
+
+from helpers import names, target, waiting
+from helpers.transport import rest
+
+_BUILD: Final = "https://cloudbuild.googleapis.com"
+_CONSENT_SECONDS: Final = 600.0
+
+
+class GitFailed(RuntimeError):
+    """Git, or the Git host, refused something; the message is theirs."""
+
+
+def host(repository: str, write: Callable[[str], object] = print) -> None:
+    """Make an empty repository `OWNER/NAME` at the sandbox's Git host; on Google say where to make it.
+
+    Raises GitFailed when it can't be made.
+    """
+    if target.current().name == "gcp":
+        write(f"Make an empty repository {repository} at https://github.com/new, unless you have it already.")
+        return
+    if _github("GET", f"/repos/{repository}").status_code == 404:
+        answer = _github("POST", "/user/repos", {"name": repository.partition("/")[2]})
+        if answer.status_code != 201:
+            raise GitFailed(f"{repository} can't be made: {answer.text[:300]}")
+    found = _github("GET", f"/repos/{repository}").json()
+    write(f"{found['clone_url']}: there, at the sandbox's own Git host")
+
+
+def remove(repository: str, write: Callable[[str], object] = print) -> None:
+    """Delete a repository at the sandbox's Git host; gone already is no error. On Google it stays, and you are told."""
+    if target.current().name == "gcp":
+        write(f"{repository} stays on GitHub: delete it there, in its settings.")
+        return
+    _github("DELETE", f"/repos/{repository}")
+
+
+def checks(repository: str, ref: str) -> tuple[tuple[str, str], ...]:
+    """Return (name, how it stands) of what the Git host shows beside a commit, for example `success`."""
+    answer = _github("GET", f"/repos/{repository}/commits/{ref}/check-runs")
+    answer.raise_for_status()
+    return tuple((one["name"], one["conclusion"] or one["status"]) for one in answer.json()["check_runs"])
+
+
+def _github(method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+    sandbox = os.environ.get("SANDBOX_URL") if target.current().name == "sandbox" else None
+    headers = {"Accept": "application/vnd.github+json"}
+    if sandbox:
+        token = Path(os.environ["WORKBOOK_HOME"], "git", "token").read_text(encoding="utf-8").strip()
+        headers["Authorization"] = f"Bearer {token}"
+    with requests.Session() as session:
+        # The plain port must never be looked for through a proxy.
+        session.trust_env = not sandbox
+        url = f"{sandbox}/api.github.com{path}" if sandbox else f"https://api.github.com{path}"
+        return session.request(method, url, json=body, headers=headers, timeout=60)
+
+
+def working_copy(folder: Path, files: Iterable[Path], root: Path = target.ROOT) -> Path:
+    """Return a new folder with copies of files and folders of the workbook; what was there is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for one in files:
+        place = folder / one.relative_to(root)
+        if one.is_dir():
+            shutil.copytree(one, place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(one, place)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a working copy and return what it wrote. Raises GitFailed."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise GitFailed(done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}")
+    return done.stdout.strip()
+
+
+def commit(folder: Path, message: str) -> str:
+    """Commit everything that changed, push it to `main`, and return the commit's SHA. Raises GitFailed.
+
+    Without a change it returns the newest commit, and pushes nothing that is pushed already.
+    """
+    git(folder, "add", "--all")
+    if git(folder, "status", "--porcelain"):
+        git(folder, "commit", "--quiet", "--message", message)
+    git(folder, "push", "--quiet", "origin", "HEAD:refs/heads/main")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def connect(location: names.Location, connection: str, repository: str, write: Callable[[str], object] = print) -> str:
+    """Connect a repository to Cloud Build and return its resource name; what is there stays.
+
+    Raises google.api_core.exceptions.GoogleAPICallError, TimeoutError.
+    """
+    url = f"{_BUILD}/v2/{location.resource}/connections"
+    if _get(f"{url}/{connection}") is None:
+        rest.call("POST", url, params={"connectionId": connection}, json={"githubConfig": {}})
+        _wait(lambda: _get(f"{url}/{connection}"))
+    consent(location, connection, write)
+    name = repository.replace("/", "-").replace(".", "-").lower()
+    linked = f"{url}/{connection}/repositories"
+    if _get(f"{linked}/{name}") is None:
+        body = {"remoteUri": f"https://github.com/{repository}.git"}
+        rest.call("POST", linked, params={"repositoryId": name}, json=body)
+    return str(_wait(lambda: _get(f"{linked}/{name}"))["name"])
+
+
+def consent(location: names.Location, connection: str, write: Callable[[str], object] = print) -> None:
+    """Give GitHub's consent to a connection: in the sandbox with two clicks, on Google by you, in a browser.
+
+    Raises TimeoutError when nobody gives it, google.api_core.exceptions.GoogleAPICallError.
+    """
+    url = f"{_BUILD}/v2/{location.resource}/connections/{connection}"
+    told = ""
+    for _ in waiting.attempts(_CONSENT_SECONDS, longest=5.0):
+        state = rest.call("GET", url)["installationState"]
+        if state["stage"] == "COMPLETE":
+            write(f"{connection}: COMPLETE")
+            return
+        if state["stage"] != told:
+            told = state["stage"]
+            write(f"{told}: {_CLICKS[told]}")
+            _click(state["actionUri"], write)
+    raise TimeoutError(f"{connection} still waits for somebody's consent: {told}.")
+
+
+_CLICKS: Final = {
+    "PENDING_USER_OAUTH": "open the link, sign in to GitHub, click Authorize Google Cloud Build",
+    "PENDING_INSTALL_APP": "open the link, choose your repository, click Install",
+}
+
+
+def _click(link: str, write: Callable[[str], object]) -> None:
+    if target.current().name == "gcp":
+        write(link)
+        return
+    page, _, state = link.partition("?state=")
+    with requests.Session() as browser:
+        browser.trust_env = False
+        answer = browser.post(page, data={"state": state}, timeout=60, allow_redirects=False)
+    if answer.status_code >= 400:
+        raise GitFailed(answer.text[-300:])
+
+
+def trigger(
+    location: names.Location,
+    name: str,
+    repository: str,
+    *,
+    push: Mapping[str, str],
+    account: str,
+    substitutions: Mapping[str, str],
+    description: str = "",
+) -> dict[str, Any]:
+    """Make a trigger, or bring the one of that name up to date, and return it as Google's JSON.
+
+    `repository` is the resource name of a connected one, `push` a pattern for a `branch` or a `tag`.
+    Raises google.api_core.exceptions.GoogleAPICallError.
+    """
+    url = f"{_BUILD}/v1/{location.resource}/triggers"
+    body = {
+        "name": name,
+        "description": description,
+        "filename": "cloudbuild.yaml",
+        "repositoryEventConfig": {"repository": repository, "push": dict(push)},
+        "serviceAccount": f"{location.project.resource}/serviceAccounts/{account}",
+        "substitutions": dict(substitutions),
+    }
+    if _get(f"{url}/{name}") is None:
+        return rest.call("POST", url, json=body)
+    return rest.call("PATCH", f"{url}/{name}", json=body)
+
+
+def triggers(location: names.Location) -> tuple[dict[str, Any], ...]:
+    """Return the region's triggers as Google's JSON, by name."""
+    found = rest.call("GET", f"{_BUILD}/v1/{location.resource}/triggers")
+    return tuple(found.get("triggers", ()))
+
+
+def disconnect(location: names.Location, connection: str, names_of_triggers: Sequence[str]) -> None:
+    """Delete triggers and a connection with its repositories; what is gone already is no error."""
+    for name in names_of_triggers:
+        _delete(f"{_BUILD}/v1/{location.resource}/triggers/{name}")
+    _delete(f"{_BUILD}/v2/{location.resource}/connections/{connection}")
+
+
+def _get(url: str) -> dict[str, Any] | None:
+    try:
+        return rest.call("GET", url)
+    except exceptions.NotFound:
+        return None
+
+
+def _delete(url: str) -> None:
+    try:
+        rest.call("DELETE", url)
+    except exceptions.NotFound:
+        return
+
+
+def _wait(look: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    for _ in waiting.attempts(60.0):
+        found = look()
+        if found is not None:
+            return found
+    raise TimeoutError("Cloud Build hasn't made it within a minute.")
