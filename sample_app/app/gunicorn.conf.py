@@ -3,8 +3,8 @@
 import os
 
 wsgi_app = "predictor.wsgi"
-# Cloud Run says in PORT where to listen.
-bind = f"0.0.0.0:{os.environ.get('PORT', '8080')}"
+# Cloud Run says in PORT where to listen, Vertex AI in AIP_HTTP_PORT. The image sets PORT, so the other comes first.
+bind = f"0.0.0.0:{os.environ.get('AIP_HTTP_PORT') or os.environ.get('PORT', '8080')}"
 # One process: Cloud Run adds instances, not workers. Threads let a slow client wait without holding up the others.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 threads = 4

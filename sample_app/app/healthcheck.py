@@ -10,7 +10,8 @@ import sys
 
 def main() -> int:
     """GET /health on the loopback address, with 2 s to answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "8080")), timeout=2)
+    port = int(os.environ.get("AIP_HTTP_PORT") or os.environ.get("PORT", "8080"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/health")
         status = connection.getresponse().status

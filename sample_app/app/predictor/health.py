@@ -11,17 +11,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 
 
 def answer_health(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware that answers ``/health`` first: 200 ``{"status", "model_version"}``, 405 for all but GET and HEAD.
+    """Middleware that answers ``/health`` first.
 
     It stands before Django's check of the Host header. A probe asks by the container's address, which is in nobody's
     ALLOWED_HOSTS, and a healthy container must not look ill because of that.
     """
+    return lambda request: answer(request) if request.path_info == "/health" else get_response(request)
 
-    def middleware(request: HttpRequest) -> HttpResponse:
-        if request.path_info != "/health":
-            return get_response(request)
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        return JsonResponse({"status": "ok", "model_version": settings.MODEL_VERSION})
 
-    return middleware
+def answer(request: HttpRequest) -> HttpResponse:
+    """200 ``{"status", "model_version"}``, 405 for all but GET and HEAD."""
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    return JsonResponse({"status": "ok", "model_version": settings.MODEL_VERSION})

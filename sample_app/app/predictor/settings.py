@@ -39,6 +39,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 20
 
 INSTALLED_APPS = ["predictor"]
 MIDDLEWARE = [
+    "predictor.vertex.answer_vertex",
     "predictor.health.answer_health",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",

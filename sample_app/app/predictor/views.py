@@ -16,11 +16,13 @@ from predictor import inputs, model, prefix
 MODEL = model.load(settings.MODEL_FILE)
 
 
-def _refusal(status: int, message: str, fields: Mapping[str, str] | None = None) -> JsonResponse:
+def refusal(status: int, message: str, fields: Mapping[str, str] | None = None) -> JsonResponse:
+    """``{"error", "fields": {field: reason}}``."""
     return JsonResponse({"error": message, "fields": dict(fields or {})}, status=status)
 
 
-def _prediction(values: Mapping[str, float]) -> dict[str, Any]:
+def prediction(values: Mapping[str, float]) -> dict[str, Any]:
+    """``{"prediction", "probabilities": {species: p}, "model_version"}``."""
     by_class = model.probabilities(MODEL, values)
     return {
         "prediction": model.most_likely(by_class),
@@ -29,26 +31,34 @@ def _prediction(values: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
+def unusable(request: HttpRequest, largest: int) -> JsonResponse | None:
+    """Refuse what isn't a POST of JSON of at most `largest` bytes, before anything of its body is read."""
+    if request.method != "POST":
+        refused = refusal(405, "Send the values with POST.")
+        refused["Allow"] = "POST"
+        return refused
+    if request.content_type != "application/json":
+        return refusal(415, "Send JSON, with Content-Type: application/json.")
+    if "CONTENT_LENGTH" not in request.META or not request.META["CONTENT_LENGTH"]:
+        return refusal(411, "Send the body in one piece, with a Content-Length.")
+    if int(request.META["CONTENT_LENGTH"]) > largest:
+        return refusal(413, f"The body is larger than {largest} bytes.")
+    return None
+
+
 # CSRF protects a visitor's cookies from being used by another site. This endpoint reads no cookie, changes nothing and
 # takes only application/json, which a foreign page can't send without asking first. So there is nothing to protect.
 @csrf_exempt
 def predict(request: HttpRequest) -> HttpResponse:
     """200 ``{"prediction", "probabilities", "model_version"}``; 400, 405, 411, 413, 415 ``{"error", "fields"}``."""
-    if request.method != "POST":
-        refusal = _refusal(405, "Send the values with POST.")
-        refusal["Allow"] = "POST"
-        return refusal
-    if request.content_type != "application/json":
-        return _refusal(415, "Send JSON, with Content-Type: application/json.")
-    if "CONTENT_LENGTH" not in request.META or not request.META["CONTENT_LENGTH"]:
-        return _refusal(411, "Send the body in one piece, with a Content-Length.")
-    if int(request.META["CONTENT_LENGTH"]) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-        return _refusal(413, f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
+    refused = unusable(request, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    if refused:
+        return refused
     try:
         values = inputs.check(inputs.parse(request.body), MODEL.features)
     except inputs.InputError as error:
-        return _refusal(400, error.message, error.reasons)
-    return JsonResponse(_prediction(values))
+        return refusal(400, error.message, error.reasons)
+    return JsonResponse(prediction(values))
 
 
 def page(request: HttpRequest) -> HttpResponse:
@@ -64,7 +74,7 @@ def page(request: HttpRequest) -> HttpResponse:
         texts = {feature.name: sent.get(feature.name, "") for feature in MODEL.features}
         try:
             values = inputs.check(inputs.from_form(sent), MODEL.features)
-            answer = _prediction(values) | {"body": json.dumps(values)}
+            answer = prediction(values) | {"body": json.dumps(values)}
         except inputs.InputError as error:
             reasons = error.reasons
     nonce = secrets.token_urlsafe(16)
