@@ -7,9 +7,12 @@ canonical one, which are the same on Google.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import posixpath
 import re
 import socket
+import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,33 +191,40 @@ def run(
     image: names.Tag | names.Digest,
     *,
     environment: Mapping[str, str] | None = None,
+    files: Mapping[str, Path] | None = None,
     health: str = "/health",
+    port: str = "PORT",
     seconds: float = 60.0,
 ) -> Service:
     """Run an image with a read-only file system and wait until `health` answers 200.
 
     Its port 8080 is published on a free port of 127.0.0.1; an engine without a bridge shares the machine's network, and
-    then $PORT tells the program a free one. Raises docker.errors.ImageNotFound, and NotServing after `seconds`.
+    then the variable `port` tells the program a free one. `files` (path in the container → file of this machine) are
+    put into volumes of the container before it starts, and go when it goes. Raises docker.errors.ImageNotFound, and
+    NotServing after `seconds`.
     """
     here = target.current()
     settings: dict[str, Any] = {
         "labels": here.labels,
-        "environment": {"PORT": str(PORT), **(environment or {})},
+        "environment": {port: str(PORT), **(environment or {})},
         "read_only": True,
         "tmpfs": {"/tmp": ""},  # noqa: S108 - inside the container
-        "detach": True,
+        "volumes": sorted({posixpath.dirname(path) for path in files or {}}),
     }
     with contextlib.closing(engine()) as client:
         if has_bridge(client):
             settings["ports"] = {f"{PORT}/tcp": ("127.0.0.1", None)}
         else:
             settings["network_mode"] = "host"
-            settings["environment"]["PORT"] = str(_free_port())
-        container = client.containers.run(here.docker_name(image), **settings)
+            settings["environment"][port] = str(_free_port())
+        container = client.containers.create(here.docker_name(image), **settings)
         try:
-            url = _wait(container, settings["environment"]["PORT"], health, seconds)
+            for path, file in (files or {}).items():
+                container.put_archive(posixpath.dirname(path), _packed(posixpath.basename(path), file))
+            container.start()
+            url = _wait(container, settings["environment"][port], health, seconds)
         except BaseException:
-            container.remove(force=True)
+            container.remove(force=True, v=True)
             raise
         return Service(str(container.id), url)
 
@@ -222,7 +232,27 @@ def run(
 def stop(service: Service) -> None:
     """Stop and remove the container; one that is gone already is no error."""
     with contextlib.closing(engine()) as client, contextlib.suppress(docker.errors.NotFound):
-        client.containers.get(service.container).remove(force=True)
+        client.containers.get(service.container).remove(force=True, v=True)
+
+
+def content(image: names.Tag | names.Digest, path: str) -> bytes | None:
+    """Return a file of an image that the engine has, None where the image has none at that path.
+
+    Nothing of the image is run. Raises docker.errors.ImageNotFound.
+    """
+    here = target.current()
+    with contextlib.closing(engine()) as client:
+        # Some engines want a command, also for a container that never starts.
+        container = client.containers.create(here.docker_name(image), command="none", labels=here.labels)
+        try:
+            parts, _ = container.get_archive(path)
+            with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as archive:
+                file = archive.extractfile(archive.next() or tarfile.TarInfo())
+                return file.read() if file else None
+        except docker.errors.NotFound:
+            return None
+        finally:
+            container.remove(force=True, v=True)
 
 
 def _follow(events: Iterable[dict[str, Any]], title: str) -> tuple[dict[str, str], str]:
@@ -265,6 +295,17 @@ def _wait(container: Any, port: str, health: str, seconds: float) -> str:
                 if session.get(url + health, timeout=2).status_code == 200:
                     return url
     raise NotServing(f"The container didn't answer 200 at {health} in time:\n{_log(container)}")
+
+
+def _packed(name: str, file: Path) -> bytes:
+    """Return an archive of one file that everybody may read: the server's user is not this one."""
+    content = file.read_bytes()
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o444
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def _log(container: Any) -> str:

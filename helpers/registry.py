@@ -11,12 +11,14 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
+from google.auth.transport.requests import AuthorizedSession
 
 from helpers import names
 from helpers.transport import clients
@@ -196,6 +198,48 @@ def attest(tag: names.Tag) -> names.Digest:
         },
     ]
     return _put(tag.image, tag.name, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
+
+
+def push_blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
+    """Push a blob unless it is there; gives its descriptor. Raises RegistryRefused."""
+    return _blob(image, content, media_type)
+
+
+def put_manifest(image: names.Image, reference: str, body: Mapping[str, Any]) -> names.Digest:
+    """Store an OCI manifest under a tag; gives its digest. Raises RegistryRefused."""
+    return _put(image, reference, body, MANIFEST)
+
+
+def get(image: names.Image, path: str, *, credentials: Any = None) -> bytes:
+    """Return a manifest or a blob as it is stored, read with other credentials than one's own where they are given.
+
+    Raises RegistryRefused.
+    """
+    opened = AuthorizedSession(credentials) if credentials else clients.session()  # type: ignore[no-untyped-call]
+    answer = opened.get(_url(image, path), headers={"Accept": _ACCEPT}, timeout=_SECONDS)
+    _require(answer)
+    return bytes(answer.content)
+
+
+def layers_unpacked(name: names.Digest) -> tuple[int, int]:
+    """Fetch every layer of an image, check it and decompress it, as a machine does that has none of them.
+
+    Gives the bytes that came and those that they became; nothing is kept. A layer that isn't gzip is only checked.
+    Raises RegistryRefused, also for a layer that has another digest.
+    """
+    came = became = 0
+    for digest in image_manifest(name).layers:
+        answer = _call("GET", name.image, f"blobs/{digest}", stream=True)
+        hashed, unpacking = hashlib.sha256(), zlib.decompressobj(wbits=31)
+        packed = False
+        for place, chunk in enumerate(answer.iter_content(1 << 20)):
+            packed = packed if place else chunk.startswith(b"\x1f\x8b")
+            hashed.update(chunk)
+            came += len(chunk)
+            became += len(unpacking.decompress(chunk)) if packed else len(chunk)
+        if f"sha256:{hashed.hexdigest()}" != digest:
+            raise RegistryRefused(f"another layer than {digest} came", answer.status_code)
+    return came, became
 
 
 def _entry(media_type: str, digest: str, size: int) -> dict[str, Any]:

@@ -23,6 +23,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def seconds(measured: float) -> str:
+    """Return a measured time as people compare it: `0.4 s`, `12.3 s`."""
+    return f"{measured:.1f} s"
+
+
 def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Rich:
     """Columns under their headers, two spaces between; a column of numbers or sizes stands to the right.
 
@@ -72,4 +77,4 @@ def source(function: Callable[..., object]) -> None:
 
 def _is_amount(text: str) -> bool:
     number, _, unit = text.partition(" ")
-    return number.replace(".", "", 1).isdigit() and unit in ("", "B", "kB", "MB", "GB", "TB")
+    return number.replace(".", "", 1).isdigit() and unit in ("", "B", "kB", "MB", "GB", "TB", "s")
