@@ -10,6 +10,7 @@ from sandbox.cloud_storage.api import API as CLOUD_STORAGE
 from sandbox.iam.api import API as IAM
 from sandbox.iam.credentials import API as IAM_CREDENTIALS
 from sandbox.iam.oauth2 import API as OAUTH2
+from sandbox.iam.sts import API as SECURITY_TOKEN_SERVICE
 from sandbox.project.billing import BILLING, BUDGETS
 from sandbox.project.org_policy import API as ORG_POLICY
 from sandbox.project.resource_manager import API as RESOURCE_MANAGER
@@ -31,6 +32,7 @@ APIS = (
     ORG_POLICY,
     RESOURCE_MANAGER,
     SECRET_MANAGER,
+    SECURITY_TOKEN_SERVICE,
     SERVICE_USAGE,
     CLOUD_STORAGE,
 )

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from starlette.requests import Request
 
 from sandbox.api.methods import Answer, Api, Call, Method
-from sandbox.api.principal import Principal
+from sandbox.api.principal import ANONYMOUS, Principal
 from sandbox.errors import ApiError, invalid_token, unauthenticated
 from sandbox.iam import admission, policies, tokens
 from sandbox.redaction import redact
@@ -64,6 +64,10 @@ def make(world: World, parsed: ParsedRequest, record: RequestRecord) -> Answer:
     Raises:
         ApiError: in the words of Google's front end, or of the method.
     """
+    header = parsed.request.headers.get("authorization", "")
+    if parsed.method.open_to_all and header.lower().startswith("basic "):
+        # An OAuth client's own name, which says nothing of who calls: RFC 6749, section 2.3.1.
+        return make_as(world, parsed, ANONYMOUS)
     identified = _principal if parsed.method.open_to_all else identify
     return make_as(world, parsed, identified(world, parsed.request, parsed.api, record))
 

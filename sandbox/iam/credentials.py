@@ -30,9 +30,14 @@ def _lifetime(text: Any) -> int:
     if match is None:
         raise invalid(f"Invalid value at 'lifetime' (type.googleapis.com/google.protobuf.Duration), {text!r}")
     seconds = int(match[1])
-    if not 0 < seconds <= tokens.LIFETIME:
-        # unverified: the sentence
-        raise invalid(f"The lifetime of an access token is between 1 and {tokens.LIFETIME} seconds, not {seconds}.")
+    # Measured on Google (2026-09-28), misspelt as here; the beginning of the second is not quoted.
+    if seconds <= 0:
+        raise invalid("Lifetime of access token must be larger then zero.")
+    if seconds > tokens.LIFETIME:
+        raise invalid(
+            "Access tokens can not have lifetimes of more than 1 hour. Use the Org Policy Constraint "
+            "constraints/iam.allowServiceAccountCredentialLifetimeExtension to allow up to 12 hours."
+        )
     return seconds
 
 

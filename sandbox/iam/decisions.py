@@ -118,14 +118,21 @@ def expand(group: str, groups: Groups) -> frozenset[str]:
 def matches(entry: str, member: str, groups: Groups) -> bool:
     """Whether a binding's entry is about a member.
 
+    Identities of a pool are not among `allAuthenticatedUsers`:
+    https://cloud.google.com/iam/docs/principals-overview#all-authenticated-users
+
     Args:
-        entry: `user:`, `serviceAccount:`, `group:` or `domain:` with an address, `allUsers`, `allAuthenticatedUsers`.
-        member: who asks; empty for an anonymous caller, who is in `allUsers` alone.
+        entry: `user:`, `serviceAccount:`, `group:` or `domain:` with an address, `allUsers`, `allAuthenticatedUsers`,
+            `principal://…`, `principalSet://…`.
+        member: who asks; empty for an anonymous caller, who is in `allUsers` alone. An identity of a pool is several
+            lines, as `Principal` has it.
     """
     if entry == ALL_USERS:
         return True
     if not member:
         return False
+    if member.startswith("principal://"):
+        return entry in member.split("\n")
     if entry in (ALL_AUTHENTICATED_USERS, member):
         return True
     kind, _, name = entry.partition(":")
@@ -186,7 +193,7 @@ def decide(
                 granted.extend(Grant(resource, binding.role, entry) for entry in entries)
     return Decision(
         allowed=bool(granted),
-        member=member,
+        member=member.partition("\n")[0],
         permission=permission,
         resource=policies[0][0],
         granted_by=tuple(granted),

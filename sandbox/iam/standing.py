@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import sqlite3
 
+from sandbox.iam import pools
 from sandbox.iam.members import service_account_exists
 
 _KIND = "serviceAccount:"
 
 
 def is_active(rows: sqlite3.Connection, member: str) -> bool:
-    """Whether credentials of a member count. People and anonymous callers always do."""
+    """Whether credentials of a member count. People's and anonymous callers' always do.
+
+    Those of a pool that is disabled or deleted grant nothing until it is back; what became of the provider that they
+    came by does not matter: https://cloud.google.com/iam/docs/manage-workload-identity-pools-providers
+    """
+    if (pool := pools.pool_of(member.partition("\n")[0])) is not None:
+        found = pools.find(rows, pool) or {}
+        return found.get("state") == "ACTIVE" and not found.get("disabled")
     if not member.startswith(_KIND):
         return True
     email = member.removeprefix(_KIND)

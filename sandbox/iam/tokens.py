@@ -116,6 +116,19 @@ def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
     return claims
 
 
+def _row(world: World, token: str) -> tuple[sqlite3.Row | None, bool]:
+    """Return an access token's row, and whether its account's tokens count."""
+    with world.reading() as rows:
+        row = rows.execute("SELECT member, expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+        return row, row is None or standing.is_active(rows, row["member"])
+
+
+def held(world: World, token: str) -> tuple[Principal, float] | None:
+    """Return whose access token this is, and until when by the wall clock; None for one that is not good any more."""
+    row, active = _row(world, token)
+    return (Principal(row["member"]), row["expires"]) if row and active and row["expires"] > time.time() else None
+
+
 def from_bearer(world: World, token: str, host: str) -> Principal:
     """Return the principal behind a bearer token: an access token, or a self-signed JWT for this host.
 
@@ -125,9 +138,7 @@ def from_bearer(world: World, token: str, host: str) -> Principal:
     Raises:
         InvalidToken: when it is neither, or is expired or meant for another host.
     """
-    with world.reading() as rows:
-        row = rows.execute("SELECT member, expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
-        active = row is None or standing.is_active(rows, row["member"])
+    row, active = _row(world, token)
     if row is not None:
         if not active:
             raise InvalidToken("the access token's account is disabled or deleted")

@@ -124,7 +124,7 @@ def _create(call: Call) -> dict[str, Any]:
         if rows.execute("SELECT 1 FROM projects WHERE id = ?", (project_id,)).fetchone():
             raise ApiError("ALREADY_EXISTS", "Requested entity already exists")
         projects.create(rows, call.world, project_id, name, labels)
-        policies.grant(rows, call.world, f"projects/{project_id}", "roles/owner", call.principal.member)
+        policies.grant(rows, call.world, f"projects/{project_id}", "roles/owner", call.principal.name)
         project = Project.of(rows.execute("SELECT * FROM projects WHERE id = ?", (project_id,)).fetchone())
         response = {"@type": "type.googleapis.com/google.cloudresourcemanager.v1.Project", **_render(project)}
         metadata = {

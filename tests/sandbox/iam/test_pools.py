@@ -115,7 +115,31 @@ def test_gcloud_trusts_one_repository_on_github(
         ),
         ({"attributeMapping": {"google.subject": ""}}, "attribute mapping"),
         ({"attributeMapping": None}, "google.subject"),
-        ({"oidc": {"issuerUri": "http://example.com"}}, "HTTPS"),
+        ({"attributeCondition": "assertion.repository == repo"}, "undeclared reference to 'repo'"),
+        ({"attributeCondition": "assertion.repository.exists()"}, "first argument of exists"),
+        ({"attributeMapping": {"google.subject": "google.subject"}}, "undeclared reference to 'google'"),
+        ({"attributeMapping": {"google.subject": "assertion.sub.reverse()"}}, "undeclared reference to 'reverse'"),
+        ({"oidc": {"issuerUri": "http://example.com"}}, "Invalid OIDC issuer URI. The scheme must be https."),
+        ({"oidc": {"issuerUri": "issuer"}}, "Invalid OIDC issuer URI."),
+        ({"oidc": {"issuerUri": GITHUB, "jwksJson": "keys"}}, "Input JWK is not in a valid json format."),
+        ({"oidc": {"issuerUri": GITHUB, "jwksJson": '{"keys": []}'}}, "Input JWK is not in a valid json format."),
+        (
+            {"oidc": {"issuerUri": GITHUB, "jwksJson": '{"keys": [{"kty": "OKP", "kid": "1"}]}'}},
+            "Only RSA, EC key types are supported.",
+        ),
+        (
+            {
+                "oidc": {
+                    "issuerUri": GITHUB,
+                    "jwksJson": '{"keys": [{"kty": "RSA", "kid": "1", "n": "!", "e": "AQAB"}]}',
+                }
+            },
+            "Input jwks contains corrupted key material.",
+        ),
+        (
+            {"oidc": {"issuerUri": GITHUB, "jwksJson": '{"keys": [{"kty": "RSA", "kid": "1", "d": "AQAB"}]}'}},
+            "private keys",
+        ),
         ({"oidc": None}, "oidc"),
         ({"displayName": "x" * 33}, "displayName"),
         ({"unknown": 1}, 'Unknown name "unknown"'),

@@ -1,0 +1,160 @@
+"""sts.googleapis.com v1: a token of somebody else's becomes a federated access token, and whose token that is.
+
+Sources: https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token, RFC 8693 for the form, RFC 7662 for
+`introspect`, which `gcloud auth login --cred-file` calls for the name of an identity that impersonates nobody.
+What a token is judged by stands in `sandbox.iam.federation`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import JSONResponse, Response
+
+from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.errors import unimplemented
+from sandbox.iam import federation, issuers, pools, tokens
+from sandbox.iam.federation import Refused
+
+SERVICE = "sts.googleapis.com"
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_TYPE = "urn:ietf:params:oauth:token-type:"
+_ACCESS_TOKEN = f"{_TYPE}access_token"
+_ID_TOKENS = (f"{_TYPE}jwt", f"{_TYPE}id_token")
+_OTHERS = (
+    _ACCESS_TOKEN,
+    f"{_TYPE}saml2",
+    f"{_TYPE}mtls",
+    "urn:ietf:params:aws:token-type:aws4_request",
+)
+_SCOPES = "https://www.googleapis.com/auth/"
+_HOST = "//iam.googleapis.com/"
+_PROVIDER = re.compile(rf"{_HOST}((projects/[^/]+/locations/global/workloadIdentityPools/[^/]+)/providers/[^/]+)")
+_WORKFORCE = f"{_HOST}locations/global/workforcePools/"
+_FORMS = "https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token"
+_UNTRUE_TARGET = (
+    'The target service indicated by the "audience" parameters is invalid. This might either be because the pool or '
+    "provider is disabled or deleted or because it doesn't exist."
+)
+
+
+def _parameters(call: Call) -> Mapping[str, str]:
+    """Return a form's fields, or JSON's, which are the same in camel case."""
+    if call.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
+        found = {key: value for key, value in call.json().items() if isinstance(value, str)}
+    else:
+        found = {key: values[0] for key, values in parse_qs(call.content.decode("utf-8", "replace")).items()}
+    return {re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", key): value for key, value in found.items()}
+
+
+def _answer_refusals(call: Call, handle: Any) -> dict[str, Any] | Response:
+    try:
+        answer: dict[str, Any] = handle(call, _parameters(call))
+    except Refused as refused:
+        return JSONResponse({"error": refused.error, "error_description": refused.description}, 400)
+    return answer
+
+
+def _token(call: Call) -> dict[str, Any] | Response:
+    return _answer_refusals(call, _exchanged)
+
+
+def _exchanged(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
+    provider = _provider(call, asked)
+    token = asked.get("subject_token", "")
+    if not token:
+        raise Refused("invalid_request", "Invalid value of subject_token in request.")  # unverified: the sentence
+    keys = issuers.keys_for(call.world, provider)
+    claims, seconds = federation.verify(token, provider, keys, _now(call, provider))
+    identity = federation.admit(claims, provider)
+    return {
+        "access_token": tokens.mint(call.world, identity.member, seconds, tick=False),
+        "issued_token_type": _ACCESS_TOKEN,
+        "token_type": "Bearer",
+        "expires_in": seconds,
+    }
+
+
+def _now(call: Call, provider: Mapping[str, Any]) -> float:
+    """Return the time by the clock of whoever signs: this world's for its own GitHub, the wall's for everybody else."""
+    own = "jwksJson" not in provider["oidc"]
+    return (call.world.now() if own else dt.datetime.now(dt.UTC)).timestamp()
+
+
+def _provider(call: Call, asked: Mapping[str, str]) -> Mapping[str, Any]:
+    """Check what is asked for, and return the provider that is to judge.
+
+    `Invalid value of requested_token_type in request.` and `Scope(s) must be provided.` are quoted in public
+    repositories; the sentences about the other two are theirs with another name. # unverified
+    """
+    if asked.get("grant_type") != _EXCHANGE:
+        raise Refused("invalid_request", "Invalid value of grant_type in request.")
+    if asked.get("requested_token_type") != _ACCESS_TOKEN:
+        raise Refused("invalid_request", "Invalid value of requested_token_type in request.")
+    kind = asked.get("subject_token_type")
+    if kind in _OTHERS:
+        raise unimplemented(f"the exchange of a token of the type {kind}; OIDC's are here, {' and '.join(_ID_TOKENS)}")
+    if kind not in _ID_TOKENS:
+        raise Refused("invalid_request", "Invalid value of subject_token_type in request.")
+    audience = asked.get("audience", "")
+    if audience.startswith(_WORKFORCE):
+        raise unimplemented("workforce pools")
+    match = _PROVIDER.fullmatch(audience)
+    if match is None:
+        raise Refused(
+            "invalid_request",
+            'Invalid value for "audience". This value should be the full resource name of the Identity Provider. See '
+            f"{_FORMS} for the list of possible formats.",
+        )
+    if not asked.get("scope", "").split():
+        raise Refused("invalid_request", "Scope(s) must be provided.")
+    if asked.get("options", "").strip() not in ("", "{}") or asked.get("actor_token"):
+        raise unimplemented("options and actors of an exchange")
+    with call.world.reading() as rows:
+        pool, provider = pools.find(rows, match[2]), pools.find(rows, match[1])
+    for one in (pool, provider):
+        if one is None or one["state"] != "ACTIVE" or one.get("disabled"):
+            raise Refused("invalid_target", _UNTRUE_TARGET)
+    assert provider is not None  # noqa: S101 - of the loop above
+    return provider
+
+
+def _introspect(call: Call) -> dict[str, Any] | Response:
+    return _answer_refusals(call, _introspected)
+
+
+def _introspected(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
+    # gcloud comes as its own OAuth client; which others there are, nobody here knows.
+    if not call.headers.get("authorization", "").lower().startswith("basic ") and not asked.get("client_id"):
+        raise Refused("invalid_client", "The OAuth client was not found.")  # unverified: the sentence
+    if asked.get("token_type_hint", _ACCESS_TOKEN) not in (_ACCESS_TOKEN, "access_token"):
+        raise Refused("unsupported_token_type", "Invalid value of token_type_hint in request.")  # unverified
+    found = tokens.held(call.world, asked.get("token", ""))
+    # unverified: what Google answers about a token that it did not make here
+    if found is None or not found[0].federated:
+        return {"active": False}
+    principal, expires = found
+    return {
+        "active": True,
+        "iss": f"https://{SERVICE}/",
+        "username": principal.name,
+        "exp": str(int(expires)),
+        "scope": f"{_SCOPES}cloud-platform",
+    }
+
+
+API = Api(
+    SERVICE,
+    "Security Token Service API",
+    ordered(
+        (
+            Method("sts.token", "POST", "/v1/token", _token, open_to_all=True),
+            Method("sts.introspect", "POST", "/v1/introspect", _introspect, open_to_all=True),
+        )
+    ),
+    needs_enabling=False,
+)
