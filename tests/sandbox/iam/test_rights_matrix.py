@@ -1,5 +1,7 @@
 """Every Artifact Registry method and every operation of the registry × every predefined role, over a real socket.
 
+Who holds a role is a service account, and an identity of a pool, which the policy names in each of the forms in turn.
+
 What is expected stands here as data, written from facts/artifact-registry.md: appendix B says what the roles hold,
 appendix C and section 3.2 what the operations need. It shares nothing with sandbox/iam/roles.py.
 """
@@ -21,7 +23,7 @@ import requests
 from cli.world import starter as starter
 from sandbox import seed
 from sandbox.artifact_registry.api import API
-from sandbox.iam import policies, tokens
+from sandbox.iam import federation, policies, pools, tokens
 from sandbox.state import projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
@@ -162,11 +164,14 @@ WITHOUT = {"repositories.testIamPermissions"}
 
 @dataclass(frozen=True)
 class Registry:
-    """A running sandbox with a principal for each role, holding it on the project or on the repository."""
+    """A running sandbox with two principals for each role, holding it on the project or on the repository.
+
+    The tokens are by who holds the role (one of HOLDERS), the level and the role.
+    """
 
     base: str
     project: str
-    tokens: dict[tuple[str, str], str]
+    tokens: dict[tuple[str, str, str], str]
     owner: str
 
     def call(self, token: str, verb: str, path: str, **options: Any) -> requests.Response:
@@ -188,6 +193,15 @@ class Registry:
 
 SESSION = requests.Session()
 SESSION.trust_env = False
+HOLDERS = ("account", "identity")
+
+
+def identity(number: int, pool: str) -> tuple[str, federation.Identity]:
+    """How a policy names an identity of a pool, in one of the five forms, and the identity."""
+    prefix = f"principalSet://iam.googleapis.com/{pool}"
+    sets = (f"{prefix}/*", f"{prefix}/attribute.repository/ana/models", f"{prefix}/group/ml", f"{prefix}/group/more")
+    one = federation.Identity(f"principal://iam.googleapis.com/{pool}/subject/repo:ana/models", sets)
+    return (one.principal, *sets)[number % 5], one
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +213,18 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     parent = f"projects/{project}/locations/us-central1/repositories"
     # The policy of ml-images comes when it is there: a new repository starts without one.
     places = {"project": [f"projects/{project}"], "repository": [f"{parent}/nowhere"]}
-    members = {}
+    members, callers = {}, {}
     with state.writing() as rows:
         for number, (level, role) in enumerate(itertools.product(places, ROLES)):
             email = projects.add_service_account(rows, state, project, f"holder-{number}", role)
-            members[level, role] = f"serviceAccount:{email}"
-            for resource in places[level]:
-                policies.grant(rows, state, resource, f"roles/{role}", f"serviceAccount:{email}")
-    minted = {key: tokens.mint(state, member) for key, member in members.items()}
+            members["account", level, role] = callers["account", level, role] = f"serviceAccount:{email}"
+            pool = f"projects/{about['project_number']}/locations/global/workloadIdentityPools/pool-{number}"
+            pools.save(rows, {"name": pool, "state": "ACTIVE"})
+            named, one = identity(number, pool)
+            members["identity", level, role], callers["identity", level, role] = named, one.member
+            for who, resource in itertools.product(HOLDERS, places[level]):
+                policies.grant(rows, state, resource, f"roles/{role}", members[who, level, role])
+    minted = {key: tokens.mint(state, member) for key, member in callers.items()}
     owner = tokens.mint(state, f"serviceAccount:{about['learner']}")
     state.close()
     opened = starter.start(home, project=project, port=0)
@@ -218,7 +236,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         assert made.status_code == 200
         bindings = [
             {"role": f"roles/{role}", "members": [member]}
-            for (level, role), member in members.items()
+            for (_, level, role), member in members.items()
             if level == "repository"
         ]
         url = f"/{SERVICE}/v1/{parent}/ml-images:setIamPolicy"
@@ -250,9 +268,10 @@ def test_no_method_is_left_out() -> None:
     assert {method.id.removeprefix("artifactregistry.projects.locations.") for method in API.methods} == known
 
 
+@pytest.mark.parametrize("who", HOLDERS)
 @pytest.mark.parametrize("level", ["project", "repository"])
 @pytest.mark.parametrize("method", API.methods, ids=lambda method: f"{method.id}-{method.path.split('/')[1]}")
-def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any, level: str) -> None:
+def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any, level: str, who: str) -> None:
     name = method.id.removeprefix("artifactregistry.projects.locations.")
     needed = held(NEEDED.get(name, ""))
     # A repository that is not there: who may goes on to a 404 or 400, and nothing changes.
@@ -270,7 +289,7 @@ def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any,
     body = None if method.verb in ("GET", "DELETE") else {}
     wrong = []
     for role in ROLES:
-        answer = registry.call(registry.tokens[level, role], method.verb, f"/{SERVICE}{path}", json=body)
+        answer = registry.call(registry.tokens[who, level, role], method.verb, f"/{SERVICE}{path}", json=body)
         assert answer.status_code in (200, 400, 403, 404), answer.text
         # An operation's project is looked at too, and repositories that are not there have no operations.
         if name in OPERATIONS and level == "repository":
@@ -279,11 +298,13 @@ def test_a_method_asks_for_what_appendix_c_says(registry: Registry, method: Any,
     assert not list(filter(None, wrong))
 
 
-def test_an_operation_is_seen_by_who_sees_a_repository(registry: Registry) -> None:
+@pytest.mark.parametrize("who", HOLDERS)
+def test_an_operation_is_seen_by_who_sees_a_repository(registry: Registry, who: str) -> None:
     path = f"/{SERVICE}/v1/projects/{registry.project}/locations/us-central1/operations/none"
     for verb, rest in (("GET", ""), ("POST", ":cancel")):
         answers = {
-            role: registry.call(registry.tokens["repository", role], verb, path + rest).status_code for role in ROLES
+            role: registry.call(registry.tokens[who, "repository", role], verb, path + rest).status_code
+            for role in ROLES
         }
         assert answers == {role: 404 if "repositories.get" in ROLES[role] else 403 for role in ROLES}
 
@@ -391,14 +412,15 @@ V2: dict[str, tuple[str, Operation]] = {
 }
 
 
+@pytest.mark.parametrize("who", HOLDERS)
 @pytest.mark.parametrize("level", ["project", "repository"])
 @pytest.mark.parametrize("operation", V2)
-def test_the_registry_asks_for_what_section_3_2_says(filled: Registry, operation: str, level: str) -> None:
+def test_the_registry_asks_for_what_section_3_2_says(filled: Registry, operation: str, level: str, who: str) -> None:
     permissions, act = V2[operation]
     needed = frozenset(permissions.split())
     wrong = []
     for number, role in enumerate(ROLES):
-        answer = act(filled, filled.tokens[level, role], f"{level}-{number}-{secrets.token_hex(2)}")
+        answer = act(filled, filled.tokens[who, level, role], f"{level}-{number}-{secrets.token_hex(2)}")
         if answer.request.method == "HEAD":
             # No body says which permission is missing.
             allowed = needed <= ROLES[role]
@@ -409,16 +431,17 @@ def test_the_registry_asks_for_what_section_3_2_says(filled: Registry, operation
     assert not list(filter(None, wrong))
 
 
+@pytest.mark.parametrize("who", HOLDERS)
 @pytest.mark.parametrize("level", ["project", "repository"])
-def test_the_catalog_shows_what_may_be_pulled(filled: Registry, level: str) -> None:
+def test_the_catalog_shows_what_may_be_pulled(filled: Registry, level: str, who: str) -> None:
     for role in ROLES:
-        answer = filled.call(filled.tokens[level, role], "GET", "/v2/_catalog")
+        answer = filled.call(filled.tokens[who, level, role], "GET", "/v2/_catalog")
         image = f"{HOST}/{filled.project}/ml-images/app"
         assert answer.json() == {"repositories": [image] if DOWNLOAD in ROLES[role] else []}, role
 
 
 def test_who_holds_nothing_here_gets_nowhere(tmp_path: Path, filled: Registry) -> None:
     """The matrix's own alarm: a role that holds nothing is refused in every column."""
-    token = filled.tokens["project", "run.invoker"]
-    for name, (_, act) in V2.items():
+    for who, (name, (_, act)) in itertools.product(HOLDERS, V2.items()):
+        token = filled.tokens[who, "project", "run.invoker"]
         assert act(filled, token, f"none-{secrets.token_hex(3)}").status_code == 403, name
