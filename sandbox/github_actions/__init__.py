@@ -1,0 +1,5 @@
+"""GitHub Actions as far as a keyless pipeline goes: workflows run in containers, with tokens of GitHub's issuer."""
+
+ISSUER_HOST = "token.actions.githubusercontent.com"
+PIPELINES_HOST = "pipelines.actions.githubusercontent.com"
+HOSTS = (ISSUER_HOST, PIPELINES_HOST)

@@ -1,0 +1,322 @@
+"""`${{ … }}` in a workflow: checked before anything runs, and evaluated where it stands.
+
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/expressions. What is not here is refused by
+name when the workflow is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CONTEXTS = frozenset({"env", "github", "job", "needs", "runner", "steps"})
+_STATUS = frozenset({"always", "cancelled", "failure", "success"})
+_FUNCTIONS = _STATUS | {"contains", "endswith", "format", "fromjson", "join", "startswith", "tojson"}
+_PLACE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_TOKEN = re.compile(
+    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?))|(?P<name>[A-Za-z_][\w-]*)"
+    r"|(?P<sign>==|!=|<=|>=|&&|\|\||[<>!()\[\],.]))"
+)
+_DEEPEST = 50
+
+
+class BadExpression(ValueError):
+    """An expression that is none, or that the sandbox does not do."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What expressions are about.
+
+    Attributes:
+        contexts: `github`, `env`, `steps`, `needs` and so on.
+        failed: whether a step or a job before failed.
+    """
+
+    contexts: Mapping[str, Any]
+    failed: bool = False
+
+
+class _Reader:
+    """Reads one expression; without facts it only checks."""
+
+    def __init__(self, text: str, facts: Facts | None) -> None:
+        self._text = text
+        self._facts = facts
+        self._tokens = list(_tokens(text))
+        self._place = 0
+        self._depth = 0
+        self.status = False
+
+    def read(self) -> Any:
+        value = self._or()
+        if self._place < len(self._tokens):
+            raise self._wrong()
+        return value
+
+    def _wrong(self) -> BadExpression:
+        at = self._tokens[self._place][1] if self._place < len(self._tokens) else "its end"
+        return BadExpression(f"unexpected {at} in {self._text.strip()!r}")
+
+    def _next(self, *signs: str) -> str:
+        if self._place < len(self._tokens):
+            kind, text = self._tokens[self._place]
+            if kind == "sign" and text in signs:
+                self._place += 1
+                return text
+        return ""
+
+    def _or(self) -> Any:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise BadExpression("an expression is nested too deeply")
+        value = self._and()
+        while self._next("||"):
+            other = self._and()
+            value = value if _true(value) else other
+        self._depth -= 1
+        return value
+
+    def _and(self) -> Any:
+        value = self._compared()
+        while self._next("&&"):
+            other = self._compared()
+            value = other if _true(value) else value
+        return value
+
+    def _compared(self) -> Any:
+        value = self._not()
+        while sign := self._next("==", "!=", "<", "<=", ">", ">="):
+            value = _compare(sign, value, self._not())
+        return value
+
+    def _not(self) -> Any:
+        if self._next("!"):
+            self._depth += 1
+            if self._depth > _DEEPEST:
+                raise BadExpression("an expression is nested too deeply")
+            found = not _true(self._not())
+            self._depth -= 1
+            return found
+        return self._primary()
+
+    def _primary(self) -> Any:
+        if self._next("("):
+            value = self._or()
+            if not self._next(")"):
+                raise self._wrong()
+            return value
+        if self._place >= len(self._tokens):
+            raise self._wrong()
+        kind, text = self._tokens[self._place]
+        if kind == "sign":
+            raise self._wrong()
+        self._place += 1
+        if kind == "text":
+            return text[1:-1].replace("''", "'")
+        if kind == "number":
+            return float(int(text, 16)) if text.lower().startswith("0x") else float(text)
+        if text in ("true", "false", "null"):
+            return {"true": True, "false": False, "null": None}[text]
+        return self._call(text) if self._next("(") else self._field(text)
+
+    def _call(self, name: str) -> Any:
+        if name.lower() not in _FUNCTIONS:
+            raise BadExpression(f"the function {name}() is not one that the workbook's sandbox does")
+        values: list[Any] = []
+        if not self._next(")"):
+            values.append(self._or())
+            while self._next(","):
+                values.append(self._or())
+            if not self._next(")"):
+                raise self._wrong()
+        if name.lower() in _STATUS:
+            self.status = True
+            failed = self._facts is not None and self._facts.failed
+            return {"always": True, "cancelled": False, "failure": failed, "success": not failed}[name.lower()]
+        return _CALLS[name.lower()](values) if self._facts else None
+
+    def _field(self, name: str) -> Any:
+        if name not in CONTEXTS:
+            raise BadExpression(
+                f"the context {name} is not one that the workbook's sandbox has: it has {', '.join(sorted(CONTEXTS))}"
+            )
+        value = self._facts.contexts.get(name) if self._facts else None
+        path = name
+        while sign := self._next(".", "["):
+            if sign == ".":
+                kind, key = self._tokens[self._place] if self._place < len(self._tokens) else ("", "")
+                if kind != "name":
+                    raise self._wrong()
+                self._place += 1
+            else:
+                key = self._or()
+                if not self._next("]"):
+                    raise self._wrong()
+            path += f".{key}"
+            value = _member(value, key)
+        if path in ("github.token", "github"):
+            raise BadExpression(f"{path} is not something that the workbook's sandbox gives to a workflow")
+        return value
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    place, end = 0, len(text.rstrip())
+    while place < end:
+        match = _TOKEN.match(text, place)
+        if match is None:
+            raise BadExpression(f"unexpected {text[place:].strip()[:20]!r} in {text.strip()!r}")
+        place = match.end()
+        yield str(match.lastgroup), match[str(match.lastgroup)]
+
+
+def _member(value: Any, key: Any) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(str(key))
+    if isinstance(value, list) and isinstance(key, float) and 0 <= int(key) < len(value):
+        return value[int(key)]
+    return None
+
+
+def _true(value: Any) -> bool:
+    return bool(value) if not isinstance(value, list | dict) else True
+
+
+def _compare(sign: str, one: Any, other: Any) -> bool:
+    # Texts are compared without regard to case; of two types, both become numbers.
+    if isinstance(one, str) and isinstance(other, str):
+        one, other = one.lower(), other.lower()
+    elif type(one) is not type(other):
+        one, other = _number(one), _number(other)
+    if sign in ("==", "!="):
+        return (one == other) is (sign == "==")
+    if not isinstance(one, str | float) or type(one) is not type(other):
+        return False
+    less, same = one < other, one == other  # type: ignore[operator]
+    return {"<": less, "<=": less or same, ">": not less and not same, ">=": not less}[sign]
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        try:
+            return float(value.strip() or 0)
+        except ValueError:
+            return float("nan")
+    return float("nan") if isinstance(value, list | dict) else float(value or 0)
+
+
+def shown(value: Any) -> str:
+    """Return a value as it stands in a text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value == int(value) else str(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _need(values: Sequence[Any], least: int, most: int) -> None:
+    if not least <= len(values) <= most:
+        raise BadExpression(f"a function has {least} to {most} arguments, not {len(values)}")
+
+
+def _contains(values: Sequence[Any]) -> bool:
+    _need(values, 2, 2)
+    where, what = values
+    if isinstance(where, list):
+        return any(_compare("==", one, what) for one in where)
+    return shown(what).lower() in shown(where).lower()
+
+
+def _starts(values: Sequence[Any]) -> bool:
+    _need(values, 2, 2)
+    return shown(values[0]).lower().startswith(shown(values[1]).lower())
+
+
+def _ends(values: Sequence[Any]) -> bool:
+    _need(values, 2, 2)
+    return shown(values[0]).lower().endswith(shown(values[1]).lower())
+
+
+def _format(values: Sequence[Any]) -> str:
+    _need(values, 1, 20)
+    pattern, *rest = map(shown, values)
+
+    def put(match: re.Match[str]) -> str:
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        if int(match[1]) >= len(rest):
+            raise BadExpression(f"format() has no argument {match[1]}")
+        return rest[int(match[1])]
+
+    return re.sub(r"\{\{|\}\}|\{(\d{1,2})\}", put, pattern)
+
+
+def _join(values: Sequence[Any]) -> str:
+    _need(values, 1, 2)
+    parts = values[0] if isinstance(values[0], list) else [values[0]]
+    return (shown(values[1]) if len(values) > 1 else ",").join(map(shown, parts))
+
+
+def _from_json(values: Sequence[Any]) -> Any:
+    _need(values, 1, 1)
+    try:
+        return json.loads(shown(values[0]), parse_int=float)
+    except ValueError:
+        raise BadExpression("fromJSON() was given what is no JSON") from None
+
+
+def _to_json(values: Sequence[Any]) -> str:
+    _need(values, 1, 1)
+    return json.dumps(values[0], indent=2)
+
+
+_CALLS: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "contains": _contains,
+    "endswith": _ends,
+    "format": _format,
+    "fromjson": _from_json,
+    "join": _join,
+    "startswith": _starts,
+    "tojson": _to_json,
+}
+
+
+def check(text: str) -> None:
+    """Check every expression in a text.
+
+    Raises:
+        BadExpression: for the first that is none, or that the sandbox does not do.
+    """
+    for match in _PLACE.finditer(text):
+        _Reader(match[1], None).read()
+    if "${{" in _PLACE.sub("", text):
+        raise BadExpression("${{ without }}")
+
+
+def check_condition(text: str) -> None:
+    """Check an `if:`, whose braces may be left out; raises BadExpression."""
+    _Reader(_bare(text), None).read()
+
+
+def _bare(text: str) -> str:
+    match = _PLACE.fullmatch(text.strip())
+    return match[1] if match else text
+
+
+def fill(text: str, facts: Facts) -> str:
+    """Return a text with every expression replaced by its value."""
+    return _PLACE.sub(lambda match: shown(_Reader(match[1], facts).read()), text)
+
+
+def holds(text: str, facts: Facts) -> bool:
+    """Whether an `if:` holds; one that does not ask for the status holds only when nothing failed before."""
+    if not text.strip():
+        return not facts.failed
+    reader = _Reader(_bare(text), facts)
+    value = _true(reader.read())
+    return value and (reader.status or not facts.failed)

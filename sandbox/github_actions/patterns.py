@@ -1,0 +1,109 @@
+"""Filters of `on:`: which branches, tags, paths and kinds of a pull request begin a workflow.
+
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import re2  # type: ignore[import-untyped]
+
+_DEFAULT_TYPES = ("opened", "synchronize", "reopened")
+
+
+def problem(pattern: str) -> str:
+    """Return what is wrong with a pattern, or nothing."""
+    try:
+        _compiled(pattern.removeprefix("!"))
+    except ValueError:
+        return f"{pattern!r} is no pattern"
+    return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re2._Regexp:
+    out, place = "", 0
+    if not pattern:
+        raise ValueError(pattern)
+    while place < len(pattern):
+        sign = pattern[place]
+        if pattern.startswith("**", place):
+            out, place = f"{out}.*", place + 2
+            # `**/name` is also `name` itself.
+            if pattern.startswith("/", place) and (place == 2 or pattern[place - 3] == "/"):
+                out, place = f"{out[:-2]}(.*/)?", place + 1
+            continue
+        if sign == "*":
+            out += "[^/]*"
+        elif sign in "?+":
+            if not out:
+                raise ValueError(pattern)
+            out += sign
+        elif sign == "[":
+            end = pattern.find("]", place)
+            inside = pattern[place + 1 : end]
+            if end < 0 or not re.fullmatch(r"[A-Za-z0-9-]+", inside):
+                raise ValueError(pattern)
+            out, place = f"{out}[{inside}]", end
+        elif sign == "\\" and place + 1 < len(pattern):
+            place += 1
+            out += re2.escape(pattern[place])
+        else:
+            out += re2.escape(sign)
+        place += 1
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(out, options=options)
+    except re2.error:
+        raise ValueError(pattern) from None
+
+
+def matches(patterns: Iterable[str], name: str) -> bool:
+    """Whether a name is chosen: the last pattern that fits decides, and one with `!` takes it out again."""
+    chosen = False
+    for pattern in patterns:
+        if _compiled(pattern.removeprefix("!")).fullmatch(name):
+            chosen = not pattern.startswith("!")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The filters of one event, by their names in the file."""
+
+    lists: Mapping[str, tuple[str, ...]]
+
+    def takes(self, ref: str, changed: Iterable[str], kind: str = "") -> bool:
+        """Whether an event begins the workflow.
+
+        Args:
+            ref: `refs/heads/…` or `refs/tags/…`; of a pull request the branch that it is to be merged into.
+            changed: paths of the files that it changes.
+            kind: of a pull request.
+        """
+        if kind and kind not in self.lists.get("types", _DEFAULT_TYPES):
+            return False
+        what, name = ("tags", ref.removeprefix("refs/tags/")) if ref.startswith("refs/tags/") else ("branches", "")
+        name = name or ref.removeprefix("refs/heads/")
+        other = "branches" if what == "tags" else "tags"
+        if f"{what}-ignore" in self.lists:
+            if matches(self.lists[f"{what}-ignore"], name):
+                return False
+        elif what in self.lists:
+            if not matches(self.lists[what], name):
+                return False
+        elif other in self.lists or f"{other}-ignore" in self.lists:
+            return False
+        # Paths are not looked at for a tag.
+        if what == "tags":
+            return True
+        if "paths" in self.lists:
+            return any(matches(self.lists["paths"], path) for path in changed)
+        if "paths-ignore" in self.lists:
+            return any(not matches(self.lists["paths-ignore"], path) for path in changed)
+        return True
