@@ -6,6 +6,7 @@ port   Host: localhost:5001    /v2/us-central1-docker.pkg.dev/P/R/I/...      the
 port   Host: 127.0.0.1:5001    /console/...                                  pages for a browser, with their own sign-in
 port   Host: localhost:5001    /artifacts-downloads/namespaces/P/...         blobs and uploads, as it signed them
 port   Host: localhost:5001    /github.com/OWNER/NAME.git, /api.github.com/...  the Git host, at this door alone
+edge   Host: us-central1-python.pkg.dev           /P/R/simple/...             a package format
 port   Host: localhost:5001    /_sandbox/...                                 the admin surface, with its own token
 """
 
@@ -24,13 +25,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import calls, git_host, oci
+from sandbox import calls, git_host, oci, python_repositories
 from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
 from sandbox.api import system_parameters
 from sandbox.api.methods import Api, Method
 from sandbox.api.system_parameters import as_json, is_pretty
 from sandbox.apis import APIS
+from sandbox.artifact_registry import formats
 from sandbox.artifact_registry.image_names import host_of, location_of
 from sandbox.cloud_build import consent
 from sandbox.cloud_run import front
@@ -41,6 +43,8 @@ from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
 from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
 from sandbox.git_host import front as git_front
+from sandbox.package_hosts import address as package_hosts
+from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.redaction import redact
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -77,6 +81,8 @@ _IN_MEMORY = 64 << 10  # bytes of a body that may spill into a file
 
 # Paths of the plain port that stand for nothing on Google: their requests are in no log.
 _OWN = ("/_sandbox/", "/console")
+# Format to what answers on its hosts, beside images.
+_PACKAGES = {"PYTHON": python_repositories.serve}
 
 log = logging.getLogger("sandbox")
 
@@ -189,6 +195,8 @@ class Sandbox:
                 content = b""
             headers = {**_HEADERS, **refusal.headers}
             response = Response(content, refusal.http_status, headers, _JSON)
+        except PackageRefusal as refusal:
+            response = refusal.response()
         except Refusal as refusal:
             response = JSONResponse(refusal.body(), refusal.http_status, dict(refusal.headers))
         except (ClientDisconnect, faults.Cut):
@@ -251,6 +259,11 @@ class Sandbox:
                 # A service's page of the console's origin could read the console.
                 return RedirectResponse(str(request.url.replace(hostname="localhost")), 307)
             return await front.serve(self.world, request, target.host, target.path, by_port=target.door == "port")
+        if (found := formats.parse_host(target.host)) is not None and found[0] in _PACKAGES:
+            origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
+            base = origin if target.door == "edge" else f"{origin}/{target.host}"
+            where = package_hosts.parse(target.host, base, target.path)
+            return await _PACKAGES[where.format](request, self.world, where)
         if target.api is None:
             raise unimplemented(f"{request.method} {target.host}{target.path}")
         return await self._call(request, target.api, target, record)

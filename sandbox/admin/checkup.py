@@ -54,7 +54,7 @@ def _rows(rows: sqlite3.Connection) -> Iterator[Finding]:
 def _references(rows: sqlite3.Connection) -> Iterator[Finding]:
     """Versions whose manifest, config or layers the registry does not know any more."""
     needed = (
-        "SELECT DISTINCT repository, package, digest AS version, digest AS blob FROM versions"
+        "SELECT DISTINCT repository, package, digest AS version, digest AS blob FROM versions WHERE media_type != ''"
         " UNION SELECT repository, package, version, blob FROM version_blobs"
     )
     asked = f"SELECT * FROM ({needed}) WHERE blob NOT IN (SELECT digest FROM blobs)"  # noqa: S608 - a constant

@@ -1,4 +1,4 @@
-"""artifactregistry.googleapis.com v1, as far as Docker repositories go."""
+"""artifactregistry.googleapis.com v1, as far as repositories of images and of Python packages go."""
 
 from sandbox.api.methods import Api, ordered
 from sandbox.artifact_registry import (
@@ -8,12 +8,24 @@ from sandbox.artifact_registry import (
     operations,
     packages,
     project_settings,
+    python_packages,
     repositories,
     tags,
     versions,
 )
 
-_NOUNS = (locations, operations, project_settings, repositories, packages, versions, tags, docker_images, files)
+_NOUNS = (
+    locations,
+    operations,
+    project_settings,
+    repositories,
+    packages,
+    versions,
+    tags,
+    docker_images,
+    python_packages,
+    files,
+)
 API = Api(
     "artifactregistry.googleapis.com",
     "Artifact Registry API",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.artifact_registry.image_names import host_of
+from sandbox.artifact_registry.formats import host_of
 from sandbox.artifact_registry.media_types import OCI_INDEX
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -60,9 +60,14 @@ class Repository:
         return bool(self.message.get("dockerConfig", {}).get("immutableTags", False))
 
     @property
+    def format(self) -> str:
+        """The enum's name: DOCKER, PYTHON."""
+        return str(self.message.get("format", "DOCKER"))
+
+    @property
     def uri(self) -> str:
         """`us-central1-docker.pkg.dev/P/R`."""
-        return f"{host_of(self.location)}/{self.project}/{self.id}"
+        return f"{host_of(self.format, self.location)}/{self.project}/{self.id}"
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Repository:
@@ -72,10 +77,12 @@ class Repository:
 
 @dataclass(frozen=True)
 class Version:
-    """One manifest in one package.
+    """One manifest in one package, or one version of a package of another format.
 
     Attributes:
         package: plain, with slashes: `team/nested`.
+        digest: the version's name; an image's is its digest.
+        media_type: empty where the version is no image.
         size: bytes of the image: config and layers as stored, those of an index's children not counted.
         build_time: RFC 3339 from the image's config, or empty.
         tags: sorted.
@@ -200,8 +207,9 @@ def put_version(
     )
     rows.executemany("INSERT OR IGNORE INTO version_blobs VALUES (?, ?, ?, ?)", [(*key, blob) for blob in blobs])
     rows.executemany("INSERT OR IGNORE INTO children VALUES (?, ?, ?, ?)", [(*key, child) for child in children])
-    for watch in world.watchers:
-        watch(rows, version)
+    if version.media_type:
+        for watch in world.watchers:
+            watch(rows, version)
     return True
 
 

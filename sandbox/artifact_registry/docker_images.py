@@ -78,7 +78,7 @@ def _render(world: World, version: catalog.Version, repository: catalog.Reposito
 
 
 def _list(call: Call) -> dict[str, Any]:
-    repository = repositories.find(call)
+    repository = repositories.of_format(call, "DOCKER")
     source = lists.Source(
         "SELECT * FROM versions WHERE repository = ?",
         (repository.name,),
@@ -92,7 +92,7 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _get(call: Call) -> dict[str, Any]:
-    repository = repositories.find(call)
+    repository = repositories.of_format(call, "DOCKER")
     package, _, digest = call.params["image"].rpartition("@")
     if not package:
         # An image is asked for by its digest; so Google refuses a tag (googleapis/google-cloud-java#9567).

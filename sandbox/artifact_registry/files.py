@@ -1,7 +1,7 @@
-"""`repositories.files`: the manifests, configs and layers that a repository's versions are made of.
+"""`repositories.files`: the manifests, configs and layers of images, and the files of packages.
 
-Source: facts/artifact-registry.md 1.1, 1.4 and Appendix A. A file is named by its digest. unverified: so it is said
-nowhere for Docker repositories, nor whom Google calls the owner of a layer that several versions share.
+Source: facts/artifact-registry.md 1.1, 1.4 and Appendix A. A file of an image is named by its digest, another by
+package and file. unverified: the names, and whom Google calls the owner of a layer that several versions share.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import base64
 import json
 import sqlite3
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.responses import FileResponse
 
 from sandbox.api import lists
 from sandbox.api.methods import Answer, Call
 from sandbox.artifact_registry import blobs, integrity, repositories
-from sandbox.artifact_registry.names import REPOSITORY_PATH, method, package_name, version_name
+from sandbox.artifact_registry.names import REPOSITORY_PATH, escape_file, method, package_name, version_name
 from sandbox.errors import not_found
 
 _PATH = REPOSITORY_PATH + "/files/{file}"
 # What only an unfinished push knows is no file yet. The owners: [[package, digest], ...], by name.
 _FILES = """
-SELECT * FROM (SELECT kept.repository, kept.digest, kept.create_time, blobs.size, (
+SELECT * FROM (SELECT kept.repository, kept.digest AS name, kept.digest, kept.create_time, blobs.size, (
     SELECT json_group_array(json_array(package, digest)) FROM (
         SELECT versions.package, versions.digest FROM versions
             WHERE versions.repository = kept.repository AND versions.digest = kept.digest
@@ -32,12 +33,15 @@ SELECT * FROM (SELECT kept.repository, kept.digest, kept.create_time, blobs.size
             WHERE version_blobs.blob = kept.digest AND version_blobs.repository = kept.repository
         ORDER BY 1, 2)) AS owners
 FROM repository_blobs AS kept JOIN blobs ON blobs.digest = kept.digest
-WHERE kept.repository = ?) WHERE owners != '[]'
+WHERE kept.repository = ?1 AND NOT EXISTS (
+    SELECT 1 FROM package_files WHERE package_files.repository = kept.repository AND blob = kept.digest)
+UNION ALL SELECT repository, name, blob, package_files.create_time, blobs.size, json_array(json_array(package, version))
+FROM package_files JOIN blobs ON blobs.digest = blob WHERE repository = ?1) WHERE owners != '[]'
 """
 
 
 def _name(row: sqlite3.Row) -> str:
-    return f"{row['repository']}/files/{row['digest']}"
+    return f"{row['repository']}/files/{escape_file(row['name'])}"
 
 
 def _owners(row: sqlite3.Row) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ def _list(call: Call) -> dict[str, Any]:
     source = lists.Source(
         _FILES,
         (repositories.find(call).name,),
-        ("digest",),
+        ("name",),
         {"create_time": "create_time", "update_time": "create_time", "size_bytes": "size"},
         {"name": _name, "owner": _owners, "annotations": lambda row: {}},
     )
@@ -78,8 +82,8 @@ def _list(call: Call) -> dict[str, Any]:
 def _find(call: Call) -> sqlite3.Row:
     with call.world.reading() as rows:
         found: sqlite3.Row | None = rows.execute(
-            f"{_FILES} AND digest = ?",
-            (repositories.find(call).name, call.params["file"]),
+            f"{_FILES} AND name = ?2",
+            (repositories.find(call).name, unquote(call.params["file"])),
         ).fetchone()
     if found is None:
         raise not_found()

@@ -7,6 +7,7 @@ escaped once more, so a path that was decoded once carries the id as it stands i
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from sandbox.api.methods import Answer, Call, Method
 
@@ -23,9 +24,14 @@ def escape(package: str) -> str:
     return package.replace("%", "%25").replace("/", "%2F")
 
 
+def escape_file(name: str) -> str:
+    """Return a file's name as it stands in a resource name: gcloud's command_lib/artifacts/file_util.py."""
+    return escape(name).replace("+", "%2B").replace("^", "%5E")
+
+
 def unescape(package: str) -> str:
     """Return the inverse of `escape`."""
-    return package.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
+    return unquote(package)
 
 
 def package_name(repository: str, package: str) -> str:
@@ -35,7 +41,7 @@ def package_name(repository: str, package: str) -> str:
 
 def version_name(repository: str, package: str, digest: str) -> str:
     """Resource name of a version."""
-    return f"{package_name(repository, package)}/versions/{digest}"
+    return f"{package_name(repository, package)}/versions/{escape(digest)}"
 
 
 def method(name: str, verb: str, path: str, handle: Callable[[Call], Answer], *permissions: str) -> Method:

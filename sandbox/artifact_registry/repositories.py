@@ -1,4 +1,4 @@
-"""`projects.locations.repositories`: the places that images are pushed to.
+"""`projects.locations.repositories`: the places that images are pushed to, and packages are uploaded to.
 
 Source: facts/artifact-registry.md 1.1 to 1.3 and 1.6 (recorded traffic).
 """
@@ -15,7 +15,7 @@ from google.cloud.artifactregistry_v1 import types
 
 from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call, Method
-from sandbox.artifact_registry import catalog, locations, operations
+from sandbox.artifact_registry import catalog, formats, locations, operations
 from sandbox.artifact_registry.cleanup_policies import MAX_POLICIES
 from sandbox.artifact_registry.names import ID_PREFIX, REPOSITORIES, REPOSITORY_PATH, RESOURCE, TYPE
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
@@ -42,6 +42,18 @@ def find(call: Call) -> catalog.Repository:
         repository = catalog.find_repository(rows, RESOURCE.format(**call.params))
     if repository is None:
         raise not_found()
+    return repository
+
+
+def of_format(call: Call, kind: str) -> catalog.Repository:
+    """Return the repository that a call names, for a method that one format alone has.
+
+    Raises:
+        ApiError: NOT_FOUND; INVALID_ARGUMENT where it has another format (unverified: code and text).
+    """
+    repository = find(call)
+    if repository.format != kind:
+        raise invalid(f"The repository has the format {repository.format}, and this method is for {kind}.")
     return repository
 
 
@@ -133,15 +145,19 @@ def _create(call: Call) -> dict[str, Any]:
     body = _parse(call)
     if "format" not in body:
         raise invalid("Repository format must be specified.")
-    if body["format"] != "DOCKER":
-        raise unimplemented(f"a repository of the format {body['format']}; it keeps Docker images only")
+    if body["format"] not in formats.HOSTS:
+        known = " and ".join(formats.HOSTS)
+        raise unimplemented(f"a repository of the format {body['format']}; it keeps {known} only")
     mode = body.get("mode", "MODE_UNSPECIFIED")
     if mode == "MODE_UNSPECIFIED" and body.get("disallowUnspecifiedMode"):
         raise invalid("Repository mode must be specified.")
     if mode not in ("MODE_UNSPECIFIED", "STANDARD_REPOSITORY"):
         raise unimplemented(f"a repository in the mode {mode}; it keeps standard repositories only")
     if "mavenConfig" in body:
-        raise invalid('Maven config is not supported for format "DOCKER"')
+        raise invalid(f'Maven config is not supported for format "{body["format"]}"')
+    if "dockerConfig" in body and body["format"] != "DOCKER":
+        # unverified: the sentence, after the one for Maven
+        raise invalid(f'Docker config is not supported for format "{body["format"]}"')
     for field in ("virtualRepositoryConfig", "remoteRepositoryConfig"):
         if field in body:
             raise invalid(f"{field} is not supported for the mode STANDARD_REPOSITORY.")  # unverified: the sentence

@@ -1,4 +1,4 @@
-"""`packages.versions`: manifests.
+"""`packages.versions`: manifests, and the versions of packages that are no images.
 
 Source: facts/artifact-registry.md 1.2, 1.4 and 1.5.
 """
@@ -28,8 +28,10 @@ def _render(version: catalog.Version, *, full: bool) -> dict[str, Any]:
         "name": version_name(*key, version.digest),
         "createTime": version.create_time,
         "updateTime": version.update_time,
-        "metadata": docker_images.metadata(version),
     }
+    # unverified: what Google says here of a package that is no image
+    if version.media_type:
+        answer["metadata"] = docker_images.metadata(version)
     if version.client_annotations:
         answer["annotations"] = dict(version.client_annotations)
     if full and version.tags:
@@ -48,7 +50,7 @@ def _view(call: Call) -> bool:
 def _find(call: Call) -> catalog.Version:
     with call.world.reading() as rows:
         version = catalog.find_version(
-            rows, RESOURCE.format(**call.params), unescape(call.params["package"]), call.params["version"]
+            rows, RESOURCE.format(**call.params), unescape(call.params["package"]), unescape(call.params["version"])
         )
     if version is None:
         raise not_found()
@@ -135,7 +137,7 @@ def _batch_delete(call: Call) -> dict[str, Any]:
             raise invalid(
                 f"Invalid version name {name[:300]!r}: it must begin with {prefix}{escape(package)}/versions/."
             )
-        wanted.append((unescape(of), digest))
+        wanted.append((unescape(of), unescape(digest)))
     if not wanted:
         raise invalid("Request is missing the names of versions.")
     failed: list[str] = []

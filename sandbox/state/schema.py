@@ -2,7 +2,7 @@
 
 Version 3 made the tables of Cloud Build, Cloud Run, Storage, scans, secrets, pools and logs when they were first
 needed, so a folder of that version has any number of them: whatever is missing is made. Version 4 kept nothing of what
-an object says of itself.
+an object says of itself. Version 5 knew images alone, no files of packages.
 """
 
 from __future__ import annotations
@@ -84,6 +84,13 @@ CREATE TABLE repository_blobs (
     digest TEXT NOT NULL REFERENCES blobs(digest), create_time TEXT NOT NULL,
     PRIMARY KEY (repository, digest)) WITHOUT ROWID;
 CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
+CREATE TABLE package_files (
+    repository TEXT NOT NULL, name TEXT NOT NULL, package TEXT NOT NULL, version TEXT NOT NULL, blob TEXT NOT NULL,
+    about TEXT NOT NULL DEFAULT '{}', create_time TEXT NOT NULL, PRIMARY KEY (repository, name),
+    FOREIGN KEY (repository, package, version) REFERENCES versions(repository, package, digest) ON DELETE CASCADE)
+    WITHOUT ROWID;
+CREATE INDEX package_files_by_version ON package_files (repository, package, version);
+CREATE INDEX package_files_by_blob ON package_files (repository, blob);
 CREATE TABLE project_settings (project TEXT PRIMARY KEY REFERENCES projects(id), settings TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

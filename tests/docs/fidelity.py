@@ -2,7 +2,8 @@
 
     .venv/bin/python -m tests.docs.fidelity        writes them
 
-One row for each operation of `sandbox.apis.APIS` and of the registry; what a row says is kept in docs/fidelity.toml.
+One row for each operation of `sandbox.apis.APIS`, of the registry and of the hosts of packages; what
+a row says is kept in docs/fidelity.toml.
 The rest of the page is written by hand.
 """
 
@@ -22,6 +23,7 @@ from cli.exchanges.calls import CALLS
 from sandbox.api.methods import Api
 from sandbox.apis import APIS
 from sandbox.oci import registry as router
+from sandbox.python_repositories import server as python_repositories
 from tests.observed import facts
 from tests.observed.facts import Fact
 
@@ -39,6 +41,7 @@ _PATHS = {
     "download": "/artifacts-downloads/…",
 }
 REGISTRY = "The registry, /v2"
+PYTHON = "Python repositories, LOCATION-python.pkg.dev"
 _FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
 
 
@@ -46,7 +49,7 @@ def operations() -> dict[str, list[str]]:
     """Section of the page to the operations in it, from the dispatch table."""
     found = {f"{api.title} ({api.service})": sorted({method.id for method in api.methods}) for api in APIS}
     calls = [f"{verb} {_PATHS[kind]}" for kind, verbs in {**router._VERBS, **router._SIGNED}.items() for verb in verbs]
-    return {REGISTRY: [*_FIXED, *calls], **found}
+    return {REGISTRY: [*_FIXED, *calls], PYTHON: list(python_repositories.CALLS), **found}
 
 
 @functools.cache

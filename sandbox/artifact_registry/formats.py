@@ -1,0 +1,27 @@
+"""The formats that repositories here have, and the hosts that their clients call. Pure.
+
+A location has two hosts for each, as for Docker: `us-central1-python.pkg.dev`, and `python.us-central1.rep.pkg.dev`.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Format to the word in the host's name.
+HOSTS = {"DOCKER": "docker", "PYTHON": "python"}
+_BY_WORD = {word: kind for kind, word in HOSTS.items()}
+_HOST = re.compile(
+    r"(?:(?P<location>[a-z0-9-]+)-(?P<word>[a-z]+)|(?P<first>[a-z]+)\.(?P<endpoint>[a-z0-9-]+)\.rep)\.pkg\.dev"
+)
+
+
+def host_of(kind: str, location: str) -> str:
+    """Return the host of a format in a location, `us-central1-python.pkg.dev`."""
+    return f"{location}-{HOSTS[kind]}.pkg.dev"
+
+
+def parse_host(host: str) -> tuple[str, str] | None:
+    """Return format and location of a host's name, or None where it is no format's host."""
+    match = _HOST.fullmatch(host)
+    kind = _BY_WORD.get(match["word"] or match["first"]) if match else None
+    return (kind, match["location"] or match["endpoint"]) if match and kind else None

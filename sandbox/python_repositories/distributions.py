@@ -1,0 +1,57 @@
+"""What the name of a distribution's file says. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from packaging.version import InvalidVersion
+
+# Letters, digits and what versions and tags are written with; no slash, and no dot in front.
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A wheel or a source distribution.
+
+    Attributes:
+        package: the normalised name of PEP 503.
+        version: the normalised version of PEP 440.
+    """
+
+    file: str
+    package: str
+    version: str
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether it is a wheel, and not a source distribution."""
+        return self.file.endswith(".whl")
+
+
+def normalised(name: str) -> str | None:
+    """Return a package's name as PEP 503 normalises it, or None if it is no name."""
+    return str(canonicalize_name(name)) if _NAME.fullmatch(name) else None
+
+
+def parse(file: str) -> Distribution | None:
+    """Return what a file's name says, or None if it is neither a wheel's nor a source distribution's."""
+    if not _FILE.fullmatch(file):
+        return None
+    try:
+        if file.endswith(".whl"):
+            package, version, _, _ = parse_wheel_filename(file)
+        else:
+            package, version = parse_sdist_filename(file)
+    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        return None
+    return Distribution(file, str(package), str(version))

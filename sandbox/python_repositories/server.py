@@ -1,0 +1,90 @@
+"""The router of a Python repository's host: path and verb to an answer, after the caller is known."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from sandbox.api.principal import Principal
+from sandbox.artifact_registry import blobs, integrity, package_files
+from sandbox.artifact_registry.catalog import Repository
+from sandbox.package_hosts import access, bodies
+from sandbox.package_hosts.address import Address
+from sandbox.package_hosts.refusals import PackageRefusal, not_supported
+from sandbox.python_repositories import distributions, index, upload
+from sandbox.state.world import World
+
+CALLS = ("POST /P/R/", "GET /P/R/simple/", "GET /P/R/simple/PACKAGE/", "GET /P/R/PACKAGE/FILE")
+_READ = ("GET", "HEAD")
+
+
+async def serve(request: Request, world: World, address: Address) -> Response:
+    """Answer one request to a Python repository; the caller's e-mail is left in the scope, for a log."""
+    authorization = request.headers.get("authorization", "")
+    principal = await asyncio.to_thread(access.identify, world, authorization, address.host)
+    request.scope["sandbox.principal"] = principal.email
+    if request.method == "POST":
+        return await _upload(request, world, address, principal)
+    if request.method not in _READ:
+        raise not_supported(request.method, "GET", "HEAD", "POST")
+    return await asyncio.to_thread(_read, world, address, principal)
+
+
+async def _upload(request: Request, world: World, address: Address, principal: Principal) -> Response:
+    repository = await asyncio.to_thread(access.enter, world, principal, address, access.UPLOAD)
+    if address.rest not in ("", "/"):
+        raise PackageRefusal(405, "Upload to the repository's own address: /PROJECT-ID/REPOSITORY/", {"Allow": "GET"})
+    with bodies.scratch(world) as body:
+        await bodies.receive(request, body)
+        await asyncio.to_thread(upload.store, world, repository, body, request.headers.get("content-type", ""))
+    return Response(status_code=200)
+
+
+def _read(world: World, address: Address, principal: Principal) -> Response:
+    repository = access.enter(world, principal, address, access.DOWNLOAD)
+    match address.rest.split("/")[1:]:
+        case ["simple", ""]:
+            with world.reading() as rows:
+                return HTMLResponse(index.root(package_files.packages(rows, repository.name)))
+        case ["simple"]:
+            return RedirectResponse(f"{address.url}/simple/", 301)
+        case ["simple", package] | ["simple", package, ""]:
+            return _package(world, address, repository, package)
+        case [package, file] if package and file:
+            return _file(world, repository, package, file)
+    raise PackageRefusal(404, "Nothing is at this address. The index is at /PROJECT-ID/REPOSITORY/simple/")
+
+
+def _package(world: World, address: Address, repository: Repository, asked: str) -> Response:
+    package = distributions.normalised(asked)
+    if package is None:
+        raise PackageRefusal(404, f"{asked[:200]!r} is not the name of a package.")
+    if address.rest != f"/simple/{package}/":
+        # PEP 503: "repositories SHOULD redirect [...] to the normalized URL".
+        return RedirectResponse(f"{address.url}/simple/{package}/", 301)
+    with world.reading() as rows:
+        found = package_files.of_package(rows, repository.name, package)
+    if not found:
+        raise PackageRefusal(404, f"Package {package!r} was not found in the repository.")  # unverified: the text
+    links = (index.Link(file.file_name, file.sha256, str(file.about.get("requires_python", ""))) for file in found)
+    return HTMLResponse(index.page(package, links))
+
+
+def _file(world: World, repository: Repository, package: str, name: str) -> Response:
+    """Return a file's bytes, whole or a range; Google leads to a signed address of Cloud Storage."""
+    missing = PackageRefusal(404, f"File {package[:200]}/{name[:260]} was not found.")  # unverified: the text
+    with world.reading() as rows:
+        file = package_files.find(rows, repository.name, f"{package}/{name}")
+    if file is None:
+        raise missing
+    try:
+        integrity.require(world, file.blob, file.size)
+    except FileNotFoundError:
+        raise missing from None
+    return FileResponse(
+        blobs.blob_path(world, file.blob),
+        media_type="application/octet-stream",
+        headers={"ETag": f'"{file.sha256}"', "Cache-Control": "private, max-age=31536000"},
+    )
