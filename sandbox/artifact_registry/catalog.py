@@ -65,6 +65,11 @@ class Repository:
         return str(self.message.get("format", "DOCKER"))
 
     @property
+    def mode(self) -> str:
+        """The enum's name: STANDARD_REPOSITORY, REMOTE_REPOSITORY, VIRTUAL_REPOSITORY."""
+        return str(self.message.get("mode", "STANDARD_REPOSITORY"))
+
+    @property
     def uri(self) -> str:
         """`us-central1-docker.pkg.dev/P/R`."""
         return f"{host_of(self.format, self.location)}/{self.project}/{self.id}"

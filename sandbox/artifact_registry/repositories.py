@@ -15,7 +15,7 @@ from google.cloud.artifactregistry_v1 import types
 
 from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call, Method
-from sandbox.artifact_registry import catalog, formats, locations, operations
+from sandbox.artifact_registry import catalog, formats, locations, operations, repository_modes
 from sandbox.artifact_registry.cleanup_policies import MAX_POLICIES
 from sandbox.artifact_registry.names import ID_PREFIX, REPOSITORIES, REPOSITORY_PATH, RESOURCE, TYPE
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
@@ -107,11 +107,30 @@ def _check(body: Mapping[str, Any]) -> None:
                 f"Invalid label {key}={value}: keys start with a lower-case letter; keys and values hold lower-case "
                 "letters, digits, underscores and dashes, 63 at most."
             )
+    repository_modes.check(body)
     policies = body.get("cleanupPolicies", {})
     if len(policies) > MAX_POLICIES:
         raise invalid(f"A repository has at most {MAX_POLICIES} cleanup policies, not {len(policies)}.")
     for name, policy in policies.items():
         _check_policy(name, policy)
+
+
+def _check_upstreams(rows: sqlite3.Connection, message: Mapping[str, Any]) -> None:
+    """See that each repository that another one leads to is there and has its format.
+
+    # unverified: code and text; that a virtual repository leads to no other one is documented.
+    """
+    remote = message.get("remoteRepositoryConfig", {})
+    names = [policy["repository"] for policy in message.get("virtualRepositoryConfig", {}).get("upstreamPolicies", [])]
+    address = repository_modes.upstream(message["format"], remote) if remote else ""
+    if address.startswith("projects/") and not remote.get("disableUpstreamValidation", False):
+        names.append(address)
+    for name in names:
+        found = catalog.find_repository(rows, name)
+        if found is None or found.format != message["format"]:
+            raise invalid(f"There is no repository {name} of the format {message['format']}.")
+        if found.mode == repository_modes.VIRTUAL or (remote and found.mode != repository_modes.STANDARD):
+            raise invalid(f"{name} is in the mode {found.mode}, and cannot be an upstream here.")
 
 
 def _check_policy(name: str, policy: Mapping[str, Any]) -> None:
@@ -151,23 +170,20 @@ def _create(call: Call) -> dict[str, Any]:
     mode = body.get("mode", "MODE_UNSPECIFIED")
     if mode == "MODE_UNSPECIFIED" and body.get("disallowUnspecifiedMode"):
         raise invalid("Repository mode must be specified.")
-    if mode not in ("MODE_UNSPECIFIED", "STANDARD_REPOSITORY"):
-        raise unimplemented(f"a repository in the mode {mode}; it keeps standard repositories only")
+    body["mode"] = mode if mode != "MODE_UNSPECIFIED" else repository_modes.STANDARD
     if "mavenConfig" in body:
         raise invalid(f'Maven config is not supported for format "{body["format"]}"')
     if "dockerConfig" in body and body["format"] != "DOCKER":
         # unverified: the sentence, after the one for Maven
         raise invalid(f'Docker config is not supported for format "{body["format"]}"')
-    for field in ("virtualRepositoryConfig", "remoteRepositoryConfig"):
-        if field in body:
-            raise invalid(f"{field} is not supported for the mode STANDARD_REPOSITORY.")  # unverified: the sentence
     if "kmsKeyName" in body:
         raise unimplemented("a repository encrypted with a key of your own")
     _check(body)
-    message = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY} | {"mode": "STANDARD_REPOSITORY"}
+    message = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY}
     name = RESOURCE.format(**call.params, repository=repository_id)
     with call.world.writing() as rows:
         now = timestamp(call.world.now())
+        _check_upstreams(rows, message)
         try:
             rows.execute(
                 "INSERT INTO repositories (name, project, location, id, message, create_time, update_time)"
@@ -219,6 +235,7 @@ def _patch(call: Call) -> dict[str, Any]:
         body = _parse(call)
         message = _masked(dict(repository.message), body, field_masks.of(call))
         _check(message)
+        _check_upstreams(rows, message)
         rows.execute(
             "UPDATE repositories SET message = ?, update_time = ? WHERE name = ?",
             (_dump(message), timestamp(call.world.now()), repository.name),

@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from sandbox.api.principal import Principal
-from sandbox.artifact_registry import blobs, integrity, package_files
+from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.catalog import Repository
-from sandbox.package_hosts import access, bodies
+from sandbox.package_hosts import access, bodies, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
-from sandbox.python_repositories import distributions, index, upload
+from sandbox.python_repositories import distributions, index, sources, upload
 from sandbox.state.world import World
 
 CALLS = ("POST /P/R/", "GET /P/R/simple/", "GET /P/R/simple/PACKAGE/", "GET /P/R/PACKAGE/FILE")
@@ -34,6 +34,7 @@ async def serve(request: Request, world: World, address: Address) -> Response:
 
 async def _upload(request: Request, world: World, address: Address, principal: Principal) -> Response:
     repository = await asyncio.to_thread(access.enter, world, principal, address, access.UPLOAD)
+    upstreams.refuse_upload(repository)
     if address.rest not in ("", "/"):
         raise PackageRefusal(405, "Upload to the repository's own address: /PROJECT-ID/REPOSITORY/", {"Allow": "GET"})
     with bodies.scratch(world) as body:
@@ -46,8 +47,7 @@ def _read(world: World, address: Address, principal: Principal) -> Response:
     repository = access.enter(world, principal, address, access.DOWNLOAD)
     match address.rest.split("/")[1:]:
         case ["simple", ""]:
-            with world.reading() as rows:
-                return HTMLResponse(index.root(package_files.packages(rows, repository.name)))
+            return HTMLResponse(index.root(sources.packages(world, repository)))
         case ["simple"]:
             return RedirectResponse(f"{address.url}/simple/", 301)
         case ["simple", package] | ["simple", package, ""]:
@@ -64,19 +64,16 @@ def _package(world: World, address: Address, repository: Repository, asked: str)
     if address.rest != f"/simple/{package}/":
         # PEP 503: "repositories SHOULD redirect [...] to the normalized URL".
         return RedirectResponse(f"{address.url}/simple/{package}/", 301)
-    with world.reading() as rows:
-        found = package_files.of_package(rows, repository.name, package)
+    found = sources.links(world, repository, package)
     if not found:
         raise PackageRefusal(404, f"Package {package!r} was not found in the repository.")  # unverified: the text
-    links = (index.Link(file.file_name, file.sha256, str(file.about.get("requires_python", ""))) for file in found)
-    return HTMLResponse(index.page(package, links))
+    return HTMLResponse(index.page(package, found))
 
 
 def _file(world: World, repository: Repository, package: str, name: str) -> Response:
     """Return a file's bytes, whole or a range; Google leads to a signed address of Cloud Storage."""
     missing = PackageRefusal(404, f"File {package[:200]}/{name[:260]} was not found.")  # unverified: the text
-    with world.reading() as rows:
-        file = package_files.find(rows, repository.name, f"{package}/{name}")
+    file = sources.find(world, repository, package, name)
     if file is None:
         raise missing
     try:

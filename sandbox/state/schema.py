@@ -91,6 +91,9 @@ CREATE TABLE package_files (
     WITHOUT ROWID;
 CREATE INDEX package_files_by_version ON package_files (repository, package, version);
 CREATE INDEX package_files_by_blob ON package_files (repository, blob);
+CREATE TABLE remote_pages (
+    repository TEXT NOT NULL REFERENCES repositories(name) ON DELETE CASCADE, path TEXT NOT NULL, page TEXT NOT NULL,
+    fetch_time TEXT NOT NULL, PRIMARY KEY (repository, path)) WITHOUT ROWID;
 CREATE TABLE project_settings (project TEXT PRIMARY KEY REFERENCES projects(id), settings TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
