@@ -59,7 +59,7 @@ def _compiled(pattern: str) -> Any:
     # Otherwise RE2 writes each pattern that it does not take to stderr.
     options.log_errors = False
     try:
-        return re2.compile(pattern, options)  # type: ignore[no-untyped-call]
+        return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0] if error.args else "it can't be read"
         raise BadPattern(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None

@@ -9,8 +9,9 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import re2  # type: ignore[import-untyped]
+import re2
 
 _DEFAULT_TYPES = ("opened", "synchronize", "reopened")
 
@@ -25,7 +26,7 @@ def problem(pattern: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re2._Regexp:
+def _compiled(pattern: str) -> Any:
     out, place = "", 0
     if not pattern:
         raise ValueError(pattern)

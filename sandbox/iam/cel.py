@@ -19,7 +19,7 @@ from typing import Any
 
 import celpy
 import lark
-import re2  # type: ignore[import-untyped]
+import re2
 from celpy.adapter import json_to_cel
 from celpy.celparser import CELParseError
 from celpy.celtypes import BoolType, IntType, ListType, StringType
