@@ -1,6 +1,6 @@
 # The verbs. Each does all its own set-up first, and skips what is there already.
 .DEFAULT_GOAL := help
-.PHONY: help setup run real sweep doctor lab test soak record docs bench site workshop image publish lock
+.PHONY: help setup run real sweep doctor lab hub test soak record docs bench site workshop image publish lock
 
 VENV := $(or $(WORKBOOK_VENV),.venv)
 WORKBOOK := $(VENV)/bin/workbook
@@ -12,6 +12,7 @@ help:
 	@echo 'make real     run them on Google within a budget: make real PROJECT=my-project ARGS="--check" only looks'
 	@echo 'make sweep    list what runs left in a project on Google; ARGS="--yes" removes it'
 	@echo 'make lab      open the notebooks in JupyterLab, with a sandbox of your own'
+	@echo 'make hub      open a room: a JupyterHub for a class list, WORKBOOK_CLASS=names.txt make hub'
 	@echo 'make test     run the tests'
 	@echo 'make soak     run the long tests of which make test runs a slice: an hour and more'
 	@echo 'make bench    measure the sandbox, beside gcloud'"'"'s extractor and the docker-registry of Debian'
@@ -39,6 +40,11 @@ sweep: setup
 
 lab: setup
 	@$(WORKBOOK) lab $(WORLD) $(ARGS)
+
+# A learner's server needs JupyterHub beside the workbook's own packages: an environment of its own, with both.
+hub: setup
+	@WORKBOOK_VENV="$(CURDIR)/.venv-hub" WORKBOOK_LOCK=room/requirements.txt machine/install.sh
+	@.venv-hub/bin/python -m room $(ARGS)
 
 # Three at once on two processors: while one waits for a container or a client, the others go on.
 test: setup
@@ -93,3 +99,5 @@ lock:
 		--upgrade --group dev pyproject.toml --output-file requirements.txt
 	@UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--upgrade --group site --constraint requirements.txt --output-file site/requirements.txt
+	@UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--upgrade --group dev --group hub pyproject.toml --constraint requirements.txt --output-file room/requirements.txt

@@ -106,13 +106,15 @@ def trust(notebooks: Sequence[Path], state: Path) -> None:
         notary.store.close()
 
 
-def prepare(state: Path) -> dict[str, str]:
+def prepare(state: Path, more: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Write what JupyterLab and its kernels read at their start; gives the environment that points there."""
     settings = state / "settings"
     startup = state / "ipython" / "profile_default" / "startup"
     for folder in (settings, startup):
         folder.mkdir(parents=True, exist_ok=True)
-    (settings / "overrides.json").write_text(json.dumps(_SETTINGS, indent=2) + "\n", encoding="utf-8")
+    (settings / "overrides.json").write_text(
+        json.dumps(_SETTINGS | dict(more or {}), indent=2) + "\n", encoding="utf-8"
+    )
     (startup / "00-workbook.py").write_text(_STARTUP, encoding="utf-8")
     workspaces = state / "workspaces"
     if not workspaces.exists():
@@ -150,8 +152,13 @@ def lab(
     echo: Callable[[str], None],
     home: Path = starter.LEARNERS_HOME,
     project: str = "",
+    *,
+    server: str = "jupyterlab",
+    settings: Mapping[str, Any] | None = None,
 ) -> int:
     """Serve JupyterLab until Ctrl-C or SIGTERM; gives Jupyter's exit code, 0 after a stop by signal.
+
+    `server` is the module that serves it, with `settings` for its pages beside the workbook's own.
 
     The notebooks go to the sandbox, or with `project` to that project on Google. A sandbox that ran before goes on
     running; one that was started here is stopped. A project that can't be read gives 1, and a sentence.
@@ -159,7 +166,7 @@ def lab(
     notebooks = home / "lab" / "notebooks"
     copied, kept = copy_notebooks(documents.NOTEBOOKS, notebooks)
     trust([notebooks / name for name in copied], home / "lab")
-    own = prepare(home / "lab")
+    own = prepare(home / "lab", settings)
     if copied:
         echo(f"Copied {len(copied)} notebooks to {notebooks}. They are yours: nothing here overwrites them.")
     if kept:
@@ -187,7 +194,7 @@ def lab(
             changes |= {"PATH": os.pathsep.join(folders)}
             _terminal_settings(home / "lab").write_text(terminal_settings(changes), encoding="utf-8")
             environment = target.apply(changes, os.environ) | own | {"JUPYTER_PREFER_ENV_PATH": "1"}
-            return _serve(command(notebooks, extra), environment)
+            return _serve(command(notebooks, extra, server), environment)
         except Interrupted:
             echo("JupyterLab has stopped.")
             return 0
@@ -233,14 +240,17 @@ def _on_google(
     return changes
 
 
-def command(notebooks: Path, extra: Sequence[str]) -> list[str]:
-    """Jupyter's command line: loopback only, and a token that Jupyter makes itself."""
+def command(notebooks: Path, extra: Sequence[str], server: str = "jupyterlab") -> list[str]:
+    """Jupyter's command line: loopback only, and a token that Jupyter makes itself.
+
+    Another server, such as a Hub's, brings both of its own.
+    """
     rc = str(_terminal_settings(notebooks.parent))
     return [
         sys.executable,
         "-m",
-        "jupyterlab",
-        "--ServerApp.ip=127.0.0.1",
+        server,
+        *(["--ServerApp.ip=127.0.0.1"] if server == "jupyterlab" else []),
         f"--ServerApp.root_dir={notebooks}",
         # A login shell would read /etc/profile, which sets PATH anew.
         f"--ServerApp.terminado_settings={ {'shell_command': ['bash', '--rcfile', rc]} }",

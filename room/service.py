@@ -1,0 +1,218 @@
+"""The lead's page: a service of the Hub that shows the room, and does to it what the lead asks."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import math
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+import requests
+from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
+from tornado import web
+
+from cli.world import starter
+from helpers.cell import documents
+from helpers.target import ROOT
+from room import overview, places
+
+_TEMPLATES: Final = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+# What the lead may break, by the name on the button: a call of the sandbox's admin surface.
+FAULTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "tokens expire": ("tokens:expire", {}),
+    "the next push is refused with 503": (
+        "faults",
+        {"host": "*docker.pkg.dev", "verb": "P*", "status": 503, "times": 1},
+    ),
+    "the next API call takes 10 s": ("faults", {"host": "*googleapis.com", "delay_seconds": 10, "times": 1}),
+}
+_DAYS: Final = 365
+
+
+class Refused(Exception):
+    """What the lead asked for can't be done; the message says why."""
+
+
+def homes() -> dict[str, Path]:
+    """Return the home of everybody in the class list."""
+    return {name: places.home(name) for name in places.learners()}
+
+
+class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
+    """What each handler has: the lead alone may come in, and nothing foreign runs on the page."""
+
+    def set_default_headers(self) -> None:
+        """Keep the page out of frames and caches."""
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+
+    def prepare(self) -> None:
+        """Turn everybody away who isn't the lead."""
+        super().prepare()
+        user = self.get_current_user()
+        if user is not None and not user.get("admin"):
+            raise web.HTTPError(403, reason="This page is the lead's.")
+
+
+class Room(Page):
+    """The table of the room, and the forms below it."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show the room; the page loads itself anew every five seconds."""
+        opened = await asyncio.to_thread(servers)
+        people = await asyncio.to_thread(overview.room, homes(), opened, dt.datetime.now(dt.UTC))
+        self.set_header("Refresh", "5")
+        self.write(
+            _TEMPLATES.get_template("room.html").render(
+                people=people,
+                now=dt.datetime.now(dt.UTC),
+                faults=FAULTS,
+                notebooks=[path.stem for path in documents.notebooks()],
+                exercises=sum(documents.exercises(path) for path in documents.notebooks()),
+                said=self.get_query_argument("said", ""),
+                xsrf=self.xsrf_form_html(),
+            )
+        )
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Do what a form asks, to one learner or to all, and show the room again with what came of it."""
+        action, who = self.get_body_argument("action"), self.get_body_argument("who", "")
+        try:
+            aims = {who: homes()[who]} if who else homes()
+        except KeyError:
+            raise web.HTTPError(400, reason="Nobody of that name is in the class list.") from None
+        try:
+            said = await asyncio.to_thread(_ACTIONS[action], aims, self.get_body_argument("what", ""))
+        except KeyError:
+            raise web.HTTPError(400, reason="There is no such action.") from None
+        except Refused as reason:
+            said = str(reason)
+        self.redirect(f"{self.request.path}?{urlencode({'said': said})}", status=303)
+
+
+class Results(Page):
+    """The room's answers as CSV."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Give a file for a spreadsheet."""
+        self.set_header("Content-Type", "text/csv; charset=utf-8")
+        self.set_header("Content-Disposition", "attachment; filename=room.csv")
+        self.write(await asyncio.to_thread(overview.as_csv, homes()))
+
+
+def _hub(method: str, path: str) -> Any:
+    with requests.Session() as session:
+        # The Hub is on this machine: never through a proxy.
+        session.trust_env = False
+        answer = session.request(
+            method,
+            f"{os.environ['JUPYTERHUB_API_URL']}/{path}",
+            headers={"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"},
+            timeout=60,
+        )
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
+def servers() -> list[str]:
+    """Return whose server runs, as the Hub says."""
+    return [user["name"] for user in _hub("GET", "users?state=ready&limit=200")]
+
+
+def _each(aims: dict[str, Path], call: Callable[[starter.World], object]) -> str:
+    done = []
+    for name, home in aims.items():
+        world = starter.status(home).world
+        if world is None:
+            continue
+        try:
+            call(world)
+        except (requests.RequestException, starter.WorldError) as error:
+            raise Refused(f"{name}: {error}") from None
+        done.append(name)
+    return f"Done for {', '.join(done)}." if done else "Nobody's sandbox runs."
+
+
+def _fault(aims: dict[str, Path], what: str) -> str:
+    if what not in FAULTS:
+        raise Refused("There is no such fault.")
+    path, body = FAULTS[what]
+    return _each(aims, lambda world: world.admin(path, body))
+
+
+def _travel(aims: dict[str, Path], what: str) -> str:
+    try:
+        days = float(what)
+    except ValueError:
+        days = math.nan
+    if not 0 < days <= _DAYS:
+        raise Refused(f"Days are a number above 0, at most {_DAYS}.")
+    return _each(aims, lambda world: world.admin("clock:advance", {"seconds": days * 86400}))
+
+
+def _reset(aims: dict[str, Path], what: str) -> str:
+    if len(aims) != 1:
+        raise Refused("One learner at a time is reset.")
+    numbers = {path.stem: path.name[:2] for path in documents.notebooks()}
+    if what not in numbers:
+        raise Refused("There is no such notebook.")
+    [(name, home)] = aims.items()
+    command = [sys.executable, "-m", "cli.main", "reset", "--home", str(home), "--notebook", numbers[what]]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    if ran.returncode != 0:
+        raise Refused(f"{name} could not be reset: {ran.stderr.strip()[-500:]}")
+    return f"{name} begins {what} anew. An open notebook has to be loaded again."
+
+
+def _end(aims: dict[str, Path], what: str) -> str:
+    for name in servers():
+        if name in aims:
+            _hub("DELETE", f"users/{name}/server")
+    for home in aims.values():
+        starter.stop(home)
+    return "The servers and sandboxes have stopped; what everybody did is kept."
+
+
+_ACTIONS: Final = {"fault": _fault, "travel": _travel, "reset": _reset, "end": _end}
+
+
+async def main() -> None:
+    """Serve until the Hub ends it."""
+    prefix = os.environ["JUPYTERHUB_SERVICE_PREFIX"]
+    place = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
+    application = web.Application(
+        [
+            (prefix, Room),
+            (f"{prefix}results.csv", Results),
+            (f"{prefix}oauth_callback", HubOAuthCallbackHandler),
+        ],
+        cookie_secret=secrets.token_bytes(32),
+        xsrf_cookies=True,
+    )
+    application.listen(place.port or 0, place.hostname or "127.0.0.1")
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
