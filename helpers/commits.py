@@ -32,7 +32,7 @@ def host(repository: str, write: Callable[[str], object] = print) -> None:
 
     Raises GitFailed when it can't be made.
     """
-    if target.current().name == "gcp":
+    if not target.current().git_host:
         write(f"Make an empty repository {repository} at https://github.com/new, unless you have it already.")
         return
     if _github("GET", f"/repos/{repository}").status_code == 404:
@@ -45,7 +45,7 @@ def host(repository: str, write: Callable[[str], object] = print) -> None:
 
 def remove(repository: str, write: Callable[[str], object] = print) -> None:
     """Delete a repository at the sandbox's Git host; gone already is no error. On Google it stays, and you are told."""
-    if target.current().name == "gcp":
+    if not target.current().git_host:
         write(f"{repository} stays on GitHub: delete it there, in its settings.")
         return
     _github("DELETE", f"/repos/{repository}")
@@ -59,7 +59,7 @@ def checks(repository: str, ref: str) -> tuple[tuple[str, str], ...]:
 
 
 def _github(method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
-    sandbox = os.environ.get("SANDBOX_URL") if target.current().name == "sandbox" else None
+    sandbox = target.current().git_host
     headers = {"Accept": "application/vnd.github+json"}
     if sandbox:
         token = Path(os.environ["WORKBOOK_HOME"], "git", "token").read_text(encoding="utf-8").strip()
@@ -67,8 +67,9 @@ def _github(method: str, path: str, body: Mapping[str, Any] | None = None) -> re
     with requests.Session() as session:
         # The plain port must never be looked for through a proxy.
         session.trust_env = not sandbox
-        url = f"{sandbox}/api.github.com{path}" if sandbox else f"https://api.github.com{path}"
-        return session.request(method, url, json=body, headers=headers, timeout=60)
+        return session.request(
+            method, f"{sandbox or 'https://api.github.com'}{path}", json=body, headers=headers, timeout=60
+        )
 
 
 def working_copy(folder: Path, files: Iterable[Path], root: Path = target.ROOT) -> Path:
@@ -148,7 +149,7 @@ _CLICKS: Final = {
 
 
 def _click(link: str, write: Callable[[str], object]) -> None:
-    if target.current().name == "gcp":
+    if not target.current().git_host:
         write(link)
         return
     page, _, state = link.partition("?state=")

@@ -137,6 +137,11 @@ class Target:
         owned = f"{host}/{self.project_id}/" + ("" if self.name == "sandbox" else f"{self.repository}/")
         return tuple(dict.fromkeys((owned, self.registry.removesuffix(host) + owned)))
 
+    @property
+    def git_host(self) -> str:
+        """Where the API of the Git host answers that the sandbox brings along; empty on Google, where it is GitHub."""
+        return f"http://{self.registry_host}/api.github.com" if self.name == "sandbox" else ""
+
     def docker_name(self, name: names.Repository | names.Image | names.Tag | names.Digest) -> str:
         """Return the name as docker needs it: in the sandbox the plain port's address stands in front of it."""
         return self.registry.removesuffix(self.location.host) + str(name)

@@ -107,7 +107,9 @@ def variables() -> frozenset[str]:
     """Every WORKBOOK_ name that the code, its tests or the set-up reads."""
     files = [ROOT / "machine/install.sh", ROOT / "Makefile"]
     files += [
-        path for room in ("cli", "helpers", "machine", "sandbox", "tests") for path in (ROOT / room).rglob("*.py")
+        path
+        for room in ("cli", "helpers", "machine", "room", "sandbox", "tests")
+        for path in (ROOT / room).rglob("*.py")
     ]
     found = (re.findall(r"\bWORKBOOK_[A-Z_]+", path.read_text(encoding="utf-8")) for path in files)
     return frozenset(name for names in found for name in names)
