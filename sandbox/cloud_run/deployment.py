@@ -177,7 +177,8 @@ def _fingerprint(template: Json) -> str:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return sorted((key, _sorted(entry)) for key, entry in value.items())
+        # An empty field is none: clients leave it out when they send back what they read.
+        return sorted((key, _sorted(entry)) for key, entry in value.items() if entry not in (None, "", [], {}))
     return [_sorted(entry) for entry in value] if isinstance(value, list) else value
 
 

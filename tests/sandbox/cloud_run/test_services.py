@@ -307,6 +307,22 @@ def test_an_image_that_the_agent_may_not_pull(
         learner.post(f"{url}:setIamPolicy", json={"policy": {"bindings": policy["bindings"]}})
 
 
+def test_a_change_of_traffic_alone_makes_no_revision(
+    learner: AuthorizedSession, in_world: target.Target, image: names.Digest, name: str
+) -> None:
+    """Also not for a client that leaves out a list which is empty, as gcloud does."""
+    where = in_world.location
+    deploys.deploy(where, name, image)
+    base = f"https://{where.id}-run.googleapis.com/apis/serving.knative.dev/v1/namespaces/{where.project}/services"
+    service = learner.get(f"{base}/{name}").json()
+    [container] = service["spec"]["template"]["spec"]["containers"]
+    container.pop("env", None)
+    assert learner.put(f"{base}/{name}", json=service).status_code == 200
+    [(first, _, _)] = deploys.revisions(where, name)
+    assert deploys.route(where, name, {first: 100}).revision == first
+    assert len(deploys.revisions(where, name)) == 1
+
+
 def test_a_moved_tag_changes_nothing(in_world: target.Target, image: names.Digest, name: str) -> None:
     """The digest is the tag's at deployment, and the service outlives the image in the registry."""
     where = in_world.location
