@@ -42,6 +42,7 @@ _WORD: Final = re.compile(r"[$!\s]*(?:[A-Z_]+=\S*\s+)*([a-z][\w-]*)")
 _WANTED_TEXT: Final = re.compile(
     r"(?:must be|expected|concatenate|can't concat).*\bstr\b|is not JSON serializable|not iterable|os\.PathLike"
 )
+_TEXT_FOR_A_NAME: Final = re.compile(r"^'str' object has no attribute|is text, and a name is wanted$")
 _NAMES: Final = re.compile(r"\b(?:Project|Location|Repository|Image|Tag|Digest|ServiceAccount)\b")
 _NO_CONNECTION: Final = re.compile(
     r"Connect(?:ion(?:Refused)?Error|Timeout)|DeadlineExceeded|MaxRetryError|NewConnectionError|ProxyError|RetryError"
@@ -61,7 +62,7 @@ def explain(error: BaseException, environment: Mapping[str, str]) -> str:
     text = str(error)
     if isinstance(error, TypeError) and _WANTED_TEXT.search(text) and _NAMES.search(text):
         return NOT_TEXT
-    if isinstance(error, AttributeError) and text.startswith("'str' object has no attribute"):
+    if isinstance(error, AttributeError | TypeError) and _TEXT_FOR_A_NAME.search(text):
         return NOT_A_NAME
     return sandbox_down(environment) if _has_no_connection(error) else ""
 

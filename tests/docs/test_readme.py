@@ -44,7 +44,7 @@ def test_the_table_and_the_costs_are_the_notebooks() -> None:
     for wrong in (
         text.replace("[0 · Start here]", "[0 · Begin]"),
         re.sub(r"^\| \[0 · .*\n", "", text, flags=re.MULTILINE),
-        text.replace("| 10 |\n", "| 99 |\n"),
+        text.replace("| 15 |\n", "| 99 |\n"),
         text.replace("costs up to 1", "costs up to 2"),
     ):
         assert wrong != text
@@ -67,3 +67,29 @@ def test_a_dead_link_is_seen() -> None:
     fine = ["docs/errata.md", "#where-things-are", "notebooks/00_start_here.ipynb#compare", "https://example.com/x"]
     text = " ".join(f"[x]({aim})" for aim in [*gone, *fine])
     assert dead(PAGES[0], text) == gone
+
+
+def derived(notebook: Path) -> float:
+    """The minutes that docs/workshop.md's rule gives for a notebook: what is read, and its exercises."""
+    words = exercises = 0
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
+        exercises += "exercise" in tags
+        if "solution" in tags or "solution-check" in tags:
+            continue
+        if not cell["metadata"].get("jupyter", {}).get("source_hidden"):
+            words += len(source.split())
+        for output in cell.get("outputs", []):
+            shown = output.get("text") or output.get("data", {}).get("text/plain", "")
+            words += len("".join(shown).split())
+    return words / 200 + 4 * exercises
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_minutes_of_a_card_follow_the_rule_of_the_workshop_s_page(notebook: Path) -> None:
+    card = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
+    minutes = re.search(r"\*\*Time\*\*: (\d+) minutes", card)
+    assert minutes, "a card says its minutes"
+    # What a card calls optional is read and done on top.
+    optional = sum(int(more) for more in re.findall(r"optional \((\d+) more\)", card))
+    assert abs(int(minutes[1]) + optional - derived(notebook)) <= 9

@@ -10,10 +10,21 @@ from pathlib import Path
 import pytest
 import requests
 
-from helpers import names
+from helpers import names, target
 from helpers.cell import mistakes
 
 PROJECT = names.Project("ml-workbook-lab")
+LOCAL = target.current(
+    {"WORKBOOK_TARGET": "sandbox", **dict.fromkeys(("WORKBOOK_RUN", "REGISTRY_URL"), "x")}
+    | {
+        "PROJECT_ID": "p",
+        "REGION": "us-central1",
+        "REPOSITORY": "r",
+        "IMAGE": "i",
+        "REGISTRY_HOST": "localhost:5001",
+        "REGISTRY": "localhost:5001/us-central1-docker.pkg.dev",
+    }
+)
 VALUES = {
     "WORKBOOK_TARGET": "sandbox",
     "REGION": "us-central1",
@@ -49,6 +60,7 @@ def compiled(source: str) -> Callable[[], object]:
         pytest.param(lambda: json.dumps({"project": PROJECT}), mistakes.NOT_TEXT, id="json"),
         pytest.param(lambda: Path(PROJECT), mistakes.NOT_TEXT, id="opened"),  # type: ignore[arg-type]
         pytest.param(lambda: "1.1.0".resource, mistakes.NOT_A_NAME, id="text-for-a-name"),  # type: ignore[attr-defined]
+        pytest.param(lambda: LOCAL.docker_name("1.0.1"), mistakes.NOT_A_NAME, id="text-for-docker"),  # type: ignore[arg-type]
         pytest.param(lambda: "a" + 1, "", id="another-type-error"),  # type: ignore[operator]
         pytest.param(lambda: {}["x"], "", id="a-key"),
     ],
