@@ -21,8 +21,8 @@ NOT_TEXT: Final = (
     "str(wb.project); where a member is wanted, write account.member."
 )
 NOT_A_NAME: Final = (
-    'A helper got text where it wants a name. Make one: wb.image.tag("1.0.0") instead of "1.0.0", '
-    "wb.project instead of its id."
+    'A helper got text where it wants an object: as a name wb.image.tag("1.0.0") instead of "1.0.0", or wb.project '
+    "instead of its id; as policies policies.parse(text)."
 )
 TWO_FORMS: Final = (
     "The name has two forms. docker takes $REGISTRY/$PROJECT_ID/…, because it talks to the address in front; "
