@@ -38,6 +38,8 @@ _STYLE: Final = {
 P = ParamSpec("P")
 _WIDTH: Final = 8.0  # inches
 _SCAN_WIDTH: Final = 7.0
+_DOT: Final = 18  # square points, as matplotlib counts markers
+_APART: Final = 0.16  # of a row of half an inch: more than a dot is high
 
 
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -205,14 +207,15 @@ def timeline(preview: Foreseen) -> Figure:
     rows = {(image, decider): 0.0 for image in images for decider in deciders}
     used = [key for key in rows if any((v.version.image, v.policy or v.reason) == key for v in preview.verdicts)]
     heights = {key: -float(place) for place, key in enumerate(used)}
-    # Versions of one day in one row stand above each other, so that each can be counted.
-    spread: dict[tuple[str, str, int], int] = {}
+    # Versions of one day in one row are above each other, so that each can be counted, and stay within their row.
+    days = [
+        (one.version.image, one.policy or one.reason, (preview.at - one.version.uploaded).days)
+        for one in preview.verdicts
+    ]
     heights_of: dict[str, float] = {}
-    for one in preview.verdicts:
-        row = (one.version.image, one.policy or one.reason)
-        day = (*row, (preview.at - one.version.uploaded).days)
-        spread[day] = spread.get(day, -1) + 1
-        heights_of[f"{one.version.image}@{one.version.digest}"] = heights[row] + min(spread[day], 8) * 0.09
+    for place, (one, day) in enumerate(zip(preview.verdicts, days, strict=True)):
+        step = min(_APART, 0.8 / days.count(day))
+        heights_of[f"{one.version.image}@{one.version.digest}"] = heights[day[:2]] + days[:place].count(day) * step
     figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0), _fates_said(preview))
     for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
         # To the hour: a second more or less would move a pixel's shade, and no reader sees it.
@@ -226,8 +229,9 @@ def timeline(preview: Foreseen) -> Figure:
             if one.delete is delete
         )
         axes.scatter(
-            [days for days, _ in places],
+            [day for day, _ in places],
             [height for _, height in places],
+            s=_DOT,
             marker=marker,
             color=colour,
             label=f"{label}: {len(places)}",

@@ -6,9 +6,12 @@ import html
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from helpers.cell import rich
 from helpers.cell.rich import Rich
+
+_SHORT: Final = 24  # characters
 
 
 def size(count: int) -> str:
@@ -49,7 +52,7 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Rich:
         )
         return "  ".join(padded).rstrip()
 
-    return Rich("\n".join([line(headers), *(line(row) for row in cells)]), _html(cells, headers, right))
+    return Rich("\n".join([line(headers), *(line(row) for row in cells)]), _html(cells, headers, right, widths))
 
 
 def display(*parts: str) -> None:
@@ -57,12 +60,17 @@ def display(*parts: str) -> None:
     rich.show(parts[0] if len(parts) == 1 else rich.lines(*parts))
 
 
-def _html(cells: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[bool]) -> str:
+def _html(cells: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[bool], widths: Sequence[int]) -> str:
+    # A browser breaks `34.2 MB` and `ml-predictor@1a2b3c4d` before it breaks a list of tags.
+    styles = [
+        f"text-align: {'right' if to_right else 'left'}{'; white-space: nowrap' if width <= _SHORT else ''}"
+        for to_right, width in zip(right, widths, strict=True)
+    ]
+
     def row(kind: str, texts: Sequence[str]) -> str:
-        sides = ("right" if to_right else "left" for to_right in right)
         return "".join(
-            f'<{kind} style="text-align: {side}">{html.escape(text)}</{kind[:2]}>'
-            for side, text in zip(sides, texts, strict=True)
+            f'<{kind} style="{style}">{html.escape(text)}</{kind[:2]}>'
+            for style, text in zip(styles, texts, strict=True)
         )
 
     head = row('th scope="col"', headers)

@@ -144,9 +144,9 @@ class Target:
 
     def docker_name(self, name: names.Repository | names.Image | names.Tag | names.Digest) -> str:
         """Return the name as docker needs it: in the sandbox the plain port's address stands in front of it."""
-        if isinstance(name, str):
+        if not hasattr(name, "resource"):
             # A learner's "1.0.1" would become the name of an image that nobody has.
-            raise TypeError(f"{name!r} is text, and a name is wanted")  # type: ignore[unreachable]
+            raise TypeError(f"{name!r} is text, and a name is wanted")
         return self.registry.removesuffix(self.location.host) + str(name)
 
     def canonical(self, text: str) -> str:

@@ -50,9 +50,11 @@ def test_a_table_is_html_where_a_browser_reads_and_nothing_in_it_is_markup() -> 
     assert [one.text for one in root.iter("th")] == ["image", "size"]
     assert all(one.get("scope") == "col" for one in root.iter("th"))
     assert [(one.text, one.get("style")) for one in root.iter("td")] == [
-        ("<b>", "text-align: left"),
-        ("61.3 MB", "text-align: right"),
+        ("<b>", "text-align: left; white-space: nowrap"),
+        ("61.3 MB", "text-align: right; white-space: nowrap"),
     ]
+    long = show.table([("1.0.0, sha-0000001, sha-1c0ffee",)], ("tags",))
+    assert "nowrap" not in long.html
 
 
 def test_lines_around_a_table_stay_with_it(capsys: pytest.CaptureFixture[str]) -> None:
