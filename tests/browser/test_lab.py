@@ -29,6 +29,8 @@ __all__ = ["axe"]
 
 ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 1366, 768
+_CODES = {"Enter": 13}
+_SHIFT = 8  # as the browser's protocol counts modifiers
 # Only what our cells put out: JupyterLab's own frame is JupyterLab's.
 _AXE = """
 axe.run({include: [['.jp-OutputArea-output']]}, {resultTypes: ['violations']})
@@ -97,6 +99,17 @@ class Lab:
             )
         )
 
+    def press(self, key: str, modifiers: int = 0) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            self.tab.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                modifiers=modifiers,
+                windowsVirtualKeyCode=_CODES[key],
+            )
+
 
 def _cell(name: str) -> str:
     return f"panel().content.widgets.find(one => one.model.id === {json.dumps(name)})"
@@ -162,6 +175,7 @@ def test_a_copy_opens_quiet_trusted_and_without_anybody_s_outputs(lab: Lab) -> N
     cells = "panel().content.widgets"
     assert lab.ask(f"{cells}.filter(one => one.model.type === 'code').every(one => one.model.trusted)")
     assert not lab.ask("document.querySelectorAll('.Toastify__toast, .jp-Dialog').length")
+    assert not lab.ask("panel().context.model.dirty")
     names = "[...document.querySelectorAll('.jp-DirListing-itemName')]"
     lab.until(f"{names}.length >= 11")
     keep_picture(lab.tab, "lab.png")
@@ -208,16 +222,23 @@ def test_a_folded_solution_shows_nothing_of_itself(lab: Lab) -> None:
     assert "PROJECT_ID" not in shown
 
 
-def test_the_keyboard_alone_runs_a_lesson(begun: Lab) -> None:
-    begun.ask("jupyterapp.commands.execute('notebook:move-cursor-up').then(() => true)")
-    begun.ask(f"{_cell('setup')}.model.clearExecution(), panel().content.activeCellIndex = 0, true")
-    begun.ask("panel().content.node.focus(), true")
-    for _ in range(4):
-        for kind in ("rawKeyDown", "keyUp"):
-            begun.tab.call(
-                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", modifiers=8, windowsVirtualKeyCode=13
-            )
-    begun.until(f"{_cell('setup')}.outputArea.model.length > 0")
+def test_the_keyboard_alone_does_an_exercise(begun: Lab) -> None:
+    """Shift+Enter from the top to the exercise, Enter to write into it, and Shift+Enter for it and its check."""
+    begun.write("exercise", "")
+    begun.ask("jupyterapp.commands.execute('notebook:enter-command-mode').then(() => true)")
+    begun.ask("panel().content.activeCellIndex = 0, panel().content.node.focus(), true")
+    cells: list[str] = begun.ask("panel().content.widgets.map(one => one.model.id)")
+    for following in cells[1 : cells.index("exercise") + 1]:
+        begun.press("Enter", _SHIFT)
+        begun.until(f"panel().content.activeCell.model.id === {json.dumps(following)}")
+    begun.until("panel().sessionContext.session.kernel.status === 'idle'")
+    begun.press("Enter")
+    begun.until("panel().content.mode === 'edit'")
+    begun.tab.call("Input.insertText", text='%%terminal\necho "$PROJECT_ID" > "$WORKBOOK_HOME/hello.txt"')
+    begun.press("Enter", _SHIFT)
+    begun.until("panel().content.activeCell.model.id === 'check'")
+    begun.press("Enter", _SHIFT)
+    begun.until(f"JSON.stringify({_cell('check')}.outputArea.model.toJSON()).includes('✓ hello.txt')")
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on the PATH, which fetches axe-core")
