@@ -172,7 +172,7 @@ def _shown(cell: Json, heading: str) -> Json:
     tags = list(cell["metadata"].get("tags", []))
     settings: Json = {}
     if cell["metadata"].get("jupyter", {}).get("source_hidden"):
-        what = "solution" if "solution" in tags else "check"
+        what = "solution" if "solution" in tags else "check" if tags else "Python"
         settings = {"code_prompt_show": f"Show the {what}", "code_prompt_hide": f"Hide the {what}"}
         tags.append("hide-input")
     if any(kind.startswith("image/") for output in cell["outputs"] for kind in output.get("data", {})):

@@ -165,6 +165,8 @@ FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
     ("unsolved-passes", "again", say("again", "○ it is there: not yet\n")),
     ("price", "step", put("step", "Google Cloud", "Google Cloud, 0.27 USD for each image")),
     ("folded-solution", "solution", change("solution", metadata={"tags": ["solution"]})),
+    ("folded-solution", "python", put("python", "import os", "# ▸ The same in Python: x\nimport os")),
+    ("folded-solution", "python", change("python", metadata={"jupyter": {"source_hidden": True}})),
     ("folded-solution", "check", change("check", metadata={"tags": ["check"]})),
     ("headings", "next", put("break", "## Try to break it", "")),
     ("headings", "next", put("end", "## What this leaves behind", "")),
