@@ -12,7 +12,7 @@ from typing import Final
 
 import jinja2
 
-from helpers import answers, names, show
+from helpers import answers, exercises, names, show
 from helpers.cell import documents
 from helpers.target import Target
 
@@ -138,7 +138,7 @@ def learner(name: str = "") -> Learner:
 
 
 class Card:
-    """What a notebook shows of a certificate; without a day, so that a recorded one stays as it is."""
+    """What a notebook shows of a certificate."""
 
     def __init__(self, who: Learner, deeds: Sequence[Deed]) -> None:
         done = sum(one.state == "done" for one in deeds)
@@ -147,6 +147,8 @@ class Card:
             *([who.name] if who.name else []),
             str(who.exercises),
             f"{done} of {len(deeds)} lines of the checklist done",
+            # A recording is the same on every day.
+            *([] if exercises.in_a_run() else [f"{who.written:%Y-%m-%d}"]),
         ]
 
     def __repr__(self) -> str:

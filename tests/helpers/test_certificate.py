@@ -64,7 +64,10 @@ def test_it_needs_nothing_from_outside_and_says_its_language() -> None:
     assert not [tag for tag, given in found if tag in ("script", "link", "img", "b") or {"src", "href"} & set(given)]
 
 
-def test_the_card_says_no_day_and_takes_no_markup() -> None:
+def test_the_card_says_no_day_in_a_recording_and_takes_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKBOOK_JOURNAL", raising=False)
+    assert repr(certificate.Card(WHO, DEEDS)).splitlines()[-1] == f"{WHO.written:%Y-%m-%d}"
+    monkeypatch.setenv("WORKBOOK_JOURNAL", "journal.jsonl")
     card = certificate.Card(WHO, DEEDS)
     assert repr(card).splitlines()[1:] == [
         "Ada <b>L.</b>",
