@@ -12,7 +12,7 @@ from typing import Final
 
 import jinja2
 
-from helpers import answers, exercises, names, show
+from helpers import answers, names, show
 from helpers.cell import documents
 from helpers.target import Target
 
@@ -148,7 +148,7 @@ class Card:
             str(who.exercises),
             f"{done} of {len(deeds)} lines of the checklist done",
             # A recording is the same on every day.
-            *([] if exercises.in_a_run() else [f"{who.written:%Y-%m-%d}"]),
+            *([] if os.environ.get("WORKBOOK_JOURNAL") else [f"{who.written:%Y-%m-%d}"]),
         ]
 
     def __repr__(self) -> str:

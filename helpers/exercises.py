@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers import answers, checks
+from helpers.cell import mistakes
 from helpers.checks import Answer
 
 _HINTS_AFTER = (0, 2)  # tries after which the first and the second hint are shown
@@ -56,6 +57,8 @@ def exercise(number: int, title: str, look: Callable[[], object], *hints: str) -
     before = _exercises.get(number)
     asked = Exercise(number, title, look, (hints[0], hints[1]), before.tries if before else 0)
     _exercises[number] = asked
+    if _nobody_answers():
+        return
     found = checks.answer(look)
     answers.note(number, found.state)
     if found.state in ("not yet", "wrong"):
@@ -72,6 +75,8 @@ def solution(number: int, *, run: bool = False) -> bool:
     asked = _exercises.get(number)
     if asked is None:
         print(f"This kernel doesn't know exercise {number} yet: {_RUN_ABOVE}.")
+        return False
+    if _nobody_answers():
         return False
     if checks.answer(asked.look).state == "done":
         print(f"Exercise {number} is done already: the solution has nothing to do.")
@@ -100,6 +105,8 @@ def solved(number: int) -> None:
         checks.done(asked.title, asked.look, asked.hints[0])
         answers.note(number, "done")
         return
+    if _nobody_answers():
+        return
     found = checks.answer(asked.look)
     answers.note(number, found.state)
     print(_line(asked, found))
@@ -108,6 +115,14 @@ def solved(number: int) -> None:
 def in_a_run() -> bool:
     """Return whether whole notebooks are being run, and not read by a learner."""
     return "WORKBOOK_JOURNAL" in os.environ
+
+
+def _nobody_answers() -> bool:
+    """Say so when the sandbox is down: an answer would be about that, and not about the exercise."""
+    down = "" if in_a_run() else mistakes.sandbox_down(os.environ)
+    if down:
+        print(down)
+    return bool(down)
 
 
 def _line(asked: Exercise, found: Answer) -> str:

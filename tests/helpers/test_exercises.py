@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,20 @@ def test_a_kernel_that_knows_nothing_says_so(learner: Path, capsys: pytest.Captu
     assert (
         said == "○ the push works: this kernel doesn't know `client` yet. Run the cells above, then this one again.\n"
     )
+    assert answers.read(learner) == ()
+
+
+def test_a_sandbox_that_is_down_is_no_wrong_answer(
+    learner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("WORKBOOK_TARGET", "sandbox")
+    monkeypatch.setenv("SANDBOX_URL", f"http://127.0.0.1:{port}")
+    ask("ProxyError: no connection")
+    assert not solution(1, run=True)
+    solved(1)
+    assert capsys.readouterr().out.count("The sandbox doesn't run") == 3
     assert answers.read(learner) == ()
 
 
