@@ -22,7 +22,7 @@ _WHY: Final = {
     "no policy": "no policy matches",
     "attachment": "attachments aren't subject to policies",
     "immutable tag": "matches {policy}, but tags are immutable here",
-    "parent index": "matches {policy}, but an index lists it: a run after that index went",
+    "parent index": "matches {policy}, but an index lists it: one run after that index is deleted",
     "daily limit": "matches {policy}, but a run deletes at most 300,000: a later run",
 }
 

@@ -182,7 +182,7 @@ def _tags_said(title: str, now: Mapping[str, str], numbers: Mapping[str, str], b
 
 def _fates_said(preview: Foreseen) -> str:
     goes = sum(one.delete for one in preview.verdicts)
-    return f"Picture of a cleanup, each version at its age: {len(preview.verdicts) - goes} stay, {goes} go."
+    return f"Picture of a cleanup, each version at its age: {len(preview.verdicts) - goes} stay, {goes} are deleted."
 
 
 def _findings_said(images: Mapping[str, Sequence[Finding]]) -> str:
@@ -217,7 +217,7 @@ def timeline(preview: Foreseen) -> Figure:
         step = min(_APART, 0.8 / days.count(day))
         heights_of[f"{one.version.image}@{one.version.digest}"] = heights[day[:2]] + days[:place].count(day) * step
     figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0), _fates_said(preview))
-    for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "goes")):
+    for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "deleted")):
         # To the hour: a second more or less would move a pixel's shade, and no reader sees it.
         # Sorted: versions of one second come in the order of their digests, which are new on every build.
         places = sorted(
@@ -243,7 +243,7 @@ def timeline(preview: Foreseen) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.grid(axis="x", color=_GRID)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    axes.set_title("what stays, what goes, and which policy decides")
+    axes.set_title("what stays, what is deleted, and which policy decides")
     return figure
 
 

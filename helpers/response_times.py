@@ -42,7 +42,7 @@ def summary(due: Iterable[Due], found: date) -> list[tuple[str, str, int, int]]:
     """Rows (severity, due, findings, of which fixable), the most urgent first; `found` as for `report`."""
     rows: dict[tuple[str, str], list[Finding]] = {}
     for one in due:
-        when = "at an opportunity" if one.day is None else _after((one.day - found).days)
+        when = "when convenient" if one.day is None else _after((one.day - found).days)
         rows.setdefault((one.finding.severity, when), []).append(one.finding)
     return [(name, when, len(all_), sum(one.fixable for one in all_)) for (name, when), all_ in rows.items()]
 

@@ -75,7 +75,7 @@ class Preview:
         most = "" if self.snapshot.shared else "up to about "
         saved = prices.dollars(prices.rate(self.freed))
         return (
-            f"{len(self.deleted)} of {len(self.verdicts)} versions go. That frees {most}{show.size(self.freed)}, "
+            f"{len(self.deleted)} of {len(self.verdicts)} versions would be deleted. That frees {most}{show.size(self.freed)}, "
             f"{saved} a month above the free {prices.STORAGE.free} GB."
         )
 

@@ -50,7 +50,7 @@ def test_the_timeline_tells_fates_apart_without_colour(tmp_path: Path) -> None:
     figure = pictures.timeline(retention.preview(Snapshot("r", NOW, versions), [old]))
     figure.savefig(tmp_path / "timeline.png")
     (axes,) = figure.axes
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["stays: 1", "goes: 2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["stays: 1", "deleted: 2"]
     assert {label.get_text() for label in axes.get_yticklabels()} == {"web · no policy", "web · old"}
     circle, cross = (path.get_paths()[0].vertices.tolist() for path in axes.collections)
     assert circle != cross

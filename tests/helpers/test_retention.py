@@ -94,7 +94,7 @@ def test_shared_layers_are_counted_once_and_only_when_nothing_needs_them() -> No
     staying = stored("new", tags=("1.0.0",), blobs=(base, ("sha256:new", 10)))
     found = foresee([rule("old", "Delete", olderThan="30d")], *going, staying)
     assert found.freed == 10 + 10 + 500
-    assert found.summary().startswith("2 of 3 versions go. That frees 520 B, ")
+    assert found.summary().startswith("2 of 3 versions would be deleted. That frees 520 B, ")
 
 
 def test_a_file_that_only_keeps_is_warned_of() -> None:

@@ -30,7 +30,7 @@ def test_the_projects_own_policy_needs_nobody(stocked: names.Repository, workboo
     ran = workbook("cleanup", "preview", "cleanup-policy.json", str(stocked))
     assert ran.returncode == 0, ran.stderr
     assert "kept by keep-releases" in ran.stdout
-    assert "0 of 3 versions go." in ran.stdout
+    assert "0 of 3 versions would be deleted." in ran.stdout
 
 
 def test_a_policy_that_takes_production_ends_with_3_and_says_so_in_json(
