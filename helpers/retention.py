@@ -75,8 +75,8 @@ class Preview:
         most = "" if self.snapshot.shared else "up to about "
         saved = prices.dollars(prices.rate(self.freed))
         return (
-            f"{len(self.deleted)} of {len(self.verdicts)} versions would be deleted. That frees {most}{show.size(self.freed)}, "
-            f"{saved} a month above the free {prices.STORAGE.free} GB."
+            f"{len(self.deleted)} of {len(self.verdicts)} versions would be deleted. "
+            f"That frees {most}{show.size(self.freed)}, {saved} a month above the free {prices.STORAGE.free} GB."
         )
 
     def remarks(self) -> list[str]:
