@@ -97,7 +97,8 @@ class Looked:
         who = "names it" if self.names_member else "names somebody else"
         what = "holds the permission" if self.holds_permission else "lacks the permission"
         when = "; has a condition, so it isn't counted" if self.binding.conditional else ""
-        return f"{self.binding.role} for {self.binding.member}: {who}, {what}{when}"
+        # Two lines: a role and an account together are wider than a screen.
+        return f"{self.binding.role}: {who}, {what}{when}\n    for {self.binding.member}"
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Why:
         if not self.looked_at:
             lines.append(f"no binding on {self.resource}, nor on what it is in")
         if not self.allowed:
-            lines += [f"roles that hold it: {', '.join(self.would_grant)}", f"the smallest: {self.smallest}"]
+            lines += ["roles that hold it, the smallest first:", *(f"  {role}" for role in self.would_grant)]
         return "\n".join(lines)
 
 

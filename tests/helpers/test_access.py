@@ -154,8 +154,8 @@ def test_why_a_push_is_refused_and_then_not(repository: names.Repository, ci: ac
     assert [(looked.binding.role, looked.holds_permission) for looked in named] == [(access.READER, False)]
     text = str(why)
     assert text.startswith(f"denied: {UPLOAD}")
-    assert f"{access.READER} for {ci.member}: names it, lacks the permission" in text
-    assert text.endswith(f"the smallest: {access.WRITER}")
+    assert f"{access.READER}: names it, lacks the permission\n    for {ci.member}" in text
+    assert f"the smallest first:\n  {access.WRITER}\n" in text
 
     access.grant(repository.project, access.WRITER, ci.member)
     why = access.explain(ci.member, UPLOAD, repository)
