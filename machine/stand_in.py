@@ -26,7 +26,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError
 
-from machine import platforms, root_file_system
+from machine import package_lists, platforms, root_file_system
 from machine.errors import BaseImageMissing
 
 REPOSITORY = "workbook/python-stand-in"
@@ -71,7 +71,7 @@ def make(client: docker.DockerClient, echo: Callable[[str], None]) -> str:
     started = time.monotonic()
     echo("Making a stand-in base image from the distribution's packages: about 25 MB of downloads, 10 s.")
     with tempfile.TemporaryDirectory(prefix="workbook-base-") as folder:
-        debs = _download(Path(folder))
+        debs = _download(Path(folder), echo)
         version = _python_version(debs)
         reference = f"{REPOSITORY}:{version}"
         archive = Path(folder) / "root.tar"
@@ -114,17 +114,16 @@ def _require_apt() -> None:
         )
 
 
-def _download(folder: Path) -> list[Path]:
+def _download(folder: Path, echo: Callable[[str], None]) -> list[Path]:
     """Download the packages and all they depend on, by the host's package lists or, if those are stale, fresh ones."""
     (folder / "cache/archives/partial").mkdir(parents=True)
-    (folder / "lists/partial").mkdir(parents=True)
     (folder / "status").write_text("".join(_assumed_stanza(name) for name in ASSUMED))
     failed = _apt(folder, ["install", "--download-only", *PACKAGES])
     if failed is not None:
-        own_lists = ["-o", f"Dir::State::lists={folder}/lists"]
-        # A third party's source out of reach makes `update` fail; what counts is whether the install works.
-        _apt(folder, [*own_lists, "update"])
-        failed = _apt(folder, [*own_lists, "install", "--download-only", *PACKAGES])
+        for lists in package_lists.each(echo):
+            failed = _apt(folder, ["install", "--download-only", *PACKAGES], lists)
+            if failed is None:
+                break
     debs = sorted((folder / "cache/archives").glob("*.deb"))
     if failed is not None or not debs:
         raise BaseImageMissing(
@@ -141,7 +140,7 @@ def _assumed_stanza(name: str) -> str:
     )
 
 
-def _apt(folder: Path, arguments: list[str]) -> str | None:
+def _apt(folder: Path, arguments: list[str], lists: tuple[str, ...] = ()) -> str | None:
     """Run apt-get away from the host's own state; None when it worked, else the last line of its error."""
     options = {
         "Dir::State::status": f"{folder}/status",
@@ -156,7 +155,7 @@ def _apt(folder: Path, arguments: list[str]) -> str | None:
         "Acquire::http::Timeout": "20",
         "Acquire::https::Timeout": "20",
     }
-    command = ["apt-get", "-qq", "-y"]
+    command = ["apt-get", "-qq", "-y", *lists]
     for name, value in options.items():
         command += ["-o", f"{name}={value}"]
     done = subprocess.run(

@@ -1,8 +1,8 @@
 """`docker` and `proot` for a machine that has none: the distribution's packages, unpacked without root.
 
 They lie in the engine's home (`tools/`) and are found by the workbook alone: its own PATH gets that folder at its end.
-apt checks what it downloads against the archive's signed lists, which a container's image seldom has: then they are
-fetched into a folder of the workbook's own. Nothing of the system is changed.
+apt checks what it downloads against the archive's signed lists: the system's, else those of `machine.package_lists`.
+Nothing of the system is changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from machine import private_engine
+from machine import package_lists, private_engine
 
 # For each program the packages that hold it, the first that the archive has; and what that one needs besides.
 PACKAGES = {"docker": (("docker-cli",), ("docker.io",)), "proot": (("proot", "libtalloc2"),)}
@@ -46,26 +46,11 @@ def ensure(name: str, echo: Callable[[str], None]) -> bool:
     def unpacked(options: tuple[str, ...]) -> bool:
         return any(_unpack(name, packages, options) for packages in PACKAGES[name])
 
-    if unpacked(()) or unpacked(_own_lists(echo)):
+    if unpacked(()) or any(unpacked(options) for options in package_lists.each(echo)):
         os.environ.update(environment())
         return shutil.which(name) is not None
     echo(f"The command {name} can't be had: apt knows none of its packages, or can't reach its archive.")
     return False
-
-
-def _own_lists(echo: Callable[[str], None]) -> tuple[str, ...]:
-    """Fetch the archive's lists for the workbook alone; gives apt's options that lead to them."""
-    state = folder().parent / "apt"
-    for part in ("lists/partial", "cache/archives/partial"):
-        (state / part).mkdir(parents=True, exist_ok=True)
-    options = (
-        *("-o", f"Dir::State={state}", "-o", "Dir::State::status=/var/lib/dpkg/status"),
-        *("-o", f"Dir::Cache={state / 'cache'}", "-o", "Acquire::GzipIndexes=true", "-o", "Acquire::Languages=none"),
-    )
-    echo("Fetching the distribution's list of packages for it, about 10 MB.")
-    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", *options, "update"]
-    subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    return options
 
 
 def _unpack(name: str, packages: tuple[str, ...], options: tuple[str, ...]) -> bool:

@@ -16,12 +16,16 @@ pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-d
 _APT = """#!/bin/sh
 echo "$*" >>"$LOG"
 case "$*" in
-*" update") exit 0 ;;
+*" update")
+    for part in "$@"; do
+        case "$part" in Dir::State=*) : >"${part#Dir::State=}/lists/main_Packages" ;; esac
+    done
+    exit 0 ;;
 *Dir::State=*) [ "$LISTS" = own ] || exit 100 ;;
 *) [ "$LISTS" = system ] || exit 100 ;;
 esac
 case "$*" in
-*" docker-cli") cp "$DEB" . ;;
+*" docker-cli" | *" proot libtalloc2") cp "$DEB" . ;;
 *) exit 100 ;;
 esac
 """
@@ -39,6 +43,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\necho it runs\n")
     program.chmod(0o755)
+    (program.parent / "proot").symlink_to("docker")
     subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "docker.deb"], check=True, capture_output=True)
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -65,6 +70,20 @@ def test_ensure_unpacks_the_program_from_the_lists_that_have_it(
     assert subprocess.run([found], capture_output=True, text=True, check=True).stdout == "it runs\n"
     assert ("update" in apt.read_text()) is (lists == "own")
     assert os.environ["PATH"].endswith(str(tools.folder()))
+
+
+def test_lists_that_were_fetched_serve_the_next_program_too(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTS", "own")
+    assert tools.ensure("docker", lambda text: None)
+    assert tools.ensure("proot", lambda text: None)
+    assert apt.read_text().count(" update\n") == 1
+
+
+def test_lists_in_which_a_package_is_not_found_are_fetched_anew(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTS", "none")
+    for _ in range(2):
+        assert not tools.ensure("docker", lambda text: None)
+    assert apt.read_text().count(" update\n") == 2
 
 
 def test_ensure_where_no_list_has_it_says_so(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
