@@ -7,6 +7,7 @@ What changes an answer on Google and not here is refused with 501 and its name.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.cloud_storage import conditions, listing, metadata, objects, uploads
 from sandbox.cloud_storage.objects import Stored
 from sandbox.cloud_storage.resources import NO_BUCKET, bucket_of, denied, render, render_bucket
+from sandbox.doors.file_body import FileSlice
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import admission, policies
 from sandbox.state import projects
@@ -191,17 +193,21 @@ def _download(call: Call) -> Response:
 
 def _media(call: Call, stored: Stored) -> Response:
     """Return the bytes, whole or a range (RFC 9110 section 14); a log is read while it grows."""
-    path = stored.path(call.world)
-    content = path.read_bytes() if path.exists() else b""
     headers = {"Accept-Ranges": "bytes", **metadata.headers(call.world, stored)}
     kind = stored.content_type or "application/octet-stream"
+    try:
+        file = stored.path(call.world).open("rb", buffering=0)
+    except FileNotFoundError:
+        # A log of which nothing is written yet.
+        return Response(headers=headers, media_type=kind)
+    size = os.fstat(file.fileno()).st_size
     asked = _RANGE.fullmatch(call.headers.get("range", ""))
-    if asked is None:
-        return Response(content, headers=headers, media_type=kind)
-    start = int(asked[1])
-    end = min(int(asked[2]), len(content) - 1) if asked[2] else len(content) - 1
-    if start >= len(content):
-        headers["Content-Range"] = f"bytes */{len(content)}"
+    start, end = int(asked[1]) if asked else 0, size - 1
+    if asked and asked[2]:
+        end = min(int(asked[2]), end)
+    if asked and start >= size:
+        file.close()
+        headers["Content-Range"] = f"bytes */{size}"
         return Response(
             b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>InvalidRange</Code><Message>The requested range "
             b"cannot be satisfied.</Message></Error>",
@@ -209,8 +215,12 @@ def _media(call: Call, stored: Stored) -> Response:
             headers,
             "application/xml; charset=UTF-8",
         )
-    headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
-    return Response(content[start : end + 1], 206, headers, kind)
+    if asked:
+        headers["Content-Range"] = f"bytes {start}-{end}/{size}"
+    length = max(end - start + 1, 0)
+    file.seek(start)
+    headers |= {"Content-Type": kind, "Content-Length": str(length)}
+    return FileSlice(file, length, 206 if asked else 200, headers)
 
 
 def _delete(call: Call) -> Response:

@@ -13,7 +13,9 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from sandbox.api import crc32c, shapes
+import google_crc32c
+
+from sandbox.api import shapes
 from sandbox.cloud_storage.objects import Stored
 from sandbox.errors import invalid, unimplemented
 from sandbox.state.world import World
@@ -75,8 +77,9 @@ def keep(given: Mapping[str, Any], content: Path, checksum: str) -> str:
     found = 0
     with content.open("rb") as file:
         while piece := file.read(_PIECE):
-            found = crc32c.of(piece, found)
-    ours = crc32c.in_base64(found)
+            found = google_crc32c.extend(found, piece)
+    # As an object's `crc32c` is written: RFC 4648 of four bytes, the most significant first.
+    ours = base64.b64encode(found.to_bytes(4, "big")).decode()
     for field, name, own in (("crc32c", "CRC32C", ours), ("md5Hash", "MD5 hash", checksum)):
         if given.get(field) and given[field] != own:
             raise invalid(f'Provided {name} "{given[field]}" doesn\'t match calculated {name} "{own}".')

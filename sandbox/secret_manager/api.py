@@ -13,7 +13,9 @@ import re
 import sqlite3
 from typing import Any
 
-from sandbox.api import crc32c, field_masks, lists, shapes
+import google_crc32c
+
+from sandbox.api import field_masks, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 from sandbox.iam import policies
@@ -175,7 +177,7 @@ def _add_version(call: Call) -> Json:
             raise invalid(
                 f"The payload has {len(value)} bytes; it takes 1 to {_MAX_BYTES}."
             )  # unverified: the sentence
-        if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(crc32c.of(value)):
+        if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(google_crc32c.value(value)):
             raise invalid("The payload's checksum does not match its data.")  # unverified: the sentence
         made = secrets.add_version(rows, _name(call), timestamp(call.world.now()), value)
         # gcloud takes a version whose checksum was not looked at for a damaged one.
@@ -200,7 +202,7 @@ def _access(call: Call) -> Json:
     if version.state != "ENABLED":
         name = f"{_shown(call)}/versions/{version.number}"
         raise ApiError("FAILED_PRECONDITION", f"Secret Version [{name}] is in {version.state} state.")
-    payload = {"data": base64.b64encode(version.value).decode(), "dataCrc32c": str(crc32c.of(version.value))}
+    payload = {"data": base64.b64encode(version.value).decode(), "dataCrc32c": str(google_crc32c.value(version.value))}
     return {"name": _render(call, version)["name"], "payload": payload}
 
 

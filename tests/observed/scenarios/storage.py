@@ -8,7 +8,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.api import crc32c
+import google_crc32c
+
 from tests.observed import shapes
 from tests.observed.facts import Fact
 from tests.observed.replay import NotServed, Request, Stage
@@ -53,7 +54,7 @@ def _object(stage: Stage, bucket: str, name: str, answer: dict[str, Any] | None 
 def _upload(stage: Stage, fact: Fact) -> Request:
     bucket = _bucket(stage)
     name = "" if fact.status == 400 else "dir/object"
-    checksum = crc32c.in_base64(crc32c.of(_CONTENT))
+    checksum = base64.b64encode(google_crc32c.Checksum(_CONTENT).digest()).decode()
     md5 = base64.b64encode(hashlib.md5(_CONTENT, usedforsecurity=False).digest()).decode()
     values = {".bucket": bucket, ".name": name, ".crc32c": checksum, ".md5Hash": md5}
     about = shapes.fill(fact.body or {}, lambda path, masked: values.get(path, shapes.example(masked)))

@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cli.world.starter import World
-from sandbox.api import crc32c
 from tests.sandbox.conftest import account, ask, grant, learner_with, project
 
 TOKEN = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:generateAccessToken"
@@ -146,15 +143,6 @@ def test_the_request_log_keeps_no_value(learner: AuthorizedSession, secret: str,
     told = world.admin("requests")
     assert [one for one in told["requests"] if one["method"] == "secretmanager.projects.secrets.addVersion"]
     assert base64.b64encode(b"do not tell anybody").decode() not in json.dumps(told)
-
-
-@given(st.binary(max_size=64), st.integers(0, 63), st.integers(1, 255))
-def test_the_checksum_is_castagnoli_s(content: bytes, place: int, flip: int) -> None:
-    assert crc32c.of(b"123456789") == 0xE3069283  # the check value of CRC-32C
-    if place < len(content):
-        changed = bytearray(content)
-        changed[place] ^= flip
-        assert crc32c.of(bytes(changed)) != crc32c.of(content)
 
 
 def test_labels_change_for_whoever_has_the_etag(learner: AuthorizedSession, secret: str) -> None:
