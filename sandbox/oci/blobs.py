@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-from collections.abc import Mapping
 from typing import BinaryIO
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.blobs import check_digest
-from sandbox.doors.connection import SEND_FILE
+from sandbox.doors.file_body import FileSlice
 from sandbox.errors import RegistryError
-from sandbox.oci import signing, uploads
+from sandbox.oci import signing
 from sandbox.oci.address import Ask
 from sandbox.oci.rights import DELETE_ARTIFACTS, DOWNLOAD, enter
 from sandbox.oci.token import Caller
 
 _SMALL = 64 << 10  # bytes that are read at once where they need no waiting
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-
-
-class FileSlice(Response):
-    """Part of a file from where it stands, sent past the event loop; through TLS read ahead by one batch in a thread.
-
-    The file is closed at the end.
-    """
-
-    def __init__(self, file: BinaryIO, length: int, status_code: int, headers: Mapping[str, str]) -> None:
-        super().__init__(None, status_code, dict(headers))
-        self._file = file
-        self._length = length
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head, then the bytes."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if SEND_FILE not in scope:
-            await self._copy(send)
-            return
-        with self._file:
-            await scope[SEND_FILE](self._file.fileno(), self._file.tell(), self._length)
-        await send({"type": "http.response.body"})
-
-    async def _copy(self, send: Send) -> None:
-        left = self._length
-        ahead = asyncio.ensure_future(asyncio.to_thread(self._file.read, min(left, uploads.BATCH)))
-        try:
-            while left:
-                data = await ahead
-                if not data:
-                    raise OSError("a blob's file is shorter than its row says")
-                left -= len(data)
-                if left:
-                    ahead = asyncio.ensure_future(asyncio.to_thread(self._file.read, min(left, uploads.BATCH)))
-                await send({"type": "http.response.body", "body": data, "more_body": left > 0})
-        finally:
-            if not ahead.done():
-                await asyncio.wait([ahead])
-            self._file.close()
 
 
 def byte_range(value: str, size: int) -> tuple[int, int] | None:
