@@ -24,7 +24,7 @@ from typing import Any
 from sandbox import containers
 from sandbox.artifact_registry import image_names
 from sandbox.cloud_logging import entries
-from sandbox.cloud_run import probes, secret_env
+from sandbox.cloud_run import probes, secret_env, store
 from sandbox.containers import EngineFailed
 from sandbox.iam import standing, tokens
 from sandbox.iam.members import RUN_AGENT
@@ -123,15 +123,36 @@ class Instances:
                 return found
             started = self._start(name, revision)
             with self._lock:
-                self._running[name] = started
+                # Whoever deleted the revision or the account meanwhile did not find this instance among the others.
+                ended = self._ended(name, started.account)
+                if not ended:
+                    self._running[name] = started
                 if self._reaper is None:
                     self._reaper = threading.Thread(target=self._reap, daemon=True, name="scale to zero")
                     self._reaper.start()
+            if ended:
+                self._remove(started)
+                self.forget(name)
+                raise NotStarted(ended)
             return started
+
+    def _ended(self, name: str, account: str) -> str:
+        """Return why a revision may not run any more; empty when it may."""
+        if store.find_revision(self._world, name) is None:
+            return "Failed to start: the revision was deleted."  # unverified: the sentence
+        return self._account_ended(account)
+
+    def _account_ended(self, account: str) -> str:
+        with self._world.reading() as rows:
+            if account and not standing.is_active(rows, f"serviceAccount:{account}"):
+                # unverified: the sentence
+                return f"Failed to start: service account {account} is disabled or deleted."
+        return ""
 
     def drop(self, name: str) -> None:
         """Stop a revision's instance, if it has one."""
-        found = self._running.get(name)
+        with self._lock:
+            found = self._running.get(name)
         if found is not None:
             self._drop(name, found)
 
@@ -140,6 +161,9 @@ class Instances:
             # Another call may have replaced it meanwhile: that one stays.
             if self._running.get(name) is instance:
                 del self._running[name]
+        self._remove(instance)
+
+    def _remove(self, instance: Instance) -> None:
         with contextlib.suppress(EngineFailed):
             containers.call("rm", "--force", "--volumes", instance.container)
 
@@ -185,7 +209,7 @@ class Instances:
         containers.call("tag", local, copy)
 
     def forget(self, name: str) -> None:
-        """Give up a revision: its instance and its copy of the image."""
+        """Give up a revision whose row is removed: its instance and its copy of the image."""
         self.drop(name)
         with contextlib.suppress(EngineFailed):
             containers.call("image", "rm", "--no-prune", _copy(self._world, name))
@@ -194,10 +218,8 @@ class Instances:
         project_id, service = name.split("/")[1], name.split("/")[5]
         project = projects.find(self._world, project_id)
         account = revision["spec"].get("serviceAccountName", "")
-        with self._world.reading() as rows:
-            if account and not standing.is_active(rows, f"serviceAccount:{account}"):
-                # unverified: the sentence
-                raise NotStarted(f"Failed to start: service account {account} is disabled or deleted.")
+        if ended := self._account_ended(account):
+            raise NotStarted(ended)
         self.fetch(name, revision["status"]["imageDigest"], project.number if project else "")
         spec = revision["spec"]
         container = spec["containers"][0]

@@ -312,11 +312,13 @@ def delete(call: Call) -> Json:
 def forget(call: Call, name: str) -> None:
     """Stop what runs of the service and remove its rows."""
     running = call.world.part(instances.Instances)
-    for revision in store.revisions(call.world, name):
-        running.forget(store.revision_name(name, revision["metadata"]["name"]))
+    names = [store.revision_name(name, one["metadata"]["name"]) for one in store.revisions(call.world, name)]
     with call.world.writing() as rows:
         store.remove(rows, name)
         policies.forget(rows, name)
+    # After their rows: an instance that is still starting looks for its row before it counts as running.
+    for revision in names:
+        running.forget(revision)
 
 
 def list_services(call: Call) -> Json:
@@ -394,7 +396,7 @@ def delete_revision(call: Call) -> Json:
     if any(entry.get("revisionName") == wanted for entry in status.get("traffic", ())):
         raise ApiError("FAILED_PRECONDITION", f"Revision '{wanted}' is receiving traffic and cannot be deleted.")
     full = store.revision_name(name, wanted)
-    call.world.part(instances.Instances).forget(full)
     with call.world.writing() as rows:
         store.remove_revision(rows, full)
+    call.world.part(instances.Instances).forget(full)
     return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}

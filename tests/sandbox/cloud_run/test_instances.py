@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import socket
@@ -9,10 +10,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 import pytest
 
 from machine import engine as machine_engine
@@ -25,7 +28,8 @@ from sandbox.state.world import World
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
-NAME = store.revision_name(store.resource("my-project", "us-central1", "app"), "app-00001-abc")
+SERVICE = store.resource("my-project", "us-central1", "app")
+NAME = store.revision_name(SERVICE, "app-00001-abc")
 
 
 def until(look: Callable[[], object], seconds: float = 30) -> None:
@@ -50,12 +54,17 @@ def world(
     port = 20_000 + secrets.randbelow(10_000)
     (tmp_path / "sandbox.json").write_text(json.dumps({"port": port, "edge_port": 1}))
     opened = World(tmp_path / "state", Clock())
+    with opened.writing() as rows:
+        projects.create(rows, opened, "my-project", "Mine", {})
+        store.add(rows, SERVICE, {})
+    store.add_revision(opened, SERVICE, 1, SERVING)
     registry = f"localhost:{port}/us-central1-docker.pkg.dev"
     repository = f"{registry}/my-project/cloud-run-copies/{containers.world_id(opened)}/app"
     engine.images.get(python_image).tag(repository, "app-00001-abc")
     yield opened
     containers.sweep(opened)
-    engine.images.remove(f"{repository}:app-00001-abc", noprune=True)
+    with contextlib.suppress(docker.errors.ImageNotFound):
+        engine.images.remove(f"{repository}:app-00001-abc", noprune=True)
     opened.close()
 
 
@@ -225,7 +234,6 @@ def test_a_value_that_cannot_be_given_secretly_is_refused(world: World, python_i
 
 def test_an_account_that_ends_takes_its_instances_along(world: World, engine: docker.DockerClient) -> None:
     with world.writing() as rows:
-        projects.create(rows, world, "my-project", "Mine", {})
         email = projects.add_service_account(rows, world, "my-project", "runner", "")
     mine = {**SERVING, "spec": {**SERVING["spec"], "serviceAccountName": email}}
     served = world.part(instances.Instances)
@@ -239,3 +247,37 @@ def test_an_account_that_ends_takes_its_instances_along(world: World, engine: do
     assert running(engine, world) == []
     with pytest.raises(instances.NotStarted, match="disabled or deleted"):
         served.ensure(NAME, mine)
+
+
+def delete_revision(world: World, _email: str) -> None:
+    with world.writing() as rows:
+        store.remove_revision(rows, NAME)
+    world.part(instances.Instances).forget(NAME)
+
+
+def disable_account(world: World, email: str) -> None:
+    with world.writing() as rows:
+        rows.execute("UPDATE service_accounts SET disabled = 1")
+    world.part(instances.Instances).end_account(email)
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [(delete_revision, "was deleted"), (disable_account, "disabled or deleted")],
+    ids=["revision", "account"],
+)
+def test_an_instance_that_still_starts_when_its_revision_or_account_ends_is_removed(
+    world: World, engine: docker.DockerClient, end: Callable[[World, str], None], why: str
+) -> None:
+    with world.writing() as rows:
+        email = projects.add_service_account(rows, world, "my-project", "runner", "")
+    command = ["sh", "-c", "until [ -e /tmp/go ]; do sleep 0.05; done; exec python3 -m http.server $PORT"]
+    mine = {**SERVING, "spec": {**revision(*command)["spec"], "serviceAccountName": email}}
+    with ThreadPoolExecutor(1) as one:
+        starting = one.submit(world.part(instances.Instances).ensure, NAME, mine)
+        until(lambda: running(engine, world))
+        end(world, email)
+        engine.containers.get(running(engine, world)[0]).exec_run("touch /tmp/go")
+        with pytest.raises(instances.NotStarted, match=why):
+            starting.result()
+    assert running(engine, world) == []
