@@ -96,9 +96,10 @@ def enable(project: Project, *services: str, seconds: float = _PATIENCE) -> tupl
         body = {"serviceIds": list(wanted[first : first + _BATCH])}
         operation = rest.call("POST", f"{_SERVICES}/{project.resource}/services:batchEnable", json=body)
         for _ in waiting.attempts(seconds, first=0.5, longest=5.0):
+            if not operation.get("done"):
+                operation = rest.call("GET", f"{_SERVICES}/{operation['name']}")
             if operation.get("done"):
                 break
-            operation = rest.call("GET", f"{_SERVICES}/{operation['name']}")
         else:
             raise TimeoutError(
                 f"Enabling {', '.join(wanted)} took longer than {seconds:g} seconds. Ask again in a minute."

@@ -1,7 +1,7 @@
 """Long-running operations: google.longrunning.Operation as JSON.
 
-The sandbox's operations are done when they are answered: gcloud and the clients then do not poll, which saves seconds.
-In a slow sandbox (`sandbox.state.pace`) the work is done as well, and the operation says so at its third poll.
+The work of an operation is done when it is answered, and as on Google the first answer doesn't say so yet: it has name
+and metadata. The first poll says that it is done; in a slow sandbox (`sandbox.state.pace`) the third.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sandbox.errors import not_found
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-# How many polls are left until the operation is reported as done; never part of an answer.
-_POLLS = "pollsLeft"
+# How many polls are left until the operation is reported as done, and its metadata until then; in no answer.
+_POLLS, _BEGUN = "pollsLeft", "begun"
 
 
 def finish(
@@ -27,21 +27,23 @@ def finish(
     metadata: Mapping[str, Any] | None = None,
     *,
     error: Mapping[str, Any] | None = None,
+    begun: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Store a finished operation and return it, in a slow sandbox as a running one.
+    """Store a finished operation, and return it as a running one.
 
     Args:
         name: the operation's resource name, unique in the world.
         response: the result, with its `@type`; None for an operation that failed.
         metadata: likewise.
         error: why it failed, a google.rpc.Status.
+        begun: the metadata until it is done, where that is another; empty for none.
     """
     operation: dict[str, Any] = {"name": name, "done": True}
     operation |= {"response": dict(response)} if response is not None else {"error": dict(error or {})}
     if metadata:
         operation["metadata"] = dict(metadata)
     if world.pace.polls:
-        operation[_POLLS] = world.pace.polls
+        operation |= {_POLLS: world.pace.polls, _BEGUN: dict((metadata or {}) if begun is None else begun)}
     rows.execute(
         "INSERT INTO operations (name, operation, create_time) VALUES (?, ?, ?)",
         (name, json.dumps(operation), timestamp(world.now())),
@@ -59,25 +61,31 @@ def get(world: World, name: str) -> dict[str, Any]:
         row = rows.execute("SELECT operation FROM operations WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise not_found()
-    operation: dict[str, Any] = json.loads(row["operation"])
+    return _polled(world, json.loads(row["operation"]))
+
+
+def _polled(world: World, operation: dict[str, Any]) -> dict[str, Any]:
     if operation.get(_POLLS):
         operation[_POLLS] -= 1
         with world.writing(tick=False) as rows:
-            rows.execute("UPDATE operations SET operation = ? WHERE name = ?", (json.dumps(operation), name))
+            stored = (json.dumps(operation), operation["name"])
+            rows.execute("UPDATE operations SET operation = ? WHERE name = ?", stored)
         world.nudge_clock()
     return _as_json(operation)
 
 
 def _as_json(operation: dict[str, Any]) -> dict[str, Any]:
-    hidden = {_POLLS, "done", "response", "error"} if operation.get(_POLLS) else {_POLLS}
-    return {key: value for key, value in operation.items() if key not in hidden}
+    if not operation.get(_POLLS):
+        return {key: value for key, value in operation.items() if key not in (_POLLS, _BEGUN)}
+    begun = operation[_BEGUN]
+    return {"name": operation["name"]} | ({"metadata": begun} if begun else {})
 
 
 def under(world: World, prefix: str) -> list[dict[str, Any]]:
-    """Return the operations whose names start with a prefix, the oldest first."""
+    """Return the operations whose names start with a prefix, the oldest first; that is a poll of each."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT operation FROM operations WHERE substr(name, 1, ?) = ? ORDER BY create_time, name",
             (len(prefix), prefix),
         ).fetchall()
-    return [_as_json(json.loads(row["operation"])) for row in found]
+    return [_polled(world, json.loads(row["operation"])) for row in found]

@@ -1,4 +1,4 @@
-"""`projects.locations.operations`: all of them are done when they are answered."""
+"""`projects.locations.operations`: what they stand for is done when they are answered, and the first poll says so."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(
     response: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Keep and return an operation that is done.
+    """Keep an operation that is done, and return it as it was when it began.
 
     Args:
         response: with its `@type`; None for Empty.
@@ -42,7 +42,7 @@ def finish(
 
 
 def fail(rows: sqlite3.Connection, call: Call, message: str) -> dict[str, Any]:
-    """Keep and return an operation that failed, since what it was to change may not be changed so."""
+    """Keep an operation that failed, since what it was to change may not be changed; return it as it began."""
     error = {"code": _FAILED_PRECONDITION, "message": message}
     return operations.finish(rows, call.world, _name(call), None, _METADATA, error=error)
 

@@ -37,6 +37,7 @@ _OUTPUT_ONLY = {
 }  # fmt: skip
 _ALL = "INGRESS_TRAFFIC_ALL"
 # What the first answer to a creation has none of.
+_PENDING = "CONDITION_PENDING"
 _UNKNOWN_YET = {
     "conditions",
     "ingress",
@@ -198,8 +199,10 @@ def _delete(call: Call) -> Json:
     knative.forget(call, name)
     number = uuid.uuid4()
     operation = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{number}"
+    begun = {**last, "reconciling": True, "terminalCondition": {**last["terminalCondition"], "state": _PENDING}}
     with call.world.writing() as rows:
-        return operations.finish(rows, call.world, operation, {"@type": _TYPE, **last}, {"@type": _TYPE, **last})
+        told = {"@type": _TYPE, **last}
+        return operations.finish(rows, call.world, operation, told, told, begun={"@type": _TYPE, **begun})
 
 
 def _specification(asked: Json) -> Json:
@@ -291,7 +294,7 @@ def _patch(call: Call) -> Json:
         if before is None:
             raise knative.missing(call, call.params["service"])
         try:
-            return _operation(call, name, knative.update(call, name, _patched(call, asked, before)))
+            return _operation(call, name, knative.update(call, name, _patched(call, asked, before)), before)
         except ApiError as error:
             # What the mask leaves out was taken from `before`, and another call has changed the service since.
             if error.status != "ABORTED":
@@ -316,16 +319,22 @@ def _patched(call: Call, asked: Json, before: Json) -> Json:
     return body
 
 
-def _operation(call: Call, name: str, service: Json) -> Json:
-    """Return a new operation on a service, as it was before anything was done; how far it is, a poll asks."""
+def _operation(call: Call, name: str, service: Json, before: Json | None = None) -> Json:
+    """Return a new operation on a service, as it was before anything was done; how far it is, a poll asks.
+
+    Args:
+        before: the service that is changed; its conditions are told until those of the new revision are known.
+    """
     operation = "/".join((*name.split("/")[:4], "operations", str(uuid.uuid4())))
     with call.world.writing(tick=False) as rows:
         operations.finish(rows, call.world, operation, {"service": name})
     begun = render(name, service)
-    begun["terminalCondition"]["state"] = "CONDITION_PENDING"
+    begun["terminalCondition"]["state"] = _PENDING
+    if before is not None:
+        begun["conditions"] = render(name, before)["conditions"]
     if service["metadata"]["generation"] == 1:
         begun = {key: value for key, value in begun.items() if key not in _UNKNOWN_YET}
-        begun["terminalCondition"] = {"state": "CONDITION_PENDING"}
+        begun["terminalCondition"] = {"state": _PENDING}
     return {"name": operation, "metadata": {"@type": _TYPE, **begun}}
 
 

@@ -132,7 +132,7 @@ def _create(call: Call) -> dict[str, Any]:
             "gettable": True,
             "ready": True,
         }
-        return operations.finish(rows, call.world, f"operations/cp.{project.number}", response, metadata)
+        return operations.finish(rows, call.world, f"operations/cp.{project.number}", response, metadata, begun={})
 
 
 def _check(name: Any, labels: Any) -> None:

@@ -26,13 +26,13 @@ class Pace:
 
     Attributes:
         propagation: from enabling an API, or changing a policy, until it takes effect.
-        polls: how many polls an operation takes until it is done.
+        polls: how many polls an operation takes until it is done; on Google no first answer has the result yet.
         scan: how long an image's scan stays PENDING.
         step: how far a request that arrives too early advances the clock.
     """
 
     propagation: dt.timedelta = dt.timedelta()
-    polls: int = 0
+    polls: int = 1
     scan: dt.timedelta = dt.timedelta()
     step: dt.timedelta = dt.timedelta()
 

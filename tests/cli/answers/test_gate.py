@@ -77,7 +77,8 @@ def test_a_scan_on_demand_opens_the_gate_of_its_own_image_only(
     def scan(*packages: dict[str, str]) -> str:
         opened = clients.session()
         body = {"packages": packages, "resourceUri": str(image)}
-        answer = opened.post(f"{parent}/scans:analyzePackages", json=body, timeout=30)
+        begun = opened.post(f"{parent}/scans:analyzePackages", json=body, timeout=30).json()
+        answer = opened.get(f"https://ondemandscanning.googleapis.com/v1/{begun['name']}", timeout=30)
         name: str = answer.json()["response"]["scan"]
         return name
 

@@ -34,6 +34,7 @@ from sandbox.scanner import inventory
 from sandbox.state import projects as sandbox_projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.sandbox.conftest import done
 from tests.sandbox.scanner.test_layers import STATUS
 
 SERVICES = (
@@ -229,8 +230,8 @@ def test_a_scan_on_demand_takes_what_the_extractor_sends(
         {"package": "lodash", "version": "4.17.4", "cpeUri": cpe, "packageType": "NPM", "hashDigest": ""},
     ]
     body = {"packages": packages, "resourceUri": "some/image:v1"}
-    operation = session.post(f"{parent}/scans:analyzePackages", json=body).json()
-    assert operation["done"] is True
+    begun = session.post(f"{parent}/scans:analyzePackages", json=body).json()
+    operation = done(session, "ondemandscanning.googleapis.com", begun)
     assert set(operation["response"]) == {"@type", "scan"}
     assert operation == session.get(f"https://ondemandscanning.googleapis.com/v1/{operation['name']}").json()
     found = scans.on_demand(operation["response"]["scan"])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.iam.pools import pool_of
-from tests.sandbox.conftest import account, ask, learner_with, project
+from tests.sandbox.conftest import account, ask, done, learner_with, project
 
 GITHUB = "https://token.actions.githubusercontent.com"
 CLAIMS = (
@@ -50,8 +50,7 @@ def pool(learner: AuthorizedSession) -> str:
     """The resource name of a pool."""
     name = f"pool-{secrets.token_hex(4)}"
     made = ask(learner, "POST", f"{pools()}?workloadIdentityPoolId={name}", {"displayName": "A test's"})
-    assert made["done"]
-    found: str = made["response"]["name"]
+    found: str = done(learner, "iam.googleapis.com", made)["response"]["name"]
     assert found == f"projects/{os.environ['PROJECT_NUMBER']}/locations/global/workloadIdentityPools/{name}"
     return found
 
@@ -222,9 +221,10 @@ def test_a_pool_and_a_provider_are_changed(learner: AuthorizedSession, pool: str
     changed = ask(
         learner, "PATCH", f"{url}?updateMask=description", {"description": "For CI", "displayName": "Not this"}
     )
-    assert changed["response"]["description"] == "For CI"
+    assert done(learner, "iam.googleapis.com", changed)["response"]["description"] == "For CI"
     assert ask(learner, "GET", url)["displayName"] == "A test's"
-    made = ask(learner, "POST", f"{url}/providers?workloadIdentityPoolProviderId=mine", provider())["response"]
+    begun = ask(learner, "POST", f"{url}/providers?workloadIdentityPoolProviderId=mine", provider())
+    made = done(learner, "iam.googleapis.com", begun)["response"]
     one = f"{url}/providers/mine"
     mask = "oidc.issuerUri,attributeCondition"
     body = {"oidc": {"issuerUri": "https://idp.example.com"}}

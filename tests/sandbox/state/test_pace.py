@@ -135,6 +135,17 @@ def test_an_operation_is_done_at_the_third_poll(slow: World) -> None:
     assert not [one for one in polls if "pollsLeft" in one]
 
 
+def test_an_operation_is_done_at_the_first_poll_elsewhere(slow: World) -> None:
+    slow.pace = pace.AT_ONCE
+    with slow.writing() as rows:
+        told = operations.finish(rows, slow, "operations/two", {"@type": "x"}, {"@type": "y"}, begun={"@type": "z"})
+        bare = operations.finish(rows, slow, "operations/three", {"@type": "x"}, {"@type": "y"}, begun={})
+    assert told == {"name": "operations/two", "metadata": {"@type": "z"}}
+    assert bare == {"name": "operations/three"}
+    polled = {"name": "operations/two", "done": True, "response": {"@type": "x"}, "metadata": {"@type": "y"}}
+    assert operations.get(slow, "operations/two") == polled
+
+
 def test_a_pace_that_is_switched_back_counts_at_once(slow: World) -> None:
     bind(slow, ANA)
     slow.pace = pace.AT_ONCE
@@ -232,7 +243,7 @@ def test_the_pace_is_asked_for_by_name(world: Started) -> None:
     assert world.admin("pace") == {
         "slow": False,
         "propagationSeconds": 0.0,
-        "polls": 0,
+        "polls": 1,
         "scanSeconds": 0.0,
         "stepSeconds": 0.0,
     }
