@@ -41,7 +41,7 @@ from sandbox.console.serve import Console
 from sandbox.doors import grpc_schema
 from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
-from sandbox.errors import ApiError, Refusal, is_disk_full, unexpected, unimplemented
+from sandbox.errors import ApiError, Refusal, is_disk_full, once, unexpected, unimplemented
 from sandbox.git_host import front as git_front
 from sandbox.package_hosts import address as package_hosts
 from sandbox.package_hosts.refusals import PackageRefusal
@@ -188,7 +188,8 @@ class Sandbox:
             else:
                 receive, send = await self._with_faults(request, target, send)
                 response = await self._answer(Request(scope, receive), target, record)
-        except ApiError as refusal:
+        except ApiError as told:
+            refusal = once(told) if "gcloud/" in request.headers.get("user-agent", "") else told
             listed = target.api is not None and target.api.lists_errors
             content = as_json(refusal.body(listed=listed), pretty=is_pretty(request.query_params))
             if refusal.http_status == HTTPStatus.NOT_MODIFIED:

@@ -220,6 +220,17 @@ def unimplemented(what: str) -> ApiError:
     return ApiError("UNIMPLEMENTED", f"The workbook's sandbox does not do this: {what}.")
 
 
+def once(refusal: ApiError) -> ApiError:
+    """Return a refusal as gcloud takes it at once.
+
+    gcloud repeats each call that is answered with 5xx four times, in 31 seconds, and then blames the network; of what
+    the sandbox does not do it is told with 400.
+    """
+    if refusal.status != "UNIMPLEMENTED":
+        return refusal
+    return ApiError(refusal.status, refusal.message, refusal.details, http_status=400, headers=refusal.headers)
+
+
 def unauthenticated(message: str | None = None) -> ApiError:
     """401 in the words of Google's API front end."""
     return ApiError(

@@ -1,0 +1,58 @@
+"""What the sandbox does not do is refused at once, with a sentence, also where gcloud asks."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from google.auth.transport.requests import AuthorizedSession
+
+from helpers import target
+
+PLACE = ("--location=us-central1", "--repository=none")
+DOES_NOT = "The workbook's sandbox does not do this: "
+AR = "https://artifactregistry.googleapis.com/v1/projects"
+
+
+def test_everybody_else_is_told_501(session: AuthorizedSession, in_world: target.Target) -> None:
+    url = f"{AR}/{in_world.project_id}/locations/us-central1/repositories/none/attachments"
+    answer = session.get(url)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (501, 501)
+    assert answer.json()["error"]["message"].startswith(DOES_NOT)
+    agent = {"User-Agent": "google-cloud-sdk gcloud/537.0.0 command/gcloud.artifacts.attachments.list"}
+    told = session.get(url, headers=agent).json()["error"]
+    assert (told["code"], told["status"]) == (400, "UNIMPLEMENTED")
+    assert told["message"] == answer.json()["error"]["message"]
+
+
+@pytest.mark.gcloud
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("artifacts", "attachments", "list", *PLACE),
+        ("artifacts", "rules", "list", *PLACE),
+        ("artifacts", "files", "delete", "a-file", "--quiet", *PLACE),
+        ("builds", "worker-pools", "list", "--region=us-central1"),
+        ("builds", "connections", "list", "--region=us-central1"),
+        ("run", "jobs", "list", "--region=us-central1"),
+    ],
+    ids=lambda command: "-".join(command[:3]),
+)
+def test_gcloud_asks_once_and_shows_the_sentence(command: tuple[str, ...], gcloud: Path, in_world: object) -> None:
+    del in_world
+    done = subprocess.run(
+        [gcloud, *command, "--verbosity=error", "--log-http"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    told = " ".join((done.stdout + done.stderr).split())
+    assert DOES_NOT in told, told
+    assert done.returncode != 0
+    assert "network connectivity" not in told
+    assert "gcloud crashed" not in told
+    asked = [line for line in done.stderr.splitlines() if line.startswith("uri: ")]
+    assert len(asked) == len(set(asked)), asked
