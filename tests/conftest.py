@@ -25,7 +25,7 @@ from machine import base_image
 from machine import engine as machine_engine
 from machine import gcloud as machine_gcloud
 from machine import tools as machine_tools
-from tests import worlds
+from tests import failures, worlds
 
 # As `workbook` does it: where no gcloud is on the PATH, the one that the set-up downloaded.
 os.environ.update(machine_gcloud.environment())
@@ -46,6 +46,14 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     collect different tests.
     """
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_failure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No sandbox that a test started failed: no request was answered with a 5xx that no test asked for."""
+    yield
+    told = failures.under(tmp_path_factory.getbasetemp())
+    assert not told, "\n".join(["answers of 5xx in the logs of sandboxes:", *told])
 
 
 @pytest.fixture(scope="session")
