@@ -1,7 +1,8 @@
 """Where the messages of "What could go wrong" come from: somebody who can really say them.
 
-Those who can are the sandbox and the helpers (their sources' texts), a cell's stored output, gcloud's own source, the
-machine's kernel, and docker, which puts the registry's code into words: MANIFEST_UNKNOWN becomes `manifest unknown`.
+Those who can are the sandbox, the helpers and the sample app (their sources' texts), a cell's stored output, gcloud's
+own source, the machine's kernel, and docker, which puts the registry's code into words: MANIFEST_UNKNOWN becomes
+`manifest unknown`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def sayings() -> dict[str, tuple[str, ...]]:
     found = {
         "the sandbox": tuple(_texts(ROOT / "sandbox")),
         "the helpers": (*_texts(ROOT / "helpers"), *_texts(ROOT / "cli")),
+        "the sample app": tuple(_texts(ROOT / "sample_app")),
         "a recorded cell": tuple(_recorded()),
         "docker": tuple(codes()),
         # What the kernel answers to a program for another processor; the shell writes it in lower case.
