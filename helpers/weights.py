@@ -74,7 +74,8 @@ def pull(digest: names.Digest, folder: Path, *, credentials: Any = None) -> Path
     if [one["mediaType"] for one in layers] != [LAYER]:
         raise WeightsBroken(f"{digest} is not one file of weights ({LAYER})")
     # A name from outside: it must not lead out of the folder.
-    file = folder / Path(layers[0].get("annotations", {}).get(FILE_PATH, "weights")).name
+    name = Path(layers[0].get("annotations", {}).get(FILE_PATH, "")).name
+    file = folder / (name if name not in ("", "..") else "weights")
     content = registry.get(digest.image, f"blobs/{layers[0]['digest']}", credentials=credentials)
     _require(content, layers[0]["digest"])
     folder.mkdir(parents=True, exist_ok=True)
