@@ -26,10 +26,11 @@ CMD ["python3", "/server.py"]
 SERVER = """import http.server, os
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path in ("/health", "/") else 404)
+        self.send_response(200 if self.path in ("/health", "/", "/weights") else 404)
         self.end_headers()
-        self.wfile.write(b"hello")
-http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+        self.wfile.write(open("/opt/model/iris.bin", "rb").read() if self.path == "/weights" else b"hello")
+port = os.environ.get("AIP_HTTP_PORT") or os.environ["PORT"]
+http.server.ThreadingHTTPServer(("", int(port)), Handler).serve_forever()
 """
 
 
@@ -149,6 +150,18 @@ def test_build_push_list_pull_run(
         images.stop(service)
     with pytest.raises(TransferRefused, match="v9"):
         images.pull(image.tag("v9"))
+
+    # Weights from outside the image, and a port in the variable of whoever runs it.
+    (context / "weights").write_bytes(b"\x00\x01")
+    files = {"/opt/model/iris.bin": context / "weights"}
+    with_weights = images.run(pushed.digest, files=files, port="AIP_HTTP_PORT")
+    try:
+        assert requests.get(f"{with_weights.url}/weights", timeout=10).content == b"\x00\x01"
+    finally:
+        images.stop(with_weights)
+    assert images.content(pushed.digest, "/server.py") == (context / "server.py").read_bytes()
+    assert images.content(pushed.digest, "/weights/none.bin") is None
+    assert not engine.containers.list(all=True, filters={"label": f"workbook-run={in_world.run}"})
 
     removed = sweep.remove(sweep.find(in_world))
     assert {one.kind for one in removed} == {"image", "repository"}
