@@ -129,7 +129,11 @@ class Machine:
     def _mounts(self, host: dict[str, Any], config: dict[str, Any]) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for text in host.get("Binds") or []:
-            source, _, rest = text.partition(":")
+            source, colon, rest = text.partition(":")
+            if not colon:
+                # A path alone is a volume without a name, which goes with its container.
+                found[text] = self._mount(secrets.token_hex(32), text, writable=True, make=False, own=True)
+                continue
             target, _, mode = rest.partition(":")
             found[target] = self._mount(source, target, writable="ro" not in mode.split(","), make=True)
         for one in host.get("Mounts") or []:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
 from engine import jail
@@ -145,6 +148,26 @@ def test_a_build_makes_what_the_dockerfile_says(running: Running, tmp_path: Path
     assert running.docker("run", "--rm", "built:1").stdout == "step\ncontent\ngiven\n"
     again = running.docker("build", "--build-arg", "WORD=given", "--tag", "built:1", str(tmp_path))
     assert again.stdout.count("Using cache") == 7, again.stdout
+
+
+def test_a_path_alone_is_a_volume_that_is_filled_before_the_start_and_goes_with_its_container(
+    running: Running, tmp_path: Path
+) -> None:
+    """`Binds: ["/weights"]`, as Docker's client for Python sends it."""
+    (tmp_path / "w.txt").write_text("1 2 3")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(tmp_path / "w.txt", "w.txt")
+    with contextlib.closing(docker.DockerClient(f"unix://{running.socket}")) as client:
+        before = len(client.volumes.list())
+        made = client.containers.create("base:1", ["/bin/cat", "/weights/w.txt"], volumes=["/weights"], read_only=True)
+        assert made.put_archive("/weights", packed.getvalue())
+        made.start()
+        assert made.wait()["StatusCode"] == 0
+        assert made.logs() == b"1 2 3"
+        assert len(client.volumes.list()) == before + 1
+        made.remove(v=True)
+        assert len(client.volumes.list()) == before
 
 
 def test_a_failed_step_says_its_code_and_leaves_no_image(running: Running, tmp_path: Path) -> None:
