@@ -38,6 +38,8 @@ def pushing(world: World, repository: Repository, actor: str) -> Iterator[int]:
     handle = os.open(repository.folder(world).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(handle)
+        # What a push before this one left unsaid, because the sandbox ended under it, is an event of its own.
+        _record(world, repository)
         if actor:
             with world.writing(tick=False) as rows:
                 rows.execute("UPDATE git_repositories SET pusher = ? WHERE id = ?", (actor, repository.id))

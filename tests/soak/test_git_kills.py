@@ -1,0 +1,187 @@
+"""SIGKILL at random moments of pushes: what git heard is there, and each push has begun its build once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from sandbox import seed
+from sandbox.cloud_build import connections
+from sandbox.git_host import repositories
+from sandbox.iam import tokens
+from sandbox.state import projects
+from sandbox.state.clock import Clock
+from sandbox.state.world import World
+
+ROOT = Path(__file__).parents[2]
+WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
+KILLS = 20 if WHOLE else 2
+PUSHERS = 3
+CONFIG = "steps: [{name: gcr.io/cloud-builders/docker, args: [version]}]\noptions: {logging: NONE}\n"
+
+
+@dataclass
+class Server:
+    """A sandbox without an engine: its builds end at once, which is all that is needed to see that they began."""
+
+    home: Path
+    project: str
+    token: str
+    port: int = 0
+    child: subprocess.Popen[bytes] | None = None
+    heard: dict[str, list[str]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        (self.home / "sandbox.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "sandbox", "--home", str(self.home), "--port", str(self.port)]
+        # No engine may answer: a step that needs one would take its time.
+        environment = os.environ | {"DOCKER_HOST": f"unix://{self.home}/nobody.sock"}
+        with (self.home / "log").open("ab") as log:
+            self.child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
+        deadline = time.monotonic() + 60
+        while not (self.home / "sandbox.json").exists():
+            assert time.monotonic() < deadline
+            assert self.child.poll() is None, (self.home / "log").read_text()[-2000:]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.child.wait(timeout=0.02)
+        self.port = json.loads((self.home / "sandbox.json").read_text())["port"]
+
+    def kill(self) -> None:
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+
+    def rows(self, query: str) -> list[tuple[str, ...]]:
+        with contextlib.closing(sqlite3.connect(f"file:{self.home}/state/world.db?mode=ro", uri=True)) as rows:
+            return rows.execute(query).fetchall()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    if shutil.which("git") is None:
+        pytest.skip("git isn't on the PATH")
+    name = f"ml-workbook-{secrets.token_hex(3)}"
+    world = World(tmp_path / "state", Clock())
+    about = seed.prepare(world, tmp_path, name, "us-central1")
+    with world.writing() as rows:
+        rows.execute("INSERT OR IGNORE INTO services VALUES (?, 'cloudbuild.googleapis.com', 'x')", (name,))
+    token = tokens.mint(world, f"serviceAccount:{about['learner']}")
+    made = repositories.create(world, repositories.LEARNER, "app")
+    project = projects.find(world, name)
+    assert project is not None
+    connections.map_app(world, project, "us-central1", made)
+    world.close()
+    found = Server(tmp_path, name, token)
+    try:
+        found.start()
+        url = (
+            f"http://localhost:{found.port}/cloudbuild.googleapis.com/v1/projects/{name}/locations/us-central1/triggers"
+        )
+        event = {"owner": repositories.LEARNER, "name": "app", "push": {"branch": ".*"}}
+        body = {"name": "all", "filename": "cloudbuild.yaml", "github": event}
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+            assert answer.status_code == 200, answer.text
+        yield found
+    finally:
+        found.kill()
+
+
+class Pusher(threading.Thread):
+    """Commits and pushes to a branch of its own; a push that failed is tried again until git hears that it is there."""
+
+    def __init__(self, server: Server, number: int, stop: threading.Event) -> None:
+        super().__init__()
+        self.server, self.stop = server, stop
+        self.branch = f"branch-{number}"
+        self.folder = server.home / f"clone-{number}"
+        self.heard: list[str] = []
+        settings = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "include.path", "GIT_CONFIG_NOSYSTEM": "1"}
+        settings |= {"GIT_CONFIG_VALUE_0": str(server.home / "git" / "config"), "HOME": str(server.home)}
+        who = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "me")
+        who |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "me@example.com")
+        self.environment = os.environ | settings | who | {"GIT_TERMINAL_PROMPT": "0"}
+
+    def git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def run(self) -> None:
+        self.folder.mkdir()
+        self.git("init", "--quiet", f"--initial-branch={self.branch}")
+        self.git("remote", "add", "origin", f"https://github.com/{repositories.LEARNER}/app.git")
+        (self.folder / "cloudbuild.yaml").write_text(CONFIG)
+        while not self.stop.is_set():
+            (self.folder / "file").write_text(secrets.token_hex(2000))
+            self.git("add", "--all")
+            self.git("commit", "--quiet", "--message", "a change")
+            sha = self.git("rev-parse", "HEAD").stdout.strip()
+            while self.git("push", "--quiet", "origin", self.branch).returncode != 0:
+                if self.stop.wait(0.05):
+                    return
+            self.heard.append(sha)
+
+
+def test_no_push_is_lost_and_no_build_begun_twice_or_forgotten(server: Server) -> None:
+    stop = threading.Event()
+    pushers = [Pusher(server, number, stop) for number in range(PUSHERS)]
+    for one in pushers:
+        one.start()
+    draw = random.Random(20)
+    try:
+        for _ in range(KILLS):
+            before = sum(len(one.heard) for one in pushers)
+            # A kill is at a random moment of a push that comes after something was heard.
+            deadline = time.monotonic() + 60
+            while sum(len(one.heard) for one in pushers) == before and time.monotonic() < deadline:
+                threading.Event().wait(0.01)
+            threading.Event().wait(draw.uniform(0.0, 0.4))
+            server.kill()
+            server.start()
+    finally:
+        stop.set()
+        for one in pushers:
+            one.join()
+    heard = {sha for one in pushers for sha in one.heard}
+    assert len(heard) >= KILLS
+    events = _settled(server)
+    pushed = [new for (new,) in server.rows("SELECT new FROM git_events WHERE kind = 'push'")]
+    assert heard <= set(pushed)
+    assert len(pushed) == len(set(pushed))
+    begun = server.rows("SELECT event, trigger FROM trigger_builds")
+    builds = [json.loads(build) for (build,) in server.rows("SELECT build FROM builds")]
+    shas = [build["sourceProvenance"]["resolvedGitSource"]["revision"] for build in builds]
+    assert sorted(shas) == sorted(pushed)
+    assert len(begun) == events == len(builds)
+    # And the repository is whole.
+    folder = server.home / "state" / "git" / "1.git"
+    subprocess.run(["git", "--git-dir", str(folder), "fsck", "--strict"], check=True, capture_output=True)
+
+
+def _settled(server: Server) -> int:
+    """Wait until every event was heard, and give their number."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        ((events,),) = server.rows("SELECT COALESCE(MAX(number), 0) FROM git_events")
+        ((heard,),) = server.rows("SELECT heard FROM git_listeners WHERE name = 'triggers'")
+        if events == heard:
+            return int(events)
+        threading.Event().wait(0.05)
+    raise AssertionError(f"{heard} of {events} events were heard")
