@@ -169,10 +169,12 @@ def trigger(
     account: str,
     substitutions: Mapping[str, str],
     description: str = "",
+    ignored: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Make a trigger, or bring the one of that name up to date, and return it as Google's JSON.
 
-    `repository` is the resource name of a connected one, `push` a pattern for a `branch` or a `tag`.
+    `repository` is the resource name of a connected one, `push` a pattern for a `branch` or a `tag`, `ignored` globs of
+    files whose changes fire nothing.
     Raises google.api_core.exceptions.GoogleAPICallError.
     """
     url = f"{_BUILD}/v1/{location.resource}/triggers"
@@ -183,6 +185,7 @@ def trigger(
         "repositoryEventConfig": {"repository": repository, "push": dict(push)},
         "serviceAccount": f"{location.project.resource}/serviceAccounts/{account}",
         "substitutions": dict(substitutions),
+        **({"ignoredFiles": list(ignored)} if ignored else {}),
     }
     if _get(f"{url}/{name}") is None:
         return rest.call("POST", url, json=body)

@@ -24,6 +24,7 @@ Kind = Literal[
     "container",
     "image",
     "trigger",
+    "connection",
     "secret",
     "identity pool",
     "role",
@@ -40,6 +41,7 @@ ORDER: Final[tuple[Kind, ...]] = Kind.__args__  # type: ignore[attr-defined]
 IAM: Final = "https://iam.googleapis.com/v1"
 STORAGE: Final = "https://storage.googleapis.com/storage/v1"
 BUILD: Final = "https://cloudbuild.googleapis.com/v1"
+CONNECTIONS: Final = "https://cloudbuild.googleapis.com/v2"
 SECRETS: Final = "https://secretmanager.googleapis.com/v1"
 BUDGETS: Final = "https://billingbudgets.googleapis.com/v1"
 _BILLING: Final = "https://cloudbilling.googleapis.com/v1"
@@ -95,11 +97,12 @@ def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
     look("repository", lambda: repositories(location))
     look("service", lambda: services(location))
     look("service account", lambda: accounts(location.project))
-    look("secret", lambda: _secrets(location.project))
+    look("secret", lambda: _secrets(location.project, runs))
     look("budget", lambda: _budgets(location.project))
     look("identity pool", lambda: _pools(location.project))
     known = {one.run for one in found} | set(runs)
     look("trigger", lambda: _triggers(location, known))
+    look("connection", lambda: _connections(location, known))
     look("role", lambda: _roles(location.project, known))
     look("build source", lambda: _sources(location, known))
     look("bucket", lambda: _bucket(location.project, [one for one in found if one.kind == "build source"], known))
@@ -132,9 +135,12 @@ def accounts(project: names.Project) -> Iterator[Leftover]:
             yield Leftover("service account", one["name"], one.get("displayName", ""), run)
 
 
-def _secrets(project: names.Project) -> Iterator[Leftover]:
+def _secrets(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:
+    """Yield secrets with a run's label, and those that Cloud Build made for a run's connection, which have none."""
     for one in _pages(f"{SECRETS}/{project.resource}/secrets", "secrets"):
-        if run := one.get("labels", {}).get(LABEL):
+        name = one["name"].rpartition("/")[2]
+        of_connection = _of_connection(name, known) if "-github-oauthtoken-" in name else ""
+        if run := one.get("labels", {}).get(LABEL) or of_connection:
             yield Leftover("secret", one["name"], "", run, one.get("createTime", ""))
 
 
@@ -164,6 +170,17 @@ def _triggers(location: names.Location, known: Iterable[str]) -> Iterator[Leftov
         if run:
             name = f"{location.resource}/triggers/{one['id']}"
             yield Leftover("trigger", name, one.get("name", ""), run, one.get("createTime", ""))
+
+
+def _connections(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
+    """Yield connections to GitHub, which have no labels, by their name; the repositories of one go with it."""
+    for one in _pages(f"{CONNECTIONS}/{location.resource}/connections", "connections"):
+        if run := _of_connection(one["name"].rpartition("/")[2], known):
+            yield Leftover("connection", f"{CONNECTIONS}/{one['name']}", "", run, one.get("createTime", ""))
+
+
+def _of_connection(name: str, known: Iterable[str]) -> str:
+    return _in_name(name) or next((run for run in known if re.search(rf"-{re.escape(run)}(?![a-z0-9])", name)), "")
 
 
 def _roles(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:

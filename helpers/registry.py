@@ -85,6 +85,14 @@ def image_manifest(name: names.Tag | names.Digest) -> Manifest:
     return found if found.runs == found.digest else manifest(name.image.digest(found.runs))
 
 
+def labels(name: names.Tag | names.Digest) -> dict[str, str]:
+    """Return the labels of the image that a name stands for, from its configuration. Raises RegistryRefused."""
+    found = image_manifest(name)
+    config = next(digest for digest in found.blobs if digest not in found.layers)
+    answer = _call("GET", name.image, f"blobs/{config}")
+    return dict(json.loads(answer.content).get("config", {}).get("Labels") or {})
+
+
 def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
     """Many manifests, eight at a time. Raises RegistryRefused."""
     listed = list(wanted)

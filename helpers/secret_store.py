@@ -36,6 +36,16 @@ def let_read(project: names.Project, name: str, member: str) -> None:
     rest.call("POST", f"{url}:setIamPolicy", json={"policy": policy})
 
 
+def starting_with(project: names.Project, prefix: str) -> tuple[str, ...]:
+    """Return the names of the secrets that begin so, for example those that a connection of Cloud Build made.
+
+    Raises google.api_core.exceptions.GoogleAPICallError.
+    """
+    listed = rest.call("GET", _secrets(project), params={"pageSize": 500}).get("secrets", [])
+    found = (one["name"].rpartition("/")[2] for one in listed)
+    return tuple(name for name in found if name.startswith(prefix))
+
+
 def delete(project: names.Project, name: str) -> None:
     """Remove the secret with its versions; one that is not there, or whose API is not enabled, is no error."""
     try:

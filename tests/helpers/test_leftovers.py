@@ -11,6 +11,8 @@ from helpers import leftovers
 _MADE = {
     "artifacts repositories create": "repository",
     "billing budgets create": "budget",
+    "builds connections create": "connection",
+    "builds repositories create": "goes with its connection",
     "builds submit": "build source",
     "builds triggers create": "trigger",
     "iam service-accounts create": "service account",
