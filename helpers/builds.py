@@ -159,7 +159,7 @@ def last_lines(location: names.Location, build: Build, count: int = _LAST_LINES)
     mark = f"Step #{failed}" if failed is not None and len(build.steps) > 1 else ""
     found: list[str] = []
     for _ in waiting.attempts(_LOG_SECONDS):
-        found = [text for text in _log(location, build.id) if text.strip()]
+        found = [text for text in log(location, build.id) if text.strip()]
         if any(text.startswith(("ERROR", "TIMEOUT", "CANCELLED")) for text in found):
             break
     else:
@@ -171,7 +171,8 @@ def last_lines(location: names.Location, build: Build, count: int = _LAST_LINES)
     return tuple(found[-count:])
 
 
-def _log(location: names.Location, build_id: str) -> list[str]:
+def log(location: names.Location, build_id: str) -> list[str]:
+    """Return a build's last 200 lines from Cloud Logging. Raises google.api_core.exceptions.GoogleAPICallError."""
     asked = {
         "resourceNames": [location.project.resource],
         "filter": f'resource.type="build" resource.labels.build_id="{build_id}" logName:"cloudbuild"',

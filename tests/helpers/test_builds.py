@@ -49,3 +49,37 @@ def test_the_digest_of_a_tag() -> None:
 @pytest.mark.parametrize(("status", "running"), [("QUEUED", True), ("WORKING", True), ("SUCCESS", False)])
 def test_whether_it_runs(status: str, running: bool) -> None:
     assert Build("id", status, "", (), (), {}).running is running
+
+
+LOG = [
+    "starting build",
+    'Starting Step #0 - "build"',
+    'Step #0 - "build": Step 1/3 : FROM x',
+    'Finished Step #0 - "build"',
+    'Step #1 - "gate": Blocked:',
+    'Step #1 - "gate": CRITICAL,CVE-1,True',
+    "Step #10: not of step 1",
+    "ERROR",
+    'ERROR: build step 1 "x" failed: step exited with non-zero status: 1',
+]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "log", "last"),
+    [
+        (("SUCCESS", "FAILURE", "QUEUED"), LOG, ("Blocked:", "CRITICAL,CVE-1,True")),
+        (("FAILURE", "QUEUED"), LOG, ("Step 1/3 : FROM x",)),
+        (("FAILURE",), ["a", "", "b", "ERROR", "ERROR: why"], ("a", "b", "ERROR", "ERROR: why")),
+        (("SUCCESS", "SUCCESS"), ["PUSH", "denied", "ERROR: why"], ("PUSH", "denied", "ERROR: why")),
+        (("FAILURE",), [f"line {number}" for number in range(40)] + ["ERROR"], None),
+    ],
+    ids=["the-second-step", "the-first-step", "one-step-alone", "a-push", "a-long-log"],
+)
+def test_what_a_failed_step_said_last(
+    monkeypatch: pytest.MonkeyPatch, statuses: tuple[str, ...], log: list[str], last: tuple[str, ...] | None
+) -> None:
+    monkeypatch.setattr(builds, "log", lambda location, build_id: log)
+    steps = tuple(Step(f"step {place}", status, 0.0) for place, status in enumerate(statuses))
+    location = names.Location(names.Project("my-project"), "us-central1")
+    found = builds.last_lines(location, Build("id", "FAILURE", "", steps, (), {}))
+    assert found == (last if last is not None else (*(f"line {number}" for number in range(29, 40)), "ERROR"))

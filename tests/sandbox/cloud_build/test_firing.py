@@ -15,7 +15,7 @@ from google.api_core.exceptions import NotFound
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud.devtools import cloudbuild_v2
 
-from helpers import waiting
+from helpers import builds, names, waiting
 from tests.sandbox.conftest import ask, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
 
@@ -421,17 +421,15 @@ options: {logging: CLOUD_LOGGING_ONLY}
 """
     sha = copy.commit("a word", **{"cloudbuild.yaml": config, "word": "swordfish\n"})
     copy.git("push", "origin", "main")
-    build_id = begun(learner, made)[0]["id"]
-    for _ in waiting.attempts(120):
-        build = ask(learner, "GET", f"{place()}/builds/{build_id}")
-        if build["status"] not in ("QUEUED", "WORKING"):
-            break
-    query = {"resourceNames": [f"projects/{project()}"], "filter": f'resource.labels.build_id="{build_id}"'}
-    found = ask(learner, "POST", "https://logging.googleapis.com/v2/entries:list", query).get("entries", [])
-    log = [one["textPayload"] for one in found if "textPayload" in one]
-    assert build["statusDetail"].endswith("step exited with non-zero status: 4"), (build, log)
-    assert "swordfish" in log
-    assert sha in log
-    assert f"HEAD is now at {sha[:7]} a word" in log
+    location = names.Location(names.Project(project()), REGION)
+    build_id = builds.of_commit(location, sha, trigger=made["name"])
+    told: list[str] = []
+    with pytest.raises(builds.BuildFailed, match="non-zero status: 4"):
+        builds.follow(location, build_id, write=told.append)
+    # What the container said, beside what Cloud Build says of its end.
+    assert [line.strip() for line in told if "swordfish" in line] == ["swordfish"], told
+    assert sha in [line.strip() for line in told]
+    assert told[-1] == f"The whole log: gcloud builds log {build_id} --region={REGION}"
+    assert f"HEAD is now at {sha[:7]} a word" in builds.log(location, build_id)
     checks = host.api("GET", f"/repos/{copy.repository}/commits/{sha}/check-runs")["check_runs"]
     assert [(one["status"], one["conclusion"]) for one in checks] == [("completed", "failure")]
