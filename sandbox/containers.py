@@ -176,6 +176,15 @@ def write_config(folder: Path, registry: str, token: str) -> None:
         json.dump({"auths": {registry: {"auth": entry}}}, file)
 
 
+def image_digest(name: str) -> str:
+    """Return the digest of an image that is on the engine: its manifest's, or its own id when it came from nowhere."""
+    form = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
+    try:
+        return call("image", "inspect", "--format", form, name).strip().rpartition("@")[2]
+    except EngineFailed:
+        return ""
+
+
 def has_image(name: str) -> bool:
     """Whether the engine has an image under that name."""
     try:

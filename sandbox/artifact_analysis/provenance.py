@@ -95,6 +95,28 @@ def _occurrence(
     return rendered | {"createTime": now, "updateTime": now}
 
 
+def _steps(build: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the images that the steps ran in, each with the digest of what really ran."""
+    used = build.get("results", {}).get("buildStepImages", [])
+    found = []
+    for place, step in enumerate(build.get("steps", ())):
+        digest = used[place] if place < len(used) else ""
+        known = {"digest": {"sha256": digest.removeprefix("sha256:")}} if digest else {}
+        found.append({"uri": f"{step['name']}@{digest}" if digest else step["name"], **known})
+    return list({one["uri"]: one for one in found}.values())
+
+
+def _git(build: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the repository, the ref and the commit of a build that a push began; empty for any other."""
+    pushed = build.get("sourceProvenance", {}).get("resolvedGitSource")
+    if not pushed:
+        return "", "", ""
+    values = build.get("substitutions", {})
+    tag, branch = values.get("TAG_NAME", ""), values.get("BRANCH_NAME", "")
+    ref = f"refs/tags/{tag}" if tag else f"refs/heads/{branch}" if branch else ""
+    return pushed["url"].removesuffix(".git"), ref, pushed["revision"]
+
+
 def _source(build: Mapping[str, Any]) -> list[dict[str, Any]]:
     resolved = build.get("sourceProvenance", {}).get("resolvedStorageSource")
     if not resolved:
@@ -104,6 +126,8 @@ def _source(build: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _slsa_01(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the statement of SLSA 0.1, https://slsa.dev/provenance/v0.1."""
+    repository, _, commit = _git(build)
+    source = [{"uri": repository, "digest": {"sha1": commit}}] if repository else _source(build)
     arguments = {key: build[key] for key in _ARGUMENTS if build.get(key)}
     known = messages.render(messages.parse(builds.Build.pb(), arguments))
     return {
@@ -112,7 +136,7 @@ def _slsa_01(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[st
         "subject": subject,
         "slsaProvenance": {
             "builder": {"id": f"{BUILDER}@v0.1"},
-            "materials": [*_source(build), *({"uri": step["name"]} for step in build.get("steps", ()))],
+            "materials": [*source, *_steps(build)],
             "metadata": {
                 "buildInvocationId": build["id"],
                 "buildStartedOn": build["startTime"],
@@ -128,7 +152,22 @@ def _slsa_01(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[st
 
 
 def _slsa_10(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the statement of SLSA 1.0, https://slsa.dev/spec/v1.0/provenance."""
+    """Return the statement of SLSA 1.0, https://slsa.dev/spec/v1.0/provenance.
+
+    The fields and their order are those of statements that users of Google have published.
+    """
+    repository, ref, commit = _git(build)
+    given = dict(build.get("substitutions", {}))
+    external: dict[str, Any] = {"substitutions": {key: value for key, value in given.items() if key.startswith("_")}}
+    internal: dict[str, Any] = {"systemSubstitutions": _system(build, given)}
+    source = _source(build)
+    if repository:
+        source = [{"uri": f"git+{repository}{f'@{ref}' if ref else ''}", "digest": {"gitCommit": commit}}]
+        path = given.get("TRIGGER_BUILD_CONFIG_PATH", "")
+        external["buildConfigSource"] = {"path": path, "ref": ref, "repository": f"git+{repository}"}
+    if build.get("buildTriggerId"):
+        place = build["name"].rpartition("/builds/")[0]
+        internal["triggerUri"] = f"{place}/triggers/{build['buildTriggerId']}"
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "predicateType": "https://slsa.dev/provenance/v1",
@@ -136,19 +175,31 @@ def _slsa_10(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[st
         "predicate": {
             "buildDefinition": {
                 "buildType": "https://cloud.google.com/build/gcb-buildtypes/google-worker/v1",
-                "externalParameters": {"substitutions": dict(build.get("substitutions", {}))},
-                "internalParameters": {
-                    "systemSubstitutions": {"BUILD_ID": build["id"], "PROJECT_ID": build["projectId"]}
-                },
-                "resolvedDependencies": [*_source(build), *({"uri": step["name"]} for step in build.get("steps", ()))],
+                "externalParameters": external,
+                "internalParameters": internal,
+                "resolvedDependencies": [*source, *_steps(build)],
             },
             "runDetails": {
                 "builder": {"id": BUILDER},
                 "metadata": {
-                    "invocationId": f"https://cloudbuild.googleapis.com/v1/{build['name']}",
+                    "invocationId": f"https://cloudbuild.googleapis.com/v1/{_by_id(build)}",
                     "startedOn": build["startTime"],
                     "finishedOn": build["finishTime"],
                 },
+                "byproducts": [{}],
             },
         },
     }
+
+
+def _by_id(build: Mapping[str, Any]) -> str:
+    """Return the build's name with the project's id, where the build itself has the number."""
+    return "/".join(["projects", build["projectId"], *build["name"].split("/")[2:]])
+
+
+def _system(build: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    _, number, _, location, *_ = build["name"].split("/")
+    account = str(build.get("serviceAccount", "")).rpartition("/")[2]
+    found = {key: value for key, value in given.items() if not key.startswith("_")}
+    found |= {"BUILD_ID": build["id"], "LOCATION": location, "PROJECT_NUMBER": number}
+    return found | ({"SERVICE_ACCOUNT": account, "SERVICE_ACCOUNT_EMAIL": account} if account else {})

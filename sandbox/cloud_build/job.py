@@ -176,11 +176,13 @@ class Job:
         told.line("BUILD")
         with self._timed("BUILD"):
             self._steps(running, deadline)
+        used = [running.builders.get(number, "") for number in range(len(self.build["steps"]))]
+        self.build["results"] = {"buildStepImages": used}
         images = [*self.build.get("images", ()), *self.build.get("artifacts", {}).get("images", ())]
         if images:
             told.line("PUSH")
             with self._timed("PUSH"):
-                self.build["results"] = pushing.push(running, list(dict.fromkeys(images)))
+                self.build["results"]["images"] = pushing.push(running, list(dict.fromkeys(images)))
 
     @contextlib.contextmanager
     def _timed(self, phase: str) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 from sandbox import containers
 from sandbox.cloud_build.running import BuildFailed, Running, exit_code
 
+ATTEMPTS = 10  # as public reports quote the log of a push that failed
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 
 
-def push(running: Running, images: Sequence[str]) -> dict[str, Any]:
-    """Push images in their order; Google's Results as JSON. When one is missing, none is pushed.
+def push(running: Running, images: Sequence[str]) -> list[dict[str, Any]]:
+    """Push images in their order; Google's BuiltImages as JSON. When one is missing, none is pushed.
 
     Raises:
         BuildFailed: if an image is missing, or the registry rejects a push.
@@ -30,12 +31,37 @@ def push(running: Running, images: Sequence[str]) -> dict[str, Any]:
             "PUSH_IMAGE_NOT_FOUND",
             f"failed to find one or more images after execution of build steps: [{named}]",
         )
-    return {"images": [_push(running, image) for image in images], "buildStepImages": [], "buildStepOutputs": []}
+    return [_push(running, image) for image in images]
 
 
 def _push(running: Running, image: str) -> dict[str, Any]:
     begun = running.now()
     running.told.line(f"Pushing {image}")
+    for attempt in range(1, ATTEMPTS + 1):
+        code, output = _once(running, image)
+        if running.cancelled.is_set():
+            raise BuildFailed("CANCELLED", "", "context canceled")
+        if code == 0:
+            break
+        # Google waits between them; here nothing gets better by waiting.
+        running.told.line(
+            f"ERROR: push attempt {attempt} detected failure, retrying: step exited with non-zero status: {code}"
+        )
+    else:
+        running.told.line("ERROR: failed to push because we ran out of retries.")
+        denied = any("denied" in text for text in output)
+        raise BuildFailed(
+            "FAILURE",
+            "PUSH_NOT_AUTHORIZED" if denied else "PUSH_FAILED",
+            f'error pushing image "{image}": retry budget exhausted ({ATTEMPTS} attempts): step exited with non-zero '
+            f"status: {code}",
+        )
+    digest = _DIGEST.search("\n".join(output))
+    timing = {"startTime": begun, "endTime": running.now()}
+    return {"name": image, "digest": digest[1] if digest else "", "pushTiming": timing}
+
+
+def _once(running: Running, image: str) -> tuple[int, list[str]]:
     output: list[str] = []
     process = containers.start(["push", f"{running.place.address.registry}/{image}"], running.config)
     assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
@@ -43,16 +69,4 @@ def _push(running: Running, image: str) -> dict[str, Any]:
         for line in process.stdout:
             output.append(line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2])
             running.told.line(output[-1])
-    code = exit_code(process)
-    if running.cancelled.is_set():
-        raise BuildFailed("CANCELLED", "", "context canceled")
-    if code != 0:
-        denied = any("denied" in text for text in output)
-        raise BuildFailed(
-            "FAILURE",
-            "PUSH_NOT_AUTHORIZED" if denied else "PUSH_FAILED",
-            f'error pushing image "{image}": step exited with non-zero status: {code}',
-        )
-    digest = _DIGEST.search("\n".join(output))
-    timing = {"startTime": begun, "endTime": running.now()}
-    return {"name": image, "digest": digest[1] if digest else "", "pushTiming": timing}
+    return exit_code(process), output

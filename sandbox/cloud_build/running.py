@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Running:
         stopping: set when no step may go on: after a cancellation, and after a failure.
         mark: gives a step its status and writes the build down.
         now: the time as Google writes it.
+        builders: of each step that began, the digest of the image that it ran in.
     """
 
     world: World
@@ -54,6 +55,7 @@ class Running:
     stopping: threading.Event
     mark: Callable[[dict[str, Any], str], None]
     now: Callable[[], str]
+    builders: dict[int, str] = field(default_factory=dict)
 
     @property
     def labelled(self) -> list[str]:

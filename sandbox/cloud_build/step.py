@@ -46,6 +46,7 @@ def run(running: Running, number: int, deadline: float) -> None:
         detail = f'build step {number} "{step["name"]}" failed: error pulling build step: {error}'
         raise BuildFailed("FAILURE", "USER_BUILD_STEP", detail) from None
     step["pullTiming"] = {"startTime": begun, "endTime": running.now()}
+    running.builders[number] = containers.image_digest(builder.image)
     for text in builder.says:
         say(text)
     own = validation.seconds(step.get("timeout"))

@@ -246,6 +246,57 @@ def test_a_build_says_where_each_pushed_image_comes_from() -> None:
     assert new["runDetails"]["metadata"]["invocationId"].endswith("/builds/b-1")
 
 
+def test_a_build_that_a_push_began_says_its_commit_and_what_its_steps_ran_in() -> None:
+    source = {"url": "https://github.com/acme/app.git", "revision": "c" * 40}
+    pushed = {
+        "sourceProvenance": {"resolvedGitSource": source},
+        "buildTriggerId": "t-1",
+        "serviceAccount": "projects/p-123456/serviceAccounts/builder@p-123456.iam.gserviceaccount.com",
+        "substitutions": {
+            "_TAG": "v1",
+            "BRANCH_NAME": "main",
+            "COMMIT_SHA": "c" * 40,
+            "TRIGGER_BUILD_CONFIG_PATH": "ci/cloudbuild.yaml",
+        },
+        "results": BUILD["results"] | {"buildStepImages": [f"sha256:{'3' * 64}"]},
+    }
+    first, second = provenance.occurrences_of(BUILD | pushed, "2026-11-02T09:01:00.000000Z")
+    builder = {"uri": f"gcr.io/cloud-builders/docker@sha256:{'3' * 64}", "digest": {"sha256": "3" * 64}}
+    assert first["build"]["intotoStatement"]["slsaProvenance"]["materials"] == [
+        {"uri": "https://github.com/acme/app", "digest": {"sha1": "c" * 40}},
+        builder,
+    ]
+    predicate = second["build"]["inTotoSlsaProvenanceV1"]["predicate"]
+    assert predicate["buildDefinition"]["resolvedDependencies"] == [
+        {"uri": "git+https://github.com/acme/app@refs/heads/main", "digest": {"gitCommit": "c" * 40}},
+        builder,
+    ]
+    assert predicate["buildDefinition"]["externalParameters"] == {
+        "substitutions": {"_TAG": "v1"},
+        "buildConfigSource": {
+            "path": "ci/cloudbuild.yaml",
+            "ref": "refs/heads/main",
+            "repository": "git+https://github.com/acme/app",
+        },
+    }
+    internal = predicate["buildDefinition"]["internalParameters"]
+    assert internal["triggerUri"] == "projects/12345/locations/us-central1/triggers/t-1"
+    account = "builder@p-123456.iam.gserviceaccount.com"
+    assert internal["systemSubstitutions"] == {
+        "BRANCH_NAME": "main",
+        "COMMIT_SHA": "c" * 40,
+        "TRIGGER_BUILD_CONFIG_PATH": "ci/cloudbuild.yaml",
+        "BUILD_ID": "b-1",
+        "LOCATION": "us-central1",
+        "PROJECT_NUMBER": "12345",
+        "SERVICE_ACCOUNT": account,
+        "SERVICE_ACCOUNT_EMAIL": account,
+    }
+    assert predicate["runDetails"]["metadata"]["invocationId"] == (
+        "https://cloudbuild.googleapis.com/v1/projects/p-123456/locations/us-central1/builds/b-1"
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "enabled", "count"),
     [({}, True, 2), ({}, False, 0), ({"status": "FAILURE"}, True, 0), ({"results": {"images": []}}, True, 0)],

@@ -254,7 +254,12 @@ def test_an_account_that_may_not_push_pushes_nothing(learner: AuthorizedSession)
     assert build["status"] == "FAILURE"
     assert build["failureInfo"]["type"] == "PUSH_NOT_AUTHORIZED"
     assert [step["status"] for step in build["steps"]] == ["SUCCESS", "SUCCESS"]
-    assert "Permission 'artifactregistry.repositories.uploadArtifacts' denied" in log(learner, build["id"])
+    told = log(learner, build["id"])
+    assert "Permission 'artifactregistry.repositories.uploadArtifacts' denied" in told
+    assert "ERROR: push attempt 10 detected failure, retrying: step exited with non-zero status: 1" in told
+    assert "ERROR: failed to push because we ran out of retries." in told
+    assert "retry budget exhausted (10 attempts)" in build["statusDetail"]
+    assert [len(digest) for digest in build["results"]["buildStepImages"]] == [71, 71]
     listed = f"projects/{project()}/locations/us-central1/repositories/{name}/packages"
     assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
 
