@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import calls, git_host, oci, python_repositories
+from sandbox import calls, git_host, github_actions, oci, python_repositories
 from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
 from sandbox.api import system_parameters
@@ -43,6 +43,7 @@ from sandbox.doors.certificates import is_google
 from sandbox.doors.pages import page
 from sandbox.errors import ApiError, Refusal, is_disk_full, once, unexpected, unimplemented
 from sandbox.git_host import front as git_front
+from sandbox.github_actions import front as actions_front
 from sandbox.package_hosts import address as package_hosts
 from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.redaction import redact
@@ -124,7 +125,7 @@ def _target(request: Request) -> Target:
     host, path = name, request.scope["path"]
     if door == "port":
         first, _, rest = path.removeprefix("/").partition("/")
-        known = is_google(first) or first in git_host.HOSTS
+        known = is_google(first) or first in (*git_host.HOSTS, *github_actions.HOSTS)
         host, path = (first, f"/{rest}") if known else ("", path)
     if (address := _address(request, door, host, path)) is not None:
         return Target(name, door, host, path, address)
@@ -253,6 +254,8 @@ class Sandbox:
             return response
         if target.host == "github.com" and target.path in consent.STAGES:
             return await consent.serve(self.world, request, target.path)
+        if target.host in github_actions.HOSTS or actions_front.serves(target.host, target.path):
+            return await actions_front.serve(self.world, request, target.host, target.path)
         if target.host in git_host.HOSTS:
             return await git_front.serve(self.world, request, target.host, target.path)
         if target.host.endswith(".run.app"):

@@ -25,6 +25,7 @@ from sandbox.doors.certificates import Authority
 from sandbox.doors.connection import Connection
 from sandbox.doors.grpc_listener import Door
 from sandbox.git_host import events, receiving, repositories
+from sandbox.github_actions import runner
 from sandbox.oci import uploads
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
@@ -59,12 +60,15 @@ async def serve(
     world.account_watchers += [world.part(queue.Queue).end_account, world.part(instances.Instances).end_account]
     await asyncio.to_thread(queue.recover, world)
     await asyncio.to_thread(world.part(events.Events).listen, "triggers", firing.hear)
+    await asyncio.to_thread(world.part(events.Events).listen, "actions", runner.hear)
+    await asyncio.to_thread(runner.recover, world)
     await asyncio.to_thread(receiving.recover, world)
     await asyncio.to_thread(deployment.recover, world)
     print(f"ready http://localhost:{about['port']}", flush=True)
     await _until_signal(world)
     # Builds first: what they still ask of the sandbox is answered while it serves.
     await asyncio.to_thread(world.part(events.Events).close)
+    await asyncio.to_thread(world.part(runner.Runner).close)
     await asyncio.to_thread(world.part(queue.Queue).close)
     (home / "sandbox.json").unlink(missing_ok=True)
     door.close()

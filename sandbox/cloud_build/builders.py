@@ -155,7 +155,7 @@ def arguments(
     run += ["--workdir", folder if folder.startswith("/") else f"/workspace/{folder}".rstrip("/")]
     environment = {"HOME": "/builder/home", "BUILDER_OUTPUT": "/builder/outputs"}
     if builder.tools:
-        mounts, more = _tools(place)
+        mounts, more = tools(place)
         run += mounts
         environment |= more
     else:
@@ -180,7 +180,8 @@ def bind(source: Path | str, target: str, *, written: bool = False) -> list[str]
     return ["--mount", line.getvalue()]
 
 
-def _tools(place: Place) -> tuple[list[str], dict[str, str]]:
+def tools(place: Place) -> tuple[list[str], dict[str, str]]:
+    """Return the options and the variables that give a container this machine's docker and gcloud, and the network."""
     docker, gcloud = containers.program("docker"), containers.program("gcloud")
     # On the machine's network: that is where the sandbox listens, on loopback alone.
     mounts = ["--network", "host", *bind(containers.socket(), "/var/run/docker.sock", written=True)]

@@ -15,7 +15,7 @@ from typing import Any
 CONTEXTS = frozenset({"env", "github", "job", "needs", "runner", "steps"})
 _STATUS = frozenset({"always", "cancelled", "failure", "success"})
 _FUNCTIONS = _STATUS | {"contains", "endswith", "format", "fromjson", "join", "startswith", "tojson"}
-_PLACE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_PLACE = re.compile(r"\$\{\{((?:'[^']*'|(?!\}\})[^'])*)\}\}")
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?))|(?P<name>[A-Za-z_][\w-]*)"
     r"|(?P<sign>==|!=|<=|>=|&&|\|\||[<>!()\[\],.]))"
@@ -121,7 +121,9 @@ class _Reader:
             return float(int(text, 16)) if text.lower().startswith("0x") else float(text)
         if text in ("true", "false", "null"):
             return {"true": True, "false": False, "null": None}[text]
-        return self._call(text) if self._next("(") else self._field(text)
+        if self._next("("):
+            return self._inside(self._call(text))[0]
+        return self._field(text)
 
     def _call(self, name: str) -> Any:
         if name.lower() not in _FUNCTIONS:
@@ -144,8 +146,15 @@ class _Reader:
             raise BadExpression(
                 f"the context {name} is not one that the workbook's sandbox has: it has {', '.join(sorted(CONTEXTS))}"
             )
-        value = self._facts.contexts.get(name) if self._facts else None
-        path = name
+        value, rest = self._inside(self._facts.contexts.get(name) if self._facts else None)
+        path = name + rest
+        if path in ("github.token", "github"):
+            raise BadExpression(f"{path} is not something that the workbook's sandbox gives to a workflow")
+        return value
+
+    def _inside(self, value: Any) -> tuple[Any, str]:
+        """Follow `.name` and `[…]`; return what stands there, and the way."""
+        path = ""
         while sign := self._next(".", "["):
             if sign == ".":
                 kind, key = self._tokens[self._place] if self._place < len(self._tokens) else ("", "")
@@ -158,9 +167,7 @@ class _Reader:
                     raise self._wrong()
             path += f".{key}"
             value = _member(value, key)
-        if path in ("github.token", "github"):
-            raise BadExpression(f"{path} is not something that the workbook's sandbox gives to a workflow")
-        return value
+        return value, path
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,9 @@ _FILTERS = {
 }
 _TYPES = ("opened", "synchronize", "reopened", "closed")
 _MINUTES = 360
+MOST_JOBS = 100
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = ("ACTIONS_", "GITHUB_", "RUNNER_")
 
 
 class Unsupported(ValueError):
@@ -141,6 +144,13 @@ class _Reading:
     def texts(self, value: Any, where: str) -> dict[str, str]:
         return {key: self.expression(one, f"{where}.{key}") for key, one in self.mapping(value, where).items()}
 
+    def variables(self, value: Any, where: str) -> dict[str, str]:
+        found = self.texts(value, where)
+        for key in found:
+            if not _VARIABLE.fullmatch(key) or key.startswith(_RESERVED):
+                self.add(where, f"{key[:100]} is no name that a variable of a workflow may have")
+        return found
+
     def names(self, value: Any, where: str) -> tuple[str, ...]:
         listed = value if isinstance(value, list) else [value]
         return tuple(self.text(one, where) for one in listed if one is not None)
@@ -178,11 +188,11 @@ def read(text: str, path: str) -> Workflow:
     found = reading.mapping(body, "", ("name", "on", "permissions", "env", "defaults", "jobs"))
     events = _events(reading, found.get("on"))
     defaults = _defaults(reading, found.get("defaults"), "defaults")
-    env = reading.texts(found.get("env"), "env")
+    env = reading.variables(found.get("env"), "env")
     may = _may_ask(reading, found.get("permissions"), "permissions")
     jobs = [_job(reading, name, one, may, defaults) for name, one in reading.mapping(found.get("jobs"), "jobs").items()]
-    if not jobs:
-        reading.add("jobs", "a workflow has at least one job")
+    if not 0 < len(jobs) < MOST_JOBS:
+        reading.add("jobs", f"a workflow has at least one job, and fewer than {MOST_JOBS}")
     ordered = _ordered(reading, jobs)
     if reading.problems:
         raise Unsupported(f"{path}: {one}" for one in reading.problems)
@@ -264,7 +274,7 @@ def _job(reading: _Reading, name: str, value: Any, may: bool, above: Mapping[str
         reading.condition(found.get("if"), f"{where}.if"),
         may,
         reading.expression(environment, f"{where}.environment"),
-        reading.texts(found.get("env"), f"{where}.env"),
+        reading.variables(found.get("env"), f"{where}.env"),
         reading.texts(found.get("outputs"), f"{where}.outputs"),
         reading.minutes(found.get("timeout-minutes"), f"{where}.timeout-minutes"),
         steps,
@@ -307,7 +317,7 @@ def _step(reading: _Reading, where: str, value: Any, defaults: Mapping[str, Any]
         inputs,
         shell,
         reading.expression(found.get("working-directory", defaults.get("working-directory")), f"{where}.folder"),
-        reading.texts(found.get("env"), f"{where}.env"),
+        reading.variables(found.get("env"), f"{where}.env"),
         bool(goes_on),
         reading.minutes(found.get("timeout-minutes"), f"{where}.timeout-minutes"),
     )

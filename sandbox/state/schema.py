@@ -11,8 +11,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-VERSION = 6
-_CARRIED_OVER = (0, 3, 4, 5, VERSION)  # 0 is a new folder
+VERSION = 7
+_CARRIED_OVER = (0, 3, 4, 5, 6, VERSION)  # 0 is a new folder
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -147,6 +147,9 @@ CREATE TABLE git_pull_requests (
 CREATE TABLE git_check_runs (
     id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, sha TEXT NOT NULL, app TEXT NOT NULL,
     external_id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (repository, sha, app, external_id));
+
+CREATE TABLE workflow_runs (
+    id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, cause TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 
 CREATE TABLE run_services (
     name TEXT PRIMARY KEY, project TEXT NOT NULL, location TEXT NOT NULL, service TEXT NOT NULL) WITHOUT ROWID;

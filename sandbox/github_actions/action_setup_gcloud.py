@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""What google-github-actions/setup-gcloud does, in a job's container, with the gcloud that is there already.
+
+It signs gcloud in with the file that google-github-actions/auth has written, and sets the project.
+"""
+
+import os
+import subprocess
+import sys
+
+NAME = "google-github-actions/setup-gcloud"
+
+
+def gcloud(*arguments: str) -> str:
+    """Run a gcloud command; ends the action when it fails."""
+    command = ["gcloud", "--quiet", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        end("gcloud is not on the machine on which the workbook's sandbox runs")
+    if done.returncode != 0:
+        end(f"failed to execute command `{' '.join(command)}`: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def end(sentence: str) -> None:
+    """End the action."""
+    print(f"::error::{NAME} failed with: {sentence}", flush=True)
+    sys.exit(1)
+
+
+def run() -> None:
+    """Do what the action does."""
+    version = gcloud("version", "--format=value('Google Cloud SDK')")
+    with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:  # noqa: PTH123 - of the runner
+        file.write(f"version={version}\n")
+    if path := os.environ.get("GOOGLE_GHA_CREDS_PATH"):
+        gcloud("auth", "login", "--cred-file", path)
+        print("Successfully authenticated", flush=True)
+    if project := os.environ.get("INPUT_PROJECT_ID") or os.environ.get("GCLOUD_PROJECT"):
+        gcloud("config", "set", "project", project)
+        print("Successfully set default project", flush=True)
+
+
+if __name__ == "__main__":
+    run()
