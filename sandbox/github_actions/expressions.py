@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CONTEXTS = frozenset({"env", "github", "job", "needs", "runner", "steps"})
+CONTEXTS = frozenset({"env", "github", "inputs", "job", "needs", "runner", "steps", "vars"})
 _STATUS = frozenset({"always", "cancelled", "failure", "success"})
 _FUNCTIONS = _STATUS | {"contains", "endswith", "format", "fromjson", "join", "startswith", "tojson"}
 _PLACE = re.compile(r"\$\{\{((?:'[^']*'|(?!\}\})[^'])*)\}\}")

@@ -23,6 +23,7 @@ from sandbox.github_actions.expressions import Facts
 from sandbox.github_actions.job import Machine
 from sandbox.github_actions.workflow import Job, Unsupported, Workflow
 from sandbox.iam import issuers
+from sandbox.state.schema import next_number
 from sandbox.state.world import World
 
 Json = dict[str, Any]
@@ -103,7 +104,7 @@ class Runner:
         self, run: Json, repository: Repository, found: Workflow, place: int, job: Job, results: Json
     ) -> dict[str, Any]:
         told = run["jobs"][place]
-        facts: dict[str, Any] = {"github": _github(run), "needs": {one: results[one] for one in job.needs}}
+        facts: dict[str, Any] = {"needs": {one: results[one] for one in job.needs}, **_known(self._world, run)}
         facts |= {"steps": {}, "runner": {"os": "Linux", "temp": "/home/runner/work/_temp"}, "job": {}, "env": {}}
         failed = any(results[one]["result"] != "success" for one in job.needs)
         if not expressions.holds(job.condition, Facts(facts, failed)):
@@ -186,7 +187,8 @@ class Runner:
         """Return what every step is told; the last two only where a token may be asked for."""
         port = address(self._world).port
         github = {f"GITHUB_{key.upper()}": value for key, value in _github(run).items() if isinstance(value, str)}
-        env = {key: expressions.fill(text, Facts({"github": _github(run)})) for key, text in found.env.items()}
+        known = Facts(_known(self._world, run))
+        env = {key: expressions.fill(text, known) for key, text in found.env.items()}
         variables = {
             **env,
             **github,
@@ -204,6 +206,15 @@ class Runner:
             where = f"http://localhost:{port}/{PIPELINES_HOST}/{told['id']}/idtoken?api-version=2.0"
             variables |= {"ACTIONS_ID_TOKEN_REQUEST_URL": where, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": bearer}
         return variables
+
+
+def _known(world: World, run: Json) -> Json:
+    """Return the contexts that are there from the beginning."""
+    return {
+        "github": _github(run),
+        "inputs": run["payload"].get("inputs", {}),
+        "vars": store.variables(world, run["repository_id"]),
+    }
 
 
 def _github(run: Json) -> Json:
@@ -258,7 +269,7 @@ def hear(world: World, event: Event) -> None:
             found, problems = None, refused.problems
         if found is not None and not _begins(found, event, folder, sha):
             continue
-        begin(world, event, path, found, problems)
+        begin(world, event, path, found, problems, str(event.number))
 
 
 def _begins(found: Workflow, event: Event, folder: Any, sha: str) -> bool:
@@ -272,8 +283,12 @@ def _begins(found: Workflow, event: Event, folder: Any, sha: str) -> bool:
     return wanted.takes(f"refs/heads/{event.detail['base']}", changed, event.detail["action"])
 
 
-def begin(world: World, event: Event, path: str, found: Workflow | None, problems: tuple[str, ...]) -> None:
-    """Write a run down, and have it go; one that is refused ends at once, and its log says why."""
+def begin(world: World, event: Event, path: str, found: Workflow | None, problems: tuple[str, ...], cause: str) -> None:
+    """Write a run down, and have it go; one that is refused ends at once, and says why.
+
+    Args:
+        cause: the same once more begins nothing.
+    """
     repository, pull = event.repository, event.detail if event.kind == "pull_request" else {}
     sha = pull.get("head_sha", event.new)
     head = repositories.by_id(world, pull["head_repository"]) if pull else repository
@@ -316,9 +331,43 @@ def begin(world: World, event: Event, path: str, found: Workflow | None, problem
         "conclusion": "startup_failure" if problems else None,
     }
     with world.writing(tick=False) as rows:
-        run = store.add(rows, world, event.number, body)
+        run = store.add(rows, world, cause, body)
     if run is not None and not problems:
         world.part(Runner).submit(run["id"])
+
+
+def dispatch(world: World, repository: Repository, path: str, ref: str, given: Json, actor: str) -> None:
+    """Begin a workflow by hand.
+
+    Raises:
+        ValueError: for a workflow, a ref or inputs that are none; in GitHub's words where they are known.
+    """
+    folder = repository.folder(world)
+    full = next((one for one in git.refs(folder) if one in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}")), "")
+    sha = git.resolve(folder, full)
+    if not sha:
+        raise ValueError(f"No ref found for: {ref}")
+    if path not in _paths(world, repository, sha):
+        raise LookupError(path)
+    try:
+        found = workflow.read(_text(world, repository, sha, path), path)
+    except Unsupported as refused:
+        raise ValueError(str(refused)) from None
+    if "workflow_dispatch" not in found.events:
+        raise ValueError("Workflow does not have 'workflow_dispatch' trigger")
+    if unknown := given.keys() - found.inputs.keys():
+        raise ValueError(f"Unexpected inputs provided: {sorted(unknown)}")
+    inputs = {}
+    for name, one in found.inputs.items():
+        value = given.get(name, one.default)
+        value = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value
+        if not isinstance(value, str) or (one.required and not value) or (one.options and value not in one.options):
+            raise ValueError(f"Provided value for input '{name}' is not valid")
+        inputs[name] = value
+    with world.writing(tick=False) as rows:
+        number = next_number(rows, "workflow dispatches")
+    event = Event(0, "workflow_dispatch", repository, full, sha, sha, actor, "", {"inputs": inputs})
+    begin(world, event, path, found, (), f"dispatch {number}")
 
 
 def recover(world: World) -> None:

@@ -24,9 +24,9 @@ def now(world: World) -> str:
     return timestamp(world.now())[:19] + "Z"
 
 
-def add(rows: sqlite3.Connection, world: World, event: int, body: Mapping[str, Any]) -> Json | None:
-    """Write a new run down; None when the event has begun this workflow before."""
-    key = f"{event} {body['path']}"
+def add(rows: sqlite3.Connection, world: World, cause: str, body: Mapping[str, Any]) -> Json | None:
+    """Write a new run down; None when this has begun the workflow before."""
+    key = f"{cause} {body['path']}"
     if rows.execute("SELECT 1 FROM workflow_runs WHERE cause = ?", (key,)).fetchone():
         return None
     run: Json = {
@@ -74,6 +74,15 @@ def unfinished(world: World) -> list[Json]:
     with world.reading() as rows:
         found = rows.execute("SELECT body FROM workflow_runs ORDER BY id").fetchall()
     return [run for row in found if (run := json.loads(row["body"]))["status"] != "completed"]
+
+
+def variables(world: World, repository: int) -> dict[str, str]:
+    """Return a repository's variables, which its workflows read as `vars`."""
+    with world.reading() as rows:
+        found = rows.execute(
+            "SELECT name, value FROM workflow_variables WHERE repository = ? ORDER BY name", (repository,)
+        ).fetchall()
+    return {row["name"]: row["value"] for row in found}
 
 
 def run_of(job: int) -> int:

@@ -24,7 +24,6 @@ _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _FILTERS = {
     "push": ("branches", "branches-ignore", "tags", "tags-ignore", "paths", "paths-ignore"),
     "pull_request": ("branches", "branches-ignore", "paths", "paths-ignore", "types"),
-    "workflow_dispatch": (),
 }
 _TYPES = ("opened", "synchronize", "reopened", "closed")
 _MINUTES = 360
@@ -79,17 +78,28 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Input:
+    """One input of `workflow_dispatch`; `options` are those of a choice, and of a boolean."""
+
+    required: bool
+    default: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Workflow:
     """One file.
 
     Attributes:
         events: what begins it.
+        inputs: what may be said to it, when somebody begins it by hand.
         jobs: those that others need come first.
     """
 
     path: str
     name: str
     events: Mapping[str, Filter]
+    inputs: Mapping[str, Input]
     env: Mapping[str, str]
     jobs: tuple[Job, ...]
 
@@ -185,8 +195,10 @@ def read(text: str, path: str) -> Workflow:
     # To YAML 1.1, `on` is a word for true.
     body = {"on" if key is True else key: value for key, value in body.items()} if isinstance(body, dict) else body
     reading = _Reading()
-    found = reading.mapping(body, "", ("name", "on", "permissions", "env", "defaults", "jobs"))
+    found = reading.mapping(body, "", ("name", "on", "permissions", "env", "defaults", "concurrency", "jobs"))
     events = _events(reading, found.get("on"))
+    inputs = _inputs(reading, found.get("on"))
+    _one_at_a_time(reading, found.get("concurrency"), "concurrency")
     defaults = _defaults(reading, found.get("defaults"), "defaults")
     env = reading.variables(found.get("env"), "env")
     may = _may_ask(reading, found.get("permissions"), "permissions")
@@ -196,7 +208,30 @@ def read(text: str, path: str) -> Workflow:
     ordered = _ordered(reading, jobs)
     if reading.problems:
         raise Unsupported(f"{path}: {one}" for one in reading.problems)
-    return Workflow(path, reading.text(found.get("name"), "name") or path, events, env, ordered)
+    return Workflow(path, reading.text(found.get("name"), "name") or path, events, inputs, env, ordered)
+
+
+def _one_at_a_time(reading: _Reading, value: Any, where: str) -> None:
+    """Check `concurrency:`; here one run goes at a time anyway, in the order in which they came."""
+    found = {} if isinstance(value, str) else reading.mapping(value, where, ("group", "cancel-in-progress"))
+    if found.get("cancel-in-progress") not in (None, False):
+        reading.add(where, "cancel-in-progress is not something that the workbook's sandbox does")
+
+
+def _inputs(reading: _Reading, value: Any) -> dict[str, Input]:
+    dispatch = value.get("workflow_dispatch") if isinstance(value, dict) else None
+    listed = dispatch.get("inputs") if isinstance(dispatch, dict) else None
+    found = {}
+    for name, one in reading.mapping(listed, "on.workflow_dispatch.inputs").items():
+        where = f"on.workflow_dispatch.inputs.{name}"
+        about = reading.mapping(one, where, ("description", "required", "default", "type", "options"))
+        kind = about.get("type", "string")
+        if kind not in ("string", "boolean", "choice"):
+            reading.add(where, f"an input of the type {kind} is not something that the workbook's sandbox does")
+        options = {"boolean": ("true", "false"), "choice": reading.names(about.get("options"), where)}.get(kind, ())
+        default = reading.text(about.get("default"), where)
+        found[name] = Input(about.get("required") is True, default, options)
+    return found
 
 
 def _events(reading: _Reading, value: Any) -> dict[str, Filter]:
@@ -207,6 +242,10 @@ def _events(reading: _Reading, value: Any) -> dict[str, Filter]:
         reading.add("on", f"a workflow says what begins it: {', '.join(EVENTS)}")
     events = {}
     for name, one in asked.items():
+        if name == "workflow_dispatch":
+            reading.mapping(one, f"on.{name}", ("inputs",))
+            events[name] = Filter({})
+            continue
         lists = {
             key: reading.names(listed, f"on.{name}.{key}")
             for key, listed in reading.mapping(one, f"on.{name}", _FILTERS.get(name, ())).items()
@@ -242,14 +281,15 @@ def _may_ask(reading: _Reading, value: Any, where: str) -> bool:
     return asked.get("id-token") == "write"
 
 
-_JOB = ("name", "runs-on", "needs", "if", "permissions", "environment", "env", "outputs", "defaults", "steps")
+_JOB = ("name", "runs-on", "needs", "if", "permissions", "environment", "env", "outputs", "defaults", "concurrency")
 
 
 def _job(reading: _Reading, name: str, value: Any, may: bool, above: Mapping[str, Any]) -> Job:
     where = f"jobs.{name}"
     if not _ID.fullmatch(name):
         reading.add(where, "a job's id is letters, digits, - and _")
-    found = reading.mapping(value, where, (*_JOB, "timeout-minutes"))
+    found = reading.mapping(value, where, (*_JOB, "timeout-minutes", "steps"))
+    _one_at_a_time(reading, found.get("concurrency"), f"{where}.concurrency")
     runner = found.get("runs-on")
     if runner not in RUNNERS:
         reading.add(f"{where}.runs-on", f"{runner} is no runner that the workbook's sandbox has: {', '.join(RUNNERS)}")

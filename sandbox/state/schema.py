@@ -148,6 +148,8 @@ CREATE TABLE git_check_runs (
     id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, sha TEXT NOT NULL, app TEXT NOT NULL,
     external_id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (repository, sha, app, external_id));
 
+CREATE TABLE workflow_variables (
+    repository INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (repository, name)) WITHOUT ROWID;
 CREATE TABLE workflow_runs (
     id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, cause TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 

@@ -287,6 +287,43 @@ jobs:
         assert (asked["event"], asked["conclusion"]) == ("pull_request", "failure")
         assert "or this job is being run from a fork" in log_of(host, asked)
 
+    def test_by_hand_with_inputs_and_variables(self, host: Host, clone: Cloner) -> None:
+        text = """
+on: {workflow_dispatch: {inputs: {to: {required: true}, dry: {type: boolean, default: true}}}}
+concurrency: {group: deploy, cancel-in-progress: false}
+env: {REGION: "${{ vars.REGION }}"}
+jobs:
+  deploy:
+    if: vars.REGION != ''
+    runs-on: ubuntu-24.04
+    steps:
+      - run: echo "to $TO in $REGION, dry ${{ inputs.dry }}"
+        env: {TO: "${{ inputs.to }}"}
+"""
+        repository, sha = push(host, clone, text)
+        base = f"/repos/{repository}/actions"
+        host.api("POST", f"{base}/variables", {"name": "region", "value": "us-central1"}, status=201)
+        host.api("POST", f"{base}/variables", {"name": "REGION", "value": "x"}, status=409)
+        host.api("PATCH", f"{base}/variables/REGION", {"value": "europe-west1"}, status=204)
+        assert host.api("GET", f"{base}/variables")["variables"] == [{"name": "REGION", "value": "europe-west1"}]
+        begin = f"{base}/workflows/ship.yml/dispatches"
+        for body, status in (
+            ({}, 422),
+            ({"ref": "nowhere", "inputs": {"to": "a"}}, 422),
+            ({"ref": "main"}, 422),
+            ({"ref": "main", "inputs": {"to": "a", "more": "b"}}, 422),
+            ({"ref": "main", "inputs": {"to": "a", "dry": "maybe"}}, 422),
+        ):
+            host.api("POST", begin, body, status=status)
+        host.api("POST", f"{base}/workflows/other.yml/dispatches", {"ref": "main"}, status=404)
+        host.api("POST", begin, {"ref": "main", "inputs": {"to": "a"}}, login="mallory", status=403)
+        host.api("POST", begin, {"ref": "main", "inputs": {"to": "$(id)"}}, status=204)
+        run = run_of(host, repository, sha)
+        assert (run["event"], run["conclusion"]) == ("workflow_dispatch", "success"), log_of(host, run)
+        assert "to $(id) in europe-west1, dry true" in log_of(host, run)
+        host.api("DELETE", f"{base}/variables/REGION", status=204)
+        host.api("GET", f"{base}/variables/REGION", status=404)
+
 
 def test_who_may_not_see_a_repository_sees_no_runs(host: Host, clone: Cloner) -> None:
     repository = host.repository(private=True)
@@ -296,6 +333,8 @@ def test_who_may_not_see_a_repository_sees_no_runs(host: Host, clone: Cloner) ->
     host.api("GET", f"/repos/{repository}/actions/runs/99", status=404)
     host.api("GET", f"/repos/{repository}/actions/runs/99/jobs", status=404)
     host.api("POST", f"/repos/{repository}/actions/runs/1/rerun", {}, status=501)
+    public = host.repository()
+    host.api("GET", f"/repos/{public}/actions/variables", login="mallory", status=403)
 
 
 @pytest.mark.parametrize(

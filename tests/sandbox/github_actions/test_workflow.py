@@ -102,7 +102,10 @@ def test_a_workflow_is_read() -> None:
         (GOOD.replace("REGION:", "GITHUB_REGION:"), "GITHUB_REGION is no name"),
         (GOOD.replace("id: push", "id: auth"), "the id auth is used twice"),
         (one_step(run="${{ secrets.KEY }}"), "the context secrets is not one"),
-        (one_step(run="${{ vars.KEY }}"), "the context vars is not one"),
+        (one_step(run="${{ matrix.KEY }}"), "the context matrix is not one"),
+        (GOOD.replace("env:\n", "concurrency: {cancel-in-progress: true}\nenv:\n", 1), "cancel-in-progress is not"),
+        (GOOD.replace("on:\n", "on:\n  workflow_dispatch: {branches: [a]}\n"), "branches is not something"),
+        (GOOD.replace("on:\n", "on:\n  workflow_dispatch: {inputs: {a: {type: number}}}\n"), "of the type number"),
         (one_step(run="${{ github.token }}"), "github.token is not something"),
         (one_step(run="${{ toJSON(github) }}"), "github is not something"),
         (one_step(run="${{ hashFiles('x') }}"), "the function hashFiles()"),
@@ -121,6 +124,17 @@ def test_what_is_refused_before_anything_runs(text: str, words: str) -> None:
         workflow.read(text, ".github/workflows/x.yml")
     assert words in str(caught.value)
     assert all(one.startswith(".github/workflows/x.yml") for one in caught.value.problems)
+
+
+def test_inputs_and_one_run_at_a_time() -> None:
+    inputs = "{to: {required: true, type: choice, options: [a, b]}, dry: {type: boolean}}"
+    more = f"on:\n  workflow_dispatch: {{inputs: {inputs}}}\n"
+    found = workflow.read(GOOD.replace("on:\n", more).replace("env:\n", "concurrency: deploy\nenv:\n", 1), "x.yml")
+    assert found.inputs == {
+        "to": workflow.Input(True, "", ("a", "b")),
+        "dry": workflow.Input(False, "", ("true", "false")),
+    }
+    assert "workflow_dispatch" in found.events
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
