@@ -7,28 +7,39 @@ ends in `.pkg.dev`, so no credential is written anywhere.
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import docker
+import docker.errors
+import google.auth.transport.requests
 import requests
 from google.api_core import exceptions
 from google.cloud.artifactregistry_v1 import types
 
-from helpers import names, target
+from helpers import images, names, target
 from helpers.transport import clients
 
 _DAY: Final = (2026, 1, 1, 0, 0, 0)  # of every file in a wheel: the same content is the same wheel
 # Settings of one's own that would ask another index beside the one that is shown.
 _FOREIGN: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONSTRAINT")
 _INSTALLED: Final = re.compile(r"Successfully installed .*?-(\d[^\s-]*)\s*$", re.MULTILINE)
+# An access token, and what stands in its place in a demonstration.
+_TOKEN: Final = re.compile(rb"ya29\.[\w-]{8,}|a-token-that-opens-nothing")
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ClientFailed(RuntimeError):
@@ -167,16 +178,11 @@ def page(repository: names.Repository, package: str) -> tuple[str, ...]:
     return tuple(re.findall(r">([^<>]+\.(?:whl|tar\.gz))</a>", answer.text))
 
 
-def settings() -> dict[str, str]:
-    """Return what keeps pip's settings on this machine out of a notebook."""
-    return {"PIP_CONFIG_FILE": os.devnull, "PYTHON": sys.executable, **dict.fromkeys(_FOREIGN, "")}
-
-
 def _run(module: str, *arguments: str | Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     ran = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
-        env=environment | {"PIP_CONFIG_FILE": os.devnull, "NO_COLOR": "1"},
+        env=environment | {"PIP_CONFIG_FILE": os.devnull, "COLUMNS": "500"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -184,11 +190,82 @@ def _run(module: str, *arguments: str | Path) -> str:
         timeout=600,
     )
     if ran.returncode:
-        raise ClientFailed("\n".join((ran.stdout + ran.stderr).strip().splitlines()[-12:]))
+        raise ClientFailed(_reason(_COLOUR.sub("", ran.stdout + ran.stderr)))
     return ran.stdout
+
+
+def _reason(said: str) -> str:
+    """Return the registry's sentence, which twine puts behind the status; else the last lines."""
+    found = re.search(r"^\s*(\d{3} [A-Z][A-Za-z ]+)\s*\nINFO +(.+)$", said, re.MULTILINE)
+    return f"{found[1].strip()}: {found[2].strip()}" if found else "\n".join(said.strip().splitlines()[-6:])
 
 
 def scratch(name: str) -> Path:
     """Return a folder of this world for what a notebook makes, in `.sandbox/scratch`."""
     home = os.environ.get("WORKBOOK_HOME")
     return (Path(home) if home else target.ROOT / "runs") / "scratch" / name
+
+
+def no_secret_mount() -> str:
+    """Return why a build can't take a secret here and reach the repository, or nothing where it can."""
+    found = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
+    if found.returncode:
+        return "this Docker has no BuildKit (`docker buildx`), and so no secret mounts"
+    address = os.environ.get("SANDBOX_URL", "")
+    if not address:
+        return ""
+    look = f"import urllib.request; urllib.request.urlopen({address!r}, timeout=5)"
+    image = os.environ["PYTHON_IMAGE"]
+    asked = ["docker", "run", "--rm", "--network", "host", image, "python", "-c", look]
+    if subprocess.run(asked, capture_output=True, check=False).returncode:
+        return "a build of this engine can't reach the sandbox"
+    return ""
+
+
+def write_pip_conf(path: Path, repository: names.Repository) -> None:
+    """Write pip's configuration for a build: the index, with an access token in its address. For you alone to read.
+
+    In the sandbox the address is that of its plain port, which a build reaches on the machine's own network.
+    """
+    session = clients.session()
+    session.credentials.refresh(google.auth.transport.requests.Request())
+    scheme, _, host = url(repository).partition("://")
+    if sandbox := os.environ.get("SANDBOX_URL", ""):
+        scheme, _, address = sandbox.partition("://")
+        host = f"{address}/{host}"
+    path.touch(mode=0o600)
+    token = session.credentials.token
+    path.write_text(f"[global]\nindex-url = {scheme}://oauth2accesstoken:{token}@{host}/simple/\n", encoding="utf-8")
+
+
+def tokens_in(image: str) -> tuple[str, ...] | None:
+    """Return where an image of the engine holds a token: history or layers; None where there is no such image."""
+    with contextlib.closing(images.engine()) as client, tempfile.TemporaryFile() as saved:
+        try:
+            found = client.images.get(image)
+        except docker.errors.ImageNotFound:
+            return None
+        history = json.dumps([found.history(), found.attrs]).encode()
+        for chunk in found.save():
+            saved.write(chunk)
+        saved.seek(0)
+        with tarfile.open(fileobj=saved) as archive:
+            layers = any(_TOKEN.search(content) for content in _layers(archive))
+    return tuple(place for place, there in (("history", _TOKEN.search(history)), ("layers", layers)) if there)
+
+
+def _layers(archive: tarfile.TarFile) -> Iterator[bytes]:
+    """Yield the content of each layer of a saved image, uncompressed; what describes them is JSON."""
+    for entry in archive:
+        opened = archive.extractfile(entry) if entry.isfile() else None
+        content = opened.read() if opened else b""
+        if content[:1] not in (b"{", b"["):
+            yield gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+
+
+def remove_images(name: str) -> None:
+    """Remove every tag of an image from the engine; nothing happens where there is none, or no engine."""
+    with contextlib.suppress(docker.errors.DockerException), contextlib.closing(images.engine()) as client:
+        for found in client.images.list(name):
+            for tag in found.tags:
+                client.images.remove(tag)
