@@ -48,8 +48,12 @@ def links(world: World, repository: Repository, package: str) -> list[Link]:
     if repository.mode == repository_modes.REMOTE:
         return [_link(entry) for entry in _remote(world, repository, package)]
     with world.reading() as rows:
-        files = package_files.of_package(rows, repository.name, package)
-    return [Link(one.file_name, one.sha256, str(one.about.get("requires_python", ""))) for one in files]
+        files = rows.execute(
+            "SELECT name, blob, about ->> 'requires_python' AS requires FROM package_files"
+            " WHERE repository = ? AND package = ? ORDER BY name",
+            (repository.name, package),
+        )
+        return [Link(row[0].rpartition("/")[2], row[1].partition(":")[2], row[2] or "") for row in files]
 
 
 def find(world: World, repository: Repository, package: str, name: str) -> PackageFile | None:
