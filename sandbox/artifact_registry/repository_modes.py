@@ -17,8 +17,8 @@ STANDARD, REMOTE, VIRTUAL = "STANDARD_REPOSITORY", "REMOTE_REPOSITORY", "VIRTUAL
 MAX_POLICIES = 30  # "30 upstream policies per virtual repository", https://cloud.google.com/artifact-registry/quotas
 
 _CONFIG = {REMOTE: "remoteRepositoryConfig", VIRTUAL: "virtualRepositoryConfig"}
-_REMOTE_FORMATS = ("PYTHON",)
-_PRESETS = {"PYTHON": ("pythonRepository", "PYPI")}
+_REMOTE_FORMATS = ("DOCKER", "PYTHON")
+_PRESETS = {"DOCKER": ("dockerRepository", "DOCKER_HUB"), "PYTHON": ("pythonRepository", "PYPI")}
 _POLICY = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _REPOSITORY = re.compile(r"projects/[a-z0-9-]+/locations/[a-z0-9-]+/repositories/[a-z0-9-]+")
 

@@ -42,6 +42,7 @@ class Ask:
     Attributes:
         service: the request's `host[:port]`.
         reference: what follows in the path: a tag, a digest or an upload's id; may be empty.
+        kind: what the path asks for, as the router calls it: blobs, manifests, tags.
         content: the body, where a handler takes it whole.
     """
 
@@ -54,6 +55,7 @@ class Ask:
     query: QueryParams
     reference: str = ""
     content: bytes = b""
+    kind: str = ""
 
     def location(self, rest: str) -> str:
         """Return an absolute Location on the endpoint that the request used."""

@@ -12,9 +12,9 @@ from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.doors.file_body import FileSlice
 from sandbox.errors import RegistryError
-from sandbox.oci import signing
+from sandbox.oci import remotes, signing
 from sandbox.oci.address import Ask
-from sandbox.oci.rights import DELETE_ARTIFACTS, DOWNLOAD, enter
+from sandbox.oci.rights import DELETE_ARTIFACTS, enter
 from sandbox.oci.token import Caller
 
 _SMALL = 64 << 10  # bytes that are read at once where they need no waiting
@@ -59,13 +59,13 @@ def is_quick_download(ask: Ask) -> bool:
 
 def _find(ask: Ask, caller: Caller) -> tuple[str, int]:
     """Return the digest that is asked for, and the blob's size."""
-    enter(ask.world, caller.principal, ask.image, DOWNLOAD)
     digest = check_digest(ask.reference)
+    repository = remotes.reading(ask, caller)
     if ask.method == "HEAD":
         # So a push asks before it leaves a layer out.
         blobs.needed(ask.world, digest)
     with ask.world.reading() as rows:
-        blob = blobs.find(rows, ask.image.repository, digest)
+        blob = blobs.find(rows, repository.name, digest)
     if blob is None or not integrity.has_size(ask.world, digest, blob.size):
         raise _unknown(digest)
     return digest, blob.size

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from sandbox.artifact_registry import blobs, catalog, integrity
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.errors import RegistryError
-from sandbox.oci import manifest_rules, referrers, rights
+from sandbox.oci import manifest_rules, referrers, remotes, rights
 from sandbox.oci.address import Ask
 from sandbox.oci.manifest_rules import Manifest, is_digest
-from sandbox.oci.rights import DELETE_ARTIFACTS, DELETE_TAG, DELETE_VERSION, DOWNLOAD, UPLOAD, enter, require
+from sandbox.oci.rights import DELETE_ARTIFACTS, DELETE_TAG, DELETE_VERSION, UPLOAD, enter, require
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
 
@@ -42,7 +42,7 @@ def accepts(header: str, media_type: str) -> bool:
 
 def read(ask: Ask, caller: Caller) -> Response:
     """GET and HEAD /v2/<name>/manifests/<reference>. Spec: "Pulling manifests"."""
-    repository = enter(ask.world, caller.principal, ask.image, DOWNLOAD)
+    repository = remotes.reading(ask, caller)
     with ask.world.reading() as rows:
         digest = resolve(rows, repository.name, ask.image.package, ask.reference)
         version = catalog.find_version(rows, repository.name, ask.image.package, digest) if digest else None

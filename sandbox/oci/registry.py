@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from sandbox.api.principal import ANONYMOUS
 from sandbox.artifact_registry.image_names import Image
 from sandbox.errors import RegistryError
-from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, signing, tags, token, uploads
+from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, remotes, signing, tags, token, uploads
 from sandbox.oci.address import MISSING_IMAGE, Address, Ask, image_of
 from sandbox.oci.rights import DOWNLOAD, may
 from sandbox.oci.token import Caller
@@ -190,10 +190,20 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
         )
     if not image.package and wanted.kind != "tags":
         raise RegistryError("NAME_INVALID", MISSING_IMAGE)
-    ask = Ask(world, address, service, image, request.method, request.headers, request.query_params, wanted.reference)
+    ask = Ask(
+        world,
+        address,
+        service,
+        image,
+        request.method,
+        request.headers,
+        request.query_params,
+        wanted.reference,
+        kind=wanted.kind,
+    )
     if wanted.kind == "begin":
         return await pushes.begin(ask, caller, request)
-    if wanted.kind == "blobs" and blobs.is_quick(ask):
+    if wanted.kind == "blobs" and blobs.is_quick(ask) and remotes.is_plain(ask):
         return blobs.look_up(ask, caller)
     if request.method == "PUT":
         ask = replace(ask, content=await _body(request, manifest_rules.LIMIT))

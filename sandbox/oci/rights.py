@@ -9,6 +9,7 @@ from __future__ import annotations
 from sandbox.api.principal import Principal
 from sandbox.artifact_registry.catalog import Repository, find_repository
 from sandbox.artifact_registry.image_names import Image
+from sandbox.artifact_registry.repository_modes import STANDARD
 from sandbox.errors import ApiError, RegistryError
 from sandbox.iam import admission, policies
 from sandbox.state import projects
@@ -83,4 +84,8 @@ def enter(world: World, principal: Principal, image: Image, *permissions: str) -
         repository = find_repository(rows, image.repository)
     if repository is None or repository.message.get("format", "DOCKER") != "DOCKER":
         raise RegistryError("NAME_UNKNOWN", f'Repository "{image.repository_id}" not found')
+    if UPLOAD in permissions and repository.mode != STANDARD:
+        kind = repository.mode.partition("_")[0].lower()
+        # unverified: code and text
+        raise RegistryError("DENIED", f'"{repository.id}" is a {kind} repository: images are pushed to a standard one.')
     return repository

@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, Response
 from sandbox.artifact_registry.image_names import Image, location_of
 from sandbox.errors import RegistryError
 from sandbox.iam import policies
+from sandbox.oci import remotes
 from sandbox.oci.address import Address, Ask
-from sandbox.oci.rights import DOWNLOAD, enter, may
+from sandbox.oci.rights import DOWNLOAD, may
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
 
@@ -95,7 +96,7 @@ def list_tags(ask: Ask, caller: Caller) -> Response:
     path that only others begin with, has no tags but children: so `gcrane ls` and `gcrane cp -r` walk
     (https://cloud.google.com/artifact-registry/docs/docker/copy-images).
     """
-    repository = enter(ask.world, caller.principal, ask.image, DOWNLOAD).name
+    repository = remotes.reading(ask, caller).name
     package = ask.image.package
     with ask.world.reading() as rows:
         children = _children(rows, repository, package)

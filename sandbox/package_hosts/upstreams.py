@@ -107,13 +107,14 @@ def keep_page(world: World, repository: Repository, path: str, page: Any) -> Non
             )
 
 
-def _session() -> requests.Session:
-    session = requests.Session()
+def session() -> requests.Session:
+    """Return a session that reaches what this machine reaches without the sandbox."""
+    made = requests.Session()
     # The learner's proxy leads to this very sandbox; the user's own one is kept beside it.
     if proxy := os.environ.get("WORKBOOK_UPSTREAM_PROXY", ""):
-        session.proxies = {"http": proxy, "https": proxy}
-    session.headers["User-Agent"] = "artifact-registry-workbook"
-    return session
+        made.proxies = {"http": proxy, "https": proxy}
+    made.headers["User-Agent"] = "artifact-registry-workbook"
+    return made
 
 
 def fetch(url: str, accept: str) -> requests.Response:
@@ -125,10 +126,10 @@ def fetch(url: str, accept: str) -> requests.Response:
     """
     try:
         with (
-            _session() as session,
-            session.get(url, headers={"Accept": accept}, timeout=_SECONDS, stream=True) as answer,
+            session() as opened,
+            opened.get(url, headers={"Accept": accept}, timeout=_SECONDS, stream=True) as answer,
         ):
-            _look(answer)
+            look(answer)
             body = b""
             for chunk in answer.iter_content(_CHUNK):
                 body += chunk
@@ -143,8 +144,8 @@ def fetch(url: str, accept: str) -> requests.Response:
 def download(url: str, path: Path) -> None:
     """Write a file of the upstream to a path. Raises as `fetch`."""
     try:
-        with _session() as session, session.get(url, timeout=_SECONDS, stream=True) as answer, path.open("wb") as file:
-            _look(answer)
+        with session() as opened, opened.get(url, timeout=_SECONDS, stream=True) as answer, path.open("wb") as file:
+            look(answer)
             size = 0
             for chunk in answer.iter_content(_CHUNK):
                 size += len(chunk)
@@ -155,7 +156,8 @@ def download(url: str, path: Path) -> None:
         raise Unreachable(type(error).__name__) from None
 
 
-def _look(answer: requests.Response) -> None:
+def look(answer: requests.Response) -> None:
+    """Raise Missing or Unreachable for every status but 200."""
     if answer.status_code in (404, 410):
         raise Missing
     if answer.status_code != requests.codes.ok:

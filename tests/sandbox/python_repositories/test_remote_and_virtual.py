@@ -122,9 +122,8 @@ def test_who_may_read_through_a_virtual_repository(held: Held, other: Made) -> N
         (remote_of("ftp://example.com/simple"), 400, "is no address of an upstream"),
         (remote_of("projects/p/locations/us-central1/repositories/nothing"), 400, "There is no repository"),
         (remote_of("https://example.com") | {"mode": "STANDARD_REPOSITORY"}, 400, "not supported for the mode"),
-        ({"format": "DOCKER", "mode": "VIRTUAL_REPOSITORY"}, 501, "a virtual repository of the format DOCKER"),
     ],
-    ids=["no upstream", "not https", "not there", "wrong mode", "another format"],
+    ids=["no upstream", "not https", "not there", "wrong mode"],
 )
 def test_a_mode_that_is_refused(held: Held, body: dict[str, Any], status: int, says: str) -> None:
     parent = f"{API}/projects/{project()}/locations/us-central1/repositories?repositoryId=r-{secrets.token_hex(4)}"

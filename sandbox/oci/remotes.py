@@ -1,0 +1,270 @@
+"""Which repository a read is answered from: the one that is asked, an upstream that it caches, or one of several.
+
+A remote repository fetches a tag again after an hour and a digest once; a virtual one asks its upstreams by priority
+and keeps nothing. https://cloud.google.com/artifact-registry/docs/repositories/remote-overview, .../virtual-overview.
+unverified: what Google answers while an upstream fails; here it is what is cached, or 404.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import logging
+import re
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import docker
+import docker.errors
+import requests
+
+from sandbox.artifact_registry import blobs, catalog, repository_modes
+from sandbox.artifact_registry.catalog import Repository, Version
+from sandbox.artifact_registry.media_types import IMAGES, INDEXES
+from sandbox.errors import RegistryError
+from sandbox.oci import manifest_rules
+from sandbox.oci.address import Ask
+from sandbox.oci.manifest_rules import is_digest
+from sandbox.oci.rights import DOWNLOAD, enter
+from sandbox.oci.token import Caller
+from sandbox.package_hosts import bodies, upstreams
+from sandbox.package_hosts.upstreams import Missing, Unreachable
+from sandbox.state.world import World
+
+_TAG_AGE = dt.timedelta(hours=1)  # "Docker: list/get tags cache, 1 hour": remote-overview
+_SECONDS = (5, 60)  # to connect, and between two bytes
+_CHUNK = 1 << 20
+_ACCEPT = ", ".join((*IMAGES, *INDEXES))
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+log = logging.getLogger("sandbox")
+
+
+def is_plain(ask: Ask) -> bool:
+    """Whether a read needs no look at an upstream: a few rows answer it."""
+    with ask.world.reading() as rows:
+        if blobs.find(rows, ask.image.repository, ask.reference) is not None:
+            return True
+        repository = catalog.find_repository(rows, ask.image.repository)
+    return repository is None or repository.mode == repository_modes.STANDARD
+
+
+def reading(ask: Ask, caller: Caller) -> Repository:
+    """Return the repository that answers a read, for a caller that may read the one that is asked. Blocking.
+
+    Raises:
+        RegistryError: DENIED, NAME_UNKNOWN.
+    """
+    asked = enter(ask.world, caller.principal, ask.image, DOWNLOAD)
+    if asked.mode == repository_modes.STANDARD:
+        return asked
+    groups = upstreams.by_priority(ask.world, asked) if asked.mode == repository_modes.VIRTUAL else [[asked]]
+    for one in (one for group in groups for one in group):
+        if one.mode == repository_modes.REMOTE:
+            _fetch(ask, one)
+        if _holds(ask, one):
+            return one
+    return asked
+
+
+def _holds(ask: Ask, repository: Repository) -> bool:
+    package, reference = ask.image.package, ask.reference
+    with ask.world.reading() as rows:
+        if not is_digest(reference):
+            known = "SELECT 1 FROM packages WHERE repository = ? AND id = ?"
+            there = rows.execute(known, (repository.name, package)).fetchone() is not None
+            return there if not reference else catalog.find_tag(rows, repository.name, package, reference) is not None
+        version = catalog.find_version(rows, repository.name, package, reference)
+        return version is not None or blobs.find(rows, repository.name, reference) is not None
+
+
+def _fetch(ask: Ask, remote: Repository) -> None:
+    """Fetch what is asked for, where it is not here or too old."""
+    if not ask.reference:
+        return
+    upstream = _Upstream(ask.world, remote, ask.image.package)
+    try:
+        if is_digest(ask.reference) and ask.kind == "blobs":
+            if not _holds(ask, remote):
+                upstream.keep_blob(blobs.check_digest(ask.reference))
+        elif ask.kind == "manifests":
+            if is_digest(ask.reference):
+                if not _holds(ask, remote):
+                    upstream.keep_manifest(blobs.check_digest(ask.reference))
+            elif not _is_young(ask, remote):
+                upstream.keep_manifest(manifest_rules.check_tag(ask.reference))
+    except Missing:
+        return
+    except Unreachable as error:
+        log.info("the upstream of %s could not be read: %s", remote.name, error)
+
+
+def _is_young(ask: Ask, remote: Repository) -> bool:
+    _, young = upstreams.kept_page(ask.world, remote, f"{ask.image.package}:{ask.reference}", _TAG_AGE)
+    return young and _holds(ask, remote)
+
+
+class _Upstream:
+    """One image of a remote repository's upstream.
+
+    Args:
+        package: its path there, `library/python`.
+    """
+
+    def __init__(self, world: World, remote: Repository, package: str) -> None:
+        self._world = world
+        self._remote = remote
+        self._package = package
+        config = remote.message.get("remoteRepositoryConfig", {})
+        self._address = repository_modes.upstream(remote.format, config)
+        self._name = package
+        if self._address == "DOCKER_HUB":
+            self._address = world.part(_docker_hub)
+            # Docker's own rule for its official images.
+            self._name = package if "/" in package else f"library/{package}"
+        self._token = ""
+
+    def keep_manifest(self, reference: str) -> None:
+        """Fetch a manifest by tag or digest, and keep it with the tag."""
+        content, media_type = self._manifest(reference)
+        manifest = manifest_rules.parse(content, media_type)
+        digest = blobs.digest_of(content)
+        if is_digest(reference) and digest != reference:
+            raise Unreachable(f"the manifest's digest is {digest}, not {reference}")
+        blobs.store(self._world, content, digest)
+        name = self._remote.name
+        version = Version(
+            name,
+            self._package,
+            digest,
+            manifest.media_type,
+            manifest.artifact_type,
+            manifest.subject,
+            sum(manifest.blobs.values()),
+            len(content),
+            manifest.annotations,
+            "",
+            "",
+            "",
+        )
+        with self._world.writing(tick=False) as rows:
+            if catalog.find_repository(rows, name) is None:
+                return
+            blobs.record(rows, self._world, name, digest, len(content))
+            here = [blob for blob in manifest.blobs if blobs.find(rows, name, blob) is not None]
+            catalog.put_version(rows, self._world, version, blobs=here)
+            if not is_digest(reference):
+                catalog.set_tag(rows, self._world, self._remote, self._package, reference, digest)
+        if not is_digest(reference):
+            upstreams.keep_page(self._world, self._remote, f"{self._package}:{reference}", digest)
+
+    def keep_blob(self, digest: str) -> None:
+        """Fetch a config or a layer, and keep it for the versions that name it."""
+        name = self._remote.name
+        with bodies.scratch(self._world) as part:
+            size = self._blob(digest, part)
+            with self._world.reading() as rows:
+                versions = catalog.versions(rows, name, self._package)
+            users = [one.digest for one in versions if self._names(one.digest, digest)]
+            with self._world.writing(tick=False) as rows:
+                if catalog.find_repository(rows, name) is None:
+                    return
+                blobs.record(rows, self._world, name, digest, size)
+                rows.executemany(
+                    "INSERT OR IGNORE INTO version_blobs SELECT repository, package, digest, ? FROM versions"
+                    " WHERE repository = ? AND package = ? AND digest = ?",
+                    [(digest, name, self._package, user) for user in users],
+                )
+
+    def _names(self, version: str, digest: str) -> bool:
+        with contextlib.suppress(FileNotFoundError, ValueError, RegistryError):
+            body = json.loads(blobs.read(self._world, version))
+            return digest in [entry.get("digest") for entry in (body.get("config") or {}, *body.get("layers", ()))]
+        return False
+
+    @property
+    def _neighbour(self) -> str:
+        return self._address if self._address.startswith("projects/") else ""
+
+    def _manifest(self, reference: str) -> tuple[bytes, str]:
+        if self._neighbour:
+            key = (self._neighbour, self._package)
+            with self._world.reading() as rows:
+                digest = reference if is_digest(reference) else catalog.find_tag(rows, *key, reference)
+                found = catalog.find_version(rows, *key, digest) if digest else None
+            if found is None:
+                raise Missing
+            return blobs.read(self._world, found.digest), found.media_type
+        with self._get(f"manifests/{reference}") as answer:
+            content = b""
+            for chunk in answer.iter_content(_CHUNK):
+                content += chunk
+                if len(content) > manifest_rules.LIMIT:
+                    raise Unreachable("a manifest of more than 4 MiB")
+            return content, answer.headers.get("Content-Type", "")
+
+    def _blob(self, digest: str, part: Path) -> int:
+        """Put a blob in its place. Returns its size."""
+        if self._neighbour:
+            blobs.needed(self._world, digest)
+            with self._world.reading() as rows:
+                found = blobs.find(rows, self._neighbour, digest)
+            if found is None:
+                raise Missing
+            return found.size
+        hashed = hashlib.new(digest.partition(":")[0])
+        with self._get(f"blobs/{digest}") as answer, part.open("wb") as file:
+            for chunk in answer.iter_content(_CHUNK):
+                hashed.update(chunk)
+                file.write(chunk)
+            size = file.tell()
+        if hashed.hexdigest() != digest.partition(":")[2]:
+            raise Unreachable(f"the bytes of {digest} have another digest")
+        blobs.place(self._world, part, digest)
+        return size
+
+    def _get(self, path: str) -> requests.Response:
+        """Return an answer with status 200, its body unread; a challenge is answered with a token for everybody."""
+        url = f"{self._address.rstrip('/')}/v2/{self._name}/{path}"
+        session = upstreams.session()
+        try:
+            headers = {"Accept": _ACCEPT} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+            answer = session.get(url, headers=headers, timeout=_SECONDS, stream=True)
+            if answer.status_code == requests.codes.unauthorized and not self._token:
+                self._token = _anonymous_token(session, answer.headers.get("WWW-Authenticate", ""))
+                answer.close()
+                return self._get(path)
+            upstreams.look(answer)
+            return answer
+        except requests.RequestException as error:
+            raise Unreachable(type(error).__name__) from None
+
+
+def _anonymous_token(session: requests.Session, challenge: str) -> str:
+    said = dict(_CHALLENGE.findall(challenge))
+    if not challenge.lower().startswith("bearer ") or urlsplit(said.get("realm", "")).scheme not in ("http", "https"):
+        raise Unreachable("it wants a credential")
+    query = urlencode({name: said[name] for name in ("service", "scope") if name in said})
+    answer = session.get(f"{said['realm']}?{query}", timeout=_SECONDS)
+    upstreams.look(answer)
+    try:
+        body = answer.json()
+        return str(body.get("token") or body["access_token"])
+    except (ValueError, KeyError, AttributeError):
+        raise Unreachable("its token endpoint answers no token") from None
+
+
+def _docker_hub(_world: World) -> str:
+    """Return where this machine's engine pulls Docker Hub's images: its first mirror, else the index that it names."""
+    try:
+        with contextlib.closing(docker.from_env(timeout=10)) as client:
+            info = client.info()
+    except docker.errors.DockerException:
+        raise Unreachable("no Docker Engine answers, whose settings would name Docker Hub") from None
+    mirrors = (info.get("RegistryConfig") or {}).get("Mirrors") or []
+    index = urlsplit(str(mirrors[0] if mirrors else info.get("IndexServerAddress", "")))
+    if not index.netloc:
+        raise Unreachable("the Docker Engine's settings name no index")
+    return f"{index.scheme}://{index.netloc}"

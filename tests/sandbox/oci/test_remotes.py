@@ -1,0 +1,117 @@
+"""Remote and virtual repositories of images: what is fetched once, served without the upstream, and in which order."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sandbox.oci.conftest import HOST, SERVICE, Registry, serving
+
+
+def _parent(registry: Registry) -> str:
+    return f"{SERVICE}/v1/projects/{registry.project}/locations/us-central1/repositories"
+
+
+def _create(registry: Registry, **body: Any) -> str:
+    """The id of a new repository of images."""
+    name = f"r-{secrets.token_hex(4)}"
+    registry.api("POST", f"{_parent(registry)}?repositoryId={name}", {"format": "DOCKER", **body})
+    return name
+
+
+def _resource(registry: Registry, name: str) -> str:
+    return f"projects/{registry.project}/locations/us-central1/repositories/{name}"
+
+
+def _remote(registry: Registry, address: str) -> str:
+    config = {"commonRepository": {"uri": address}}
+    return _create(registry, mode="REMOTE_REPOSITORY", remoteRepositoryConfig=config)
+
+
+def _virtual(registry: Registry, **priorities: int) -> str:
+    policies = [
+        {"id": name, "repository": _resource(registry, name), "priority": priority}
+        for name, priority in priorities.items()
+    ]
+    return _create(registry, mode="VIRTUAL_REPOSITORY", virtualRepositoryConfig={"upstreamPolicies": policies})
+
+
+def _push(registry: Registry, name: str, tag: str, layer: bytes) -> str:
+    return registry.push_manifest(name, tag, registry.image(name, layer))
+
+
+def _pulled(registry: Registry, name: str, tag: str) -> list[bytes]:
+    """The layers of an image, as a client pulls them."""
+    manifest = registry.call("GET", f"{name}/manifests/{tag}")
+    assert manifest.status_code == 200, manifest.text
+    found = []
+    for entry in (manifest.json()["config"], *manifest.json()["layers"]):
+        answer = registry.call("GET", f"{name}/blobs/{entry['digest']}")
+        while answer.status_code in (302, 307):
+            answer = registry.session.get(answer.headers["Location"], timeout=30)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.content)
+    return found[1:]
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
+    """Another sandbox, and the name of an image in it that everybody may pull."""
+    with serving(tmp_path / "far") as other:
+        name = other.name("base", "public")
+        _push(other, name, "1", b"first")
+        yield other, name
+
+
+def test_an_upstream_is_asked_once_and_then_not_needed(registry: Registry, tmp_path: Path) -> None:
+    with serving(tmp_path / "far") as other:
+        _push(other, other.name("base", "public"), "1", b"first")
+        remote = _remote(registry, f"http://localhost:{other.port}")
+        name = registry.name(f"{HOST}/{other.project}/public/base", remote)
+        assert registry.call("GET", f"{name}/manifests/nothing").status_code == 404
+        assert _pulled(registry, name, "1") == [b"first"]
+        unread = registry.name(f"{HOST}/{other.project}/second/base", remote)
+        assert registry.call("GET", f"{unread}/manifests/1").status_code == 404
+    assert _pulled(registry, name, "1") == [b"first"]
+    listed = registry.api("GET", f"{_parent(registry)}/{remote}/dockerImages")["dockerImages"]
+    assert [image["tags"] for image in listed] == [["1"]]
+    assert int(registry.api("GET", f"{_parent(registry)}/{remote}")["sizeBytes"]) > len(b"first")
+
+
+def test_a_tag_is_looked_up_again_after_an_hour(registry: Registry, far: tuple[Registry, str]) -> None:
+    other, there = far
+    remote = _remote(registry, f"http://localhost:{other.port}")
+    name = registry.name(there, remote)
+    assert _pulled(registry, name, "1") == [b"first"]
+    digest = _push(other, there, "1", b"second")
+    assert _pulled(registry, name, "1") == [b"first"]
+    assert _pulled(registry, name, digest) == [b"second"]
+
+
+def test_the_priority_decides_whose_image_it_is(registry: Registry) -> None:
+    own, public = _create(registry), _create(registry)
+    _push(registry, registry.name("tool", own), "1", b"own")
+    _push(registry, registry.name("tool", public), "1", b"a stranger's")
+    _push(registry, registry.name("other", public), "1", b"other")
+    remote = _remote(registry, _resource(registry, public))
+    first = _virtual(registry, **{own: 20, remote: 10})
+    last = _virtual(registry, **{own: 10, remote: 20})
+    assert _pulled(registry, registry.name("tool", first), "1") == [b"own"]
+    assert _pulled(registry, registry.name("tool", last), "1") == [b"a stranger's"]
+    assert _pulled(registry, registry.name("other", first), "1") == [b"other"]
+    assert registry.call("GET", f"{registry.name('tool', first)}/tags/list").json()["tags"] == ["1"]
+
+
+def test_neither_takes_a_push(registry: Registry) -> None:
+    own = _create(registry)
+    for made, kind in (
+        (_remote(registry, _resource(registry, own)), "remote"),
+        (_virtual(registry, **{own: 1}), "virtual"),
+    ):
+        answer = registry.call("POST", f"{registry.name('tool', made)}/blobs/uploads/")
+        assert answer.status_code == 403
+        assert f"is a {kind} repository" in answer.json()["errors"][0]["message"]
