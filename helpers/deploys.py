@@ -11,6 +11,7 @@ import requests
 from google.api_core import exceptions
 
 from helpers import names, waiting
+from helpers.cell import progress
 from helpers.target import LABEL
 from helpers.transport import rest
 
@@ -206,9 +207,12 @@ def _service(found: Mapping[str, Any]) -> Service:
 
 
 def _settled(location: names.Location, name: str, seconds: float) -> Service:
-    for _ in waiting.attempts(seconds, longest=0.5):
-        found = _get(location, name)
-        if found is not None:
+    with progress.Status(lambda: f"deployment of {name}") as line:
+        for _ in waiting.attempts(seconds, longest=0.5):
+            line.tick()
+            found = _get(location, name)
+            if found is None:
+                continue
             condition = _condition(found)
             same = found["status"].get("observedGeneration") == found["metadata"]["generation"]
             if same and condition.get("status") == "True":

@@ -18,6 +18,7 @@ from grafeas.grafeas_v1 import GrafeasClient, types
 from grafeas.grafeas_v1.services.grafeas.transports import GrafeasRestTransport
 
 from helpers import names, waiting
+from helpers.cell import progress
 from helpers.transport import clients
 
 # Worst first; a severity that nobody has given stands before all others, because it may be any of them.
@@ -137,10 +138,14 @@ def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
     Raises ScanMissing when none has begun or ended after `seconds`.
     """
     # A scan takes half a second in the sandbox, and a minute on Google.
-    for _ in waiting.attempts(seconds, longest=5.0):
-        found = read(image)
-        if found.status in _ENDED:
-            return found
+    status = ""
+    with progress.Status(lambda: f"scan of {image.image.path}: {status or 'not begun yet'}") as line:
+        for _ in waiting.attempts(seconds, longest=5.0):
+            found = read(image)
+            status = found.status
+            if status in _ENDED:
+                return found
+            line.tick()
     state = f"is {found.status}" if found.status else "hasn't begun: scanning may be off for this repository"
     raise ScanMissing(f"After {seconds:g} seconds the scan of {image} {state}.")
 

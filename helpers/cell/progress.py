@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -61,8 +61,9 @@ class Status:
     It comes after two seconds, and only where somebody can see it: `wanted`.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, what: Callable[[], str]) -> None:
+        """Prepare the line; `what` is asked each time for what runs."""
+        self._what = what
         self._began = self._told = time.monotonic()
         self._shown: Any = None
         self._on = wanted() and rich.in_notebook()
@@ -73,7 +74,13 @@ class Status:
         if not self._on or now - self._told < (_EVERY_SECOND if self._shown else _SHORT_SECONDS):
             return
         self._told = now
-        self._show(f"… {running(self._pid) or 'running'}: {now - self._began:.0f} s")
+        self._show(f"… {self._what() or 'running'}: {now - self._began:.0f} s")
+
+    def __enter__(self) -> Status:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Take the line away."""

@@ -226,7 +226,7 @@ def _stream(script: str, show: Callable[[str], object]) -> tuple[str, int]:
         start_new_session=True,
     )
     lines = []
-    status = progress.Status(process.pid)
+    status = progress.Status(lambda: progress.running(process.pid))
     try:
         for line in _lines(process, status.tick):
             text = redact(collapse(line)) + "\n"

@@ -30,6 +30,25 @@ def test_events_pass_through_in_order_and_no_bar_is_drawn(
     assert captured.out + captured.err == ""
 
 
+def test_a_line_asks_each_time_what_runs_and_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "wanted", lambda: True)
+    monkeypatch.setattr(progress.rich, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_EVERY_SECOND", 0.0)
+    told: list[str] = []
+
+    def show(self: progress.Status, text: str) -> None:
+        self._shown = self
+        told.append(text)
+
+    monkeypatch.setattr(progress.Status, "_show", show)
+    states = iter(["PENDING", "SCANNING"])
+    with progress.Status(lambda: f"scan: {next(states)}") as line:
+        line.tick()
+        line.tick()
+    assert told == ["… scan: PENDING: 0 s", "… scan: SCANNING: 0 s", ""]
+
+
 def test_without_a_terminal_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKBOOK_PROGRESS", raising=False)
     assert not progress.wanted()
