@@ -65,7 +65,7 @@ doctor: setup
 # The long runs of which make test runs a slice. ARGS=tests/image runs that folder alone.
 soak: setup
 	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest --timeout=0 \
-		$(if $(filter tests/%,$(ARGS)),,tests/soak tests/notebooks tests/browser tests/image tests/sandbox/test_fuzz*.py) $(ARGS)
+		$(if $(filter tests/%,$(ARGS)),,tests/soak tests/notebooks tests/browser tests/image tests/sandbox/test_fuzz*.py tests/engine) $(ARGS)
 
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
 bench: setup

@@ -10,13 +10,13 @@ import sys
 import threading
 from pathlib import Path
 
-from engine import containers_api, images_api, jail, processes_api, server, system_api
+from engine import builds_api, containers_api, images_api, jail, processes_api, server, system_api
 from engine.errors import Refused
 from engine.machine import Machine
 from engine.store import Store
 
 # Importing them is what makes their calls known.
-_APIS = (containers_api, images_api, processes_api, system_api)
+_APIS = (builds_api, containers_api, images_api, processes_api, system_api)
 
 
 def main() -> int:

@@ -66,6 +66,12 @@ def save(store: Store, wanted: Sequence[str], to: IO[bytes]) -> None:
         _add(archive, "manifest.json", io.BytesIO(content), len(content))
 
 
+def _unread(error: tarfile.TarError) -> str:
+    """Return what docker says of an archive that is none, or is cut off."""
+    reason = "unexpected EOF" if "truncated" in str(error) or isinstance(error, tarfile.ReadError) else str(error)
+    return f"Error processing tar file(exit status 1): {reason}"
+
+
 def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
     member = tarfile.TarInfo(name)
     member.size = size
@@ -89,7 +95,7 @@ def _unpack(source: IO[bytes], folder: Path) -> None:
         with tarfile.open(fileobj=source, mode="r|*") as archive:
             Unpacker(folder, whiteouts=False, owner=(os.geteuid(), os.getegid())).unpack(archive)
     except tarfile.TarError as error:
-        raise bad_request(f"the archive can't be read: {error}") from None
+        raise Refused(_unread(error)) from None
 
 
 def _load(store: Store, folder: Path) -> list[str]:
@@ -158,7 +164,7 @@ def import_tree(store: Store, source: IO[bytes], config: dict[str, Any], message
                     pass
         except tarfile.TarError as error:
             plain.unlink()
-            raise bad_request(f"the archive can't be read: {error}") from None
+            raise Refused(_unread(error)) from None
         layer = store.add_layer(plain)
         created = now()
         document = {
@@ -214,7 +220,7 @@ def write(root: Path, path: str, source: IO[bytes], owner: tuple[int, int] | Non
             # Links in the container may lead anywhere inside it; the container's root stays the end of the world.
             Nested(root, place, owner).unpack(archive)
     except tarfile.TarError as error:
-        raise bad_request(f"the archive can't be read: {error}") from None
+        raise Refused(_unread(error)) from None
 
 
 class Nested(Unpacker):

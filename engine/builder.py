@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from engine import copying, dockerfile, jail, names, trees, users
-from engine.container import PATH
+from engine.container import PATH, add_hosts
 from engine.dockerfile import Instruction
 from engine.errors import Refused, bad_request
 from engine.machine import Machine
-from engine.runs import Log, Run, now
+from engine.runs import STDERR, Log, Run, now
 from engine.settings import configure, default_platform
-from engine.stages import Options, Stage
+from engine.stages import Options, Stage, borrow_names
 from engine.store import Layer, remove_tree
 from engine.transfer import Say, pull
 
@@ -40,6 +40,7 @@ class Build:
         self._stages: list[Stage] = []
         self._used: set[str] = set()
         self._run: Run | None = None
+        self._unsaid: list[str] = []
 
     def run(self) -> str:
         """Build, tag, and return the image's id. Raises Refused with Docker's sentence of the step that failed."""
@@ -52,9 +53,12 @@ class Build:
                     if self._is_cancelled():
                         raise Refused("context canceled")
                     self._step(one)
-                    if self._done(instructions, number):
-                        break
                 key = self._finish()
+        except Refused:
+            # Quiet is only what succeeds.
+            for text in self._unsaid:
+                self._say({"stream": text})
+            raise
         finally:
             for stage in self._stages:
                 if stage.tree is not None:
@@ -63,6 +67,8 @@ class Build:
         if unused:
             self._print(f"[Warning] One or more build-args {unused} were not consumed\n".replace("'", ""))
         self._say({"aux": {"ID": key}})
+        if self._options.quiet:
+            self._say({"stream": f"{key}\n"})
         self._print(f"Successfully built {key[7:19]}\n")
         for reference in tags:
             self._store.tag(reference, key)
@@ -70,27 +76,19 @@ class Build:
         return key
 
     def _print(self, text: str) -> None:
-        self._say({"stream": text})
+        if self._options.quiet:
+            self._unsaid.append(text)
+        else:
+            self._say({"stream": text})
 
     def _read(self) -> list[Instruction]:
         place = trees.resolve(self._context, self._options.dockerfile, last=True)
         if not place.is_file():
             raise Refused(f"Cannot locate specified Dockerfile: {self._options.dockerfile}")
-        found = dockerfile.parse(place.read_text(errors="replace"))
+        found = dockerfile.parse(place.read_text(errors="replace"), self._options.dockerfile)
         if self._options.target:
-            stages = [one.rest.split() for one in found if one.word == "FROM"]
-            known = {parts[2].lower() for parts in stages if len(parts) == 3} | {str(n) for n in range(len(stages))}
-            if self._options.target.lower() not in known:
-                raise Refused(f"failed to reach build target {self._options.target} in Dockerfile", 400)
+            found = dockerfile.until(found, self._options.target)
         return found
-
-    def _done(self, instructions: list[Instruction], number: int) -> bool:
-        """Whether the wanted stage has ended."""
-        wanted = self._options.target.lower()
-        if not wanted or not self._stages:
-            return False
-        at = self._stages[-1].name == wanted or str(len(self._stages) - 1) == wanted
-        return at and (number == len(instructions) or instructions[number].word == "FROM")
 
     def _finish(self) -> str:
         stage = self._stages[-1]
@@ -167,6 +165,10 @@ class Build:
             key = pull(self._store, reference, auth, platform or default_platform(), self._say)
         assert key is not None  # noqa: S101 - found, or pulled a moment ago
         config = copying_of.deepcopy(self._store.config(key))
+        own = config.setdefault("config", {}) or {}
+        config["config"] = own
+        if not any(one.startswith("PATH=") for one in own.get("Env") or ()):
+            own["Env"] = [*(own.get("Env") or ()), f"PATH={PATH}"]
         architecture = config.get("architecture", "amd64")
         if platform and platform.split("/")[1] != architecture:
             if reference is None:
@@ -268,7 +270,7 @@ class Build:
     def _run_step(self, stage: Stage, one: Instruction) -> None:
         listed = dockerfile.json_form(one.rest)
         shell = stage.config.get("Shell") or ["/bin/sh", "-c"]
-        argv = listed if listed is not None else [*shell, one.rest]
+        argv = listed if listed is not None else [*shell, *([one.rest] if one.rest else [])]
         given = {k: v for k, v in stage.arguments.items() if k not in stage.environment}
         told = sorted(f"{k}={v}" for k, v in given.items() if k not in _PREDEFINED)
         prefix = f"|{len(told)} {' '.join(told)} " if told else ""
@@ -288,7 +290,9 @@ class Build:
         self._commit(stage, said, make, "")
 
     def _execute(self, process: jail.Process, argv: list[str]) -> None:
-        own = self._own_files(process.root)
+        own = borrow_names(process.root)
+        if self._options.hosts:
+            add_hosts(trees.resolve(process.root, "etc/hosts", last=True), self._options.hosts)
         folder = self._store.temporary("run")
         folder.mkdir()
         log, ended = Log(folder / "log"), threading.Event()
@@ -301,7 +305,9 @@ class Build:
                     run.kill()
                     raise Refused("context canceled")
                 if record is not None:
-                    self._print(record.data.decode("utf-8", "replace"))
+                    text = record.data.decode("utf-8", "replace")
+                    # As dockerd marks what a step says to stderr.
+                    self._print(f"\x1b[91m{text}\x1b[0m" if record.stream == STDERR else text)
             code = run.exit_code
         finally:
             if self._run is not None:
@@ -313,20 +319,7 @@ class Build:
                 if content is not None:
                     path.write_bytes(content)
         if code != 0:
-            raise Refused(f"The command '{' '.join(argv)}' returned a non-zero code: {code}")
-
-    def _own_files(self, root: Path) -> dict[Path, bytes | None]:
-        """Let names be found during a step; what was there comes back after it."""
-        kept: dict[Path, bytes | None] = {}
-        etc = trees.resolve(root, "etc", last=True)
-        etc.mkdir(exist_ok=True)
-        for name in ("resolv.conf", "hosts"):
-            target, source = etc / name, Path("/etc") / name
-            kept[target] = target.read_bytes() if target.is_file() and not target.is_symlink() else None
-            target.unlink(missing_ok=True)
-            if source.exists():
-                target.write_bytes(source.read_bytes())
-        return kept
+            raise Refused(f"The command '{' '.join(argv)}' returned a non-zero code: {code}", code=code)
 
     def _copy_step(self, stage: Stage, one: Instruction) -> None:
         scope = self._scope(stage)
@@ -348,11 +341,13 @@ class Build:
             chosen = copying.sources(origin, parts[:-1])
             digest = copying.fingerprint(chosen)
             kind = "multi" if len(chosen) > 1 else "dir" if chosen[0].path.is_dir() else "file"
-            said = f"/bin/sh -c #(nop) {one.word} {kind}:{digest} in {target} "
             chown = dockerfile.expand(one.flag("chown"), scope)
+            # Without a blank between them, as dockerd writes it.
+            given = f"--chown={chown}" if chown else ""
+            said = f"/bin/sh -c #(nop) {one.word} {given}{kind}:{digest} in {target} "
 
             def work(tree: Path) -> None:
-                user = users.find(tree, chown) if chown else None
+                user = users.owner(tree, chown) if chown else None
                 owner = (user.uid, user.gid) if user else (0, 0)
                 if chown and ":" not in chown and chown.isdigit():
                     owner = (int(chown), int(chown))
@@ -379,7 +374,10 @@ class Build:
             found = self._stages[int(name)]
         if found is not None:
             return self._tree(found), False
-        layers = self._base(name, "", self._options.platform).layers
+        try:
+            layers = self._base(name, "", self._options.platform).layers
+        except Refused as error:
+            raise Refused(f"invalid from flag value {name}: {error}") from None
         tree = self._store.temporary("from")
         self._machine.roots.make(layers, tree)
         return tree, True

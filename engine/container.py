@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from engine.store import Layer, Store, remove_tree
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEVER = "0001-01-01T00:00:00Z"
-_ULIMITS = {"core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "stack"}
 
 
 class Container:
@@ -44,6 +44,11 @@ class Container:
     def name(self) -> str:
         """The container's name."""
         return str(self.about["name"])
+
+    @property
+    def runtime(self) -> str:
+        """The ways in which processes get a root here."""
+        return self._means.name
 
     @property
     def config(self) -> dict[str, Any]:
@@ -92,6 +97,8 @@ class Container:
             target.unlink(missing_ok=True)
             source = Path("/etc") / name
             target.write_bytes(source.read_bytes() if source.exists() else b"127.0.0.1\tlocalhost\n")
+        add_hosts(etc / "hosts", self.host.get("ExtraHosts") or ())
+        _change_names(etc / "resolv.conf", self.host)
         (etc / "hostname").unlink(missing_ok=True)
         (etc / "hostname").write_text(f"{self.config.get('Hostname') or self.id[:12]}\n")
 
@@ -121,10 +128,16 @@ class Container:
             found["TERM"] = "xterm"
         return found | dict(one.split("=", 1) for one in self.config.get("Env") or [] if "=" in one)
 
-    def process(self, argv: list[str], *, user: str, cwd: str, environment: dict[str, str], tty: bool) -> Process:
-        """Return a process in its root. Raises Refused for an unknown user or program."""
+    def process(
+        self, argv: list[str], *, user: str, cwd: str, environment: dict[str, str], tty: bool, is_first: bool = True
+    ) -> Process:
+        """Return a process in its root. Raises Refused for an unknown user or program.
+
+        The first one's folder is made where it isn't there, as Docker does; another one's has to be there.
+        """
         root = self.root()
         found = users.find(root, user)
+        more = users.groups(root, [str(one) for one in self.host.get("GroupAdd") or ()])
         binds = self.binds()
         tmpfs = sorted(self.host.get("Tmpfs") or {})
         for place in (*(bind.target for bind in binds), *tmpfs):
@@ -133,18 +146,20 @@ class Container:
         if way == "proot":
             binds = [*self._temporary(tmpfs), *binds]
             tmpfs = []
-        users.program(root, argv[0], environment, cwd, [(bind.source, bind.target) for bind in binds])
         place = trees.resolve(root, cwd, last=True)
         if not place.exists() and not any(cwd == b.target or cwd.startswith(f"{b.target}/") for b in binds):
+            if not is_first:
+                raise Refused(
+                    f"{users.NO_TASK}unable to start container process: chdir to cwd ({json.dumps(cwd)}) set in "
+                    "config.json failed: no such file or directory: unknown",
+                    400,
+                )
             place.mkdir(parents=True)
-        environment = {"HOME": found.home, **environment}
-        ulimits = [
-            (one["Name"], int(one["Soft"]), int(one["Hard"]))
-            for one in self.host.get("Ulimits") or []
-            if one["Name"] in _ULIMITS
-        ]
+        users.program(root, argv[0], environment, cwd, [(bind.source, bind.target) for bind in binds])
+        environment = {**environment, "HOME": environment.get("HOME") or found.home}
+        ulimits = [(one["Name"], int(one["Soft"]), int(one["Hard"])) for one in self.host.get("Ulimits") or []]
         return Process(
-            root, argv, environment, cwd, found.uid, found.gid, list(found.groups), binds, tmpfs,
+            root, argv, environment, cwd, found.uid, found.gid, [*found.groups, *more], binds, tmpfs,
             bool(self.host.get("ReadonlyRootfs")), tty, ulimits,
         )  # fmt: skip
 
@@ -230,7 +245,9 @@ class Container:
             port = int(key.partition("/")[0])
             if not wanted or int(wanted[0].get("HostPort") or 0) == port:
                 continue  # the container itself listens on that port of the machine
-            self.forwards[key] = Forward("127.0.0.1", int(wanted[0].get("HostPort") or 0), port)
+            self.forwards[key] = Forward(
+                wanted[0].get("HostIp") or "127.0.0.1", int(wanted[0].get("HostPort") or 0), port
+            )
 
     def published(self) -> dict[str, list[dict[str, str]]]:
         """Return which ports are to be published, and where."""
@@ -289,6 +306,28 @@ def _listed(value: Any) -> list[str]:
     if not value:
         return []
     return [value] if isinstance(value, str) else [str(one) for one in value]
+
+
+def add_hosts(path: Path, entries: Iterable[str]) -> None:
+    """Add `--add-host NAME:ADDRESS`; the host is this machine, whose network is the container's too."""
+    with path.open("a") as file:
+        for text in entries:
+            name, _, address = text.partition(":")
+            file.write(f"{'127.0.0.1' if address == 'host-gateway' else address}\t{name}\n")
+
+
+def _change_names(path: Path, host: Mapping[str, Any]) -> None:
+    """Put `--dns`, `--dns-search` and `--dns-option` in the place of what the machine says."""
+    kinds = {"search": "DnsSearch", "nameserver": "Dns", "options": "DnsOptions"}
+    if not any(host.get(name) for name in kinds.values()):
+        return
+    lines = path.read_text(errors="replace").splitlines()
+    for word, name in kinds.items():
+        values = [str(one) for one in host.get(name) or ()]
+        if values:
+            lines = [line for line in lines if line.split()[:1] != [word]]
+            lines += [f"{word} {one}" for one in values] if word == "nameserver" else [f"{word} {' '.join(values)}"]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def volume(store: Store, name: str) -> Path:

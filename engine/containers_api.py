@@ -11,7 +11,7 @@ from typing import Any
 
 from engine import present
 from engine.container import Container, signal_number
-from engine.errors import bad_request, conflict
+from engine.errors import bad_request, conflict, unsupported
 from engine.machine import Machine
 from engine.runs import STDERR, STDOUT, Record
 from engine.server import Call, route
@@ -34,6 +34,9 @@ _FILTERS = {
 }
 
 
+_STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+
+
 def _machine(call: Call) -> Machine:
     found: Machine = call.engine
     return found
@@ -50,7 +53,10 @@ def list_containers(call: Call) -> None:
     filters = call.filters()
     for name in filters:
         if name not in _FILTERS:
-            raise bad_request(f"invalid filter '{name}'")
+            raise bad_request(f"Invalid filter '{name}'")
+    for text in filters.get("status", ()):
+        if text not in _STATES:
+            raise bad_request(f"Invalid filter 'status={text}'")
     found = sorted(_machine(call).containers.values(), key=lambda one: one.about["created"], reverse=True)
     everything = (
         call.is_set("all") or "status" in filters or "exited" in filters or call.one("limit") not in ("", "0", "-1")
@@ -153,6 +159,8 @@ def rename(call: Call) -> None:
     one, machine, name = one_of(call), _machine(call), call.one("name").removeprefix("/")
     if not name:
         raise bad_request("Neither old nor new names may be empty")
+    if name == one.name:
+        raise bad_request("Renaming a container with the same name as its current name")
     with machine.lock:
         other = next((c for c in machine.containers.values() if c.name == name), None)
         if other is not None:
@@ -196,7 +204,7 @@ def wait(call: Call) -> None:
                 if call.is_gone():
                     return
         code = one.about["state"]["ExitCode"]
-        send(json.dumps({"StatusCode": code}).encode() + b"\n")
+        send(json.dumps({"Error": None, "StatusCode": code}).encode() + b"\n")
 
 
 def _has_ended(one: Container, condition: str, starts: int) -> bool:
@@ -232,6 +240,21 @@ def top(call: Call) -> None:
     rows = [line.split(None, len(titles) - 1) for line in lines[1:]]
     place = titles.index("PID")
     call.reply(200, {"Titles": titles, "Processes": [row for row in rows if int(row[place]) in pids]})
+
+
+@route("GET", "/containers/(?P<name>[^/]+)/(?:changes|stats)")
+@route("POST", "/containers/(?P<name>[^/]+)/(?:update|pause|unpause|checkpoints)")
+def not_done(call: Call) -> None:
+    """Refuse what is not done to any container, after what is said of one that isn't there."""
+    one_of(call)
+    raise unsupported(f"docker {call.path.rpartition('/')[2].replace('changes', 'diff')}")
+
+
+@route("POST", "/commit")
+def commit(call: Call) -> None:
+    """Refuse `docker commit`."""
+    _machine(call).find(call.one("container"))
+    raise unsupported("docker commit")
 
 
 # ---- output

@@ -30,6 +30,8 @@ def sources(root: Path, patterns: Sequence[str]) -> list[Source]:
     found = []
     for pattern in patterns:
         plain = "/".join(part for part in pattern.split("/") if part not in ("", "."))
+        if _climbs(plain):
+            raise Refused(f"COPY failed: forbidden path outside the build context: {pattern} ()")
         if any(char in pattern for char in "*?["):
             matched = sorted(_matching(root, plain))
             if not matched:
@@ -44,6 +46,15 @@ def sources(root: Path, patterns: Sequence[str]) -> list[Source]:
             )
         found.append(Source(place, plain))
     return found
+
+
+def _climbs(path: str) -> bool:
+    depth = 0
+    for part in path.split("/"):
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return True
+    return False
 
 
 def _matching(root: Path, pattern: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import bad_request
+from engine.errors import Refused, bad_request
 
 KNOWN = frozenset(
     (
@@ -28,45 +28,58 @@ class Instruction:
     flags: tuple[tuple[str, str], ...]
     rest: str
     line: str
+    number: int = 0
 
     def flag(self, name: str) -> str:
         """Return the value of an option, "" where it isn't given."""
         return dict(self.flags).get(name, "")
 
 
-def parse(text: str) -> list[Instruction]:
+def parse(text: str, name: str = "Dockerfile") -> list[Instruction]:
     """Return the instructions of a Dockerfile. Raises Refused for what the classic builder doesn't understand."""
     found = []
-    for line in _lines(text.lstrip("\ufeff")):
+    for number, line in _lines(text.lstrip("\ufeff")):
+        at = f"dockerfile parse error line {number}: "
         word, _, rest = line.partition(" ") if " " in line else line.partition("\t")
         word, rest = word.upper(), rest.strip()
         if word == "ONBUILD":
             raise bad_request("the workbook's engine does not do this: ONBUILD in a Dockerfile")
         if word not in KNOWN:
-            raise bad_request(f"dockerfile parse error: unknown instruction: {word}")
-        if not rest:
-            raise bad_request(f"{word} requires at least one argument")
+            raise bad_request(f"{at}unknown instruction: {word}")
+        if not rest and word not in ("CMD", "RUN", "ENTRYPOINT"):
+            raise bad_request(f"{at}{word} requires at least one argument")
         flags = []
         if word in ("FROM", "COPY", "ADD", "RUN", "HEALTHCHECK"):
             while rest.startswith("--"):
                 option, _, rest = rest.partition(" ")
                 rest = rest.strip()
-                name, _, value = option[2:].partition("=")
-                flags.append((name, value))
-        for name, _ in flags:
-            _check_flag(word, name)
+                flag, _, value = option[2:].partition("=")
+                flags.append((flag, value))
+        for flag, _ in flags:
+            _check_flag(word, flag, at)
+        _check_form(word, rest, at, name)
         if word in ("RUN", "COPY", "ADD") and _HERE_DOCUMENT.search(rest) and word != "RUN":
             raise bad_request("the workbook's engine does not do this: here-documents (they need BuildKit)")
-        found.append(Instruction(word, tuple(flags), rest, f"{word} {line.split(None, 1)[1].strip()}"))
+        found.append(Instruction(word, tuple(flags), rest, " ".join([word, *line.split(None, 1)[1:]]).strip(), number))
     if not found:
-        raise bad_request("the Dockerfile (Dockerfile) cannot be empty")
+        raise bad_request(f"failed to parse {name}: file with no instructions")
     first = next((one for one in found if one.word != "ARG"), None)
     if first is None or first.word != "FROM":
-        raise bad_request("No build stage in current context")
+        raise bad_request("no build stage in current context")
     return found
 
 
-def _check_flag(word: str, name: str) -> None:
+def until(instructions: list[Instruction], target: str) -> list[Instruction]:
+    """Return the instructions up to the end of a stage, by its name or number. Raises Refused where it isn't there."""
+    starts = [place for place, one in enumerate(instructions) if one.word == "FROM"]
+    for number, place in enumerate(starts):
+        parts = instructions[place].rest.split()
+        if target == str(number) or (len(parts) == 3 and parts[2].lower() == target.lower()):
+            return instructions[: starts[number + 1] if number + 1 < len(starts) else None]
+    raise Refused(f"failed to reach build target {target} in Dockerfile", 400)
+
+
+def _check_flag(word: str, name: str, at: str) -> None:
     allowed = {
         "FROM": ("platform",),
         "COPY": ("from", "chown"),
@@ -80,12 +93,27 @@ def _check_flag(word: str, name: str) -> None:
             f"the --{name} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to "
             "build images with BuildKit enabled"
         )
-    raise bad_request(f"Unknown flag: {name}")
+    raise bad_request(f"{at}Unknown flag: {name}")
 
 
-def _lines(text: str) -> list[str]:
-    escape, found, current, directives = "\\", [], "", True
-    for raw in text.splitlines():
+def _check_form(word: str, rest: str, at: str, name: str) -> None:
+    """Refuse what can be seen to be wrong before anything is built."""
+    if word == "FROM" and (
+        len(rest.split()) not in (1, 3) or (len(rest.split()) == 3 and rest.split()[1].lower() != "as")
+    ):
+        raise bad_request(f"{at}FROM requires either one or three arguments")
+    if word in ("ENV", "LABEL") and "=" not in rest.split()[0] and len(rest.split()) < 2:
+        raise bad_request(f"failed to parse {name}: {word} must have two arguments")
+    if word == "SHELL" and not json_form(rest):
+        raise bad_request(f"{at}SHELL requires the arguments to be in JSON form")
+    kind = rest.split()[0].upper() if rest else ""
+    if word == "HEALTHCHECK" and kind not in ("NONE", "CMD"):
+        raise bad_request(f"{at}Unknown type {json.dumps(kind)} in HEALTHCHECK (try CMD)")
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    escape, found, current, directives, begun = "\\", [], "", True, 0
+    for number, raw in enumerate(text.splitlines(), 1):
         line = raw.rstrip()
         if directives:
             match = _ESCAPE.match(line.strip())
@@ -96,14 +124,15 @@ def _lines(text: str) -> list[str]:
             continue
         if not line.strip():
             continue
+        begun = begun if current else number
         part = line.lstrip() if not current else line
         if part.endswith(escape):
             current += part[:-1]
             continue
-        found.append((current + part).strip())
+        found.append((begun, (current + part).strip()))
         current = ""
     if current.strip():
-        found.append(current.strip())
+        found.append((begun, current.strip()))
     return found
 
 
@@ -244,7 +273,7 @@ def port(text: str) -> str:
     """Return what EXPOSE names as `8080/tcp`. Raises Refused."""
     number, _, protocol = text.partition("/")
     if not number.isdigit() or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp"):
-        raise bad_request(f"invalid containerPort: {text}")
+        raise bad_request(f"Invalid containerPort: {text}")
     return f"{number}/{protocol or 'tcp'}"
 
 
@@ -253,8 +282,8 @@ def healthcheck(instruction: Instruction) -> dict[str, Any]:
     kind, _, rest = instruction.rest.partition(" ")
     if kind.upper() == "NONE":
         return {"Test": ["NONE"]}
-    if kind.upper() != "CMD" or not rest.strip():
-        raise bad_request(f"Unknown type {json.dumps(kind.upper())} in HEALTHCHECK (try CMD)")
+    if not rest.strip():
+        raise bad_request("Missing command after HEALTHCHECK CMD")
     listed = json_form(rest.strip())
     found: dict[str, Any] = {"Test": ["CMD", *listed] if listed is not None else ["CMD-SHELL", rest.strip()]}
     for name, key in (("interval", "Interval"), ("timeout", "Timeout"), ("start-period", "StartPeriod")):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Refused(Exception):
     """A call that can't be done. `str()` is the sentence that the client prints."""
 
-    def __init__(self, message: str, status: int = 500) -> None:
+    def __init__(self, message: str, status: int = 500, *, code: int = 0) -> None:
         super().__init__(message)
         self.status = status
+        # The exit code of the process that failed, which the client takes for its own.
+        self.exit_code = code
+
+    def detail(self) -> dict[str, Any]:
+        """Return it as a line of an answer that has begun."""
+        code = {"code": self.exit_code} if self.exit_code else {}
+        return {"errorDetail": {**code, "message": str(self)}, "error": str(self)}
 
 
 def not_found(message: str) -> Refused:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
-import tarfile
-from pathlib import Path
 from typing import Any
 
 from engine import archives, dockerfile, names, present, transfer
-from engine.builder import Build
-from engine.errors import Refused, bad_request, conflict
+from engine.errors import Refused, bad_request, conflict, not_found
 from engine.machine import Machine
 from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
 from engine.server import Call, route
 from engine.settings import configure, default_platform
-from engine.stages import Options
-from engine.store import Store, remove_tree
-from engine.trees import Unpacker
+from engine.store import Store
 
 _KINDS = f"{MANIFEST_LIST}, {OCI_INDEX}, {MANIFEST}, {OCI_MANIFEST}"
 
@@ -51,7 +45,12 @@ def list_images(call: Call) -> None:
 def inspect(call: Call) -> None:
     """Answer `docker image inspect`."""
     store = _store(call)
-    call.reply(200, present.image(store, store.get(call.names["name"])))
+    name = call.names["name"]
+    try:
+        key = store.get(name)
+    except Refused as error:
+        raise not_found(f"no such image: {name}: {error}") from None
+    call.reply(200, present.image(store, key))
 
 
 @route("GET", "/images/(?P<name>.+)/history")
@@ -116,7 +115,7 @@ def _import(call: Call, store: Store) -> None:
     for text in call.query.get("changes", ()):
         for one in dockerfile.parse(f"FROM scratch\n{text}")[1:]:
             if one.word in ("ADD", "COPY", "RUN", "FROM", "ARG"):
-                raise bad_request(f"{one.word} is not a valid change command")
+                raise bad_request(f"{one.word.lower()} is not a valid change command")
             if one.word == "WORKDIR":
                 config["WorkingDir"] = one.rest
             else:
@@ -214,7 +213,7 @@ def prune(call: Call) -> None:
     filters = call.filters()
     for name in filters:
         if name not in ("dangling", "label"):
-            raise bad_request(f"invalid filter '{name}'")
+            raise bad_request(f"Invalid filter '{name}'")
     everything = filters.get("dangling", ["true"])[0] in ("0", "false")
     used = {one.about["image"] for one in machine.containers.values()}
     deleted, before = [], _bytes(store)
@@ -262,7 +261,8 @@ def save_one(call: Call) -> None:
 def _save(call: Call, wanted: list[str]) -> None:
     store = _store(call)
     for name in wanted:
-        store.get(name)
+        if store.find(name) is None:
+            raise not_found("reference does not exist")
 
     class Sink:
         def __init__(self, send: Any) -> None:
@@ -281,11 +281,14 @@ def _save(call: Call, wanted: list[str]) -> None:
 def load(call: Call) -> None:
     """Answer `docker load`."""
     store = _store(call)
-    lines = archives.load(store, call.body)
 
     def work(say: transfer.Say) -> None:
-        for line in lines:
-            say({"stream": line})
+        try:
+            for line in archives.load(store, call.body):
+                say({"stream": line})
+        except Refused as error:
+            # What is wrong with an archive is a line of the answer, not its status.
+            say(error.detail())
 
     call.messages(work)
 
@@ -320,61 +323,3 @@ def sign_in(call: Call) -> None:
     except Denied as error:
         raise Refused(f'Get "{registry.base}/v2/": {error}', 401) from None
     call.reply(200, {"IdentityToken": "", "Status": "Login Succeeded"})
-
-
-@route("POST", "/build")
-def build(call: Call) -> None:
-    """Answer `docker build`."""
-    if call.one("version") == "2":
-        raise Refused("the workbook's engine does not do this: BuildKit. Set DOCKER_BUILDKIT=0", 501)
-    if call.one("remote"):
-        raise Refused("the workbook's engine does not do this: a build context that lies on a server", 501)
-    store: Store = _store(call)
-    options = _options(call)
-    context = store.temporary("context")
-    context.mkdir()
-    try:
-        _receive(call, context)
-
-        def work(say: transfer.Say) -> None:
-            Build(call.engine, context, options, say, call.is_gone).run()
-
-        call.messages(work)
-    finally:
-        remove_tree(context)
-
-
-def _receive(call: Call, context: Path) -> None:
-    try:
-        with tarfile.open(fileobj=call.body, mode="r|*") as archive:
-            Unpacker(context, whiteouts=False, owner=(os.geteuid(), os.getegid())).unpack(archive)
-    except tarfile.TarError as error:
-        raise bad_request(f"the build context can't be read: {error}") from None
-    while call.body.read(65536):
-        pass
-
-
-def _options(call: Call) -> Options:
-    try:
-        arguments = json.loads(call.one("buildargs") or "{}") or {}
-        labels = json.loads(call.one("labels") or "{}") or {}
-        configured = call.headers.get("X-Registry-Config")
-        auths = json.loads(base64.urlsafe_b64decode(configured + "===")) if configured else {}
-    except (ValueError, binascii.Error):
-        raise bad_request("a parameter of the build can't be read") from None
-    platform = call.one("platform")
-    if platform and "/" not in platform:
-        platform = f"linux/{platform}"
-    if call.is_set("squash"):
-        raise bad_request("squash is only supported with experimental mode")
-    return Options(
-        call.one("dockerfile") or "Dockerfile",
-        [tag for tag in call.query.get("t", ()) if tag],
-        arguments,
-        labels,
-        call.one("target"),
-        platform,
-        call.is_set("nocache"),
-        call.is_set("pull"),
-        {host: {k.lower(): v for k, v in one.items()} for host, one in auths.items()},
-    )

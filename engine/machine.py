@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import health, jail, trees
-from engine.container import NEVER, Container, volume
-from engine.errors import Refused, bad_request, conflict, not_found, unsupported
+from engine import asked, health, jail, trees
+from engine.container import NEVER, Container, signal_number, volume
+from engine.errors import Refused, bad_request, conflict, not_found
 from engine.roots import Roots
 from engine.runs import Log, Run, now
 from engine.store import Store, remove_tree
@@ -67,7 +67,7 @@ class Machine:
     def create(self, name: str, body: dict[str, Any], platform: str = "") -> tuple[Container, list[str]]:
         """Make a container; it and what it can't have. Raises Refused, also for an image of another platform."""
         host = dict(body.get("HostConfig") or {})
-        _refuse(host)
+        asked.check(body)
         key = self.store.get(body.get("Image") or "")
         document = self.store.config(key)
         actual = f"{document.get('os', 'linux')}/{document.get('architecture', 'amd64')}"
@@ -79,6 +79,8 @@ class Machine:
             )
         image = document.get("config") or {}
         config = _merged({k: v for k, v in body.items() if k not in ("HostConfig", "NetworkingConfig")}, image)
+        if config["StopSignal"]:
+            signal_number(config["StopSignal"])
         identity = secrets.token_hex(32)
         config["Hostname"] = config.get("Hostname") or identity[:12]
         warnings = self._warnings(host)
@@ -113,13 +115,9 @@ class Machine:
 
     def _warnings(self, host: dict[str, Any]) -> list[str]:
         found = []
-        if host.get("Memory"):
-            found.append(_NO_LIMIT.format("memory"))
-        if host.get("PidsLimit") and int(host["PidsLimit"]) > 0:
-            found.append(_NO_LIMIT.format("PIDs"))
-        if host.get("NanoCpus") or host.get("CpuQuota") or host.get("CpuShares") or host.get("CpusetCpus"):
-            found.append(_NO_LIMIT.format("CPU"))
-        if host.get("CapDrop") or host.get("CapAdd") or host.get("SecurityOpt"):
+        limits = [kind for name, kind in asked.DISCARDED.items() if host.get(name) not in (None, "", 0, -1)]
+        found += [_NO_LIMIT.format(kind) for kind in dict.fromkeys(limits)]
+        if any(host.get(name) for name in asked.CAPABILITIES):
             found.append("This engine changes no capabilities and has no security options. They are discarded.")
         way = self.means.way(jail.Process(Path("/"), [], {}, binds=[jail.Bind("/", "/")]))
         if host.get("ReadonlyRootfs") and way == "proot":
@@ -194,7 +192,7 @@ class Machine:
             raise not_found(f"get {name}: no such volume") from None
         about.pop("anonymous", None)
         place = str(volume(self.store, name))
-        return {**about, "Driver": "local", "Mountpoint": place, "Name": name, "Options": {}, "Scope": "local"}
+        return {**about, "Driver": "local", "Mountpoint": place, "Name": name, "Options": None, "Scope": "local"}
 
     def volumes(self) -> list[dict[str, Any]]:
         """Return all volumes."""
@@ -230,6 +228,9 @@ class Machine:
     def start(self, one: Container) -> None:
         """Start a container, its health checks, and its removal if it is to go by itself."""
         try:
+            mode = one.host.get("NetworkMode") or "default"
+            if mode not in ("default", "bridge", "host") and not mode.startswith("container:"):
+                raise not_found(f"network {mode} not found")
             self._fill_volumes(one)
             one.start()
         except Refused:
@@ -289,6 +290,7 @@ class Machine:
             cwd=body.get("WorkingDir") or one.config.get("WorkingDir") or "/",
             environment=one.environment() | dict(e.split("=", 1) for e in body.get("Env") or [] if "=" in e),
             tty=bool(body.get("Tty")),
+            is_first=False,
         )
         started = Run(
             process, self.means, folder, log, with_input=bool(body.get("AttachStdin")), on_end=lambda _code: None
@@ -310,28 +312,11 @@ def _end_with(one: Container, started: Run) -> None:
             return
 
 
-def _refuse(host: dict[str, Any]) -> None:
-    """Refuse what can't be had and would be missed."""
-    if host.get("Privileged"):
-        raise unsupported("privileged containers")
-    if host.get("Devices") or host.get("DeviceRequests"):
-        raise unsupported("devices in containers")
-    if (host.get("RestartPolicy") or {}).get("Name") not in (None, "", "no"):
-        raise unsupported("restart policies")
-    mode = host.get("NetworkMode") or "default"
-    if mode == "none":
-        raise unsupported("containers without a network: all are on the machine's")
-    if mode not in ("default", "bridge", "host") and not mode.startswith("container:"):
-        raise not_found(f"network {mode} not found")
-
-
 def _merged(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
     """Complete what was asked for by what the image says."""
     asked = {one.partition("=")[0] for one in config.get("Env") or []}
-    config["Env"] = [
-        *(config.get("Env") or []),
-        *(e for e in image.get("Env") or [] if e.partition("=")[0] not in asked),
-    ]
+    added = [one for one in image.get("Env") or [] if one.partition("=")[0] not in asked]
+    config["Env"] = [*(config.get("Env") or []), *added] or None
     config["Labels"] = {**(image.get("Labels") or {}), **(config.get("Labels") or {})}
     entrypoint = config.get("Entrypoint")
     if entrypoint is None:

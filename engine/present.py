@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from engine import asked
 from engine.container import NEVER, Container, tree_size
 from engine.errors import bad_request
 from engine.store import Store
@@ -24,7 +25,7 @@ def seconds(text: str) -> int:
 
 def size(store: Store, key: str) -> int:
     """Return how many bytes an image's layers hold unpacked."""
-    return sum(layer.raw for layer in store.images[key].layers)
+    return sum(layer.shown for layer in store.images[key].layers)
 
 
 def image(store: Store, key: str) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def history(store: Store, key: str) -> list[dict[str, Any]]:
                 "Created": seconds(line.get("created", "")),
                 "CreatedBy": line.get("created_by", ""),
                 "Tags": store.names_of(step) or None if step in store.images else None,
-                "Size": layer.raw if layer else 0,
+                "Size": layer.shown if layer else 0,
                 "Comment": line.get("comment", ""),
             }
         )
@@ -86,7 +87,7 @@ def images(store: Store, filters: dict[str, list[str]], containers: list[Contain
     known = {"dangling", "label", "reference", "before", "since"}
     for name in filters:
         if name not in known:
-            raise bad_request(f"invalid filter '{name}'")
+            raise bad_request(f"Invalid filter '{name}'")
     created = {key: store.config(key).get("created", "") for key in list(store.images)}
     before = [created[store.get(name)] for name in filters.get("before", ())]
     since = [created[store.get(name)] for name in filters.get("since", ())]
@@ -167,14 +168,15 @@ def ports(one: Container) -> dict[str, list[dict[str, str]] | None]:
     found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(one.config.get("ExposedPorts") or {})
     for key, wanted in one.published().items():
         port = one.forwards[key].port if key in one.forwards else int((wanted or [{}])[0].get("HostPort") or 0)
-        found[key] = [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+        address = (wanted or [{}])[0].get("HostIp") or "127.0.0.1"
+        found[key] = [{"HostIp": address, "HostPort": str(port)}]
     return found
 
 
 def container(one: Container, *, with_size: bool) -> dict[str, Any]:
     """Return what `docker inspect` tells of a container."""
     argv = [*(one.config.get("Entrypoint") or []), *(one.config.get("Cmd") or [])]
-    host = {"NetworkMode": "default", "PortBindings": {}, **one.host}
+    host = asked.completed(one.host, one.runtime)
     mode = host["NetworkMode"] if host["NetworkMode"] != "default" else "host"
     found = {
         "Id": one.id,
@@ -223,6 +225,7 @@ def sizes(one: Container) -> dict[str, int]:
 def listed(one: Container, *, with_size: bool) -> dict[str, Any]:
     """Return what `docker ps` tells of a container."""
     argv = [*(one.config.get("Entrypoint") or []), *(one.config.get("Cmd") or [])]
+    argv = [*argv[:1], *(f"'{part}'" if " " in part else part for part in argv[1:])]
     shown = []
     for key, bound in ports(one).items():
         number, _, protocol = key.partition("/")

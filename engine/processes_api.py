@@ -11,11 +11,11 @@ import tempfile
 import threading
 from typing import Any
 
-from engine import archives, trees
+from engine import archives, asked, trees, users
 from engine.containers_api import one_of, send_records
 from engine.errors import Refused, bad_request, conflict, not_found
 from engine.machine import Machine
-from engine.runs import STDERR, STDOUT, Log, Run
+from engine.runs import STDERR, STDOUT, Log, Record, Run, now
 from engine.server import Call, route
 
 
@@ -35,8 +35,7 @@ def create_exec(call: Call) -> None:
         raise bad_request("No exec command specified")
     if not one.running:
         raise conflict(f"Container {one.id} is not running")
-    if body.get("Privileged"):
-        raise bad_request("the workbook's engine does not do this: privileged processes")
+    asked.check_process(body)
     identity = secrets.token_hex(32)
     _machine(call).execs[identity] = {"container": one, "body": body, "run": None}
     one.execs.add(identity)
@@ -58,15 +57,29 @@ def start_exec(call: Call) -> None:
     folder = one.folder / f"exec-{call.names['name'][:16]}"
     folder.mkdir(exist_ok=True)
     log = Log(folder / "log")
-    run: Run = _machine(call).execute(one, body, log, folder / "run")
-    found["run"] = run
     if options.get("Detach"):
+        found["run"] = _machine(call).execute(one, body, log, folder / "run")
         return call.reply(200)
+    if not one.running:
+        raise conflict(f"Container {one.id} is not running")
+    # First the head of the answer: a client that gets output in one piece with it may lose that.
     connection, incoming = call.hijack()
+    try:
+        run: Run = _machine(call).execute(one, body, log, folder / "run")
+    except Refused as error:
+        found["failed"] = 126
+        record = Record(STDOUT, now(), f"{_of_exec(error)}\r\n".encode())
+        return send_records(connection, iter([record]), {STDOUT}, tty=bool(body.get("Tty")))
+    found["run"] = run
     if body.get("AttachStdin"):
         threading.Thread(target=_feed_exec, args=(run, incoming), daemon=True).start()
     wanted = {number for name, number in (("AttachStdout", STDOUT), ("AttachStderr", STDERR)) if body.get(name)}
     return send_records(connection, log.follow(0, run.over.is_set), wanted, tty=bool(body.get("Tty")))
+
+
+def _of_exec(error: Refused) -> str:
+    text = str(error)
+    return f"exec failed: {text.removeprefix(users.NO_TASK)}" if text.startswith(users.NO_TASK) else text
 
 
 def _feed_exec(run: Run, incoming: Any) -> None:
@@ -98,7 +111,7 @@ def inspect_exec(call: Call) -> None:
         {
             "ID": call.names["name"],
             "Running": run is not None and not over,
-            "ExitCode": run.exit_code if over else None,
+            "ExitCode": run.exit_code if over else found.get("failed"),
             "ProcessConfig": {**config, "privileged": False},
             "OpenStdin": bool(body.get("AttachStdin")),
             "OpenStderr": bool(body.get("AttachStderr")),

@@ -34,6 +34,7 @@ class Denied(Refused):
     def __init__(self, code: str, message: str, status: int = 500) -> None:
         super().__init__(message, status)
         self.code = code
+        self.at_token = False
 
 
 def said(response: requests.Response) -> Denied:
@@ -144,7 +145,9 @@ class Registry:
                 more["auth"] = (user, password)
             response = self._send("GET", parts["realm"], {}, more)
         if response.status_code != 200:
-            raise said(response)
+            refusal = said(response)
+            refusal.at_token = True
+            raise refusal
         try:
             document = response.json()
             return f"Bearer {document.get('token') or document['access_token']}"
@@ -219,11 +222,21 @@ def _authorities() -> str | bool:
     return next((path for path in _BUNDLES if Path(path).is_file()), True)
 
 
+def _name_server() -> str:
+    """Return the server of names in the words of Go's resolver; "" without one."""
+    try:
+        lines = Path("/etc/resolv.conf").read_text().splitlines()
+    except OSError:
+        return ""
+    first = next((line.split()[1] for line in lines if line.startswith("nameserver ")), "")
+    return f" on {first}:53" if first else ""
+
+
 def _reason(error: requests.ConnectionError, host: str) -> str:
     text = str(error)
     port = host.rpartition(":")[2]
     if "refused" in text:
         return f"dial tcp 127.0.0.1:{port}: connect: connection refused"
     if "Name or service" in text or "getaddrinfo" in text or "name resolution" in text:
-        return f"dial tcp: lookup {host.partition(':')[0]}: no such host"
+        return f"dial tcp: lookup {host.partition(':')[0]}{_name_server()}: no such host"
     return text.rpartition(": ")[2].rstrip("')")

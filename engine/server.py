@@ -21,6 +21,8 @@ from engine.errors import Refused, bad_request, unsupported
 API = "1.44"
 OLDEST = "1.24"
 _DOCUMENT_BYTES = 8 * 1024**2
+# So much of a refused body is still read.
+_DRAIN_SECONDS, _DRAIN_BYTES = 5, 1 << 30
 _RAW = "application/vnd.docker.raw-stream"
 
 Route = Callable[["Call"], None]
@@ -174,7 +176,7 @@ class Call:
             except Refused as error:
                 if not sent:
                     raise
-                say({"errorDetail": {"message": str(error)}, "error": str(error)})
+                say(error.detail())
             except OSError as error:
                 if not sent or isinstance(error, ConnectionError):
                     raise
@@ -262,8 +264,13 @@ class Handler(BaseHTTPRequestHandler):
         # What is left of the body is not read: the client may still be sending it.
         self.close_connection = True
         if call is not None and not call.answered:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError, ValueError):
                 call.reply(error.status, {"message": str(error)}, (("Connection", "close"),))
+                # A client that is cut off while it sends says so, and not what it was refused.
+                self.connection.settimeout(_DRAIN_SECONDS)
+                left = _DRAIN_BYTES
+                while left > 0 and (block := call.body.read(65536)):
+                    left -= len(block)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815
 

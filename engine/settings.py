@@ -32,7 +32,11 @@ def configure(one: Instruction, config: dict[str, Any], scope: dict[str, str], l
         return "LABEL " + " ".join(f"{name}={value}" for name, value in labels)
     if one.word in ("CMD", "ENTRYPOINT"):
         listed = dockerfile.json_form(one.rest)
-        argv = listed if listed is not None else [*(config.get("Shell") or ["/bin/sh", "-c"]), one.rest]
+        argv = (
+            listed
+            if listed is not None
+            else [*(config.get("Shell") or ["/bin/sh", "-c"]), *([one.rest] if one.rest else [])]
+        )
         config["Cmd" if one.word == "CMD" else "Entrypoint"] = argv
         if one.word == "ENTRYPOINT" and "CMD [" not in last:
             config["Cmd"] = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine import trees
 from engine.runs import now
 from engine.store import Layer
 from engine.trees import Notes
@@ -24,6 +25,8 @@ class Options:
     platform: str = ""
     no_cache: bool = False
     pull: bool = False
+    quiet: bool = False
+    hosts: list[str] = field(default_factory=list)
     auths: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -63,3 +66,17 @@ class Stage:
         if self.author:
             document["author"] = self.author
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def borrow_names(root: Path) -> dict[Path, bytes | None]:
+    """Let names be found during a step; gives what is to come back after it."""
+    kept: dict[Path, bytes | None] = {}
+    etc = trees.resolve(root, "etc", last=True)
+    etc.mkdir(exist_ok=True)
+    for name in ("resolv.conf", "hosts"):
+        target, source = etc / name, Path("/etc") / name
+        kept[target] = target.read_bytes() if target.is_file() and not target.is_symlink() else None
+        target.unlink(missing_ok=True)
+        if source.exists():
+            target.write_bytes(source.read_bytes())
+    return kept

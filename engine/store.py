@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import tarfile
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,6 +39,13 @@ class Layer:
     size: int
     diff: str
     raw: int
+    # The bytes of its files, which docker shows as its size; -1 of one that was kept before they were counted.
+    held: int = -1
+
+    @property
+    def shown(self) -> int:
+        """The size that docker shows."""
+        return self.raw if self.held < 0 else self.held
 
 
 @dataclass
@@ -130,13 +138,13 @@ class Store:
             while block := source.read(_CHUNK):
                 raw.update(block)
                 writer.write(block)
-        size = archive.stat().st_size
+        size, held = archive.stat().st_size, measured(archive)
         archive.unlink()
         with packed.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
         length = packed.stat().st_size
         self.keep(packed, digest)
-        return Layer(digest, length, f"sha256:{raw.hexdigest()}", size)
+        return Layer(digest, length, f"sha256:{raw.hexdigest()}", size, held)
 
     def add(self, config: bytes, layers: list[Layer], steps: list[str] | None = None) -> str:
         """List an image whose layers are here, and return its id."""
@@ -245,6 +253,12 @@ class Store:
                     freed += path.stat().st_size
                     path.unlink()
             return freed
+
+
+def measured(archive: Path) -> int:
+    """Return how many bytes the files of a layer's archive, compressed or not, take in a folder. Raises TarError."""
+    with tarfile.open(archive, "r:*") as found:
+        return sum(len(one.linkname) if one.issym() else one.size for one in found)
 
 
 def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int, what: str) -> int:

@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 from engine import present
-from engine.errors import Refused, bad_request, not_found
+from engine.errors import Refused, bad_request, not_found, unsupported
 from engine.machine import Machine
 from engine.server import API, OLDEST, Call, route
 from engine.settings import default_platform
@@ -19,6 +19,7 @@ LACKS = (
     "WARNING: No memory, processor or process limits",
     "WARNING: One network: the machine's own",
 )
+NO_READ_ONLY = "WARNING: Under proot, what is bound into a container can't be read-only"
 
 
 @route("GET", "/_ping")
@@ -95,7 +96,7 @@ def info(call: Call) -> None:
             "Labels": [],
             "Swarm": {"LocalNodeState": "inactive"},
             "IndexServerAddress": "https://index.docker.io/v1/",
-            "Warnings": list(LACKS),
+            "Warnings": [*LACKS, *(() if machine.means.mounts else (NO_READ_ONLY,))],
         },
     )
 
@@ -121,6 +122,34 @@ def usage(call: Call) -> None:
         200,
         {"LayersSize": layers, "Images": images, "Containers": listed, "Volumes": volumes, "BuildCache": cached},
     )
+
+
+@route("GET", "/plugins")
+def plugins(call: Call) -> None:
+    """Answer `docker plugin ls`: there is none."""
+    call.reply(200, [])
+
+
+@route("GET", "/plugins/(?P<name>[^/]+)/json")
+def plugin(call: Call) -> None:
+    """Answer `docker plugin inspect`, which `docker inspect` asks last."""
+    raise not_found(f'plugin "{call.names["name"]}" not found')
+
+
+@route("GET", "/(?:nodes|services|tasks|secrets|configs)(?:/[^/]+)?")
+def swarm(call: Call) -> None:
+    """Refuse what only a swarm's manager knows."""
+    raise Refused(
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+        "swarm and try again.",
+        503,
+    )
+
+
+@route("POST", "/swarm/leave")
+def leave_swarm(call: Call) -> None:
+    """Answer `docker swarm leave`: there is none to leave."""
+    raise Refused("This node is not part of a swarm", 503)
 
 
 # ---- the one network
@@ -152,7 +181,7 @@ def networks(call: Call) -> None:
     wanted |= {"type": lambda text: text == "builtin", "scope": lambda text: text == "local", "label": lambda _: False}
     for name in filters:
         if name not in wanted and name != "dangling":
-            raise bad_request(f"invalid filter '{name}'")
+            raise bad_request(f"Invalid filter '{name}'")
     shown = all(
         any(wanted[name](text) for text in texts) for name, texts in filters.items() if name in wanted and texts
     )
@@ -170,7 +199,9 @@ def network(call: Call) -> None:
 @route("POST", "/networks/create")
 def create_network(call: Call) -> None:
     """Refuse `docker network create`: the one network is the machine's."""
-    call.document()
+    driver = call.document().get("Driver") or "bridge"
+    if driver not in ("bridge", "host", "none", "null", "macvlan", "ipvlan", "overlay"):
+        raise not_found(f'plugin "{driver}" not found')
     raise Refused("the workbook's engine has one network, the machine's own, and can't make another", 403)
 
 
@@ -198,7 +229,7 @@ def volumes(call: Call) -> None:
     filters, found = call.filters(), []
     for name in filters:
         if name not in ("name", "label", "dangling", "driver"):
-            raise bad_request(f"invalid filter '{name}'")
+            raise bad_request(f"Invalid filter '{name}'")
     for one in machine.volumes():
         free = not machine.volume_users(one["Name"])
         if "dangling" in filters and free != (filters["dangling"][0] in ("1", "true")):
@@ -218,10 +249,13 @@ def create_volume(call: Call) -> None:
     import secrets
 
     body = call.document()
-    if body.get("Driver") not in (None, "", "local") or body.get("DriverOpts"):
-        raise not_found(f"the workbook's engine has volumes of the plain driver local only, not {body.get('Driver')}")
+    name, driver = body.get("Name") or secrets.token_hex(32), body.get("Driver")
+    if driver not in (None, "", "local"):
+        raise not_found(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
+    if body.get("DriverOpts"):
+        raise unsupported("DriverOpts of a volume")
     machine: Machine = call.engine
-    call.reply(201, machine.make_volume(body.get("Name") or secrets.token_hex(32), body.get("Labels") or {}))
+    call.reply(201, machine.make_volume(name, body.get("Labels") or {}))
 
 
 @route("GET", "/volumes/(?P<name>[^/]+)")

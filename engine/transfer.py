@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import Refused, not_found
 from engine.names import Reference
 from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
-from engine.store import Layer, Store
+from engine.store import Layer, Store, measured
 
 Say = Callable[[dict[str, Any]], None]
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -31,11 +31,13 @@ def manifest(store: Store, key: str) -> bytes:
 
 def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> None:
     """Push one name. Raises Refused, with the registry's own sentence where it refuses."""
-    key = store.tags.get(reference.tagged)
-    if key is None:
-        raise Refused(f"An image does not exist locally with the tag: {reference.repository}")
-    name, image = reference.path, store.images[key]
+    key, name = store.tags.get(reference.tagged), reference.path
     say({"status": f"The push refers to repository [{reference.host}/{name}]"})
+    if key is None:
+        if any(tag.startswith(f"{reference.repository}:") for tag in store.tags):
+            raise Refused(f"tag does not exist: {reference.tagged}")
+        raise Refused(f"An image does not exist locally with the tag: {reference.repository}")
+    image = store.images[key]
     shown = [layer.diff[7:19] for layer in image.layers]
     for one in reversed(shown):
         say({"status": "Preparing", "progressDetail": {}, "id": one})
@@ -95,18 +97,22 @@ def pull(store: Store, reference: Reference, auth: dict[str, str], platform: str
         if len(diffs) != len(document["layers"]):
             raise Refused("the image's configuration and its manifest tell of different layers")
     except Denied as error:
-        raise _translated(error, reference, wanted) from None
+        raise _translated(error, reference, wanted, registry.base) from None
     except (ValueError, KeyError, TypeError):
         raise Refused(f"the manifest of {reference} can't be read") from None
     _check_platform(config, platform)
     say({"status": f"Pulling from {name}", "id": wanted})
     layers = []
     with store.in_use():
-        for entry in document["layers"]:
-            say({"status": "Pulling fs layer", "progressDetail": {}, "id": entry["digest"][7:19]})
         known = {layer.digest: layer for image in store.images.values() for layer in image.layers}
+        # Of an image that is here docker names no layer.
+        is_here = document["config"]["digest"] in store.images
+        for entry in document["layers"] if not is_here else ():
+            is_known = entry["digest"] in known
+            text = "Already exists" if is_known else "Pulling fs layer"
+            say({"status": text, "progressDetail": {}, "id": entry["digest"][7:19]})
         for entry, diff in zip(document["layers"], diffs, strict=True):
-            layers.append(_layer(store, registry, name, entry, diff, known, say))
+            layers.append(known.get(entry["digest"]) or _layer(store, registry, name, entry, diff, say))
         before = store.find(str(reference))
         key = store.add(raw, layers)
         with store.lock:
@@ -120,13 +126,8 @@ def pull(store: Store, reference: Reference, auth: dict[str, str], platform: str
     return key
 
 
-def _layer(
-    store: Store, registry: Registry, name: str, entry: dict[str, Any], diff: str, known: dict[str, Layer], say: Say
-) -> Layer:
+def _layer(store: Store, registry: Registry, name: str, entry: dict[str, Any], diff: str, say: Say) -> Layer:
     digest, shown = entry["digest"], entry["digest"][7:19]
-    if digest in known:
-        say({"status": "Already exists", "progressDetail": {}, "id": shown})
-        return known[digest]
     if entry.get("urls"):
         raise Refused("layers that lie elsewhere than in the registry are not pulled")
     if not str(entry.get("mediaType", LAYER)).endswith(_GZIP):
@@ -143,7 +144,8 @@ def _layer(
         raise Refused(f"layers from manifest don't match image configuration: {digest}")
     store.keep(part, digest)
     say({"status": "Pull complete", "progressDetail": {}, "id": shown})
-    return Layer(digest, int(entry["size"]), diff, raw)
+    held = measured(store.blob(digest))
+    return Layer(digest, int(entry["size"]), diff, raw, held)
 
 
 def _choose(index: dict[str, Any], platform: str) -> str:
@@ -161,9 +163,13 @@ def _check_platform(config: dict[str, Any], platform: str) -> None:
         raise Refused(f"operating system {config.get('os')!r} is not supported here")
 
 
-def _translated(error: Denied, reference: Reference, wanted: str) -> Refused:
+def _translated(error: Denied, reference: Reference, wanted: str, base: str) -> Refused:
     """Return what dockerd makes of a registry's refusal of a pull."""
     tagged = reference.digested if reference.digest else reference.tagged
+    if error.at_token:
+        # Refused before the registry was asked: docker then names the request that it was on the way to.
+        verb = "Get" if reference.digest else "Head"
+        return Refused(f'{verb} "{base}/v2/{reference.path}/manifests/{wanted}": {error}')
     if error.code == "DENIED":
         return not_found(
             f"pull access denied for {reference.repository}, repository does not exist or may require "

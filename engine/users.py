@@ -50,6 +50,35 @@ def find(root: Path, text: str) -> User:
     return User(uid, gid, more, row[5] if row and len(row) > 5 and row[5] else "/")
 
 
+def owner(root: Path, text: str) -> User:
+    """Return whom `--chown` means. Raises Refused in the builder's words for a name that the root doesn't know."""
+    try:
+        return find(root, text)
+    except Refused:
+        name, _, group = text.partition(":")
+        kind, lost = ("uid for user", name) if _is_unknown(root, name) else ("gid for group", group)
+        raise Refused(
+            f"unable to convert uid/gid chown string to host mapping: can't find {kind} {lost}: "
+            f"no such {kind.split()[-1]}: {lost}"
+        ) from None
+
+
+def _is_unknown(root: Path, name: str) -> bool:
+    return not name.isdigit() and all(row[0] != name for row in _rows(root, "etc/passwd"))
+
+
+def groups(root: Path, names: list[str]) -> list[int]:
+    """Return the numbers of groups by name or number. Raises Refused for a name that the root doesn't know."""
+    rows = _rows(root, "etc/group")
+    found = []
+    for name in names:
+        row = next((one for one in rows if one[0] == name), None)
+        if row is None and not name.isdigit():
+            raise Refused(f"unable to find group {name}: no matching entries in group file", 400)
+        found.append(int(row[2]) if row else int(name))
+    return found
+
+
 def program(root: Path, name: str, environment: dict[str, str], cwd: str, binds: list[tuple[str, str]]) -> None:
     """Check that a program is there and may run, as Docker says it when not. Raises Refused."""
     folders = [""] if "/" in name else environment.get("PATH", "").split(":")
@@ -62,6 +91,8 @@ def program(root: Path, name: str, environment: dict[str, str], cwd: str, binds:
                 break
         else:
             place = trees.resolve(root, path, last=True)
+        if place.is_dir() and "/" in name:
+            raise Refused(f'{_START}exec: "{name}": permission denied: unknown', 400)
         if place.is_file():
             if place.stat().st_mode & 0o111:
                 return
@@ -71,4 +102,5 @@ def program(root: Path, name: str, environment: dict[str, str], cwd: str, binds:
     raise Refused(f'{_START}exec: "{name}": executable file not found in $PATH: unknown', 400)
 
 
-_START = "failed to create task for container: unable to start container process: "
+NO_TASK = "failed to create task for container: "
+_START = f"{NO_TASK}unable to start container process: "

@@ -5,86 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
-from engine import jail
-
-Docker = Callable[..., subprocess.CompletedProcess[str]]
-ROOT = Path(__file__).parents[2]
-
-
-class Running:
-    """An engine in a folder of the test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.socket = folder, folder / "docker.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "engine", f"--socket={self.socket}", f"--root={self.folder / 'root'}"]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        assert b"serves" in self.process.stdout.readline()
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def docker(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "DOCKER_BUILDKIT": "0"}
-        environment["DOCKER_HOST"] = f"unix://{self.socket}"
-        command = ["docker", *arguments]
-        return subprocess.run(
-            command, input=text, capture_output=True, text=True, check=False, env=environment, timeout=60
-        )
-
-
-def of_this_machine(*programs: str) -> set[str]:
-    """Programs of this machine with the libraries that they need."""
-    found = set()
-    for name in programs:
-        path = shutil.which(name)
-        if path is None or shutil.which("ldd") is None:
-            pytest.skip(f"a root file system is made of this machine's {name}, by ldd")
-        told = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
-        found |= {path, *(word for word in told.split() if word.startswith("/"))}
-    return found
+from tests.engine import conversations
+from tests.engine.conftest import Running, ours
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not on the PATH")
-    try:
-        jail.means().way(jail.Process(Path("/"), [], {}))
-    except jail.Refused as error:
-        pytest.skip(str(error))
-    one = Running(tmp_path_factory.mktemp("engine"))
-    one.start()
-    with tarfile.open(one.folder / "base.tar", "w", dereference=True) as archive:
-        for path in sorted(of_this_machine("sh", "sleep", "cat", "ls", "mkdir")):
-            archive.add(path, path.lstrip("/") if ".so" in path else f"bin/{Path(path).name}")
-    made = one.docker("import", str(one.folder / "base.tar"), "base:1")
-    assert made.returncode == 0, made.stderr
-    yield one
-    assert one.process is not None
-    one.process.terminate()
-    one.process.wait(30)
-    assert one.process.stdout is not None
-    one.process.stdout.close()
+    folder = tmp_path_factory.mktemp("engine")
+    with ours(folder) as one:
+        made = one.docker("import", str(conversations.base(folder)), "base:1")
+        assert made.returncode == 0, made.stderr
+        yield one
 
 
 def test_it_calls_itself_what_it_is(running: Running) -> None:

@@ -83,6 +83,13 @@ def test_a_soak_of_one_folder_is_that_folder_s() -> None:
         return [word for word in _make("-n", "soak", **variables).stdout.split() if word.startswith("tests/")]
 
     whole = parts(ARGS="-k x")
-    assert whole == ["tests/soak", "tests/notebooks", "tests/browser", "tests/image", "tests/sandbox/test_fuzz*.py"]
+    assert whole == [
+        "tests/soak",
+        "tests/notebooks",
+        "tests/browser",
+        "tests/image",
+        "tests/sandbox/test_fuzz*.py",
+        "tests/engine",
+    ]
     assert all(any(ROOT.glob(one)) for one in whole)
     assert parts(ARGS="tests/image -k x") == ["tests/image"]
