@@ -164,7 +164,12 @@ class Scanner:
             )
         except (Unsupported, NoImage) as reason:
             status, error = "FINISHED_UNSUPPORTED", str(reason)
-        except (LayerUnreadable, LimitExceeded, OSError, snapshot.SnapshotBroken) as reason:
+        except FileNotFoundError:
+            # A layer that is fetched elsewhere, or was deleted meanwhile. Its path is this machine's.
+            status, error = "FINISHED_FAILED", "a layer of the image is not in the registry"
+        except OSError as reason:
+            status, error = "FINISHED_FAILED", f"a layer of the image cannot be read: {reason.strerror}"
+        except (LayerUnreadable, LimitExceeded, snapshot.SnapshotBroken) as reason:
             status, error = "FINISHED_FAILED", str(reason)
         except Exception:
             log.exception("the scan of %s failed", resource)

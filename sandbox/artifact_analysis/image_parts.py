@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sqlite3
@@ -91,9 +92,10 @@ def _facts(config: Mapping[str, Any], count: int) -> tuple[LayerFacts, ...]:
     if len(diffs) != count:
         return ()
     lines = [_line(str(one.get("created_by") or "")) for one in history]
-    return tuple(
-        LayerFacts(diff, line) for diff, line in zip(diffs, lines if len(lines) == count else [""] * count, strict=True)
-    )
+    said = lines if len(lines) == count else [""] * count
+    # The chain's digest of the lowest layer is its own; each next one hashes the chain so far with its own digest.
+    chains = itertools.accumulate(diffs, lambda chain, diff: blobs.digest_of(f"{chain} {diff}".encode()))
+    return tuple(LayerFacts(*each) for each in zip(diffs, chains, said, strict=True))
 
 
 def _line(text: str) -> str:

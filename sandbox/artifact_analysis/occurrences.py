@@ -42,9 +42,16 @@ _METRICS: Final = {
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer as the image's config tells it: its uncompressed digest, and the Dockerfile's line that made it."""
+    """A layer as the image's config tells it.
+
+    Attributes:
+        diff_id: its uncompressed digest.
+        chain_id: the digest of it with all layers below; OCI image-spec 1.1 config.md, "Layer ChainID".
+        command: the Dockerfile's line that made it.
+    """
 
     diff_id: str
+    chain_id: str
     command: str
 
 
@@ -220,8 +227,13 @@ def _scores(match: Match) -> dict[str, Any]:
     return {
         "cvssScore": match.score,
         "cvssVersion": "CVSS_VERSION_3",
-        "cvssv3": {"baseScore": match.score, **values},
+        "cvssv3": {"baseScore": match.score, **_parts(match.vector), **values},
     }
+
+
+def _parts(vector: str) -> dict[str, float]:
+    found = severity.parts(vector)
+    return {"exploitabilityScore": found[0], "impactScore": found[1]} if found else {}
 
 
 def _issue(finding: Finding, system: OperatingSystem | None, layers: tuple[LayerFacts, ...]) -> dict[str, Any]:
@@ -230,7 +242,13 @@ def _issue(finding: Finding, system: OperatingSystem | None, layers: tuple[Layer
     where: dict[str, Any] = {"filePath": package.path}
     if 0 <= package.layer < len(layers):
         layer = layers[package.layer]
-        where["layerDetails"] = {"index": package.layer, "diffId": layer.diff_id, "command": layer.command}
+        where["layerDetails"] = {
+            "index": package.layer,
+            # As in a recording of 2025: this one without its algorithm, the other with it.
+            "diffId": layer.diff_id.removeprefix("sha256:"),
+            "chainId": layer.chain_id,
+            "command": layer.command,
+        }
     issue: dict[str, Any] = {
         "affectedPackage": package.name,
         "affectedVersion": _version(package.kind, match.version),

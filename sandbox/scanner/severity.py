@@ -7,7 +7,7 @@ MINIMAL, as Google's scanner shows it. # unverified: MINIMAL for 0
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from cvss.cvss2 import CVSS2
 from cvss.cvss3 import CVSS3
@@ -44,6 +44,15 @@ def score(vector: str) -> float | None:
             except CVSSError:
                 return None
     return None
+
+
+def parts(vector: str) -> tuple[float, float] | None:
+    """Return exploitability and impact of a CVSS 3 vector, to one decimal as NVD does; None for any other text."""
+    try:
+        read: Any = CVSS3(vector)  # type: ignore[no-untyped-call]
+    except CVSSError:
+        return None
+    return round(float(read.esc), 1), round(float(read.isc), 1)
 
 
 def from_score(value: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -89,6 +91,16 @@ def test_a_push_is_scanned_and_the_findings_say_where(repository: names.Reposito
     assert place.path == f"/{next(iter(DJANGO))}"
     assert place.layer == 1
     assert place.line == f"COPY {next(iter(DJANGO))}"
+    told = next(one for one in raw(session, digest, "VULNERABILITY") if one["noteName"].endswith("CVE-2025-64459"))
+    scores = told["vulnerability"]["cvssv3"]
+    assert (scores["baseScore"], scores["exploitabilityScore"], scores["impactScore"]) == (9.1, 3.9, 5.2)
+    [located] = told["vulnerability"]["packageIssue"][0]["fileLocation"]
+    below, above = (
+        hashlib.sha256(gzip.decompress(registry._layer(files))).hexdigest() for files in (OS_RELEASE | DPKG, DJANGO)
+    )
+    assert located["layerDetails"]["diffId"] == above
+    chain = hashlib.sha256(f"sha256:{below} sha256:{above}".encode()).hexdigest()
+    assert located["layerDetails"]["chainId"] == f"sha256:{chain}"
     # glibc: a distribution's "unimportant" stands above a score of 9.8.
     libc = scans.find(found.findings, "CVE-2019-1010022")
     assert libc is not None
@@ -159,6 +171,11 @@ def test_what_has_no_operating_system_or_is_damaged_is_no_success(repository: na
     found = scans.wait(broken, 30)
     assert (found.status, found.findings) == ("FINISHED_FAILED", ())
     assert "not a tar archive" in found.reason
+    away = {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "size": 5}
+    away |= {"digest": f"sha256:{'1' * 64}", "urls": ["https://example.com/layer"]}
+    foreign = scans.wait(registry._put(image, "v2", {**body, "layers": [away]}, registry.MANIFEST), 30)
+    assert foreign.status == "FINISHED_FAILED"
+    assert foreign.reason.endswith("a layer of the image is not in the registry")
 
 
 def test_an_index_is_scanned_by_its_linux_amd64_image(repository: names.Repository) -> None:
