@@ -10,6 +10,7 @@ from sandbox.cloud_storage.api import API as CLOUD_STORAGE
 from sandbox.iam.api import API as IAM
 from sandbox.iam.credentials import API as IAM_CREDENTIALS
 from sandbox.iam.oauth2 import API as OAUTH2
+from sandbox.iam.oauth2 import LEGACY as OAUTH2_LEGACY
 from sandbox.iam.sts import API as SECURITY_TOKEN_SERVICE
 from sandbox.project.billing import BILLING, BUDGETS
 from sandbox.project.org_policy import API as ORG_POLICY
@@ -28,6 +29,7 @@ APIS = (
     IAM_CREDENTIALS,
     CLOUD_LOGGING,
     OAUTH2,
+    OAUTH2_LEGACY,
     ON_DEMAND_SCANNING,
     ORG_POLICY,
     RESOURCE_MANAGER,

@@ -14,7 +14,7 @@ from google.cloud.devtools.cloudbuild_v1 import types
 
 from sandbox.api import filters, lists, messages
 from sandbox.api.methods import Call
-from sandbox.cloud_build import queue, starting, store
+from sandbox.cloud_build import build_filter, queue, starting, store
 from sandbox.errors import ApiError, not_found
 from sandbox.iam import acting
 
@@ -87,21 +87,10 @@ def find(call: Call) -> dict[str, Any]:
     return build
 
 
-_FIELDS = {
-    "status": lambda build: build["status"],
-    "id": lambda build: build["id"],
-    "build_id": lambda build: build["id"],
-    "trigger_id": lambda build: build.get("buildTriggerId", ""),
-    "build_trigger_id": lambda build: build.get("buildTriggerId", ""),
-    "tags": lambda build: tuple(build.get("tags", ())),
-    "source_bucket": lambda build: build.get("source", {}).get("storageSource", {}).get("bucket", ""),
-}
-
-
 def list_builds(call: Call) -> dict[str, Any]:
     """Newest first; the filter is applied here, never by gcloud."""
     found = store.of_project(call.world, call.params["project"], location(call))
-    found = list(filter(filters.matcher(call.query.get("filter", ""), _FIELDS), found))
+    found = list(filter(filters.parse(call.query.get("filter", ""), build_filter.compare), found))
     chosen, token = lists.page(found, call.query, lambda build: str(build["id"]))
     return lists.answer("builds", chosen, token)
 

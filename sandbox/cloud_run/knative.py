@@ -61,6 +61,18 @@ def exists(call: Call) -> None:
         raise missing(call, call.params["service"])
 
 
+# Google's annotations that are acted on, told back, or say who calls; Cloud Run's own answers hold some of them.
+_ANNOTATIONS = frozenset(
+    (
+        *(f"run.googleapis.com/{name}" for name in ("client-name", "client-version", "operation-id", "urls")),
+        *(f"run.googleapis.com/{name}" for name in ("ingress", "ingress-status", "launch-stage", "cpu-throttling")),
+        *(f"run.googleapis.com/{name}" for name in ("startup-cpu-boost", "minScale", "maxScale", "scalingMode")),
+        "autoscaling.knative.dev/minScale",
+        "autoscaling.knative.dev/maxScale",
+    )
+)
+
+
 def missing(call: Call, name: str, kind: str = "SERVICE") -> ApiError:
     """404 as three public reports quote it (2023 to 2026), with the region and the project."""
     where = f"in region '{region(call)}' in project '{call.params['project']}'"
@@ -90,6 +102,21 @@ def check_name(service_id: Any) -> None:
         )
 
 
+def _refuse_unread(service: Json, container: Json) -> None:
+    """Refuse what a service or a revision is to have and nothing here would act on."""
+    template = service["spec"]["template"]
+    for meta in (service.get("metadata", {}), template.get("metadata", {})):
+        for key in meta.get("annotations") or {}:
+            if key.startswith(("run.googleapis.com/", "autoscaling.knative.dev/")) and key not in _ANNOTATIONS:
+                raise unimplemented(f"the annotation {key} of a service")
+    limits = container.get("resources", {}).get("limits") or {}
+    for name in limits:
+        if name not in ("cpu", "memory"):
+            raise unimplemented(f"the limit {name} of a container")
+    if template["spec"].get("nodeSelector"):
+        raise unimplemented("a nodeSelector, which asks for GPUs")
+
+
 def check(call: Call, service: Json) -> None:
     """Check what can be checked of a specification at once; the account in it gets its e-mail address for a name.
 
@@ -101,6 +128,7 @@ def check(call: Call, service: Json) -> None:
     if not container.get("image"):
         raise invalid("spec.template.spec.containers[0].image: should not be empty")
     _check_host(container["image"])
+    _refuse_unread(service, container)
     for port in container.get("ports", ()):
         if not 1 <= int(port.get("containerPort", 0)) <= 65535:
             raise invalid("spec.template.spec.containers[0].ports[0].container_port: must be between 1 and 65535.")

@@ -107,3 +107,10 @@ API = Api(
     ),
     needs_enabling=False,
 )
+
+# Where Google's older clients ask, and Node's of today.
+LEGACY = Api(
+    "www.googleapis.com",
+    "Google OAuth 2.0, its older address",
+    (Method("oauth2.v4.token", "POST", "/oauth2/v4/token", _token, open_to_all=True),),
+)

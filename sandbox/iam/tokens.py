@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
 import secrets
@@ -69,13 +70,13 @@ def expire_all(world: World) -> int:
         return rows.execute("UPDATE tokens SET expires = ? WHERE expires > ?", (time.time() - 1, time.time())).rowcount
 
 
-def _key(rows: sqlite3.Connection, key_id: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = rows.execute(
+def _keys(rows: sqlite3.Connection, key_id: str, issuer: str) -> list[sqlite3.Row]:
+    """Return the key of an id; without an id, as Node's clients sign, all keys of the account."""
+    return rows.execute(
         "SELECT keys.public_key, keys.email FROM service_account_keys AS keys JOIN service_accounts USING (email)"
-        " WHERE keys.id = ? AND disabled = 0",
-        (key_id,),
-    ).fetchone()
-    return row
+        " WHERE (keys.id = ? OR (? = '' AND email = ?)) AND disabled = 0",
+        (key_id, key_id, issuer),
+    ).fetchall()
 
 
 def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
@@ -88,12 +89,20 @@ def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
     """
     try:
         key_id = jwt.get_unverified_header(assertion).get("kid", "")
-    except (jwt.InvalidTokenError, RecursionError) as error:
+        said = jwt.decode(assertion, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, RecursionError, OverflowError) as error:
         raise InvalidToken(f"Invalid JWT: {error}") from None
     with world.reading() as rows:
-        key = _key(rows, str(key_id))
-    if key is None:
+        keys = _keys(rows, str(key_id), str(said.get("iss", "")))
+    for key in keys[:-1]:
+        with contextlib.suppress(InvalidToken):
+            return _verified(assertion, key)
+    if not keys:
         raise InvalidToken("Invalid JWT Signature.")
+    return _verified(assertion, keys[-1])
+
+
+def _verified(assertion: str, key: sqlite3.Row) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(
             assertion,

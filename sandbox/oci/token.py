@@ -23,7 +23,7 @@ from sandbox.errors import RegistryError
 from sandbox.iam import standing, tokens
 from sandbox.iam.tokens import InvalidToken
 from sandbox.oci import signing
-from sandbox.oci.address import Address, image_of, split_host
+from sandbox.oci.address import MISSING_IMAGE, Address, image_of, split_host
 from sandbox.oci.rights import ACTIONS, DOWNLOAD, denied, may, require
 from sandbox.redaction import redact
 from sandbox.state.world import World
@@ -169,6 +169,9 @@ def _granted(world: World, address: Address, principal: Principal, asked: Iterab
             # The operation itself says what is wrong with the name; docker would retry for a minute here.
             continue
         actions = set(match["actions"].split(","))
+        if not image.package and "push" in actions:
+            # Reported of pushes (2025-04); a repository without an image may be asked for, to list what is in it.
+            raise RegistryError("NAME_INVALID", MISSING_IMAGE)
         try:
             granted[image.key] = granted.get(image.key, frozenset()) | _grant(world, principal, image, actions)
         except RegistryError as error:

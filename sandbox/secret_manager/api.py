@@ -17,7 +17,7 @@ import google_crc32c
 
 from sandbox.api import field_masks, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
-from sandbox.errors import ApiError, invalid, not_found, unimplemented
+from sandbox.errors import ApiError, invalid, not_found, permission_denied, unimplemented
 from sandbox.iam import policies
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.secret_manager import secrets
@@ -237,10 +237,10 @@ def _of_version(name: str, verb: str, path: str, handle: Any, permission: str) -
 
 
 def _denial(permission: str, resource: str) -> ApiError:
-    named = resource.removeprefix(f"//{SERVICE}/")
-    return ApiError(
-        "PERMISSION_DENIED", f"Permission '{permission}' denied for resource '{named}' (or it may not exist)."
-    )
+    """Name the permission and leave the resource out, as captures of 2026-09-14 have it; years ago it was named."""
+    error = permission_denied(permission, resource)
+    error.message = f"Permission '{permission}' denied on resource (or it may not exist)."
+    return error
 
 
 API = Api(

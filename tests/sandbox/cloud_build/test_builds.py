@@ -260,6 +260,7 @@ def test_an_account_that_may_not_push_pushes_nothing(learner: AuthorizedSession)
     assert "ERROR: failed to push because we ran out of retries." in told
     assert "retry budget exhausted (10 attempts)" in build["statusDetail"]
     assert [len(digest) for digest in build["results"]["buildStepImages"]] == [71, 71]
+    assert f'error pushing image "{image}": retry budget exhausted (10 attempts): step exited with' in told
     listed = f"projects/{project()}/locations/us-central1/repositories/{name}/packages"
     assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
 

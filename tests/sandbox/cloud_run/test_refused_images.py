@@ -75,3 +75,38 @@ def test_who_deploys_must_be_able_to_read_the_image(learner: AuthorizedSession, 
         ask(learner, "POST", f"{url}/{repository}:setIamPolicy", {"policy": policy})
         deploy(deployer, version, name, image, 200)
     assert is_there(learner, name)
+
+
+@pytest.mark.parametrize(
+    ("template", "container", "word"),
+    [
+        ({"run.googleapis.com/vpc-access-connector": "c"}, {}, "vpc-access-connector"),
+        ({"run.googleapis.com/cloudsql-instances": "p:r:i"}, {}, "cloudsql-instances"),
+        ({"run.googleapis.com/execution-environment": "gen2"}, {}, "execution-environment"),
+        ({}, {"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "nvidia.com/gpu"),
+    ],
+    ids=["connector", "sql", "generation", "gpu"],
+)
+def test_what_nothing_would_act_on_is_refused_by_name(
+    learner: AuthorizedSession, template: dict[str, str], container: dict[str, Any], word: str
+) -> None:
+    name = f"s-{secrets.token_hex(4)}"
+    one = {"image": "docker.io/library/nginx", **container}
+    body = {
+        "metadata": {"name": name},
+        "spec": {"template": {"metadata": {"annotations": template}, "spec": {"containers": [one]}}},
+    }
+    refused = ask(learner, "POST", f"{KNATIVE}/{project()}/services", body, 501)
+    assert word in refused["error"]["message"]
+    assert not is_there(learner, name)
+
+
+def test_binary_authorization_is_refused_by_name(learner: AuthorizedSession) -> None:
+    annotations = {"run.googleapis.com/binary-authorization": "default"}
+    body = {
+        "metadata": {"name": "guarded", "annotations": annotations},
+        "spec": {"template": {"spec": {"containers": [{"image": "docker.io/library/nginx"}]}}},
+    }
+    refused = ask(learner, "POST", f"{KNATIVE}/{project()}/services", body, 501)
+    assert "binary-authorization" in refused["error"]["message"]
+    assert not is_there(learner, "guarded")

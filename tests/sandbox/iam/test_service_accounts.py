@@ -8,13 +8,16 @@ import json
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import google.auth
 import google.auth.exceptions
+import jwt
 import pytest
+import requests
 from google.auth import impersonated_credentials
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import service_account
@@ -81,6 +84,24 @@ def test_a_key_works_until_it_is_deleted(learner: AuthorizedSession) -> None:
         fresh = service_account.Credentials.from_service_account_info(key["file"], scopes=SCOPES)
         with AuthorizedSession(fresh) as late, pytest.raises(google.auth.exceptions.RefreshError, match="Invalid JWT"):
             late.get(f"{IAM}/roles/artifactregistry.reader")
+
+
+@pytest.mark.parametrize("url", ["https://oauth2.googleapis.com/token", "https://www.googleapis.com/oauth2/v4/token"])
+def test_an_assertion_of_node_s_clients_names_no_key(learner: AuthorizedSession, url: str) -> None:
+    account = make(learner)
+    first, second = (make_key(learner, account)["file"] for _ in range(2))
+    now = int(time.time())
+    claims = {"iss": account["email"], "aud": url, "iat": now, "exp": now + 600, "scope": SCOPES[0]}
+    for key in (first, second):
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "assertion": jwt.encode(claims, key["private_key"], algorithm="RS256"),
+        }
+        told = requests.post(url, data=form, timeout=30).json()
+        assert told["token_type"] == "Bearer"
+    other = make_key(learner, make(learner))["file"]
+    forged = {**form, "assertion": jwt.encode(claims, other["private_key"], algorithm="RS256")}
+    assert requests.post(url, data=forged, timeout=30).json()["error"] == "invalid_grant"
 
 
 def test_the_eleventh_key_is_refused(learner: AuthorizedSession) -> None:

@@ -236,6 +236,10 @@ def test_a_missing_image_name(door: Registry) -> None:
     for name in (f"{door.prefix}{door.project}/ml-images", f"{door.prefix}{door.project}"):
         answer = door.call("POST", f"{name}/blobs/uploads/")
         assert refusal(answer) == (400, "NAME_INVALID", MISSING)
+    # The token endpoint says it of a push; to pull from a repository is to list what is in it.
+    repository = f"repository:{door.prefix}{door.project}/ml-images"
+    assert refusal(get_token(door, f"{repository}:push,pull", who="owner")) == (400, "NAME_INVALID", MISSING)
+    assert get_token(door, f"{repository}:pull", who="owner").status_code == 200
 
 
 # Rules of the catalog

@@ -88,10 +88,9 @@ def test_who_may_not_read_reads_nothing(learner: AuthorizedSession, secret: str,
     assert requests.get(secret, headers=headers, timeout=30).status_code == 200
     refused = requests.get(f"{secret}/versions/latest:access", headers=headers, timeout=30)
     assert refused.status_code == 403
-    assert refused.json()["error"]["message"] == (
-        f"Permission 'secretmanager.versions.access' denied for resource 'projects/{project()}/secrets/"
-        f"{secret.rpartition('/')[2]}/versions/latest' (or it may not exist)."
-    )
+    error = refused.json()["error"]
+    assert error["message"] == "Permission 'secretmanager.versions.access' denied on resource (or it may not exist)."
+    assert error["details"][0]["reason"] == "IAM_PERMISSION_DENIED"
     binding = {"role": "roles/secretmanager.secretAccessor", "members": [f"serviceAccount:{email}"]}
     ask(learner, "POST", f"{secret}:setIamPolicy", {"policy": {"bindings": [binding]}})
     assert value(requests.get(f"{secret}/versions/latest:access", headers=headers, timeout=30).json()) == b"value"
