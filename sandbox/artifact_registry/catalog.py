@@ -341,9 +341,5 @@ def stored_bytes(rows: sqlite3.Connection, repository: str) -> int:
 
     The API's sizeBytes, which storage is billed by.
     """
-    row = rows.execute(
-        "SELECT COALESCE(SUM(size), 0) AS total FROM blobs WHERE digest IN ("
-        "SELECT blob FROM version_blobs WHERE repository = ? UNION SELECT digest FROM versions WHERE repository = ?)",
-        (repository, repository),
-    ).fetchone()
-    return int(row["total"])
+    row = rows.execute("SELECT bytes FROM stored_bytes WHERE repository = ?", (repository,)).fetchone()
+    return int(row["bytes"]) if row else 0

@@ -2,7 +2,8 @@
 
 Version 3 made the tables of Cloud Build, Cloud Run, Storage, scans, secrets, pools and logs when they were first
 needed, so a folder of that version has any number of them: whatever is missing is made. Version 4 kept nothing of what
-an object says of itself. Version 5 knew images alone, no files of packages.
+an object says of itself. Version 5 knew images alone, no files of packages. Version 7
+summed up what a repository stores whenever it was asked.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-VERSION = 7
-_CARRIED_OVER = (0, 3, 4, 5, 6, VERSION)  # 0 is a new folder
+VERSION = 8
+_CARRIED_OVER = (0, 3, 4, 5, 6, 7, VERSION)  # 0 is a new folder
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -94,6 +95,12 @@ CREATE INDEX package_files_by_blob ON package_files (repository, blob);
 CREATE TABLE remote_pages (
     repository TEXT NOT NULL REFERENCES repositories(name) ON DELETE CASCADE, path TEXT NOT NULL, page TEXT NOT NULL,
     fetch_time TEXT NOT NULL, PRIMARY KEY (repository, path)) WITHOUT ROWID;
+CREATE TABLE stored_blobs (
+    repository TEXT NOT NULL, digest TEXT NOT NULL, uses INTEGER NOT NULL, PRIMARY KEY (repository, digest))
+    WITHOUT ROWID;
+CREATE INDEX stored_blobs_by_digest ON stored_blobs (digest);
+CREATE TABLE stored_bytes (
+    repository TEXT PRIMARY KEY REFERENCES repositories(name) ON DELETE CASCADE, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE project_settings (project TEXT PRIMARY KEY REFERENCES projects(id), settings TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -176,6 +183,39 @@ CREATE TABLE log_entries (
     number INTEGER PRIMARY KEY, project TEXT NOT NULL, time TEXT NOT NULL, entry TEXT NOT NULL);
 """
 
+# What a repository stores, each blob once however many of its versions need it, is kept as it changes: rows of versions
+# come and go in many places, and in cascades, so the database itself counts.
+_COUNTING = {
+    f"{table}_{event}": f"AFTER {event} ON {table} BEGIN {'; '.join(changes)}; END"
+    for table, column in (("versions", "digest"), ("version_blobs", "blob"))
+    for event, changes in (
+        (
+            "INSERT",
+            (
+                f"INSERT INTO stored_blobs VALUES (new.repository, new.{column}, 1)"  # noqa: S608
+                " ON CONFLICT DO UPDATE SET uses = uses + 1",
+            ),
+        ),
+        (
+            "DELETE",
+            (
+                f"UPDATE stored_blobs SET uses = uses - 1 WHERE repository = old.repository AND digest = old.{column}",  # noqa: S608
+                f"DELETE FROM stored_blobs WHERE repository = old.repository AND digest = old.{column} AND uses = 0",  # noqa: S608
+            ),
+        ),
+    )
+} | {
+    "stored_blobs_INSERT": "AFTER INSERT ON stored_blobs BEGIN INSERT INTO stored_bytes VALUES (new.repository, ("
+    "SELECT COALESCE(SUM(size), 0) FROM blobs WHERE digest = new.digest))"
+    " ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes; END",
+    "stored_blobs_DELETE": "AFTER DELETE ON stored_blobs BEGIN UPDATE stored_bytes SET bytes = bytes - ("
+    "SELECT COALESCE(SUM(size), 0) FROM blobs WHERE digest = old.digest) WHERE repository = old.repository; END",
+    "blobs_INSERT": "AFTER INSERT ON blobs BEGIN UPDATE stored_bytes SET bytes = bytes + new.size"
+    " WHERE repository IN (SELECT repository FROM stored_blobs WHERE digest = new.digest); END",
+    "blobs_DELETE": "AFTER DELETE ON blobs BEGIN UPDATE stored_bytes SET bytes = bytes - old.size"
+    " WHERE repository IN (SELECT repository FROM stored_blobs WHERE digest = old.digest); END",
+}
+
 
 class WrongSchema(Exception):
     """The state folder was written by a newer or a much older sandbox; the text says what to do."""
@@ -202,6 +242,13 @@ def prepare(rows: sqlite3.Connection, folder: Path) -> None:
             rows.execute(statement)
     if "fields" not in {row["name"] for row in rows.execute("PRAGMA table_info(objects)")}:
         rows.execute("ALTER TABLE objects ADD COLUMN fields TEXT NOT NULL DEFAULT '{}'")
+    for name, trigger in _COUNTING.items():
+        rows.execute(f"CREATE TRIGGER IF NOT EXISTS {name} {trigger}")
+    if 0 < found < 8:
+        rows.execute(
+            "INSERT INTO stored_blobs SELECT repository, digest, COUNT(*) FROM (SELECT repository, digest FROM versions"
+            " UNION ALL SELECT repository, blob FROM version_blobs) GROUP BY repository, digest"
+        )
     if found == 3:
         _count_on(rows)
     rows.execute(f"PRAGMA user_version = {VERSION}")

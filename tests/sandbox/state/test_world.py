@@ -40,6 +40,8 @@ def _folder_of_version_3(folder: Path, *there: str) -> None:
         (NAME,),
     )
     rows.execute("INSERT INTO tags VALUES (?, 'app', 'v1', 'sha256:a', 'x', 'x')", (NAME,))
+    rows.execute("INSERT INTO version_blobs VALUES (?, 'app', 'sha256:a', 'sha256:b')", (NAME,))
+    rows.execute("INSERT INTO blobs VALUES ('sha256:a', 5, 'x'), ('sha256:b', 7, 'x')")
     rows.commit()
     rows.close()
 
@@ -55,6 +57,7 @@ def test_a_folder_of_version_3_is_carried_over(tmp_path: Path, there: tuple[str,
             assert version is not None
             assert version.tags == ("v1",)
             assert version.client_annotations == {}
+            assert catalog.stored_bytes(opened, NAME) == 5 + 7
             assert objects.in_bucket(opened, "none") == []
         world.close()
 
