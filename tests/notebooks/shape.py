@@ -22,7 +22,11 @@ EXERCISE = ("exercise", "check", "solution", "solution-check")
 # Any other tag may mean something to a runner: raises-exception, skip-execution, nbval-ignore-output.
 _TAGS = {"setup", "parameters", *EXERCISE}
 # Dollars that stand in a text: the price list's, sums of it, and what is no price of Google's.
-_DOLLARS = {one.amount for one in prices.ALL} | {prices.rate(35_000_000), 6 * prices.SCAN.amount}
+_DOLLARS = {one.amount for one in prices.ALL} | {
+    prices.rate(35_000_000),
+    3 * prices.SCAN.amount,
+    6 * prices.SCAN.amount,
+}
 _NO_PRICE = {0.5, 5.0, 0.01, 0.05}  # a guide's error, the budget, and two bounds ("less than")
 _HEADINGS = ("What you should have now", "What could go wrong", "What this leaves behind")
 _SECRET = re.compile(r"ya29\.\w|eyJ[\w-]{8,}\.[\w-]{8,}|BEGIN [A-Z ]*PRIVATE KEY|AIza[\w-]{30}|\bgh[pousr]_\w{20}")
