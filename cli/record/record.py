@@ -152,7 +152,8 @@ def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, s
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
                 output.data[kind] = names.apply(_replace(value, replaced))
-    return kept
+    # Of what is told about one engine only, nothing is left.
+    return [output for output in kept if output.output_type != "stream" or output.text]
 
 
 def _replace(text: str, replaced: Sequence[tuple[str, str]]) -> str:

@@ -29,6 +29,8 @@ _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarnin
 _PYTHON: Final = re.compile(r"^(?P<before>Python +)(?P<version>3\.\d+\.\d+)\b", re.MULTILINE)
 # What only one of docker's builders says.
 _DEPRECATED: Final = re.compile(r"^DEPRECATED: The legacy builder is deprecated.*\n(?: {12}.*\n)*\n?", re.MULTILINE)
+# What a cell says of a builder that not every engine has, or of its absence.
+_BUILDKIT: Final = re.compile(r"^BuildKit: .*\n", re.MULTILINE)
 # The image's id, with which a cell that builds begins: of the configuration or of the manifest, by the image store.
 _IDENTIFIER: Final = re.compile(r"\Asha256:[0-9a-f]{64}$", re.MULTILINE)
 # docker asks for a layer from the repository that it remembers pushing it to, perhaps in another run: a 202 says no.
@@ -56,7 +58,7 @@ class StandIns:
 
         The lines of a transfer come in the order of its layers, not of their arrival.
         """
-        text = _DEPRECATED.sub("", _REMEMBERED.sub("", _COMPILED.sub("", text)))
+        text = _DEPRECATED.sub("", _BUILDKIT.sub("", _REMEMBERED.sub("", _COMPILED.sub("", text))))
         text = "".join(self._transfers(text.splitlines(keepends=True)))
         text = _IDENTIFIER.sub("sha256:…", text)
         text = _PYTHON.sub(lambda found: found["before"] + "3.x".ljust(len(found["version"])), text)

@@ -82,6 +82,25 @@ def test_a_measured_size_stays_until_something_else_changes() -> None:
     assert other.cells[0].outputs[0].text == "image  10.1 MB  y\n"
 
 
+def test_a_cell_that_tells_only_of_its_engine_has_no_output() -> None:
+    output = nbformat.v4.new_output("stream", name="stdout", text="BuildKit: skipped\n")
+    cell = nbformat.v4.new_code_cell(outputs=[output])
+    text = record.canonical(nbformat.v4.new_notebook(cells=[cell]))
+    assert json.loads(text)["cells"][0]["outputs"] == []
+
+
+def test_a_measured_time_stays_until_something_else_changes() -> None:
+    def book(text: str) -> nbformat.NotebookNode:
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("push()", id="push", outputs=[output])])
+
+    fresh = book("12.3 s for 34.2 MB\n")
+    rules.keep_stored(fresh, book("0.8 s for 34.2 MB\n"))
+    assert fresh.cells[0].outputs[0].text == "0.8 s for 34.2 MB\n"
+    rules.keep_stored(fresh, book("0.8 s for 3 images\n"))
+    assert fresh.cells[0].outputs[0].text == "0.8 s for 34.2 MB\n"
+
+
 def test_a_second_recording_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The lock of another folder: a real recording may run beside the tests.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -90,6 +90,12 @@ def test_a_build_and_its_push_read_the_same_whichever_builder_and_store_made_the
     assert f"digest: sha256:{FIRST}" in shown
 
 
+def test_what_only_an_engine_with_buildkit_says_is_left_out() -> None:
+    there = "built\nBuildKit: pushed ml-predictor:zstd\nBuildKit is the newer builder\n"
+    assert StandIns().apply(there) == "built\nBuildKit is the newer builder\n"
+    assert StandIns().apply("BuildKit: skipped\n") == ""
+
+
 def test_text_without_such_names_stays_as_it_is() -> None:
     text = "one\n\ntwo: sha256:short 12:30:45\nno newline at the end"
     assert StandIns().apply(text) == text
