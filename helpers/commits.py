@@ -51,11 +51,17 @@ def remove(repository: str, write: Callable[[str], object] = print) -> None:
     _github("DELETE", f"/repos/{repository}")
 
 
-def checks(repository: str, ref: str) -> tuple[tuple[str, str], ...]:
-    """Return (name, how it stands) of what the Git host shows beside a commit, for example `success`."""
+def check(repository: str, ref: str, name: str) -> str:
+    """Return what the Git host shows beside a commit for a trigger, for example `success` or `in_progress`.
+
+    On GitHub a private repository shows it to you alone: then this is the address to look at.
+    """
     answer = _github("GET", f"/repos/{repository}/commits/{ref}/check-runs")
-    answer.raise_for_status()
-    return tuple((one["name"], one["conclusion"] or one["status"]) for one in answer.json()["check_runs"])
+    for one in answer.json().get("check_runs", ()):
+        # Cloud Build writes the project in brackets after the trigger's name.
+        if str(one["name"]).partition(" ")[0] == name:
+            return str(one["conclusion"] or one["status"])
+    return f"see https://github.com/{repository}/commit/{ref}"
 
 
 def _github(method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
