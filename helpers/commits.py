@@ -6,7 +6,6 @@ said.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ import requests
 from google.api_core import exceptions
 
 from helpers import names, target, waiting
-from helpers.transport import rest
+from helpers.transport import github, rest
 
 _BUILD: Final = "https://cloudbuild.googleapis.com"
 _CONSENT_SECONDS: Final = 600.0
@@ -35,11 +34,11 @@ def host(repository: str, write: Callable[[str], object] = print) -> None:
     if not target.current().git_host:
         write(f"Make an empty repository {repository} at https://github.com/new, unless you have it already.")
         return
-    if _github("GET", f"/repos/{repository}").status_code == 404:
-        answer = _github("POST", "/user/repos", {"name": repository.partition("/")[2]})
+    if github.call("GET", f"/repos/{repository}").status_code == 404:
+        answer = github.call("POST", "/user/repos", {"name": repository.partition("/")[2]})
         if answer.status_code != 201:
             raise GitFailed(f"{repository} can't be made: {answer.text[:300]}")
-    found = _github("GET", f"/repos/{repository}").json()
+    found = github.call("GET", f"/repos/{repository}").json()
     write(f"{found['clone_url']}: there, at the sandbox's own Git host")
 
 
@@ -48,7 +47,7 @@ def remove(repository: str, write: Callable[[str], object] = print) -> None:
     if not target.current().git_host:
         write(f"{repository} stays on GitHub: delete it there, in its settings.")
         return
-    _github("DELETE", f"/repos/{repository}")
+    github.call("DELETE", f"/repos/{repository}")
 
 
 def check(repository: str, ref: str, name: str) -> str:
@@ -56,26 +55,12 @@ def check(repository: str, ref: str, name: str) -> str:
 
     On GitHub a private repository shows it to you alone: then this is the address to look at.
     """
-    answer = _github("GET", f"/repos/{repository}/commits/{ref}/check-runs")
+    answer = github.call("GET", f"/repos/{repository}/commits/{ref}/check-runs")
     for one in answer.json().get("check_runs", ()):
         # Cloud Build writes the project in brackets after the trigger's name.
         if str(one["name"]).partition(" ")[0] == name:
             return str(one["conclusion"] or one["status"])
     return f"see https://github.com/{repository}/commit/{ref}"
-
-
-def _github(method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
-    sandbox = target.current().git_host
-    headers = {"Accept": "application/vnd.github+json"}
-    if sandbox:
-        token = Path(os.environ["WORKBOOK_HOME"], "git", "token").read_text(encoding="utf-8").strip()
-        headers["Authorization"] = f"Bearer {token}"
-    with requests.Session() as session:
-        # The plain port must never be looked for through a proxy.
-        session.trust_env = not sandbox
-        return session.request(
-            method, f"{sandbox or 'https://api.github.com'}{path}", json=body, headers=headers, timeout=60
-        )
 
 
 def working_copy(folder: Path, files: Iterable[Path], root: Path = target.ROOT) -> Path:
