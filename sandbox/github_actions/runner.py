@@ -347,7 +347,9 @@ def dispatch(world: World, repository: Repository, path: str, ref: str, given: J
     sha = git.resolve(folder, full)
     if not sha:
         raise ValueError(f"No ref found for: {ref}")
-    if path not in _paths(world, repository, sha):
+    default = git.resolve(folder, git.run(folder, "symbolic-ref", "HEAD").decode().strip())
+    # GitHub knows a workflow by hand only when the default branch has it.
+    if not default or path not in _paths(world, repository, default) or path not in _paths(world, repository, sha):
         raise LookupError(path)
     try:
         found = workflow.read(_text(world, repository, sha, path), path)
