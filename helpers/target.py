@@ -30,6 +30,7 @@ CA_VARIABLES: Final = (
     "HTTPLIB2_CA_CERTS",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     "NODE_EXTRA_CA_CERTS",
+    "NPM_CONFIG_CAFILE",  # npm takes no other where its settings name one
     "AWS_CA_BUNDLE",
     "GIT_SSL_CAINFO",
     "PIP_CERT",

@@ -1,10 +1,11 @@
-"""artifactregistry.googleapis.com v1, as far as repositories of images and of Python packages go."""
+"""artifactregistry.googleapis.com v1, as far as repositories of images, npm and Python packages go."""
 
 from sandbox.api.methods import Api, ordered
 from sandbox.artifact_registry import (
     docker_images,
     files,
     locations,
+    npm_packages,
     operations,
     packages,
     project_settings,
@@ -23,6 +24,7 @@ _NOUNS = (
     versions,
     tags,
     docker_images,
+    npm_packages,
     python_packages,
     files,
 )

@@ -22,6 +22,8 @@ from sandbox.state.world import World
 SERVICE = "artifactregistry.googleapis.com"
 DOWNLOAD = "artifactregistry.repositories.downloadArtifacts"
 UPLOAD = "artifactregistry.repositories.uploadArtifacts"
+CREATE_TAG = "artifactregistry.tags.create"
+DELETE_TAG = "artifactregistry.tags.delete"
 
 log = logging.getLogger("sandbox")
 

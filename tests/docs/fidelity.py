@@ -22,6 +22,7 @@ from cli.exchanges import recorder
 from cli.exchanges.calls import CALLS
 from sandbox.api.methods import Api
 from sandbox.apis import APIS
+from sandbox.npm_repositories import server as npm_repositories
 from sandbox.oci import registry as router
 from sandbox.python_repositories import server as python_repositories
 from tests.observed import facts
@@ -42,6 +43,7 @@ _PATHS = {
 }
 REGISTRY = "The registry, /v2"
 PYTHON = "Python repositories, LOCATION-python.pkg.dev"
+NPM = "npm repositories, LOCATION-npm.pkg.dev"
 _FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
 
 
@@ -49,7 +51,12 @@ def operations() -> dict[str, list[str]]:
     """Section of the page to the operations in it, from the dispatch table."""
     found = {f"{api.title} ({api.service})": sorted({method.id for method in api.methods}) for api in APIS}
     calls = [f"{verb} {_PATHS[kind]}" for kind, verbs in {**router._VERBS, **router._SIGNED}.items() for verb in verbs]
-    return {REGISTRY: [*_FIXED, *calls], PYTHON: list(python_repositories.CALLS), **found}
+    return {
+        REGISTRY: [*_FIXED, *calls],
+        PYTHON: list(python_repositories.CALLS),
+        NPM: list(npm_repositories.CALLS),
+        **found,
+    }
 
 
 @functools.cache
