@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
