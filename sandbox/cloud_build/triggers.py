@@ -14,7 +14,7 @@ from typing import Any
 
 from google.cloud.devtools.cloudbuild_v1 import types
 
-from sandbox.api import lists, messages
+from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call
 from sandbox.cloud_build import build_methods, connections, firing, matching, starting
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
@@ -30,6 +30,7 @@ _UNSUPPORTED = {
     "filter": "filters of events in CEL",
     "autodetect": "triggers that look for their build configuration; name it with --build-config",
 }
+_FIXED = frozenset({"id", "createTime", "resourceName"})
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,62}[a-zA-Z0-9])?")
 
 
@@ -163,16 +164,17 @@ def list_triggers(call: Call) -> dict[str, Any]:
 
 
 def patch(call: Call) -> dict[str, Any]:
-    """Replace what the request says; the id, the time and the location stay."""
+    """Change what the mask names; without a mask everything but the id, the time and the location is replaced.
+
+    https://cloud.google.com/build/docs/api/reference/rest/v1/projects.triggers/patch
+    """
     asked = _parsed(call)
-    before = find(call)
-    _check_event({**before, **asked})
-    _require_connection(call, {**before, **asked})
-    _check_account(call, {**before, **asked})
+    after = _changed(call, find(call), asked)
+    _check_event(after)
+    _require_connection(call, after)
+    _check_account(call, after)
     with call.world.writing() as rows:
-        before = _named(rows, call)
-        kept = {field: before[field] for field in ("id", "createTime", "resourceName")}
-        after = {**before, **asked, **kept}
+        after = _changed(call, _named(rows, call), asked)
         try:
             rows.execute(
                 "UPDATE triggers SET trigger = ?, name = ? WHERE id = ?",
@@ -180,6 +182,16 @@ def patch(call: Call) -> dict[str, Any]:
             )
         except sqlite3.IntegrityError:
             raise _taken(after["name"]) from None
+    return after
+
+
+def _changed(call: Call, before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    kind = types.BuildTrigger.pb().DESCRIPTOR
+    may = {field.json_name for field in kind.fields} - _FIXED
+    changed = field_masks.apply(kind, before, asked, field_masks.of(call), may=may)
+    after = {"name": before["name"], **changed, **{field: before[field] for field in _FIXED}}
+    if event := after.get("repositoryEventConfig"):
+        after["repositoryEventConfig"] = {**event, "repositoryType": "GITHUB"}
     return after
 
 

@@ -37,11 +37,11 @@ def ask(session: requests.Session, verb: str, url: str, body: Any = None, status
     return found
 
 
-def done(session: requests.Session, host: str, operation: dict[str, Any]) -> dict[str, Any]:
+def done(session: requests.Session, host: str, operation: dict[str, Any], version: str = "v1") -> dict[str, Any]:
     """The operation of an answer, at its first poll: only then it is done, as on Google."""
     assert "done" not in operation
     assert "response" not in operation
-    polled = ask(session, "GET", f"https://{host}/v1/{operation['name']}")
+    polled = ask(session, "GET", f"https://{host}/{version}/{operation['name']}")
     assert polled["done"] is True
     return polled
 

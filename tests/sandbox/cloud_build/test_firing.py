@@ -16,7 +16,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud.devtools import cloudbuild_v2
 
 from helpers import builds, names, waiting
-from tests.sandbox.conftest import ask, grant, learner_with, project, projects_url
+from tests.sandbox.conftest import ask, done, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
 
 Make = Callable[..., Clone]
@@ -66,7 +66,7 @@ def connected(session: AuthorizedSession, repository: str) -> str:
     url = f"{place('v2')}/connections/{name}/repositories"
     body = {"remoteUri": f"https://github.com/{repository}.git"}
     made = ask(session, "POST", f"{url}?repositoryId=app", body)
-    return str(made["response"]["name"])
+    return str(done(session, "cloudbuild.googleapis.com", made, "v2")["response"]["name"])
 
 
 def trigger(session: AuthorizedSession, resource: str, push: Any = None, **more: Any) -> dict[str, Any]:
@@ -277,6 +277,25 @@ def test_an_approval_comes_first(learner: AuthorizedSession, host: Host, work: t
     ask(learner, "POST", f"{url}:approve", {"approvalResult": {"decision": "REJECTED"}})
     rejected = ask(learner, "GET", url)
     assert (rejected["status"], rejected["approval"]["state"]) == ("CANCELLED", "REJECTED")
+
+
+def test_a_patch_changes_what_its_mask_names(learner: AuthorizedSession, work: tuple[Clone, str]) -> None:
+    _, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"}, description="kept")
+    # gcloud sends the event it knows nothing of as an empty object, and leaves it out of the mask.
+    url = f"{place()}/triggers/{made['id']}"
+    body = {"ignoredFiles": ["**/*.md"], "repositoryEventConfig": {}}
+    after = ask(learner, "PATCH", f"{url}?updateMask=ignored_files", body)
+    assert after == {**made, "ignoredFiles": ["**/*.md"]}
+    assert ask(learner, "PATCH", f"{url}?updateMask=id", {"id": "mine"}, status=400)
+    assert ask(learner, "PATCH", f"{url}?updateMask=nothing", {}, status=400)
+    assert ask(learner, "GET", url) == after
+    # Without a mask all of it is replaced.
+    bare = ask(
+        learner, "PATCH", url, {"filename": "other.yaml", "repositoryEventConfig": made["repositoryEventConfig"]}
+    )
+    assert (bare["name"], bare["filename"]) == (made["name"], "other.yaml")
+    assert "description" not in bare
 
 
 @pytest.mark.parametrize(

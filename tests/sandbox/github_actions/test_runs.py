@@ -15,7 +15,7 @@ from google.auth.transport.requests import AuthorizedSession
 
 from cli.world.starter import World
 from helpers import waiting
-from tests.sandbox.conftest import account, ask, grant, learner_with, project, projects_url
+from tests.sandbox.conftest import account, ask, done, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
 
 IAM = "https://iam.googleapis.com/v1"
@@ -36,7 +36,8 @@ def learner(in_world: object) -> Iterator[AuthorizedSession]:
 def trust(learner: AuthorizedSession, repository: str) -> str:
     """The resource name of a provider that lets one repository in."""
     base = f"{IAM}/projects/{project()}/locations/global/workloadIdentityPools"
-    pool = ask(learner, "POST", f"{base}?workloadIdentityPoolId=pool-{secrets.token_hex(4)}", {})["response"]["name"]
+    begun = ask(learner, "POST", f"{base}?workloadIdentityPoolId=pool-{secrets.token_hex(4)}", {})
+    pool = done(learner, "iam.googleapis.com", begun)["response"]["name"]
     body = {
         "attributeMapping": {"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
         "attributeCondition": f"assertion.repository == '{repository}'",

@@ -19,7 +19,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from cli.world.starter import World
 from helpers import names, projects, registry, repositories
 from helpers.target import Target
-from tests.sandbox.conftest import SCOPES, account, ask, grant, learner_with, project, projects_url
+from tests.sandbox.conftest import SCOPES, account, ask, done, grant, learner_with, project, projects_url
 from tests.sandbox.iam import federation_keys as idp
 
 IAM = "https://iam.googleapis.com/v1"
@@ -37,7 +37,8 @@ def learner(in_world: object) -> Iterator[AuthorizedSession]:
 def provider(learner: AuthorizedSession) -> str:
     """The resource name of a provider that lets one repository in."""
     base = f"{IAM}/projects/{project()}/locations/global/workloadIdentityPools"
-    pool = ask(learner, "POST", f"{base}?workloadIdentityPoolId=pool-{secrets.token_hex(4)}", {})["response"]["name"]
+    begun = ask(learner, "POST", f"{base}?workloadIdentityPoolId=pool-{secrets.token_hex(4)}", {})
+    pool = done(learner, "iam.googleapis.com", begun)["response"]["name"]
     body = {
         "attributeMapping": {"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
         "attributeCondition": "assertion.repository == 'ana/models'",

@@ -20,7 +20,7 @@ import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
-from tests.sandbox.conftest import ask, learner_with, project
+from tests.sandbox.conftest import ask, done, learner_with, project
 from tests.sandbox.iam import federation_keys as idp
 
 STS = "https://sts.googleapis.com/v1/token"
@@ -399,7 +399,8 @@ def pool(learner: AuthorizedSession) -> str:
     """The resource name of a pool."""
     base = f"https://iam.googleapis.com/v1/projects/{project()}/locations/global/workloadIdentityPools"
     name = f"pool-{secrets.token_hex(4)}"
-    found: str = ask(learner, "POST", f"{base}?workloadIdentityPoolId={name}", {})["response"]["name"]
+    begun = ask(learner, "POST", f"{base}?workloadIdentityPoolId={name}", {})
+    found: str = done(learner, "iam.googleapis.com", begun)["response"]["name"]
     return found
 
 
