@@ -119,8 +119,8 @@ CASES: dict[str, Case] = {
         "page", claims={"aud": "models"}, provider={"oidc": {"allowedAudiences": ["models"]}}
     ),
     "a key of several": Case("measured", key="second", provider={"oidc": {"jwksJson": ("rsa", "second")}}),
-    "issued a minute ahead": Case("measured", claims=in_seconds(iat=55)),
-    "expired for less than a minute": Case("measured", claims=in_seconds(iat=-600, exp=-50)),
+    "issued a minute ahead": Case("measured", claims=in_seconds(iat=30)),
+    "expired for less than a minute": Case("measured", claims=in_seconds(iat=-600, exp=-15)),
     "issued two hours ago, not expired": Case("measured", claims=in_seconds(iat=-7200, exp=60)),
     "eleven years of life": Case("measured", claims=in_seconds(exp=11 * 365 * 86400)),
     "not yet valid by nbf": Case("inferred", claims=in_seconds(nbf=600)),
