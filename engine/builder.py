@@ -6,7 +6,7 @@ import copy as copying_of
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,10 @@ from engine.errors import Refused, bad_request
 from engine.machine import Machine
 from engine.runs import STDERR, Log, Run, now
 from engine.settings import configure, default_platform
-from engine.stages import Options, Stage, borrow_names
+from engine.stages import PREDEFINED, Options, Stage, borrow_names
 from engine.store import Layer, remove_tree
 from engine.transfer import Say, pull
-
-_PREDEFINED = frozenset(
-    one for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for one in (name, name.lower())
-)
+from engine.trees import Notes
 
 
 class Build:
@@ -63,7 +60,7 @@ class Build:
             for stage in self._stages:
                 if stage.tree is not None:
                     remove_tree(stage.tree)
-        unused = sorted(set(self._options.arguments) - self._used - _PREDEFINED)
+        unused = sorted(set(self._options.arguments) - self._used - PREDEFINED)
         if unused:
             self._print(f"[Warning] One or more build-args {unused} were not consumed\n".replace("'", ""))
         self._say({"aux": {"ID": key}})
@@ -95,7 +92,7 @@ class Build:
         if self._options.labels:
             stage.config["Labels"] = {**(stage.config.get("Labels") or {}), **self._options.labels}
             text = " ".join(f"{k}={v}" for k, v in sorted(self._options.labels.items()))
-            self._commit(stage, f"/bin/sh -c #(nop)  LABEL {text}", None, f"labels {text}")
+            self._commit(stage, f"{stage.nop}  LABEL {text}", None, f"labels {text}")
         if not stage.steps:
             return stage.image
         return self._store.add(stage.document(), stage.layers, stage.steps)
@@ -119,7 +116,7 @@ class Build:
             said = configure(one, stage.config, self._scope(stage), last)
             if one.word == "MAINTAINER":
                 stage.author = one.rest
-            self._commit(stage, f"/bin/sh -c #(nop)  {said}", None, said)
+            self._commit(stage, f"{stage.nop}  {said}", None, said)
 
     def _argument(self, one: Instruction) -> None:
         scope = self._scope(self._stages[-1]) if self._stages else self._globals
@@ -135,7 +132,7 @@ class Build:
             elif self._stages and name in self._globals:
                 target[name] = self._globals[name]
         if self._stages:
-            self._commit(self._stages[-1], f"/bin/sh -c #(nop)  ARG {one.rest}", None, f"ARG {one.rest}")
+            self._commit(self._stages[-1], f"{self._stages[-1].nop}  ARG {one.rest}", None, f"ARG {one.rest}")
 
     def _from(self, one: Instruction) -> None:
         parts = dockerfile.words(one.rest, self._globals)
@@ -185,7 +182,7 @@ class Build:
         return Stage(name, list(image.layers), config.get("config") or {}, history, steps, key, architecture)
 
     def _scope(self, stage: Stage) -> dict[str, str]:
-        predefined = {k: v for k, v in self._options.arguments.items() if k in _PREDEFINED and v is not None}
+        predefined = {k: v for k, v in self._options.arguments.items() if k in PREDEFINED and v is not None}
         return {**predefined, **stage.arguments, **stage.environment}
 
     def _key(self, stage: Stage, what: str) -> str:
@@ -214,7 +211,7 @@ class Build:
         else:
             stage.cached = False
             identity = hashlib.sha256(f"{key}{now()}".encode()).hexdigest()[:12]
-            copies = said.startswith(("/bin/sh -c #(nop) COPY", "/bin/sh -c #(nop) ADD"))
+            copies = said.startswith((f"{stage.nop} COPY", f"{stage.nop} ADD"))
             if not copies:
                 self._print(f" ---> Running in {identity}\n")
             layer = make(identity) if make is not None else None
@@ -248,19 +245,18 @@ class Build:
 
     def _base_length(self, stage: Stage) -> int:
         """Return how many layers a stage had at its FROM: those trees are worth keeping."""
-        return sum(1 for line in self._base_history(stage) if not line.get("empty_layer"))
-
-    def _base_history(self, stage: Stage) -> list[dict[str, Any]]:
         known = set(self._store.images)
-        for length in range(len(stage.steps), 0, -1):
-            if stage.steps[length - 1] in known:
-                return stage.history[:length]
-        return []
+        length = next((n for n in range(len(stage.steps), 0, -1) if stage.steps[n - 1] in known), 0)
+        return sum(1 for line in stage.history[:length] if not line.get("empty_layer"))
 
-    def _changed(self, stage: Stage, work: Callable[[Path], None], owner: tuple[int, int]) -> Layer:
+    def _changed(
+        self, stage: Stage, work: Callable[[Path], None], owner: tuple[int, int], volumes: Sequence[str] = ()
+    ) -> Layer:
         tree = self._tree(stage)
         before = trees.look(tree)
         work(tree)
+        # A volume is no part of the image: what a step writes there is gone after it, as with Docker.
+        trees.drop_new(tree, before, volumes)
         archive = self._store.temporary("difference")
         trees.difference(tree, before, trees.look(tree), stage.notes, new_owner=owner, to=archive)
         return self._store.add_layer(archive)
@@ -272,10 +268,10 @@ class Build:
         shell = stage.config.get("Shell") or ["/bin/sh", "-c"]
         argv = listed if listed is not None else [*shell, *([one.rest] if one.rest else [])]
         given = {k: v for k, v in stage.arguments.items() if k not in stage.environment}
-        told = sorted(f"{k}={v}" for k, v in given.items() if k not in _PREDEFINED)
+        told = sorted(f"{k}={v}" for k, v in given.items() if k not in PREDEFINED)
         prefix = f"|{len(told)} {' '.join(told)} " if told else ""
         said = prefix + " ".join(argv)
-        predefined = {k: v for k, v in self._options.arguments.items() if k in _PREDEFINED and v is not None}
+        predefined = {k: v for k, v in self._options.arguments.items() if k in PREDEFINED and v is not None}
         environment = {"PATH": PATH, **predefined, **given, **stage.environment}
 
         def make(identity: str) -> Layer:
@@ -285,7 +281,14 @@ class Build:
             full = {"HOSTNAME": identity, "HOME": user.home, **environment}
             users.program(tree, argv[0], full, work, [])
             process = jail.Process(tree, argv, full, work, user.uid, user.gid, list(user.groups))
-            return self._changed(stage, lambda _: self._execute(process, argv), (user.uid, user.gid))
+            volumes = [path.strip("/") for path in stage.config.get("Volumes") or ()]
+
+            def execute(tree: Path) -> None:
+                for path in volumes:
+                    copying.make_folder(tree, path, stage.notes, (0, 0))
+                self._execute(process, argv)
+
+            return self._changed(stage, execute, (user.uid, user.gid), volumes)
 
         self._commit(stage, said, make, "")
 
@@ -336,7 +339,7 @@ class Build:
             work = (stage.config.get("WorkingDir") or "/").rstrip("/")
             target = f"{work}/{'' if target in ('.', './') else target}"
             target += "/" if parts[-1] == "." and not target.endswith("/") else ""
-        origin, temporary = self._origin(one)
+        origin, known, temporary = self._origin(one)
         try:
             chosen = copying.sources(origin, parts[:-1])
             digest = copying.fingerprint(chosen)
@@ -344,25 +347,26 @@ class Build:
             chown = dockerfile.expand(one.flag("chown"), scope)
             # Without a blank between them, as dockerd writes it.
             given = f"--chown={chown}" if chown else ""
-            said = f"/bin/sh -c #(nop) {one.word} {given}{kind}:{digest} in {target} "
+            said = f"{stage.nop} {one.word} {given}{kind}:{digest} in {parts[-1]} "
 
             def work(tree: Path) -> None:
                 user = users.owner(tree, chown) if chown else None
-                owner = (user.uid, user.gid) if user else (0, 0)
+                owner = (user.uid, user.gid) if user else None if one.flag("from") else (0, 0)
                 if chown and ":" not in chown and chown.isdigit():
                     owner = (int(chown), int(chown))
-                copying.copy(chosen, tree, target, stage.notes, owner, unpack=one.word == "ADD")
+                copier = copying.Copier(tree, stage.notes, owner, origin, known)
+                copier.copy(chosen, target, unpack=one.word == "ADD")
 
             self._commit(stage, said, lambda _: self._changed(stage, work, (0, 0)), f"chown={chown}")
         finally:
             if temporary:
                 remove_tree(origin)
 
-    def _origin(self, one: Instruction) -> tuple[Path, bool]:
-        """Return the tree to copy from, and whether it is to be deleted after."""
+    def _origin(self, one: Instruction) -> tuple[Path, Notes, bool]:
+        """Return the tree to copy from, what its disk can't say, and whether it is to be deleted after."""
         name = one.flag("from")
         if not name:
-            return self._context, False
+            return self._context, {}, False
         found = next((stage for stage in self._stages[:-1] if stage.name and stage.name == name.lower()), None)
         if found is None and name.isdigit():
             if int(name) >= len(self._stages) - 1:
@@ -373,14 +377,13 @@ class Build:
                 )
             found = self._stages[int(name)]
         if found is not None:
-            return self._tree(found), False
+            return self._tree(found), found.notes, False
         try:
             layers = self._base(name, "", self._options.platform).layers
         except Refused as error:
             raise Refused(f"invalid from flag value {name}: {error}") from None
         tree = self._store.temporary("from")
-        self._machine.roots.make(layers, tree)
-        return tree, True
+        return tree, self._machine.roots.make(layers, tree), True
 
     def _work_folder(self, stage: Stage, one: Instruction) -> None:
         path = "".join(dockerfile.words(one.rest, self._scope(stage), split=False))
@@ -392,4 +395,4 @@ class Build:
         def work(tree: Path) -> None:
             copying.make_folder(tree, path, stage.notes, (0, 0))
 
-        self._commit(stage, f"/bin/sh -c #(nop) WORKDIR {path}", lambda _: self._changed(stage, work, (0, 0)), "")
+        self._commit(stage, f"{stage.nop} WORKDIR {path}", lambda _: self._changed(stage, work, (0, 0)), "")

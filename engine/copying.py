@@ -9,7 +9,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import trees
@@ -100,33 +100,86 @@ def _all(path: Path) -> Iterator[tuple[Path, str]]:
                 yield full, full.relative_to(path).as_posix()
 
 
-def copy(
-    chosen: Sequence[Source], root: Path, target: str, notes: Notes, owner: tuple[int, int], *, unpack: bool
-) -> None:
-    """Copy files into a tree; a folder's content, not itself. `unpack` takes archives apart, as ADD does."""
-    folder = target.endswith("/")
-    if len(chosen) > 1 and not folder:
-        raise Refused(
-            "When using COPY with more than one source file, the destination must be a directory and end with a /"
+@dataclass
+class Copier:
+    """Puts files into a tree.
+
+    Attributes:
+        root, notes: the tree, and what its disk can't say.
+        owner: what everything belongs to; None keeps the owners, as COPY does from another stage.
+        origin, known: the tree that the files come from, and what its disk can't say.
+    """
+
+    root: Path
+    notes: Notes
+    owner: tuple[int, int] | None
+    origin: Path
+    known: Notes = field(default_factory=dict)
+
+    def copy(self, chosen: Sequence[Source], target: str, *, unpack: bool) -> None:
+        """Copy files; a folder's content, not itself. `unpack` takes archives apart, as ADD does."""
+        folder = target.endswith("/")
+        if len(chosen) > 1 and not folder:
+            raise Refused(
+                "When using COPY with more than one source file, the destination must be a directory and end with a /"
+            )
+        for source in chosen:
+            if source.path.is_dir() and not source.path.is_symlink():
+                base = self._folder(target)
+                links: dict[int, Path] = {}
+                for path, name in _all(source.path):
+                    if name:
+                        self._put(path, base / name, links)
+                continue
+            if unpack and source.path.is_file() and _is_archive(source.path):
+                base = self._folder(target)
+                with tarfile.open(source.path, "r:*") as archive:
+                    _unpacker(self.root, base, self.notes).unpack(archive)
+                continue
+            place = trees.resolve(self.root, target, last=True)
+            if folder or place.is_dir():
+                place = self._folder(target) / Path(source.name).name
+            else:
+                self._folder(target.rpartition("/")[0] or "/")
+            self._put(source.path, place, {})
+
+    def _folder(self, target: str) -> Path:
+        return make_folder(self.root, target, self.notes, self.owner or (0, 0))
+
+    def _put(self, source: Path, place: Path, links: dict[int, Path]) -> None:
+        about = source.lstat()
+        uid, gid, mode = self.known.get(
+            trees.place_in_root(self.origin, source), (about.st_uid, about.st_gid, about.st_mode & 0o7777)
         )
-    for source in chosen:
-        if source.path.is_dir() and not source.path.is_symlink():
-            base = _folder(root, target, notes, owner)
-            for path, name in _all(source.path):
-                if name:
-                    _put(path, base / name, root, notes, owner)
-            continue
-        if unpack and source.path.is_file() and _is_archive(source.path):
-            base = _folder(root, target, notes, owner)
-            with tarfile.open(source.path, "r:*") as archive:
-                _unpacker(root, base, notes).unpack(archive)
-            continue
-        place = trees.resolve(root, target, last=True)
-        if folder or place.is_dir():
-            place = _folder(root, target, notes, owner) / Path(source.name).name
+        if os.geteuid() != 0 and trees.place_in_root(self.origin, source) not in self.known:
+            # What belongs to this process here is root's there.
+            uid, gid = 0, 0
+        owner = self.owner or (uid, gid)
+        if stat.S_ISDIR(about.st_mode):
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                place.unlink()
+            place.mkdir(exist_ok=True)
+            place.chmod(mode | (0 if os.geteuid() == 0 else 0o700))
+            _own(place, self.root, self.notes, owner, mode)
+            return
+        if place.is_dir() and not place.is_symlink():
+            raise Refused(f"cannot copy to directory: {trees.place_in_root(self.root, place)}")
+        place.unlink(missing_ok=True)
+        if about.st_nlink > 1 and about.st_ino in links:
+            os.link(links[about.st_ino], place, follow_symlinks=False)
+            return
+        if stat.S_ISLNK(about.st_mode):
+            place.symlink_to(os.readlink(source))
+        elif stat.S_ISREG(about.st_mode):
+            shutil.copyfile(source, place)
         else:
-            _folder(root, target.rpartition("/")[0] or "/", notes, owner)
-        _put(source.path, place, root, notes, owner)
+            return
+        links[about.st_ino] = place
+        _own(place, self.root, self.notes, owner, mode)
+        if stat.S_ISREG(about.st_mode):
+            # After the owner, which takes the bit of a set user away.
+            place.chmod(mode | (0 if os.geteuid() == 0 else 0o600))
+        os.utime(place, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
 
 
 def _unpacker(root: Path, base: Path, notes: Notes) -> Unpacker:
@@ -144,10 +197,6 @@ def _is_archive(path: Path) -> bool:
 
 def make_folder(root: Path, target: str, notes: Notes, owner: tuple[int, int]) -> Path:
     """Make a folder of a tree, and those above it."""
-    return _folder(root, target, notes, owner)
-
-
-def _folder(root: Path, target: str, notes: Notes, owner: tuple[int, int]) -> Path:
     place = root
     done = ""
     for part in [one for one in target.split("/") if one not in ("", ".")]:
@@ -167,27 +216,3 @@ def _own(place: Path, root: Path, notes: Notes, owner: tuple[int, int], mode: in
         os.chown(place, *owner, follow_symlinks=False)
         return
     trees.note(notes, trees.place_in_root(root, place), *owner, mode, place)
-
-
-def _put(source: Path, place: Path, root: Path, notes: Notes, owner: tuple[int, int]) -> None:
-    about = source.lstat()
-    mode = about.st_mode & 0o7777
-    if stat.S_ISDIR(about.st_mode):
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            place.unlink()
-        place.mkdir(exist_ok=True)
-        place.chmod(mode | (0 if os.geteuid() == 0 else 0o700))
-        _own(place, root, notes, owner, mode)
-        return
-    if place.is_dir() and not place.is_symlink():
-        raise Refused(f"cannot copy to directory: {trees.place_in_root(root, place)}")
-    place.unlink(missing_ok=True)
-    if stat.S_ISLNK(about.st_mode):
-        place.symlink_to(os.readlink(source))
-    elif stat.S_ISREG(about.st_mode):
-        shutil.copyfile(source, place)
-        place.chmod(mode | (0 if os.geteuid() == 0 else 0o600))
-    else:
-        return
-    _own(place, root, notes, owner, mode)
-    os.utime(place, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)

@@ -47,7 +47,7 @@ def configure(one: Instruction, config: dict[str, Any], scope: dict[str, str], l
     if one.word == "EXPOSE":
         ports = dockerfile.words(one.rest, scope)
         config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **{dockerfile.port(port): {} for port in ports}}
-        return f"EXPOSE {' '.join(ports)}"
+        return f"EXPOSE {' '.join(sorted(ports))}"
     if one.word == "VOLUME":
         listed = dockerfile.json_form(one.rest)
         places = listed if listed is not None else dockerfile.words(one.rest, scope)

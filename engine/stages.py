@@ -12,6 +12,11 @@ from engine.runs import now
 from engine.store import Layer
 from engine.trees import Notes
 
+# Arguments that need no ARG.
+PREDEFINED = frozenset(
+    one for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for one in (name, name.lower())
+)
+
 
 @dataclass
 class Options:
@@ -51,6 +56,11 @@ class Stage:
     def environment(self) -> dict[str, str]:
         """The variables that its configuration sets."""
         return dict(one.split("=", 1) for one in self.config.get("Env") or [] if "=" in one)
+
+    @property
+    def nop(self) -> str:
+        """What the history says of a step that runs nothing begins with."""
+        return " ".join([*(self.config.get("Shell") or ["/bin/sh", "-c"]), "#(nop)"])
 
     def document(self) -> bytes:
         """Return the configuration of the image that the stage is now."""

@@ -13,8 +13,9 @@ import os
 import posixpath
 import stat
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.errors import Refused
@@ -229,11 +230,25 @@ def look(root: Path) -> Seen:
             path = os.path.join(folder, name)
             about = os.lstat(path)
             is_folder = stat.S_ISDIR(about.st_mode)
+            # Of the times the one that a step can't set back.
             target = os.readlink(path) if stat.S_ISLNK(about.st_mode) else ""
-            times = (0, 0) if is_folder else (about.st_size, about.st_mtime_ns)
+            times = (0, 0) if is_folder else (about.st_size, about.st_ctime_ns)
             number = 0 if is_folder else about.st_ino
             seen[path[start:]] = (about.st_mode, *times, about.st_uid, about.st_gid, number, target)
     return seen
+
+
+def drop_new(root: Path, before: Seen, folders: Sequence[str]) -> None:
+    """Delete what is new below some folders of a root."""
+    for folder in folders:
+        place = resolve(root, folder, last=True)
+        for child in list(place.iterdir()) if place.is_dir() else ():
+            if place_in_root(root, child) in before:
+                continue
+            if child.is_dir() and not child.is_symlink():
+                remove_tree(child)
+            else:
+                child.unlink()
 
 
 def _is_own(name: str) -> bool:
@@ -242,8 +257,15 @@ def _is_own(name: str) -> bool:
 
 def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner: tuple[int, int], to: Path) -> None:
     """Write what changed between two looks to `to`, as a layer's archive."""
-    changed = sorted(name for name in after if before.get(name) != after[name] and not _is_own(name))
+    touched = {
+        name
+        for name in after
+        if before.get(name) != after[name] and not _is_own(name) and (name in before or f"{name}/" not in OWN_FOLDERS)
+    }
     gone = sorted(name for name in before if name not in after and not _is_own(name))
+    # With all folders above them, as dockerd writes it.
+    above = {str(folder) for name in (*touched, *gone) for folder in PurePosixPath(name).parents}
+    changed = sorted(touched | (above & after.keys()))
     links: dict[int, str] = {}
     with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in changed:
@@ -267,7 +289,9 @@ def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner
         for name in gone:
             folder, _, base = name.rpartition("/")
             if folder not in lost:
-                archive.addfile(tarfile.TarInfo(f"{folder}/.wh.{base}".lstrip("/")))
+                white = tarfile.TarInfo(f"{folder}/.wh.{base}".lstrip("/"))
+                white.mode = 0o600
+                archive.addfile(white)
             forget(notes, name, below=False)
 
 

@@ -52,7 +52,24 @@ class Heard:
 
 def base(folder: Path) -> Path:
     """Make an archive of a small root file system from this machine's programs."""
-    names = ("sh", "sleep", "cat", "ls", "mkdir", "id", "env", "printenv", "touch", "echo", "test", "true", "chmod")
+    names = (
+        "sh",
+        "sleep",
+        "cat",
+        "ls",
+        "mkdir",
+        "id",
+        "env",
+        "printenv",
+        "touch",
+        "echo",
+        "test",
+        "true",
+        "chmod",
+        "ln",
+        "rm",
+        "chown",
+    )
     archive = folder / "base.tar"
     with tarfile.open(archive, "w", dereference=True) as packed:
         for path in sorted(of_this_machine(*names)):
