@@ -17,7 +17,7 @@ from typing import IO, Any
 from engine import names, trees
 from engine.errors import Refused, bad_request, not_found
 from engine.runs import now
-from engine.store import Layer, Store, copy_bounded, remove_tree
+from engine.store import BAD_ARCHIVE, Header, Layer, Store, copy_bounded, remove_tree
 from engine.trees import UNPACKED_BYTES, Notes, Unpacker
 
 _CHUNK = 1 << 20
@@ -66,7 +66,7 @@ def save(store: Store, wanted: Sequence[str], to: IO[bytes]) -> None:
         _add(archive, "manifest.json", io.BytesIO(content), len(content))
 
 
-def _unread(error: tarfile.TarError) -> str:
+def _unread(error: Exception) -> str:
     """Return what docker says of an archive that is none, or is cut off."""
     reason = "unexpected EOF" if "truncated" in str(error) or isinstance(error, tarfile.ReadError) else str(error)
     return f"Error processing tar file(exit status 1): {reason}"
@@ -92,9 +92,9 @@ def load(store: Store, source: IO[bytes]) -> list[str]:
 
 def _unpack(source: IO[bytes], folder: Path) -> None:
     try:
-        with tarfile.open(fileobj=source, mode="r|*") as archive:
+        with tarfile.open(fileobj=source, mode="r|*", tarinfo=Header) as archive:
             Unpacker(folder, whiteouts=False, owner=(os.geteuid(), os.getegid())).unpack(archive)
-    except tarfile.TarError as error:
+    except BAD_ARCHIVE as error:
         raise Refused(_unread(error)) from None
 
 
@@ -118,7 +118,7 @@ def _load(store: Store, folder: Path) -> list[str]:
             if not entry.get("RepoTags"):
                 lines.append(f"Loaded image ID: {key}\n")
         return lines
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, *BAD_ARCHIVE) as error:
         raise bad_request(f"the archive is none of `docker save`: {error}") from None
 
 
@@ -159,10 +159,10 @@ def import_tree(store: Store, source: IO[bytes], config: dict[str, Any], message
                 copy_bounded(file, target, UNPACKED_BYTES, "the archive")  # type: ignore[arg-type]
             unpacked.replace(plain)
         try:
-            with tarfile.open(plain, mode="r|") as archive:
+            with tarfile.open(plain, mode="r|", tarinfo=Header) as archive:
                 for _ in archive:
                     pass
-        except tarfile.TarError as error:
+        except BAD_ARCHIVE as error:
             plain.unlink()
             raise Refused(_unread(error)) from None
         layer = store.add_layer(plain)
@@ -216,10 +216,10 @@ def write(root: Path, path: str, source: IO[bytes], owner: tuple[int, int] | Non
     if not place.is_dir():
         raise bad_request("extraction point is not a directory")
     try:
-        with tarfile.open(fileobj=source, mode="r|*") as archive:
+        with tarfile.open(fileobj=source, mode="r|*", tarinfo=Header) as archive:
             # Links in the container may lead anywhere inside it; the container's root stays the end of the world.
             Nested(root, place, owner).unpack(archive)
-    except tarfile.TarError as error:
+    except BAD_ARCHIVE as error:
         raise Refused(_unread(error)) from None
 
 

@@ -14,7 +14,7 @@ from engine.builder import Build
 from engine.errors import Refused, bad_request, unsupported
 from engine.server import Call, route
 from engine.stages import Options
-from engine.store import Store, remove_tree
+from engine.store import BAD_ARCHIVE, Header, Store, remove_tree
 from engine.trees import Unpacker
 
 
@@ -42,9 +42,9 @@ def build(call: Call) -> None:
 
 def _receive(call: Call, context: Path) -> None:
     try:
-        with tarfile.open(fileobj=call.body, mode="r|*") as archive:
+        with tarfile.open(fileobj=call.body, mode="r|*", tarinfo=Header) as archive:
             Unpacker(context, whiteouts=False, owner=(os.geteuid(), os.getegid())).unpack(archive)
-    except tarfile.TarError as error:
+    except BAD_ARCHIVE as error:
         raise bad_request(f"the build context can't be read: {error}") from None
     while call.body.read(65536):
         pass

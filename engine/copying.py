@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine import trees
 from engine.errors import Refused
+from engine.store import BAD_ARCHIVE, Header
 from engine.trees import Notes, Unpacker
 
 
@@ -133,7 +134,7 @@ class Copier:
                 continue
             if unpack and source.path.is_file() and _is_archive(source.path):
                 base = self._folder(target)
-                with tarfile.open(source.path, "r:*") as archive:
+                with tarfile.open(source.path, "r:*", tarinfo=Header) as archive:
                     _unpacker(self.root, base, self.notes).unpack(archive)
                 continue
             place = trees.resolve(self.root, target, last=True)
@@ -190,8 +191,9 @@ def _unpacker(root: Path, base: Path, notes: Notes) -> Unpacker:
 
 def _is_archive(path: Path) -> bool:
     try:
-        return tarfile.is_tarfile(path)
-    except OSError:
+        with tarfile.open(path, "r:*", tarinfo=Header):
+            return True
+    except (OSError, *BAD_ARCHIVE):
         return False
 
 
@@ -203,7 +205,7 @@ def make_folder(root: Path, target: str, notes: Notes, owner: tuple[int, int]) -
         done = f"{done}/{part}"
         place = trees.resolve(root, done, last=True)
         if not place.exists():
-            place.mkdir(mode=0o755)
+            place.mkdir(mode=0o755, parents=True)
             place.chmod(0o755)
             _own(place, root, notes, owner, 0o755)
         elif not place.is_dir():

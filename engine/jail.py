@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine import trees
 from engine.errors import Refused
 
 WAYS = ("chroot", "bwrap", "proot")
@@ -107,10 +108,16 @@ def _works(command: list[str]) -> bool:
     return done.returncode == 0
 
 
+def makes_devices() -> bool:
+    """Whether this process is root, to whom nothing of the machine's /dev may be given."""
+    return os.geteuid() == 0
+
+
 def _proot(program: str, process: Process) -> list[str]:
     line = [program, "-r", os.fspath(process.root)]
     line += ["-0"] if process.uid == 0 else ["-i", f"{process.uid}:{process.gid}"]
-    for place in ("/proc", "/dev", "/sys"):
+    # Of the machine's own /dev and /sys root could delete what it is not to: it gets devices made in its root.
+    for place in ("/proc",) if makes_devices() else ("/proc", "/dev", "/sys"):
         line += ["-b", place]
     for bind in process.binds:
         line += ["-b", f"{bind.source}:{bind.target}"]
@@ -120,12 +127,29 @@ def _proot(program: str, process: Process) -> list[str]:
 def _bwrap(program: str, process: Process) -> list[str]:
     line = [program, "--die-with-parent", "--unshare-user", "--uid", str(process.uid), "--gid", str(process.gid)]
     line += ["--ro-bind" if process.read_only else "--bind", os.fspath(process.root), "/"]
-    line += ["--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/sys", "/sys"]
+    line += [
+        "--dev",
+        "/dev",
+        "--bind",
+        "/proc",
+        "/proc",
+        "--ro-bind",
+        "/proc/sys",
+        "/proc/sys",
+        "--ro-bind",
+        "/sys",
+        "/sys",
+    ]
     for place in process.tmpfs:
         line += ["--perms", "1777", "--tmpfs", place]
     for bind in process.binds:
         line += ["--ro-bind" if bind.read_only else "--bind", bind.source, bind.target]
     return [*line, "--chdir", process.cwd, "--", *process.argv]
+
+
+def _inside(root: Path, target: str) -> str:
+    """Return where a path leads inside a root, whatever links an image has on the way."""
+    return trees.place_in_root(root, trees.resolve(root, target, last=True))
 
 
 def start(
@@ -148,10 +172,11 @@ def start(
         "uid": process.uid,
         "gid": process.gid,
         "groups": process.groups,
-        "binds": [(bind.source, bind.target.lstrip("/"), bind.read_only) for bind in process.binds],
-        "tmpfs": [place.lstrip("/") for place in process.tmpfs],
+        "binds": [(bind.source, _inside(process.root, bind.target), bind.read_only) for bind in process.binds],
+        "tmpfs": [_inside(process.root, place) for place in process.tmpfs],
         "read_only": process.read_only,
         "mounts": found.mounts,
+        "own_devices": way == "proot" and makes_devices(),
         "tty": process.tty,
         "ulimits": process.ulimits,
         # How many processes the command puts in front of the container's own.

@@ -29,6 +29,9 @@ _BIND, _RECURSIVE, _PRIVATE, _REMOUNT, _READ_ONLY = 4096, 16384, 1 << 18, 32, 1
 _KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+_SHARED_MEMORY = "dev/shm"
+# Where root could change the machine itself: Docker makes the same places read-only.
+_READ_ONLY_PLACES = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,6 +48,13 @@ def _bind(source: str, target: str, *, read_only: bool = False) -> None:
         _mount("", target, "", _BIND | _REMOUNT | _READ_ONLY)
 
 
+def _own_folder(path: str) -> None:
+    """Make a folder of the root; an image's link in its place could lead out of it."""
+    if os.path.islink(path) or (os.path.lexists(path) and not Path(path).is_dir()):
+        Path(path).unlink()
+    Path(path).mkdir(exist_ok=True)
+
+
 def _mounts(spec: dict[str, Any]) -> None:
     """Give the process mounts of its own: /proc, /dev, what is bound, what is temporary, what is read-only."""
     if _libc.unshare(_NEW_MOUNTS) != 0:
@@ -53,8 +63,15 @@ def _mounts(spec: dict[str, Any]) -> None:
     _mount("", "/", "", _RECURSIVE | _PRIVATE)
     _mount(root, root, "", _BIND | _RECURSIVE)
     for place in ("proc", "dev", "sys"):
-        Path(f"{root}/{place}").mkdir(parents=True, exist_ok=True)
-        _bind(f"/{place}", f"{root}/{place}")
+        _own_folder(f"{root}/{place}")
+    _bind("/proc", f"{root}/proc")
+    for place in _READ_ONLY_PLACES:
+        if Path(place).exists():
+            _bind(place, f"{root}{place}", read_only=True)
+    # Without what is mounted below it, such as control groups.
+    _mount("/sys", f"{root}/sys", "", _BIND)
+    _mount("", f"{root}/sys", "", _BIND | _REMOUNT | _READ_ONLY)
+    _own_devices(root)
     for place in spec["tmpfs"]:
         _mount("tmpfs", f"{root}/{place}", "tmpfs", 0, "mode=1777")
     for source, target, read_only in spec["binds"]:
@@ -63,9 +80,25 @@ def _mounts(spec: dict[str, Any]) -> None:
         _mount("", root, "", _BIND | _REMOUNT | _READ_ONLY)
 
 
+def _own_devices(root: str) -> None:
+    """Mount a /dev of its own: in the machine's, root could delete its devices."""
+    _mount("tmpfs", f"{root}/dev", "tmpfs", 0, "mode=755")
+    for name in _DEVICES:
+        Path(f"{root}/dev/{name}").touch()
+        _mount(f"/dev/{name}", f"{root}/dev/{name}", "", _BIND)
+    for name, target in _DEVICE_LINKS.items():
+        Path(f"{root}/dev/{name}").symlink_to(target)
+    for place in ("dev/pts", _SHARED_MEMORY):
+        Path(f"{root}/{place}").mkdir()
+    if Path("/dev/pts").is_dir():
+        _mount("/dev/pts", f"{root}/dev/pts", "", _BIND)
+        Path(f"{root}/dev/ptmx").symlink_to("pts/ptmx")
+    _mount("tmpfs", f"{root}/{_SHARED_MEMORY}", "tmpfs", 0, "mode=1777")
+
+
 def _devices(root: str) -> None:
     """Make the usual devices by hand where nothing can be mounted."""
-    Path(f"{root}/dev").mkdir(exist_ok=True)
+    _own_folder(f"{root}/dev")
     for name, (major, minor) in _DEVICES.items():
         path = Path(f"{root}/dev/{name}")
         if not path.exists():
@@ -74,6 +107,8 @@ def _devices(root: str) -> None:
     for name, target in _DEVICE_LINKS.items():
         if not os.path.lexists(f"{root}/dev/{name}"):
             Path(f"{root}/dev/{name}").symlink_to(target)
+    _own_folder(f"{root}/{_SHARED_MEMORY}")
+    Path(f"{root}/{_SHARED_MEMORY}").chmod(0o1777)
 
 
 def _become(spec: dict[str, Any]) -> None:
@@ -128,6 +163,8 @@ def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (soft, hard))
         os.umask(0o022)
         if spec["way"] == "proot":
+            if spec["own_devices"]:
+                _devices(spec["root"])
             _hide_new_calls()
         if spec["way"] == "chroot":
             _become(spec)

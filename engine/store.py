@@ -13,12 +13,14 @@ import contextlib
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
 import secrets
 import shutil
 import tarfile
 import threading
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +31,25 @@ from engine.errors import Refused, not_found
 # So many results of build steps are remembered; their layers stay for as long.
 CACHE_ENTRIES = 60
 _CHUNK = 1 << 20
+
+
+# What a stream that is no archive, or a damaged one, raises.
+BAD_ARCHIVE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+# The longest name or record of an archive: tarfile reads them whole.
+_HEADER_BYTES = 1 << 20
+
+
+class Header(tarfile.TarInfo):
+    """A header of a stranger's archive, whose extension is looked at before it is read."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = (
+            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.GNUTYPE_SPARSE),
+            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+        )
+        if self.type in extended and self.size > _HEADER_BYTES:
+            raise Refused(f"the archive has a header of {self.size} bytes; {_HEADER_BYTES} are the most", 400)
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 @dataclass(frozen=True)
@@ -257,7 +278,7 @@ class Store:
 
 def measured(archive: Path) -> int:
     """Return how many bytes the files of a layer's archive, compressed or not, take in a folder. Raises TarError."""
-    with tarfile.open(archive, "r:*") as found:
+    with tarfile.open(archive, "r:*", tarinfo=Header) as found:
         return sum(len(one.linkname) if one.issym() else one.size for one in found)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import Refused, not_found
 from engine.names import Reference
 from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
-from engine.store import Layer, Store, measured
+from engine.store import BAD_ARCHIVE, Layer, Store, measured
 
 Say = Callable[[dict[str, Any]], None]
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -142,9 +142,12 @@ def _layer(store: Store, registry: Registry, name: str, entry: dict[str, Any], d
     found, raw = unpacked_digest(part)
     if found != diff:
         raise Refused(f"layers from manifest don't match image configuration: {digest}")
+    try:
+        held = measured(part)
+    except BAD_ARCHIVE as error:
+        raise Refused(f"failed to register layer: {error}") from None
     store.keep(part, digest)
     say({"status": "Pull complete", "progressDetail": {}, "id": shown})
-    held = measured(store.blob(digest))
     return Layer(digest, int(entry["size"]), diff, raw, held)
 
 

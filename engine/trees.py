@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.errors import Refused
-from engine.store import Layer, Store, remove_tree
+from engine.store import BAD_ARCHIVE, Header, Layer, Store, remove_tree
 
 UNPACKED_BYTES = 10 * 1024**3
 UNPACKED_ENTRIES = 500_000
@@ -93,9 +93,13 @@ class Unpacker:
             self.bytes_left -= max(member.size, 0)
             if self.entries_left < 0 or self.bytes_left < 0:
                 raise Refused("the archive unpacks to more than this engine takes (10 GB, 500,000 entries)")
-            self._one(archive, member)
+            try:
+                self._one(archive, member)
+            except (OverflowError, ValueError) as error:
+                # An owner or a time that no file can have.
+                raise Refused(f"invalid entry in archive: {member.name!r}: {error}", 400) from None
         for place, member in reversed(self._folders):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, OverflowError, ValueError):
                 os.utime(place, (member.mtime, member.mtime), follow_symlinks=False)
 
     def _one(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -212,9 +216,9 @@ def apply(store: Store, layer: Layer, root: Path, notes: Notes) -> None:
     try:
         with gzip.open(store.blob(layer.digest)) as unpacked:
             bounded: Any = _Bounded(unpacked, UNPACKED_BYTES)
-            with tarfile.open(fileobj=bounded, mode="r|") as archive:
+            with tarfile.open(fileobj=bounded, mode="r|", tarinfo=Header) as archive:
                 Unpacker(root, notes).unpack(archive)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+    except BAD_ARCHIVE as error:
         raise Refused(f"failed to register layer: {error}") from None
 
 
