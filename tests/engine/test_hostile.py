@@ -24,7 +24,10 @@ from tests.engine import conversations
 from tests.engine.conftest import Running, ours
 
 # docker-py leaves the socket of an answer open that it does not read to its end.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
 Entry = tuple[str, bytes, bytes, str]
 
 
