@@ -156,6 +156,8 @@ def _create(call: Call) -> dict[str, Any]:
     locations.check(call.params["location"])
     if not repository_id:
         raise invalid("Request contains an invalid argument.")
+    if re.fullmatch(r"(?:(?:us|eu|asia)\.)?gcr\.io", repository_id):
+        raise unimplemented("repositories that serve gcr.io")
     if not _ID.fullmatch(repository_id):
         raise invalid(
             f"Invalid repository id {repository_id[:100]!r}: it starts with a lower-case letter, ends with a letter or "

@@ -70,12 +70,15 @@ def image_of(host: str, name: str) -> Image:
     """
     location = location_of(host)
     if location is None:
-        # A sentence of the sandbox's own: on Google every host that answers is a registry's. Not NAME_INVALID, which
+        # Sentences of the sandbox's own: on Google every host that answers is a registry's. Not NAME_INVALID, which
         # docker tries again for 50 seconds.
+        named = (host or name).partition("/")[0]
+        if named.endswith("gcr.io"):
+            raise RegistryError("NAME_UNKNOWN", f"The workbook's sandbox does not do this: images of {named[:80]}")
         raise RegistryError(
             "NAME_UNKNOWN",
             f"{host or 'The name'} does not start with an Artifact Registry host. Put it first, for example "
-            "localhost:5001/us-central1-docker.pkg.dev/PROJECT-ID/REPOSITORY/IMAGE",
+            "localhost:PORT/us-central1-docker.pkg.dev/PROJECT-ID/REPOSITORY/IMAGE",
         )
     parts = name.split("/")
     if len(name) > _NAME_LIMIT or not all(_COMPONENT.fullmatch(part) for part in parts):

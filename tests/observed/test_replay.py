@@ -9,7 +9,7 @@ import docker
 import pytest
 
 from tests.observed import replay, stages
-from tests.observed.facts import APIS, Fact, differences, load, reasons
+from tests.observed.facts import APIS, Fact, count, differences, load, reasons
 
 FACTS = [(api, fact) for api in APIS for fact in load(api)]
 # Services that start need an engine.
@@ -62,6 +62,11 @@ def test_a_row_names_facts_that_there_are() -> None:
         if row.newer in known:
             assert known[row.newer].binding
             assert all(known[row.newer].observed > known[fact].observed for fact in row.facts), row.reason
+
+
+def test_at_most_five_in_a_hundred_differ_where_the_notebooks_go() -> None:
+    counts = [count(api) for api in ("artifactregistry", "iam", "run")]
+    assert sum(one.differing for one in counts) <= 0.05 * sum(one.sent for one in counts), counts
 
 
 def test_every_fact_says_where_and_how_it_was_seen() -> None:

@@ -222,6 +222,9 @@ def test_what_the_sandbox_does_not_do_it_refuses_with_a_sentence(
         answer = session.get(f"{API}/v1/{path}")
         assert answer.status_code == 501
         assert "does not do this" in answer.json()["error"]["message"]
+    place = f"{API}/v1/{repository.name.rpartition('/')[0]}"
+    made = session.post(f"{place}?repositoryId=eu.gcr.io", json={"format": "DOCKER"})
+    assert (made.status_code, "gcr.io" in made.json()["error"]["message"]) == (501, True)
 
 
 def test_a_disabled_api_says_what_makes_gcloud_offer_to_enable_it(

@@ -242,6 +242,12 @@ def test_a_missing_image_name(door: Registry) -> None:
     assert get_token(door, f"{repository}:pull", who="owner").status_code == 200
 
 
+def test_an_image_of_gcr_io_is_refused_by_name(registry: Registry) -> None:
+    answer = registry.call("GET", "eu.gcr.io/a-project/app/manifests/v1")
+    said = "The workbook's sandbox does not do this: images of eu.gcr.io"
+    assert refusal(answer) == (404, "NAME_UNKNOWN", said)
+
+
 # Rules of the catalog
 
 
