@@ -6,9 +6,7 @@ repository. The daily job itself is Google's, or the sandbox's; that both agree 
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -117,27 +115,14 @@ def preview(snapshot: Snapshot, wanted: Sequence[Policy] | None = None, *, at: d
     """
     rules = sorted(snapshot.in_force if wanted is None else wanted, key=attrgetter("name"))
     moment = at or snapshot.taken
-    with _no_collection():
-        groups = subject(snapshot.versions)
-        matched = matches(rules, snapshot.versions, moment)
-        verdicts = decide(rules, snapshot.versions, moment, immutable_tags=snapshot.immutable_tags, matched=matched)
-        aged = [_ageless(rule) for rule in rules if _ageless(rule) != rule]
-        ever = {**matched, **matches(aged, snapshot.versions, moment)}
-        freed = _freed(verdicts)
+    groups = subject(snapshot.versions)
+    matched = matches(rules, snapshot.versions, moment)
+    verdicts = decide(rules, snapshot.versions, moment, immutable_tags=snapshot.immutable_tags, matched=matched)
+    aged = [_ageless(rule) for rule in rules if _ageless(rule) != rule]
+    ever = {**matched, **matches(aged, snapshot.versions, moment)}
+    freed = _freed(verdicts)
     warnings, notes = _remarks(rules, snapshot, verdicts, ever, groups)
     return Preview(snapshot, moment, tuple(verdicts), freed, tuple(warnings), tuple(notes))
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hundreds of thousands of values without cycles make the collector look at all of them again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def put(repository: names.Repository, wanted: Sequence[Policy], *, dry_run: bool) -> None:
