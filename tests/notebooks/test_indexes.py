@@ -60,5 +60,6 @@ def test_the_notebooks_take_an_index_for_an_image(python_image: str) -> None:
         env={**os.environ, "COLUMNS": "200"},
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.findall(r"^Fast forward over notebook (\d)", ran.stdout, re.MULTILINE)[:4] == ["1", "2", "3", "4"]
     assert "1.0.0 and 1.0.1, as indexes" in ran.stdout
     assert len(re.findall(r"^\[\d/\d\] \w+: ok", ran.stdout, re.MULTILINE)) == len(_NOTEBOOKS.split(","))
