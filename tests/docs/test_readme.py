@@ -44,7 +44,7 @@ def test_the_table_and_the_costs_are_the_notebooks() -> None:
     for wrong in (
         text.replace("[0 · Start here]", "[0 · Begin]"),
         re.sub(r"^\| \[0 · .*\n", "", text, flags=re.MULTILINE),
-        text.replace("| 15 |\n", "| 99 |\n"),
+        re.sub(r"\| \d+ \|\n", "| 999 |\n", text, count=1),
         re.sub(r"costs up to \d", "costs up to 9", text),
     ):
         assert wrong != text
