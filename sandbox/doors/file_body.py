@@ -37,6 +37,10 @@ class FileSlice(Response):
 
     async def _copy(self, send: Send) -> None:
         left = self._length
+        if not left:
+            self._file.close()
+            await send({"type": "http.response.body"})
+            return
         ahead = asyncio.ensure_future(asyncio.to_thread(self._file.read, min(left, _BATCH)))
         try:
             while left:

@@ -42,25 +42,37 @@ class _Transport(httpx.BaseTransport):
 
 
 @contextmanager
-def client(world: World, admin_token: str, base_url: str = "http://127.0.0.1:5001") -> Iterator[httpx.Client]:
+def client(world: World, admin_token: str, base_url: str = "http://127.0.0.1:5001") -> Iterator[Session]:
     """Open a client of an application of its own; `base_url` is what a browser has in its address bar."""
-    with httpx.Client(
-        transport=_Transport(Sandbox(world, admin_token)), base_url=base_url, follow_redirects=True
-    ) as opened:
+    with Session(transport=_Transport(Sandbox(world, admin_token)), base_url=base_url, follow_redirects=True) as opened:
         yield opened
 
 
-class Learner:
-    """The learner, signed in to a new world: what `requests.Session` is to a sandbox behind a socket."""
+class Session(httpx.Client):
+    """What `requests.Session` is to a sandbox behind a socket: it takes bytes as `data`."""
 
-    def __init__(self, session: httpx.Client, world: World, project: str) -> None:
-        self.request = session.request
+    def request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Response:  # type: ignore[override]
+        """Send a request."""
+        if isinstance(more.get("data"), bytes | str):
+            more["content"] = more.pop("data")
+        return super().request(method, url, **more)
+
+
+class Learner:
+    """The learner, signed in to a new world.
+
+    Attributes:
+        session: for whatever `ask` doesn't say.
+    """
+
+    def __init__(self, session: Session, world: World, project: str) -> None:
+        self.session = session
         self.world = world
         self.project = project
 
     def ask(self, verb: str, url: str, body: Any = None, status: int = 200) -> dict[str, Any]:
         """Return the JSON of one call, which must be answered with `status`; fills in `{project}`."""
-        answer = self.request(verb, url.format(project=self.project), json=body)
+        answer = self.session.request(verb, url.format(project=self.project), json=body)
         assert answer.status_code == status, answer.text
         found: dict[str, Any] = answer.json()
         return found

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from typing import Any
 
+import httpx
 import pytest
-import requests
-from google.auth.transport.requests import AuthorizedSession
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from sandbox.cloud_storage import listing
 from sandbox.cloud_storage.objects import Stored
+from tests.sandbox import in_process
 from tests.sandbox.cloud_storage.conftest import URL
+from tests.sandbox.in_process import Session
 
 
-def upload(
-    session: AuthorizedSession, bucket: str, about: dict[str, Any], content: bytes, query: str = ""
-) -> requests.Response:
+def upload(session: Session, bucket: str, about: dict[str, Any], content: bytes, query: str = "") -> httpx.Response:
     body = (
         f"--b\r\nContent-Type: application/json\r\n\r\n{json.dumps(about)}\r\n--b\r\nContent-Type: text/plain\r\n\r\n"
     )
@@ -32,27 +30,27 @@ def upload(
     )
 
 
-def test_a_condition_that_does_not_hold_changes_nothing(learner: AuthorizedSession, bucket: str) -> None:
-    first = upload(learner, bucket, {"name": "a"}, b"one", "&ifGenerationMatch=0").json()
+def test_a_condition_that_does_not_hold_changes_nothing(session: Session, bucket: str) -> None:
+    first = upload(session, bucket, {"name": "a"}, b"one", "&ifGenerationMatch=0").json()
     url = f"{URL}/storage/v1/b/{bucket}/o/a"
-    refused = upload(learner, bucket, {"name": "a"}, b"two", "&ifGenerationMatch=0")
+    refused = upload(session, bucket, {"name": "a"}, b"two", "&ifGenerationMatch=0")
     assert refused.status_code == 412
     [error] = refused.json()["error"]["errors"]
     said = "At least one of the pre-conditions you specified did not hold."
     assert error == {"message": said, "domain": "global", "reason": "conditionNotMet"}
-    assert learner.get(f"{url}?alt=media").content == b"one"
+    assert session.get(f"{url}?alt=media").content == b"one"
     other = int(first["generation"]) + 1
-    assert learner.delete(f"{url}?ifGenerationMatch={other}").status_code == 412
-    assert learner.get(f"{url}?ifGenerationNotMatch={first['generation']}").status_code == 304
-    assert learner.get(f"{url}?ifMetagenerationMatch=2").status_code == 412
-    begun = learner.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&ifGenerationMatch=0&name=a")
+    assert session.delete(f"{url}?ifGenerationMatch={other}").status_code == 412
+    assert session.get(f"{url}?ifGenerationNotMatch={first['generation']}").status_code == 304
+    assert session.get(f"{url}?ifMetagenerationMatch=2").status_code == 412
+    begun = session.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&ifGenerationMatch=0&name=a")
     assert begun.status_code == 412
-    again = upload(learner, bucket, {"name": "a"}, b"two", f"&ifGenerationMatch={first['generation']}")
+    again = upload(session, bucket, {"name": "a"}, b"two", f"&ifGenerationMatch={first['generation']}")
     assert again.status_code == 200
-    assert learner.delete(f"{url}?ifGenerationMatch={again.json()['generation']}").status_code == 204
+    assert session.delete(f"{url}?ifGenerationMatch={again.json()['generation']}").status_code == 204
 
 
-def test_what_an_object_is_given_it_tells(learner: AuthorizedSession, bucket: str) -> None:
+def test_what_an_object_is_given_it_tells(session: Session, bucket: str) -> None:
     given_fields = {
         "metadata": {"commit": "abc"},
         "cacheControl": "no-store",
@@ -62,13 +60,13 @@ def test_what_an_object_is_given_it_tells(learner: AuthorizedSession, bucket: st
         "contentType": "text/markdown",
         "crc32c": "4waSgw==",
     }
-    made = upload(learner, bucket, {"name": "a/b", **given_fields}, b"123456789")
+    made = upload(session, bucket, {"name": "a/b", **given_fields}, b"123456789")
     assert made.status_code == 200, made.text
-    found = learner.get(f"{URL}/storage/v1/b/{bucket}/o/a%2Fb").json()
+    found = session.get(f"{URL}/storage/v1/b/{bucket}/o/a%2Fb").json()
     assert found == made.json()
     assert {field: found[field] for field in given_fields} == given_fields
     for url in (f"{URL}/storage/v1/b/{bucket}/o/a%2Fb?alt=media", f"{URL}/{bucket}/a/b"):
-        headers = learner.get(url).headers
+        headers = session.get(url).headers
         assert headers["x-goog-hash"] == f"crc32c=4waSgw==,md5={found['md5Hash']}"
         assert headers["cache-control"] == "no-store"
         assert headers["x-goog-meta-commit"] == "abc"
@@ -77,29 +75,29 @@ def test_what_an_object_is_given_it_tells(learner: AuthorizedSession, bucket: st
 
 
 @pytest.mark.parametrize(("field", "name"), [("crc32c", "CRC32C"), ("md5Hash", "MD5 hash")])
-def test_damaged_bytes_are_not_kept(learner: AuthorizedSession, bucket: str, field: str, name: str) -> None:
+def test_damaged_bytes_are_not_kept(session: Session, bucket: str, field: str, name: str) -> None:
     wrong = base64.b64encode(b"0000").decode()
-    refused = upload(learner, bucket, {"name": "a", field: wrong}, b"123456789")
+    refused = upload(session, bucket, {"name": "a", field: wrong}, b"123456789")
     assert refused.status_code == 400
     assert f'Provided {name} "{wrong}" doesn\'t match' in refused.json()["error"]["message"]
-    assert learner.get(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 404
+    assert session.get(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 404
 
 
-def test_a_list_folds_names_at_a_delimiter_and_has_pages(learner: AuthorizedSession, bucket: str) -> None:
-    assert "items" not in learner.get(f"{URL}/storage/v1/b/{bucket}/o").json()
+def test_a_list_folds_names_at_a_delimiter_and_has_pages(session: Session, bucket: str) -> None:
+    assert "items" not in session.get(f"{URL}/storage/v1/b/{bucket}/o").json()
     for name in ("a/1", "a/2", "b", "c/", "c/1"):
-        assert upload(learner, bucket, {"name": name}, b"x").status_code == 200
+        assert upload(session, bucket, {"name": name}, b"x").status_code == 200
     seen, token = [], ""
     while True:
         query = {"delimiter": "/", "maxResults": 2, "pageToken": token}
-        page = learner.get(f"{URL}/storage/v1/b/{bucket}/o", params=query).json()
+        page = session.get(f"{URL}/storage/v1/b/{bucket}/o", params=query).json()
         seen.append(([one["name"] for one in page.get("items", ())], page.get("prefixes", [])))
         token = page.get("nextPageToken", "")
         if not token:
             break
     assert seen == [(["b"], ["a/"]), ([], ["c/"])]
     trailing = {"delimiter": "/", "includeTrailingDelimiter": "true", "startOffset": "b"}
-    page = learner.get(f"{URL}/storage/v1/b/{bucket}/o", params=trailing).json()
+    page = session.get(f"{URL}/storage/v1/b/{bucket}/o", params=trailing).json()
     assert ([one["name"] for one in page["items"]], page["prefixes"]) == (["b", "c/"], ["c/"])
 
 
@@ -148,18 +146,16 @@ def test_pages_hold_each_name_once(names: list[str], prefix: str, delimiter: str
     ids=["glob", "versions", "iam", "acl", "object acl", "lifecycle", "versioning", "predefined"],
 )
 def test_what_would_be_ignored_is_refused(
-    learner: AuthorizedSession, bucket: str, verb: str, path: str, body: Any, says: str
+    session: Session, bucket: str, verb: str, path: str, body: Any, says: str
 ) -> None:
-    values = {"bucket": bucket, "project": os.environ["PROJECT_ID"]}
-    answer = learner.request(verb, URL + path.format(**values), json=body)
+    values = {"bucket": bucket, "project": in_process.PROJECT}
+    answer = session.request(verb, URL + path.format(**values), json=body)
     assert answer.status_code == 501
     assert says.format(**values) in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("field", ["temporaryHold", "storageClass", "customTime"])
-def test_a_field_of_an_object_that_would_be_lost_is_refused(
-    learner: AuthorizedSession, bucket: str, field: str
-) -> None:
-    refused = upload(learner, bucket, {"name": "a", field: "NEARLINE"}, b"x")
+def test_a_field_of_an_object_that_would_be_lost_is_refused(session: Session, bucket: str, field: str) -> None:
+    refused = upload(session, bucket, {"name": "a", field: "NEARLINE"}, b"x")
     assert refused.status_code == 501
-    assert learner.get(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 404
+    assert session.get(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 404

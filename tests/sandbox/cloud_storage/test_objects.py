@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import secrets
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import requests
-from google.auth.transport.requests import AuthorizedSession
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -21,14 +19,16 @@ from sandbox.cloud_storage import objects, uploads
 from sandbox.iam import policies, tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World as State
+from tests.sandbox import in_process
 from tests.sandbox.cloud_storage.conftest import URL
+from tests.sandbox.in_process import Session
 
 
 # Bytes that a careless reader would take for a line end or a boundary.
 @pytest.mark.parametrize("content", [b"", b"x", b"\n", b"\r\n\r\n", b"a\r\n--b\r\n", bytes(range(256)) * 40])
 @pytest.mark.parametrize(("quote", "end"), [("'", "\n"), ('"', "\r\n"), ("", "\r\n")])
 def test_a_multipart_upload_keeps_every_byte(
-    learner: AuthorizedSession, bucket: str, content: bytes, quote: str, end: str
+    session: Session, bucket: str, content: bytes, quote: str, end: str
 ) -> None:
     boundary = "===============8234=="
     if not quote:
@@ -44,7 +44,7 @@ def test_a_multipart_upload_keeps_every_byte(
         "",
     ]
     body = end.join(lines).encode() + content + f"{end}--{boundary}--".encode()
-    answer = learner.post(
+    answer = session.post(
         f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=multipart&name=source/a.tgz",
         data=body,
         headers={"Content-Type": f"multipart/related; boundary={quote}{boundary}{quote}"},
@@ -52,30 +52,30 @@ def test_a_multipart_upload_keeps_every_byte(
     assert answer.status_code == 200, answer.text
     assert answer.json()["size"] == str(len(content))
     assert answer.json()["name"] == "source/a.tgz"
-    assert learner.get(f"{URL}/storage/v1/b/{bucket}/o/source%2Fa.tgz?alt=media").content == content
+    assert session.get(f"{URL}/storage/v1/b/{bucket}/o/source%2Fa.tgz?alt=media").content == content
 
 
-def test_a_resumable_upload_in_pieces(learner: AuthorizedSession, bucket: str) -> None:
+def test_a_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
     content = secrets.token_bytes(700_000)
-    begun = learner.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=big", json={})
+    begun = session.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=big", json={})
     place = begun.headers["Location"]
     half = 262_144
-    first = learner.put(
+    first = session.put(
         place,
         data=content[:half],
         headers={"Content-Range": f"bytes 0-{half - 1}/{len(content)}"},
-        allow_redirects=False,
+        follow_redirects=False,
     )
     assert (first.status_code, first.headers["Range"]) == (308, f"bytes=0-{half - 1}")
-    asked = learner.put(place, headers={"Content-Range": f"bytes */{len(content)}"}, allow_redirects=False)
+    asked = session.put(place, headers={"Content-Range": f"bytes */{len(content)}"}, follow_redirects=False)
     assert (asked.status_code, asked.headers["Range"]) == (308, f"bytes=0-{half - 1}")
-    gap = learner.put(place, data=b"x", headers={"Content-Range": f"bytes 9-9/{len(content)}"}, allow_redirects=False)
+    gap = session.put(place, data=b"x", headers={"Content-Range": f"bytes 9-9/{len(content)}"}, follow_redirects=False)
     assert gap.status_code == 416
-    last = learner.put(
+    last = session.put(
         place, data=content[half:], headers={"Content-Range": f"bytes {half}-{len(content) - 1}/{len(content)}"}
     )
     assert last.json()["size"] == str(len(content))
-    assert learner.get(f"{URL}/{bucket}/big").content == content
+    assert session.get(f"{URL}/{bucket}/big").content == content
 
 
 @pytest.mark.parametrize(
@@ -89,40 +89,40 @@ def test_a_resumable_upload_in_pieces(learner: AuthorizedSession, bucket: str) -
         ("nonsense", 200, b"0123456789"),
     ],
 )
-def test_ranges(learner: AuthorizedSession, bucket: str, asked: str, status: int, part: bytes | None) -> None:
-    learner.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=log.txt", data=b"0123456789")
-    answer = learner.get(f"{URL}/{bucket}/log.txt", headers={"Range": asked})
+def test_ranges(session: Session, bucket: str, asked: str, status: int, part: bytes | None) -> None:
+    session.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=log.txt", data=b"0123456789")
+    answer = session.get(f"{URL}/{bucket}/log.txt", headers={"Range": asked})
     assert answer.status_code == status
     if part is not None:
         assert answer.content == part
 
 
-def test_what_is_not_there_and_what_is_not_yours(learner: AuthorizedSession, bucket: str) -> None:
-    assert learner.get(f"{URL}/storage/v1/b/{bucket}-no").status_code == 404
-    assert learner.get(f"{URL}/{bucket}/nothing").status_code == 404
-    assert requests.get(f"{URL}/storage/v1/b/{bucket}", timeout=10).status_code == 401
-    again = learner.post(f"{URL}/storage/v1/b?project={os.environ['PROJECT_ID']}", json={"name": bucket})
+def test_what_is_not_there_and_what_is_not_yours(session: Session, bucket: str) -> None:
+    assert session.get(f"{URL}/storage/v1/b/{bucket}-no").status_code == 404
+    assert session.get(f"{URL}/{bucket}/nothing").status_code == 404
+    assert session.get(f"{URL}/storage/v1/b/{bucket}", headers={"Authorization": ""}).status_code == 401
+    again = session.post(f"{URL}/storage/v1/b?project={in_process.PROJECT}", json={"name": bucket})
     assert again.status_code == 409
     assert "you already own it" in again.json()["error"]["message"]
 
 
-def test_a_bucket_of_another_project_is_not_called_your_own(learner: AuthorizedSession, bucket: str) -> None:
+def test_a_bucket_of_another_project_is_not_called_your_own(session: Session, bucket: str) -> None:
     other = f"other-{secrets.token_hex(4)}"
-    learner.post("https://cloudresourcemanager.googleapis.com/v1/projects", json={"projectId": other})
-    learner.post(f"https://serviceusage.googleapis.com/v1/projects/{other}/services/storage.googleapis.com:enable")
-    refused = learner.post(f"{URL}/storage/v1/b?project={other}", json={"name": bucket})
+    session.post("https://cloudresourcemanager.googleapis.com/v1/projects", json={"projectId": other})
+    session.post(f"https://serviceusage.googleapis.com/v1/projects/{other}/services/storage.googleapis.com:enable")
+    refused = session.post(f"{URL}/storage/v1/b?project={other}", json={"name": bucket})
     assert refused.status_code == 409, refused.text
     assert refused.json()["error"]["message"].startswith("The requested bucket name is not available.")
 
 
-def test_a_bucket_is_deleted_when_it_is_empty(learner: AuthorizedSession, bucket: str) -> None:
-    learner.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=a", data=b"x")
-    listed = learner.get(f"{URL}/storage/v1/b/{bucket}/o").json()
+def test_a_bucket_is_deleted_when_it_is_empty(session: Session, bucket: str) -> None:
+    session.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=a", data=b"x")
+    listed = session.get(f"{URL}/storage/v1/b/{bucket}/o").json()
     assert [one["name"] for one in listed["items"]] == ["a"]
-    assert learner.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 409
-    assert learner.delete(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 204
-    assert learner.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
-    assert learner.get(f"{URL}/storage/v1/b/{bucket}").status_code == 404
+    assert session.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 409
+    assert session.delete(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 204
+    assert session.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
+    assert session.get(f"{URL}/storage/v1/b/{bucket}").status_code == 404
 
 
 def _peak(pid: int) -> int:
@@ -169,10 +169,10 @@ def test_an_object_is_not_held_in_memory_on_its_way_in_or_out(tmp_path: Path, ki
     assert left == []
 
 
-def test_an_upload_into_a_bucket_that_was_deleted_is_refused(learner: AuthorizedSession, bucket: str) -> None:
-    begun = learner.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=late", json={})
-    assert learner.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
-    answer = learner.put(begun.headers["Location"], data=b"late")
+def test_an_upload_into_a_bucket_that_was_deleted_is_refused(session: Session, bucket: str) -> None:
+    begun = session.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=late", json={})
+    assert session.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
+    answer = session.put(begun.headers["Location"], data=b"late")
     assert answer.status_code == 404, answer.text
     assert answer.json()["error"]["message"] == "The specified bucket does not exist."
 
@@ -182,8 +182,8 @@ def test_an_upload_into_a_bucket_that_was_deleted_is_refused(learner: Authorized
     [b"", b"--x", b"--x\n\n{}\n--x\n\nmedia", b"--x\n\n{}\n--x\n\na\n--x\n\nb\n--x--", b"--x\n\n[]\n--x\n\na\n--x--"],
     ids=["empty", "one boundary", "no end", "three parts", "no object"],
 )
-def test_a_multipart_upload_without_its_parts_is_refused(learner: AuthorizedSession, bucket: str, body: bytes) -> None:
-    answer = learner.post(
+def test_a_multipart_upload_without_its_parts_is_refused(session: Session, bucket: str, body: bytes) -> None:
+    answer = session.post(
         f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=multipart&name=a",
         data=body,
         headers={"Content-Type": "multipart/related; boundary=x"},
