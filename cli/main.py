@@ -171,7 +171,7 @@ def run(
     from cli.run import runner
 
     plan = plans.Plan(
-        plans.choose(only),
+        plans.choose(only, target=target),
         parameters=dict(read_parameter(text) for text in parameter or []),
         target=target,
         project=project if target == "gcp" else "",
@@ -213,7 +213,7 @@ def real(
     """Run the notebooks on Google, within a budget; 0 ok, 1 you must mend something, 2 an administrator, 3 budget."""
     from cli.readiness import real as on_google
 
-    notebooks = plans.choose(only)
+    notebooks = plans.choose(only, target="gcp")
     if check:
         raise typer.Exit(on_google.check(project, region, notebooks, as_json=as_json, say=typer.echo))
     plan = plans.Plan(notebooks, target="gcp", project=project, strict=strict, region=region, max_usd=max_usd)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.cell import documents
+from helpers.cell import about, documents
 from helpers.target import REGION
 
 
@@ -46,13 +46,16 @@ def check_target(target: str, project: str) -> None:
         raise BadRequest("On Google this needs your project: PROJECT=your-project-id.")
 
 
-def choose(only: str, folder: Path = documents.NOTEBOOKS) -> tuple[Path, ...]:
-    """Return the notebooks that `only` names (`02,03`), or all. Raises BadRequest for a number that isn't there."""
+def choose(only: str, folder: Path = documents.NOTEBOOKS, *, target: str = "sandbox") -> tuple[Path, ...]:
+    """Return the notebooks that `only` names (`02,03`), or all that run without anybody.
+
+    On Google some need a person, as GitHub's consent does. Raises BadRequest for a number that isn't there.
+    """
     there = documents.notebooks(folder)
     if not there:
         raise BadRequest(f"There is no notebook in {folder}.")
     if not only.strip():
-        return there
+        return tuple(path for path in there if target != "gcp" or not about.read(path).by_hand)
     by_number = {path.name[:2]: path for path in there}
     wanted = [part.strip().zfill(2) for part in only.split(",") if part.strip()]
     unknown = [number for number in wanted if number not in by_number]

@@ -55,6 +55,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         costs: what it uses on Google that is paid for; nothing else is.
         leaves: kinds of `helpers.leftovers` that a run of it leaves when it is stopped.
         workshop: the agendas of docs/workshop.md that have it, by their headings.
+        by_hand: what somebody must do on Google while it runs; a run there leaves it out unless it is named.
     """
 
     outcome: str
@@ -67,6 +68,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     costs: tuple[Cost, ...] = ()
     leaves: tuple[str, ...] = ()
     workshop: tuple[str, ...] = ()
+    by_hand: str = ""
 
 
 # For a notebook that isn't the workbook's: it may do anything, and nobody has said what it costs.

@@ -38,7 +38,8 @@ def readme(text: str, notebooks: Sequence[Path]) -> str:
         for path in notebooks
         if (found := about.read(path))
     ]
-    total = math.ceil(sum(spending.estimate(path) for path in notebooks) * 20) / 20
+    run = [path for path in notebooks if not about.read(path).by_hand]
+    total = math.ceil(sum(spending.estimate(path) for path in run) * 20) / 20
     stop = spending.stops_before(notebooks, LIMIT)
     assert stop, "README says that the usual limit stops a whole run"
     text = re.sub(r"(?<=costs up to )[\d.]+(?= USD)|(?<=--max-usd )[\d.]+", f"{total:.2f}", text)

@@ -222,6 +222,17 @@ def test_choose(write_notebook: NotebookWriter) -> None:
     assert documents.code_cells(first) == 1
 
 
+def test_a_run_on_google_leaves_out_what_needs_a_person(write_notebook: NotebookWriter) -> None:
+    first = write_notebook("00_first.ipynb", "")
+    second = write_notebook("01_second.ipynb", "")
+    book = nbformat.read(second, as_version=4)
+    book.metadata["workbook"] = {"outcome": "consent", "minutes": 5, "by_hand": "click"}
+    nbformat.write(book, second)
+    assert plans.choose("", first.parent) == (first, second)
+    assert plans.choose("", first.parent, target="gcp") == (first,)
+    assert plans.choose("01", first.parent, target="gcp") == (second,)
+
+
 @pytest.mark.parametrize(("target", "says"), [("gcp", "PROJECT="), ("aws", "sandbox or gcp")])
 def test_a_plan_that_cant_be(target: str, says: str) -> None:
     with pytest.raises(BadRequest, match=says):
