@@ -14,7 +14,7 @@ from google.cloud.devtools.cloudbuild_v1 import types
 
 from sandbox.api import filters, lists, messages
 from sandbox.api.methods import Call
-from sandbox.cloud_build import build_filter, queue, starting, store
+from sandbox.cloud_build import build_filter, queue, starting, store, substitutions
 from sandbox.errors import ApiError, not_found
 from sandbox.iam import acting
 
@@ -140,7 +140,22 @@ def retry(call: Call) -> dict[str, Any]:
     again["options"] = before["options"] | {"substitutionOption": "ALLOW_LOOSE"}
     if again.get("logsBucket", "").endswith(("cloudbuild-logs.googleusercontent.com", "-cloudbuild-logs")):
         del again["logsBucket"]
-    return operation(call, starting.start(where(call), json.loads(json.dumps(again))))
+    again = json.loads(json.dumps(again))
+    return operation(call, starting.start(where(call), again, _fired(before, again)))
+
+
+def _fired(before: dict[str, Any], again: dict[str, Any]) -> starting.Fired | None:
+    """Return what a trigger gave to a build that is run once more, and take it out of what is asked for."""
+    pushed = before.get("sourceProvenance", {}).get("resolvedGitSource")
+    if not pushed:
+        return None
+    again.pop("source", None)
+    again.pop("approval", None)
+    trigger = {"id": again.pop("buildTriggerId")}
+    again["tags"] = [tag for tag in again.get("tags", ()) if tag != f"trigger-{trigger['id']}"]
+    given = again.get("substitutions", {})
+    values = {key: given.pop(key) for key in substitutions.FROM_TRIGGER if key in given}
+    return starting.Fired(trigger, values, dict(pushed))
 
 
 def default_account(call: Call) -> dict[str, Any]:

@@ -255,6 +255,22 @@ def test_a_trigger_runs_by_hand_at_a_branch_a_tag_or_a_commit(
         assert "not found" in said["error"]["message"]
 
 
+def test_a_build_that_a_push_began_is_run_once_more(learner: AuthorizedSession, work: tuple[Clone, str]) -> None:
+    copy, resource = work
+    made = trigger(learner, resource, {"branch": "^main$"}, tags=["mine"])
+    copy.commit()
+    copy.git("push", "origin", "main")
+    first = begun(learner, made)[0]
+    url = f"{place()}/builds/{first['id']}"
+    for _ in waiting.attempts(60):
+        if ask(learner, "GET", url)["status"] not in ("QUEUED", "WORKING"):
+            break
+    again = ask(learner, "POST", f"{url}:retry", {})["metadata"]["build"]
+    assert again["id"] != first["id"]
+    for field in ("source", "sourceProvenance", "buildTriggerId", "tags", "substitutions"):
+        assert again[field] == first[field], field
+
+
 def test_an_approval_comes_first(learner: AuthorizedSession, host: Host, work: tuple[Clone, str]) -> None:
     copy, resource = work
     made = trigger(learner, resource, {"branch": "^main$"}, approvalConfig={"approvalRequired": True})
