@@ -38,8 +38,20 @@ def host(repository: str, write: Callable[[str], object] = print) -> None:
         answer = github.call("POST", "/user/repos", {"name": repository.partition("/")[2]})
         if answer.status_code != 201:
             raise GitFailed(f"{repository} can't be made: {answer.text[:300]}")
+    _require_redirection(repository)
     found = github.call("GET", f"/repos/{repository}").json()
     write(f"{found['clone_url']}: there, at the sandbox's own Git host")
+
+
+def _require_redirection(repository: str) -> None:
+    """See that git goes to the sandbox with what is meant for it: an old one doesn't read the variables that say so."""
+    url = f"https://github.com/{repository}.git"
+    try:
+        done = subprocess.run(["git", "ls-remote", "--get-url", url], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise GitFailed("git isn't on this machine: install it, and run the cell again.") from None
+    if "/github.com/" not in done.stdout.removeprefix("https://github.com/"):
+        raise GitFailed(f"git would push to {done.stdout.strip() or url} itself: the workbook needs git 2.31 or newer.")
 
 
 def remove(repository: str, write: Callable[[str], object] = print) -> None:

@@ -83,6 +83,16 @@ def test_a_commit_becomes_a_build(in_world: target.Target, tmp_path: Path) -> No
         commits.remove(REPOSITORY)
 
 
+def test_a_git_that_would_go_to_github_itself_is_noticed(
+    in_world: target.Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a git before 2.31, which does not read it.
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "0")
+    monkeypatch.setenv("HOME", os.environ["WORKBOOK_HOME"])
+    with pytest.raises(GitFailed, match=r"git would push to https://github\.com/example\.com/else\.git itself"):
+        commits.host("example.com/else")
+
+
 def test_what_git_refuses_is_said(tmp_path: Path) -> None:
     with pytest.raises(GitFailed, match="not a git repository"):
         commits.git(tmp_path, "status")
