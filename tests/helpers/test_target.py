@@ -153,3 +153,8 @@ def test_incomplete_sandbox_json_is_refused(tmp_path: Path) -> None:
     path.write_text('{"pid": 1}')
     with pytest.raises(ValueError, match="port"):
         SandboxInfo.read(path)
+
+
+def test_what_git_says_reads_as_on_github() -> None:
+    said = "To http://localhost:5001/github.com/example.com/app.git\n   1a2b3c4..5d6e7f8  main -> main"
+    assert here().canonical(said) == said.replace("http://localhost:5001/github.com", "https://github.com")
