@@ -278,7 +278,7 @@ class Sandbox:
         method, params = target.method
         record.method = method.id
         wanted = system_parameters.read(request.query_params)
-        known = method.open_to_all
+        known, limit = method.open_to_all, method.body_limit or api.body_limit
         with tempfile.SpooledTemporaryFile(_IN_MEMORY if method.spills else 0, dir=str(self.world.folder)) as body:
             size = 0
             async for chunk in request.stream():
@@ -286,10 +286,10 @@ class Sandbox:
                 if not known and size > _UNKNOWN_CALLERS:
                     await asyncio.to_thread(calls.identify, self.world, request, api, record)
                     known = True
-                if size > api.body_limit:
+                if size > limit:
                     raise ApiError(
                         "INVALID_ARGUMENT",
-                        f"Request payload size exceeds the limit: {api.body_limit} bytes.",
+                        f"Request payload size exceeds the limit: {limit} bytes.",
                         http_status=413,
                     )
                 body.write(chunk)

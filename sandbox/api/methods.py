@@ -90,6 +90,7 @@ class Method:
         denial: words a 403 of this method, where it is not the API's.
         open_to_all: also callable without credentials (the token endpoint).
         spills: whether a large body is kept in a file and not in memory.
+        body_limit: bytes of one request, where it is not the API's.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Method:
     shown: str = ""
     denial: Callable[[str, str], ApiError] | None = None
     spills: bool = False
+    body_limit: int = 0
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from sandbox.api.methods import Api, ordered
 from sandbox.artifact_registry import (
     docker_images,
     files,
+    generic_artifacts,
     locations,
     npm_packages,
     operations,
@@ -26,6 +27,7 @@ _NOUNS = (
     docker_images,
     npm_packages,
     python_packages,
+    generic_artifacts,
     files,
 )
 API = Api(

@@ -17,7 +17,7 @@ from sandbox.iam import policies
 from sandbox.iam.decisions import ALL_AUTHENTICATED_USERS, ALL_USERS
 
 _PATH = "/v1/projects/{project}/locations/{location}/operations/{operation}"
-_FAILED_PRECONDITION = 9  # google/rpc/code.proto
+ALREADY_EXISTS, FAILED_PRECONDITION = 6, 9  # google/rpc/code.proto
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 _METADATA = {"@type": f"{TYPE}.OperationMetadata"}
 
@@ -41,9 +41,9 @@ def finish(
     return operations.finish(rows, call.world, _name(call), response or _EMPTY, metadata or _METADATA)
 
 
-def fail(rows: sqlite3.Connection, call: Call, message: str) -> dict[str, Any]:
+def fail(rows: sqlite3.Connection, call: Call, message: str, code: int = FAILED_PRECONDITION) -> dict[str, Any]:
     """Keep an operation that failed, since what it was to change may not be changed; return it as it began."""
-    error = {"code": _FAILED_PRECONDITION, "message": message}
+    error = {"code": code, "message": message}
     return operations.finish(rows, call.world, _name(call), None, _METADATA, error=error)
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from cli.world import starter
 from sandbox import seed
-from sandbox.cloud_storage import objects, uploads
+from sandbox.api import media_uploads
+from sandbox.cloud_storage import objects
 from sandbox.iam import policies, tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World as State
@@ -198,6 +199,6 @@ def test_the_media_of_a_multipart_upload_is_exact_wherever_a_piece_ends(media: b
     assume(boundary not in media + end + boundary[:-1])
 
     body, file = io.BytesIO(end + boundary + b"--" + end), io.BytesIO()
-    with mock.patch.object(uploads, "_PIECE", piece):
-        uploads._copy_until(end + boundary, boundary, media, body, file)
+    with mock.patch.object(media_uploads, "_PIECE", piece):
+        media_uploads._copy_until(end + boundary, boundary, media, body, file)
     assert file.getvalue() == media
