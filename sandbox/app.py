@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox import calls, git_host, github_actions, npm_repositories, oci, python_repositories
+from sandbox import calls, git_host, github_actions, maven_repositories, npm_repositories, oci, python_repositories
 from sandbox.admin import faults, surface
 from sandbox.admin.surface import Controls
 from sandbox.api import system_parameters
@@ -83,7 +83,7 @@ _IN_MEMORY = 64 << 10  # bytes of a body that may spill into a file
 # Paths of the plain port that stand for nothing on Google: their requests are in no log.
 _OWN = ("/_sandbox/", "/console")
 # Format to what answers on its hosts, beside images.
-_PACKAGES = {"NPM": npm_repositories.serve, "PYTHON": python_repositories.serve}
+_PACKAGES = {"MAVEN": maven_repositories.serve, "NPM": npm_repositories.serve, "PYTHON": python_repositories.serve}
 
 log = logging.getLogger("sandbox")
 

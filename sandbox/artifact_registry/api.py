@@ -1,4 +1,4 @@
-"""artifactregistry.googleapis.com v1, as far as repositories of images, npm and Python packages go."""
+"""artifactregistry.googleapis.com v1, as far as repositories of images and of packages go."""
 
 from sandbox.api.methods import Api, ordered
 from sandbox.artifact_registry import (
@@ -6,6 +6,7 @@ from sandbox.artifact_registry import (
     files,
     generic_artifacts,
     locations,
+    maven_artifacts,
     npm_packages,
     operations,
     packages,
@@ -27,6 +28,7 @@ _NOUNS = (
     docker_images,
     npm_packages,
     python_packages,
+    maven_artifacts,
     generic_artifacts,
     files,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 # Format to the word in the host's name.
-HOSTS = {"DOCKER": "docker", "GENERIC": "generic", "NPM": "npm", "PYTHON": "python"}
+HOSTS = {"DOCKER": "docker", "GENERIC": "generic", "MAVEN": "maven", "NPM": "npm", "PYTHON": "python"}
 _BY_WORD = {word: kind for kind, word in HOSTS.items()}
 _HOST = re.compile(
     r"(?:(?P<location>[a-z0-9-]+)-(?P<word>[a-z]+)|(?P<first>[a-z]+)\.(?P<endpoint>[a-z0-9-]+)\.rep)\.pkg\.dev"

@@ -93,6 +93,21 @@ def find(rows: sqlite3.Connection, repository: str, name: str) -> PackageFile | 
     return PackageFile.of(row) if row else None
 
 
+def remove(rows: sqlite3.Connection, file: PackageFile) -> None:
+    """Remove one file of a version, which stays."""
+    key = (file.repository, file.package, file.version)
+    rows.execute("DELETE FROM package_files WHERE repository = ? AND name = ?", (file.repository, file.name))
+    rows.execute(
+        "UPDATE versions SET size = size - ? WHERE repository = ? AND package = ? AND digest = ?", (file.size, *key)
+    )
+    others = "SELECT 1 FROM package_files WHERE repository = ? AND package = ? AND version = ? AND blob = ?"
+    if rows.execute(others, (*key, file.blob)).fetchone() is None:
+        rows.execute(
+            "DELETE FROM version_blobs WHERE repository = ? AND package = ? AND version = ? AND blob = ?",
+            (*key, file.blob),
+        )
+
+
 def of_package(rows: sqlite3.Connection, repository: str, package: str) -> list[PackageFile]:
     """Every file of a package, by name."""
     found = rows.execute(f"{_FOUND} AND package = ? ORDER BY name", (repository, package))

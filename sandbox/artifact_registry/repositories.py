@@ -173,7 +173,7 @@ def _create(call: Call) -> dict[str, Any]:
     if mode == "MODE_UNSPECIFIED" and body.get("disallowUnspecifiedMode"):
         raise invalid("Repository mode must be specified.")
     body["mode"] = mode if mode != "MODE_UNSPECIFIED" else repository_modes.STANDARD
-    if "mavenConfig" in body:
+    if "mavenConfig" in body and body["format"] != "MAVEN":
         raise invalid(f'Maven config is not supported for format "{body["format"]}"')
     if "dockerConfig" in body and body["format"] != "DOCKER":
         # unverified: the sentence, after the one for Maven

@@ -22,6 +22,7 @@ from cli.exchanges import recorder
 from cli.exchanges.calls import CALLS
 from sandbox.api.methods import Api
 from sandbox.apis import APIS
+from sandbox.maven_repositories import server as maven_repositories
 from sandbox.npm_repositories import server as npm_repositories
 from sandbox.oci import registry as router
 from sandbox.python_repositories import server as python_repositories
@@ -44,6 +45,7 @@ _PATHS = {
 REGISTRY = "The registry, /v2"
 PYTHON = "Python repositories, LOCATION-python.pkg.dev"
 NPM = "npm repositories, LOCATION-npm.pkg.dev"
+MAVEN = "Maven repositories, LOCATION-maven.pkg.dev"
 _FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
 
 
@@ -55,6 +57,7 @@ def operations() -> dict[str, list[str]]:
         REGISTRY: [*_FIXED, *calls],
         PYTHON: list(python_repositories.CALLS),
         NPM: list(npm_repositories.CALLS),
+        MAVEN: list(maven_repositories.CALLS),
         **found,
     }
 

@@ -1,0 +1,158 @@
+"""The router of a Maven repository's host: files are put and got by their paths, and metadata is made from them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from sandbox.artifact_registry import blobs, catalog, integrity, package_files
+from sandbox.artifact_registry.catalog import Repository
+from sandbox.maven_repositories import layout
+from sandbox.maven_repositories.layout import Place
+from sandbox.package_hosts import access, bodies, upstreams
+from sandbox.package_hosts.address import Address
+from sandbox.package_hosts.refusals import PackageRefusal, not_supported
+from sandbox.state.world import World
+
+CALLS = ("PUT /P/R/GROUP/ARTIFACT/VERSION/FILE", "GET /P/R/GROUP/ARTIFACT/VERSION/FILE")
+_READ = ("GET", "HEAD")
+_SMALL = 1 << 20  # bytes of metadata, and of a checksum
+
+
+async def serve(request: Request, world: World, address: Address) -> Response:
+    """Answer one request to a Maven repository."""
+    authorization = request.headers.get("authorization", "")
+    principal = await asyncio.to_thread(access.identify, world, authorization, address.host)
+    request.scope["sandbox.principal"] = principal.email
+    if request.method not in (*_READ, "PUT"):
+        raise not_supported(request.method, "GET", "HEAD", "PUT")
+    right = access.UPLOAD if request.method == "PUT" else access.DOWNLOAD
+    repository = await asyncio.to_thread(access.enter, world, principal, address, right)
+    place = layout.parse(address.rest)
+    if place is None:
+        raise PackageRefusal(404, "The path is none of a Maven repository: GROUP/ARTIFACT/VERSION/FILE.")
+    if request.method in _READ:
+        return await asyncio.to_thread(_read, world, repository, place)
+    upstreams.refuse_upload(repository)
+    _check_policy(repository, place)
+    with bodies.scratch(world) as body:
+        limit = _SMALL if place.checksum or place.is_metadata else bodies.REQUEST_LIMIT
+        await bodies.receive(request, body, limit)
+        await asyncio.to_thread(_put, world, repository, place, body)
+    return Response(status_code=201)
+
+
+def _check_policy(repository: Repository, place: Place) -> None:
+    """Refuse a version that the repository's policy excludes. # unverified: codes and texts."""
+    policy = repository.message.get("mavenConfig", {}).get("versionPolicy", "")
+    if place.version and (
+        (policy == "RELEASE" and place.is_snapshot) or (policy == "SNAPSHOT" and not place.is_snapshot)
+    ):
+        raise PackageRefusal(400, f"Version {place.version} does not fit the repository's version policy {policy}.")
+
+
+def _put(world: World, repository: Repository, place: Place, body: Path) -> None:
+    """Keep a file; a checksum and metadata are compared with what is here, for both are made from the files.
+
+    Raises:
+        PackageRefusal: 400 for what does not agree, 409 for a file that is here already (unverified: the code).
+    """
+    if place.is_metadata:
+        _check_metadata(place, body)
+        return
+    if place.checksum:
+        said, found = body.read_text("ascii", "replace").split(maxsplit=1)[:1], _checksum(world, repository, place)
+        if said != [found]:
+            raise PackageRefusal(400, f"The {place.checksum} of {place.file} is {found}, not {''.join(said)[:128]}.")
+        return
+    with body.open("rb") as opened:
+        digest = f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
+    file = package_files.PackageFile(
+        repository.name, place.path, place.package, place.version, digest, body.stat().st_size
+    )
+    blobs.place(world, body, digest)
+    with world.writing() as rows:
+        if catalog.find_repository(rows, repository.name) is None:
+            raise PackageRefusal(404, f'Repository "{repository.id}" was not found.')
+        known = package_files.find(rows, repository.name, place.path)
+        overwrites = repository.message.get("mavenConfig", {}).get("allowSnapshotOverwrites", False)
+        if known is not None and known.blob != digest:
+            if not (place.is_snapshot and overwrites):
+                raise PackageRefusal(409, f"{place.path} exists already, and a released file never changes.")
+            package_files.remove(rows, known)
+            known = None
+        if known is None:
+            package_files.add(rows, world, file)
+
+
+def _check_metadata(place: Place, body: Path) -> None:
+    if place.checksum:
+        return  # Of the client's own copy: what is served is made from the files that are here.
+    text = body.read_bytes()
+    try:
+        if b"<!" in text:
+            raise ET.ParseError
+        root = ET.fromstring(text)  # noqa: S314 - no declarations, so no entities, and 1 MiB at most
+        named = (root.findtext("groupId"), root.findtext("artifactId"))
+    except ET.ParseError:
+        raise PackageRefusal(400, "The metadata is no XML without declarations.") from None
+    if named != (place.group, place.artifact):
+        raise PackageRefusal(400, f"The metadata is not that of {place.package}.")
+
+
+def _read(world: World, repository: Repository, place: Place) -> Response:
+    if place.checksum:
+        return PlainTextResponse(_checksum(world, repository, place))
+    if place.is_metadata:
+        return Response(_metadata(world, repository, place), media_type="text/xml")
+    file = _find(world, repository, place)
+    return FileResponse(
+        blobs.blob_path(world, file.blob),
+        media_type="application/octet-stream",
+        headers={"ETag": f'"{file.sha256}"'},
+    )
+
+
+def _missing(place: Place) -> PackageRefusal:
+    return PackageRefusal(404, f"{place.path} was not found.")  # unverified: the text
+
+
+def _find(world: World, repository: Repository, place: Place) -> package_files.PackageFile:
+    with world.reading() as rows:
+        file = package_files.find(rows, repository.name, place.path)
+    if file is None:
+        raise _missing(place)
+    try:
+        integrity.require(world, file.blob, file.size)
+    except FileNotFoundError:
+        raise _missing(place) from None
+    return file
+
+
+def _metadata(world: World, repository: Repository, place: Place) -> str:
+    with world.reading() as rows:
+        files = package_files.of_package(rows, repository.name, place.package)
+        versions = rows.execute(
+            "SELECT digest, create_time FROM versions WHERE repository = ? AND package = ?"
+            " ORDER BY create_time, digest",
+            (repository.name, place.package),
+        ).fetchall()
+    if place.version:
+        made = layout.of_snapshot(place, (one.file_name for one in files if one.version == place.version))
+    else:
+        made = layout.of_versions(place, ((row[0], row[1]) for row in versions)) if versions else None
+    if made is None:
+        raise _missing(place)
+    return made
+
+
+def _checksum(world: World, repository: Repository, place: Place) -> str:
+    if place.is_metadata:
+        return hashlib.new(place.checksum, _metadata(world, repository, place).encode()).hexdigest()
+    with blobs.blob_path(world, _find(world, repository, place).blob).open("rb") as opened:
+        return hashlib.file_digest(opened, place.checksum).hexdigest()
