@@ -159,9 +159,9 @@ def test_a_patch_that_is_wrong_changes_nothing(
         ("", {"format": "DOCKER"}, 400),
         ("?repositoryId=ok", {}, 400),
         ("?repositoryId=ok", {"format": "DOCKER", "nosuch": 1}, 400),
-        ("?repositoryId=ok", {"format": "NPM"}, 501),
-        ("?repositoryId=ok", {"format": "DOCKER", "mode": "VIRTUAL_REPOSITORY"}, 501),
-        ("?repositoryId=ok", {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}, 501),
+        ("?repositoryId=ok", {"format": "APT"}, 501),
+        ("?repositoryId=ok", {"format": "NPM", "mode": "VIRTUAL_REPOSITORY"}, 501),
+        ("?repositoryId=ok", {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}, 400),
         ("?repositoryId=ok", {"format": "DOCKER", "kmsKeyName": "x"}, 501),
         ("?repositoryId=ok", {"format": "DOCKER", "disallowUnspecifiedMode": True}, 400),
         ("?repositoryId=ok", [], 400),
@@ -218,7 +218,7 @@ def test_lists_are_filtered_ordered_and_paged(
 def test_what_the_sandbox_does_not_do_it_refuses_with_a_sentence(
     session: AuthorizedSession, repository: ar.Repository
 ) -> None:
-    for path in (f"{repository.name}/npmPackages", f"{repository.name}/attachments", "projects"):
+    for path in (f"{repository.name}/rules", f"{repository.name}/attachments", "projects"):
         answer = session.get(f"{API}/v1/{path}")
         assert answer.status_code == 501
         assert "does not do this" in answer.json()["error"]["message"]
