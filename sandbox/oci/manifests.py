@@ -51,7 +51,7 @@ def read(ask: Ask, caller: Caller) -> Response:
     # docker sends one header per media type.
     accept = ",".join(ask.headers.getlist("accept"))
     if not accepts(accept, version.media_type):
-        # unverified: the sentence's second half
+        # The sentence with quoted media types, as fixtures of two programs have it.
         listed = ", ".join(f'"{entry.strip()}"' for entry in accept.split(","))
         raise RegistryError(
             "MANIFEST_UNKNOWN", f'Manifest has media type "{version.media_type}" but client accepts [{listed}]'

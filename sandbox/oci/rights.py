@@ -66,7 +66,7 @@ def require(world: World, principal: Principal, permission: str, image: Image) -
         try:
             admission.require_api(world, project, SERVICE, "Artifact Registry API")
         except ApiError as error:
-            # unverified: that the registry says it in the API's words
+            # In the API's words to whoever signed in, as several reports have it.
             raise RegistryError("DENIED", error.message) from None
     if not _may(world, principal, permission, image, project):
         raise denied(principal, permission, image.repository)

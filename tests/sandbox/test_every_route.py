@@ -41,7 +41,7 @@ HOST = "us-central1-docker.pkg.dev"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 # Open to callers without a credential: the exchange of a key or a foreign token for a token, and whose token this is.
-OPEN = {"oauth2.token", "oauth2.tokeninfo", "sts.introspect", "sts.token"}
+OPEN = {"oauth2.token", "oauth2.tokeninfo", "oauth2.v4.token", "sts.introspect", "sts.token"}
 # Open to everybody who is signed in, and why another project's principal learns nothing of this one.
 SIGNED_IN = {
     "iam.roles.list": "Google's own roles, the same for everybody",

@@ -34,7 +34,6 @@ def test_everybody_else_is_told_501(session: AuthorizedSession, in_world: target
         ("artifacts", "rules", "list", *PLACE),
         ("artifacts", "files", "delete", "a-file", "--quiet", *PLACE),
         ("builds", "worker-pools", "list", "--region=us-central1"),
-        ("builds", "connections", "list", "--region=us-central1"),
         ("run", "jobs", "list", "--region=us-central1"),
     ],
     ids=lambda command: "-".join(command[:3]),
