@@ -92,4 +92,5 @@ def test_the_minutes_of_a_card_follow_the_rule_of_the_workshop_s_page(notebook: 
     assert minutes, "a card says its minutes"
     # What a card calls optional is read and done on top.
     optional = sum(int(more) for more in re.findall(r"optional \((\d+) more\)", card))
-    assert abs(int(minutes[1]) + optional - derived(notebook)) <= 9
+    # Cells that build for minutes make a card longer than its text.
+    assert abs(int(minutes[1]) + optional - derived(notebook)) <= 12
