@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sandbox.cloud_build import matching
 from tests.notebooks.stored import said
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,8 @@ def sayings() -> dict[str, tuple[str, ...]]:
         "the sample app": tuple(_texts(ROOT / "sample_app")),
         "a recorded cell": tuple(_recorded()),
         "docker": tuple(codes()),
+        "the pipeline": ((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"),),
+        "RE2": tuple(_re2("(?!x)")),
         # What the kernel answers to a program for another processor; the shell writes it in lower case.
         "the kernel": (os.strerror(errno.ENOEXEC).lower(),),
     }
@@ -91,6 +94,14 @@ def sayings() -> dict[str, tuple[str, ...]]:
             told = re.findall(rb"could not [ -~]{10,100}", extractor.read_bytes())
             found["gcloud's extractor"] = tuple(text.decode() for text in told)
     return found
+
+
+def _re2(pattern: str) -> Iterator[str]:
+    """What RE2 says of a pattern that it does not take."""
+    try:
+        matching.check_pattern(pattern)
+    except matching.BadPattern as error:
+        yield str(error)
 
 
 def _texts(place: Path) -> Iterator[str]:
