@@ -31,6 +31,7 @@ _UNSUPPORTED = {
     "autodetect": "triggers that look for their build configuration; name it with --build-config",
 }
 _FIXED = frozenset({"id", "createTime", "resourceName"})
+_NO_CONFIG = "trigger must specify a build config: one of 'build', 'filename' or 'autodetect'"
 _NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,62}[a-zA-Z0-9])?")
 
 
@@ -127,10 +128,10 @@ def _check_account(call: Call, trigger: Mapping[str, Any]) -> None:
 def create(call: Call) -> dict[str, Any]:
     """Keep a trigger."""
     trigger = _parsed(call)
-    _check_event(trigger)
     _require_connection(call, trigger)
+    _check_event(trigger)
     if not trigger.get("build") and not trigger.get("filename"):
-        raise invalid("trigger must specify a build config: one of 'build', 'filename' or 'autodetect'")
+        raise invalid(_NO_CONFIG)
     _check_account(call, trigger)
     with call.world.writing() as rows:
         number = next_number(rows, f"triggers of {call.params['project']}")
@@ -190,6 +191,8 @@ def _changed(call: Call, before: Mapping[str, Any], asked: Mapping[str, Any]) ->
     may = {field.json_name for field in kind.fields} - _FIXED
     changed = field_masks.apply(kind, before, asked, field_masks.of(call), may=may)
     after = {"name": before["name"], **changed, **{field: before[field] for field in _FIXED}}
+    if not after.get("build") and not after.get("filename"):
+        raise invalid(_NO_CONFIG)
     if event := after.get("repositoryEventConfig"):
         after["repositoryEventConfig"] = {**event, "repositoryType": "GITHUB"}
     return after

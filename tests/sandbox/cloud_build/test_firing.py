@@ -312,6 +312,9 @@ def test_a_patch_changes_what_its_mask_names(learner: AuthorizedSession, work: t
     )
     assert (bare["name"], bare["filename"]) == (made["name"], "other.yaml")
     assert "description" not in bare
+    url = f"{place()}/triggers/{made['name']}"
+    for mask in ("filename", "nonsense", "repositoryEventConfig.push"):
+        ask(learner, "PATCH", f"{url}?updateMask={mask}", {}, status=400)
 
 
 @pytest.mark.parametrize(
@@ -419,6 +422,10 @@ def test_gcloud_connects_a_repository_and_lets_a_build_run(
     subprocess.run(command, env=host.environment, capture_output=True, check=True)
     found = ask(learner, "GET", f"{place()}/builds/{build['id']}")
     assert found["approval"]["result"]["comment"] == "well done"
+    run("builds", "triggers", "update", "github", "by-gcloud", "--ignored-files=**/*.md")
+    changed = ask(learner, "GET", f"{place()}/triggers/by-gcloud")
+    assert changed["ignoredFiles"] == ["**/*.md"]
+    assert changed["repositoryEventConfig"]["push"] == {"branch": "^main$"}
     run("builds", "triggers", "delete", "by-gcloud", "--quiet")
     run("builds", "repositories", "delete", "app", f"--connection={name}", "--quiet")
     run("builds", "connections", "delete", name, "--quiet")
