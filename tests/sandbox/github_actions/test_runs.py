@@ -6,7 +6,6 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jwt
 import pytest
@@ -14,13 +13,12 @@ import requests
 from google.auth.transport.requests import AuthorizedSession
 
 from cli.world.starter import World
-from helpers import waiting
 from tests.sandbox.conftest import account, ask, done, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
+from tests.sandbox.github_actions.runs import PATH, log_of, run_of, workflow
 
 IAM = "https://iam.googleapis.com/v1"
 GITHUB = "https://token.actions.githubusercontent.com"
-PATH = ".github/workflows/ship.yml"
 REJECTED = "The given credential is rejected by the attribute condition."
 REFUSED = f'{{"error":"unauthorized_client","error_description":"{REJECTED}"}}'
 Cloner = Callable[..., Clone]
@@ -52,41 +50,9 @@ def everybody_of(provider: str, repository: str) -> str:
     return f"principalSet://iam.googleapis.com/{pool}/attribute.repository/{repository}"
 
 
-def workflow(*steps: str, may: str = "permissions:\n  id-token: write\n", on: str = "push") -> str:
-    return f"name: Ship\non: {on}\n{may}jobs:\n  ship:\n    runs-on: ubuntu-latest\n    steps:\n" + "".join(
-        f"      - {step}\n" for step in steps
-    )
-
-
 def sign_in(provider: str, email: str = "", more: str = "") -> str:
     inputs = f"workload_identity_provider: {provider}" + (f", service_account: {email}" if email else "") + more
     return f"{{id: auth, uses: google-github-actions/auth@v2, with: {{{inputs}}}}}"
-
-
-def run_of(host: Host, repository: str, sha: str, login: str = "example.com") -> dict[str, Any]:
-    """The only run of a commit, when it has ended."""
-    for _ in waiting.attempts(90):
-        found = host.api("GET", f"/repos/{repository}/actions/runs?head_sha={sha}", login=login)["workflow_runs"]
-        if found and found[0]["status"] == "completed":
-            assert len(found) == 1
-            only: dict[str, Any] = found[0]
-            return only
-    raise TimeoutError(f"no run of {sha} has ended")
-
-
-def log_of(host: Host, run: dict[str, Any], login: str = "example.com") -> str:
-    base = f"/repos/{run['repository']['full_name']}/actions"
-    jobs = host.api("GET", f"{base}/runs/{run['id']}/jobs", login=login)["jobs"]
-    with requests.Session() as session:
-        session.trust_env = False
-        return "".join(
-            session.get(
-                f"{host.world.url}/api.github.com{base}/jobs/{job['id']}/logs",
-                headers={"Authorization": f"Bearer {host.token(login)}"},
-                timeout=30,
-            ).text
-            for job in jobs
-        )
 
 
 def push(host: Host, clone: Cloner, text: str, repository: str = "", **more: str) -> tuple[str, str]:
