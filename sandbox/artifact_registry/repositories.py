@@ -78,7 +78,9 @@ def render(world: World, repository: catalog.Repository) -> dict[str, Any]:
 def _scanning(world: World, repository: catalog.Repository) -> dict[str, Any]:
     """Output fields as recorded on Google (facts 1.6), the reason for a repository switched off as reported (2026)."""
     config = dict(repository.message.get("vulnerabilityScanningConfig", {}))
-    if config.get("enablementConfig") == "DISABLED":
+    if unsupported := _unsupported(repository):
+        state = {"enablementState": "SCANNING_UNSUPPORTED", "enablementStateReason": unsupported}
+    elif config.get("enablementConfig") == "DISABLED":
         state = {
             "enablementState": "SCANNING_DISABLED",
             "enablementStateReason": "Vulnerability scanning is disabled.",
@@ -91,6 +93,13 @@ def _scanning(world: World, repository: catalog.Repository) -> dict[str, Any]:
             "enablementStateReason": "API containerscanning.googleapis.com is not enabled.",
         }
     return config | state | {"lastEnableTime": config.get("lastEnableTime", repository.create_time)}
+
+
+def _unsupported(repository: catalog.Repository) -> str:
+    """Return why a repository is never scanned; the sentence on a mode is recorded, the one on a format unverified."""
+    if repository.mode == repository_modes.VIRTUAL:
+        return f"Repository mode {repository.mode} is not supported."
+    return "" if repository.format == "DOCKER" else f"Repository format {repository.format} is not supported."
 
 
 def _check(body: Mapping[str, Any]) -> None:

@@ -13,6 +13,19 @@ HOST = "https://artifactregistry.googleapis.com"
 _GIVEN = ("description", "format", "labels", "mode", "virtualRepositoryConfig", "cleanupPolicies")
 
 
+_UPSTREAM = ".virtualRepositoryConfig.upstreamPolicies[].repository"
+
+
+def _upstream(stage: Stage) -> str:
+    """A repository that a virtual one leads to, made at first use."""
+    if "upstream" not in stage.kept:
+        name = stage.name("upstream")
+        stage.ask("POST", f"{HOST}{_location(stage)}/repositories?repositoryId={name}", {"format": "DOCKER"})
+        stage.kept["upstream"] = f"{_location(stage).removeprefix('/v1/')}/repositories/{name}"
+    found: str = stage.kept["upstream"]
+    return found
+
+
 def _location(stage: Stage) -> str:
     return f"/v1/projects/{stage.project}/locations/us-central1"
 
@@ -20,7 +33,7 @@ def _location(stage: Stage) -> str:
 def _made(stage: Stage, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """A new repository with the fields of one that Google told, and the operation that made it."""
     given = {path: masked for path, masked in fields.items() if path.removeprefix(".").split(".")[0] in _GIVEN}
-    body = shapes.fill(given, lambda path, masked: shapes.example(masked))
+    body = shapes.fill(given, lambda path, masked: _upstream(stage) if path == _UPSTREAM else shapes.example(masked))
     repository = stage.name("repository")
     url = f"{HOST}{_location(stage)}/repositories?repositoryId={repository}&$alt=json;enum-encoding=int"
     operation = stage.ask("POST", url, {"format": "DOCKER", **body})
@@ -29,7 +42,10 @@ def _made(stage: Stage, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
 
 def _create(stage: Stage, fact: Fact) -> Request:
     name = stage.name("repository")
-    return Request(f"{_location(stage)}/repositories", {"?repository_id": name, "?repositoryId": name})
+    values = {"?repository_id": name, "?repositoryId": name}
+    if _UPSTREAM in (fact.body or {}):
+        values[_UPSTREAM] = _upstream(stage)
+    return Request(f"{_location(stage)}/repositories", values)
 
 
 def _get(stage: Stage, fact: Fact) -> Request:
@@ -48,7 +64,8 @@ def _operation(stage: Stage, fact: Fact) -> Request:
 
 
 def _patch(stage: Stage, fact: Fact) -> Request:
-    return Request(_made(stage, fact.answer or {})[0])
+    path = _made(stage, fact.answer or {})[0]
+    return Request(path, {_UPSTREAM: _upstream(stage)} if _UPSTREAM in (fact.body or {}) else {})
 
 
 def _delete(stage: Stage, fact: Fact) -> Request:
