@@ -111,3 +111,31 @@ def test_a_multi_platform_index(registry: Registry, run: Run, tagged: Callable[[
     shown = registry.call("GET", f"{registry.name('multi')}/manifests/all")
     assert shown.headers["Docker-Content-Digest"] == pushed.stdout.strip()
     assert len(shown.json()["manifests"]) == 1
+
+
+def test_a_pull_through_a_remote_and_a_virtual_repository(
+    registry: Registry, run: Run, tagged: Callable[[str], str]
+) -> None:
+    sign_in(run, registry)
+    pushed = run("push", tagged(registry.name("through")))
+    assert pushed.returncode == 0, pushed.stderr
+    digest = registry.call("HEAD", f"{registry.name('through')}/manifests/v1").headers["Docker-Content-Digest"]
+    parent = f"projects/{registry.project}/locations/us-central1/repositories"
+    upstream = {"commonRepository": {"uri": f"{parent}/ml-images"}}
+    policy = {"id": "cache", "repository": f"{parent}/cache", "priority": 1}
+    for name, body in (
+        ("cache", {"mode": "REMOTE_REPOSITORY", "remoteRepositoryConfig": upstream}),
+        ("all", {"mode": "VIRTUAL_REPOSITORY", "virtualRepositoryConfig": {"upstreamPolicies": [policy]}}),
+    ):
+        registry.api(
+            "POST", f"artifactregistry.googleapis.com/v1/{parent}?repositoryId={name}", {"format": "DOCKER", **body}
+        )
+        reference = f"{registry.prefix}{registry.project}/{name}/through:v1"
+        address = f"localhost:{registry.port}/{reference}"
+        pulled = run("pull", address)
+        assert pulled.returncode == 0, pulled.stderr
+        assert digest in pulled.stdout
+        run("rmi", address)
+    refused = run("push", tagged(registry.name("through", "all")))
+    assert refused.returncode != 0
+    assert "is a virtual repository" in refused.stdout + refused.stderr
