@@ -240,6 +240,11 @@ def _on_google(
     return changes
 
 
+def _names_an_address(extra: Sequence[str]) -> bool:
+    """Whether Jupyter is told where to listen, as Binder does: it takes no second address."""
+    return any(one.partition("=")[0] in ("--ip", "--ServerApp.ip", "--NotebookApp.ip") for one in extra)
+
+
 def command(notebooks: Path, extra: Sequence[str], server: str = "jupyterlab") -> list[str]:
     """Jupyter's command line: loopback only, and a token that Jupyter makes itself.
 
@@ -250,7 +255,7 @@ def command(notebooks: Path, extra: Sequence[str], server: str = "jupyterlab") -
         sys.executable,
         "-m",
         server,
-        *(["--ServerApp.ip=127.0.0.1"] if server == "jupyterlab" else []),
+        *(["--ServerApp.ip=127.0.0.1"] if server == "jupyterlab" and not _names_an_address(extra) else []),
         f"--ServerApp.root_dir={notebooks}",
         # A login shell would read /etc/profile, which sets PATH anew.
         f"--ServerApp.terminado_settings={ {'shell_command': ['bash', '--rcfile', rc]} }",

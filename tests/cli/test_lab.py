@@ -73,6 +73,8 @@ def test_jupyter_listens_on_loopback_and_keeps_its_token() -> None:
     line = lab.command(Path("/somewhere"), ["--no-browser", "--port=9999"])
     assert "--ServerApp.ip=127.0.0.1" in line
     assert not any("token" in word or "password" in word for word in line)
+    named = lab.command(Path("notebooks"), ["--ip=10.1.2.3"])
+    assert [word for word in named if "ip=" in word] == ["--ip=10.1.2.3"]
     assert line[-2:] == ["--no-browser", "--port=9999"]
 
 
