@@ -132,7 +132,7 @@ build --file {work}/bad/ignored {work}/bad
 build --file {work}/bad/missing {work}/bad
 build --tag Bad:1 {work}/ctx
 build {work}/nowhere
-images --format "{{.Repository}}:{{.Tag}}" app
+images --format "{{.Repository}}:{{.Tag}}" app:first
 run --rm app:1
 run --rm --entrypoint ls app:1 -ln /data /taken
 run --rm --entrypoint id app:1
