@@ -22,7 +22,12 @@ _SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 # gcloud's name for a source that it uploads, and the dots that it writes while it waits.
 _UPLOAD: Final = re.compile(r"\b\d{10}\.\d{1,6}-[0-9a-f]{32}\b")
-_DOTS: Final = re.compile(r"\.{4,}(?=done\b|failed\b|\s*$)", re.MULTILINE)
+_DOTS: Final = re.compile(r"\.+(?=done\b|failed\b)|\.{4,}(?=\s*$)", re.MULTILINE)
+# A commit has the time in it: whole, and as git shortens it in what it says of a push or a commit.
+_COMMIT: Final = re.compile(r"\b(?P<short>[0-9a-f]{7})[0-9a-f]{33}\b")
+_PUSHED: Final = re.compile(r"\b([0-9a-f]{7})\.\.\.?([0-9a-f]{7})\b")
+# Cloud Build's names of operations.
+_OPERATION: Final = re.compile(r"(?<=operations/operation-)[0-9a-f]{32}\b")
 # What Python says when it compiles gcloud's own sources: once on a machine, in whatever cell comes first.
 _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarning: .*\n(?:  .*\n)?", re.MULTILINE)
 # The interpreter of whoever records; docs/recorded_with.json keeps it.
@@ -49,7 +54,9 @@ class StandIns:
     """One numbering for a whole recording; the same original gets the same stand-in in every notebook."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, dict[str, int]] = {"uuid": {}, "layer": {}, "etag": {}, "upload": {}}
+        self._numbers: dict[str, dict[str, int]] = {
+            kind: {} for kind in ("uuid", "layer", "etag", "upload", "commit", "operation")
+        }
         self._digests: dict[str, int] = {}
         self._beginnings: dict[str, int] = {}
 
@@ -68,8 +75,22 @@ class StandIns:
             lambda found: found["before"] + _hash("digest", self._beginning(found["digits"]))[: len(found["digits"])],
             text,
         )
+        text = _OPERATION.sub(lambda found: _hash("operation", self._number("operation", found[0]))[:32], text)
+        text = self._commits(text)
         text = _ETAG.sub(lambda found: _etag(self._number("etag", found[0])), text)
         return _UUID.sub(lambda found: _uuid(self._number("uuid", found[0])), text)
+
+    def _commits(self, text: str) -> str:
+        """Replace the commits that the text names whole or in a push, in each of their forms."""
+        for short in dict.fromkeys(
+            short for found in (*_PUSHED.finditer(text), *_COMMIT.finditer(text)) for short in found.groups()
+        ):
+            self._number("commit", short)
+        for short, number in self._numbers["commit"].items():
+            whole = _hash("commit", number)[:40]
+            text = re.sub(rf"\b{short}[0-9a-f]{{33}}\b", whole, text)
+            text = re.sub(rf"\b{short}\b", whole[:7], text)
+        return text
 
     def _digest(self, digits: str) -> int:
         """Return the number of a digest. Its beginning may have been seen before it, and then it is the same thing."""

@@ -25,6 +25,7 @@ SENT = {
     "sample_app/app/predictor/settings.py",
     "sample_app/app/predictor/templates/page.html",
     "sample_app/app/predictor/urls.py",
+    "sample_app/app/predictor/vertex.py",
     "sample_app/app/predictor/views.py",
     "sample_app/app/predictor/wsgi.py",
     "sample_app/requirements-train.txt",

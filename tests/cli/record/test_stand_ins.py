@@ -152,3 +152,23 @@ def test_every_python_records_the_same() -> None:
     table = "Python  {}  everything\ndocker  28.2.2  push\n"
     told = {StandIns().apply(table.format(version)) for version in ("3.11.7", "3.12.1", "3.13.0")}
     assert told == {"Python  3.x     everything\ndocker  28.2.2  push\n"}
+
+
+def test_a_commit_has_one_stand_in_in_all_its_forms() -> None:
+    first, second = "9d48794" + "a" * 33, "9410ea8" + "b" * 33
+    text = f"   {first[:7]}..{second[:7]}  main -> main\nexport SHA={second} SHORT={second[:7]}\nsha-{second[:7]}\n"
+    told = StandIns().apply(text)
+    other = text.replace(first[:7], "0000001").replace(second, "0000002" + "c" * 33).replace(second[:7], "0000002")
+    assert StandIns().apply(other) == told
+    pushed, exported, tagged, _ = told.split("\n")
+    short = pushed.split("..")[1][:7]
+    assert exported.startswith(f"export SHA={short}")
+    assert exported.endswith(f" SHORT={short}")
+    assert tagged == f"sha-{short}"
+    # What only looks like one, such as a tag that a lesson names, stays.
+    assert StandIns().apply("ml-predictor:sha-4f2a9c1\n") == "ml-predictor:sha-4f2a9c1\n"
+    assert StandIns().apply(told) == told
+
+
+def test_the_dots_of_a_wait_are_three() -> None:
+    assert StandIns().apply("versions..done\nversions.....done\n") == "versions...done\nversions...done\n"

@@ -69,6 +69,10 @@ def test_the_limit_stops_a_run_before_the_notebook_that_would_break_it(
     ran = tmp_path / "ran"
     cheap = write_notebook("00_cheap.ipynb", f"open({str(ran)!r}, 'a').write('cheap')")
     dear = write_notebook("07_dear.ipynb", f"open({str(ran)!r}, 'a').write('dear')")
+    notebook = documents.read(dear)
+    costs = [{"price": "scanning", "amount": 6, "purpose": "scans"}]
+    notebook.metadata["workbook"] = {"outcome": "spend", "minutes": 5, "costs": costs}
+    dear.write_text(documents.text(notebook), encoding="utf-8")
     said = io.StringIO()
     plan = plans.Plan((cheap, dear), target="gcp", project=on_google.project_id, max_usd=1.0)
     outcome = runner.run(plan, Console(file=said, width=200), tmp_path / "runs")

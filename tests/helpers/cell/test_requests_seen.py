@@ -17,9 +17,10 @@ def test_a_call_is_told_with_its_body_and_without_what_is_always_the_same(in_wor
     repositories.create(names.Repository(in_world.location, "told"), description="x", labels=in_world.labels)
     end = requests_seen.mark(start)
     repositories.exists(names.Repository(in_world.location, "told-later"))
-    [call] = requests_seen.between(start, end)
+    [call, poll] = requests_seen.between(start, end)
     place = in_world.location.resource
     assert call.line == f"200  POST   artifactregistry.googleapis.com/v1/{place}/repositories?repositoryId=told"
+    assert poll.line.startswith(f"200  GET    artifactregistry.googleapis.com/v1/{place}/operations/")
     assert '"description": "x"' in call.body
     assert requests_seen.text([call]) == f"{call.line}\n     {call.body}"
     assert requests_seen.between(end, end) == ()
