@@ -115,6 +115,9 @@ TAKEN = {
             "gitFileSource": "build_template",
             "autodetect": "build_template",
             "triggerTemplate": "Cloud Source Repositories",
+            # Both name a repository, and one that nobody has connected is refused.
+            "github": "Repository mapping does not exist",
+            "repositoryEventConfig": "was not found",
             "pubsubConfig": "Pub/Sub",
             "webhookConfig": "webhook",
             "sourceToBuild": "run by hand on a repository",

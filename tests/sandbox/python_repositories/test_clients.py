@@ -55,7 +55,9 @@ def test_pip_wants_the_hash_that_it_was_given(held: Held, tmp_path: Path) -> Non
     assert "DO NOT MATCH THE HASHES" in refused.stderr
 
 
-def test_pip_without_a_credential_or_a_right(held: Held, tmp_path: Path) -> None:
+def test_pip_without_a_credential_or_a_right(held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not pip's own option for it, which came with pip 23.1.
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     package = f"model-{secrets.token_hex(3)}"
     assert held.upload(package, "1.0").status_code == 200
     stranger = token_of(held.session, shared.account(held.session))
@@ -66,7 +68,7 @@ def test_pip_without_a_credential_or_a_right(held: Held, tmp_path: Path) -> None
         (f"https://oauth2accesstoken:{stranger}@{host}", "403"),
     ):
         answer = pip(
-            *("download", "-vvv", "--no-input", "--no-deps", "--keyring-provider", "disabled"),
+            *("download", "-vvv", "--no-input", "--no-deps"),
             *("--index-url", f"{index}/simple/", "--dest", tmp_path, package),
         )
         assert answer.returncode != 0

@@ -211,7 +211,8 @@ def test_the_helpers_wait_for_the_api_the_operation_the_grant_and_the_scan(here:
 
 # Notebooks enable them and never call them themselves, or only for what makes something.
 UNASKED = {
-    f"{name}.googleapis.com" for name in ("binaryauthorization", "cloudtrace", "containerscanning", "iamcredentials")
+    f"{name}.googleapis.com"
+    for name in ("binaryauthorization", "cloudtrace", "containerscanning", "iamcredentials", "sts")
 }
 
 
