@@ -29,10 +29,16 @@ class Role:
 
 
 def held(text: str) -> frozenset[str]:
-    """Return the permissions written in this file's notation."""
+    """Return the permissions written in this file's notation, one service on a line.
+
+    Raises:
+        ValueError: for a second service on a line.
+    """
     found: set[str] = set()
     for line in text.strip().splitlines():
         service, _, rest = line.strip().partition(": ")
+        if ":" in rest:
+            raise ValueError(f"One service on a line: {line.strip()}")
         for item in rest.split():
             resource, _, verbs = item.partition(".")
             found.update(f"{service}.{resource}.{verb}" for verb in verbs.split(","))
@@ -277,7 +283,11 @@ _DESCRIBED = (
     Role(
         "roles/cloudbuild.builds.approver",
         "Cloud Build Approver",
-        _SEE_PROJECTS | held("cloudbuild: builds.approve,get,list remotebuildexecution: blobs.get"),
+        _SEE_PROJECTS
+        | held("""
+            cloudbuild: builds.approve,get,list
+            remotebuildexecution: blobs.get
+        """),
     ),
     Role(
         "roles/cloudbuild.connectionAdmin",
