@@ -1,6 +1,6 @@
 """Python repositories: the index that pip and uv read, and the uploads that twine and uv send.
 
-Specifications: PEP 503 (the index), the upload API of https://docs.pypi.org/api/upload/, names and versions of
+Specifications: PEP 503 (the index), the upload API as PyPI's documentation has it, names and versions of
 https://packaging.python.org/en/latest/specifications/.
 """
 

@@ -1,6 +1,7 @@
 """An upload as twine and `uv publish` send it: a form with the metadata's fields and the file.
 
-https://docs.pypi.org/api/upload/. A file never changes: the same name again is refused, whatever its bytes are.
+Source: PyPI's documentation of its upload API. A file never changes: the same name again is refused, whatever its bytes
+are.
 """
 
 from __future__ import annotations
