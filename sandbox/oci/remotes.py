@@ -13,13 +13,12 @@ import hashlib
 import json
 import logging
 import re
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-import docker
-import docker.errors
-import requests
-
+from sandbox import containers
 from sandbox.artifact_registry import blobs, catalog, repository_modes
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.artifact_registry.media_types import IMAGES, INDEXES
@@ -32,6 +31,9 @@ from sandbox.oci.token import Caller
 from sandbox.package_hosts import bodies, upstreams
 from sandbox.package_hosts.upstreams import Missing, Unreachable
 from sandbox.state.world import World
+
+if TYPE_CHECKING:
+    import requests
 
 _TAG_AGE = dt.timedelta(hours=1)  # "Docker: list/get tags cache, 1 hour": remote-overview
 _SECONDS = (5, 60)  # to connect, and between two bytes
@@ -227,12 +229,14 @@ class _Upstream:
 
     def _get(self, path: str) -> requests.Response:
         """Return an answer with status 200, its body unread; a challenge is answered with a token for everybody."""
+        import requests
+
         url = f"{self._address.rstrip('/')}/v2/{self._name}/{path}"
         session = upstreams.session()
         try:
             headers = {"Accept": _ACCEPT} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
             answer = session.get(url, headers=headers, timeout=_SECONDS, stream=True)
-            if answer.status_code == requests.codes.unauthorized and not self._token:
+            if answer.status_code == HTTPStatus.UNAUTHORIZED and not self._token:
                 self._token = _anonymous_token(session, answer.headers.get("WWW-Authenticate", ""))
                 answer.close()
                 return self._get(path)
@@ -259,9 +263,8 @@ def _anonymous_token(session: requests.Session, challenge: str) -> str:
 def _docker_hub(_world: World) -> str:
     """Return where this machine's engine pulls Docker Hub's images: its first mirror, else the index that it names."""
     try:
-        with contextlib.closing(docker.from_env(timeout=10)) as client:
-            info = client.info()
-    except docker.errors.DockerException:
+        info = json.loads(containers.call("info", "--format", "{{json .}}", seconds=10))
+    except containers.EngineFailed:
         raise Unreachable("no Docker Engine answers, whose settings would name Docker Hub") from None
     mirrors = (info.get("RegistryConfig") or {}).get("Mirrors") or []
     index = urlsplit(str(mirrors[0] if mirrors else info.get("IndexServerAddress", "")))

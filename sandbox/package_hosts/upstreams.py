@@ -13,10 +13,9 @@ import json
 import os
 import subprocess
 import sys
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from sandbox.artifact_registry import catalog, repository_modes
 from sandbox.artifact_registry.catalog import Repository
@@ -26,6 +25,9 @@ from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.state import projects
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
+
+if TYPE_CHECKING:
+    import requests
 
 READ_VIA = "artifactregistry.repositories.readViaVirtualRepository"
 _SECONDS = (5, 60)  # to connect, and between two bytes
@@ -109,6 +111,9 @@ def keep_page(world: World, repository: Repository, path: str, page: Any) -> Non
 
 def session() -> requests.Session:
     """Return a session that reaches what this machine reaches without the sandbox."""
+    # Not at the sandbox's start, which it would make longer by a tenth: most learners ask no upstream.
+    import requests
+
     made = requests.Session()
     # The learner's proxy leads to this very sandbox; the user's own one is kept beside it.
     if proxy := os.environ.get("WORKBOOK_UPSTREAM_PROXY", ""):
@@ -124,6 +129,8 @@ def fetch(url: str, accept: str) -> requests.Response:
         Missing: for 404 and 410.
         Unreachable: for every other answer than 200, and for none.
     """
+    import requests
+
     try:
         with (
             session() as opened,
@@ -143,6 +150,8 @@ def fetch(url: str, accept: str) -> requests.Response:
 
 def download(url: str, path: Path) -> None:
     """Write a file of the upstream to a path. Raises as `fetch`."""
+    import requests
+
     try:
         with session() as opened, opened.get(url, timeout=_SECONDS, stream=True) as answer, path.open("wb") as file:
             look(answer)
@@ -160,7 +169,7 @@ def look(answer: requests.Response) -> None:
     """Raise Missing or Unreachable for every status but 200."""
     if answer.status_code in (404, 410):
         raise Missing
-    if answer.status_code != requests.codes.ok:
+    if answer.status_code != HTTPStatus.OK:
         raise Unreachable(f"status {answer.status_code}")
 
 
