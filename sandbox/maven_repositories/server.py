@@ -8,13 +8,13 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from sandbox.artifact_registry import blobs, catalog, integrity, package_files
+from sandbox.artifact_registry import blobs, catalog, package_files
 from sandbox.artifact_registry.catalog import Repository
 from sandbox.maven_repositories import layout
 from sandbox.maven_repositories.layout import Place
-from sandbox.package_hosts import access, bodies, upstreams
+from sandbox.package_hosts import access, bodies, downloads, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
 from sandbox.state.world import World
@@ -110,12 +110,7 @@ def _read(world: World, repository: Repository, place: Place) -> Response:
         return PlainTextResponse(_checksum(world, repository, place))
     if place.is_metadata:
         return Response(_metadata(world, repository, place), media_type="text/xml")
-    file = _find(world, repository, place)
-    return FileResponse(
-        blobs.blob_path(world, file.blob),
-        media_type="application/octet-stream",
-        headers={"ETag": f'"{file.sha256}"'},
-    )
+    return downloads.send(world, _find(world, repository, place), lasts=False)
 
 
 def _missing(place: Place) -> PackageRefusal:
@@ -125,13 +120,7 @@ def _missing(place: Place) -> PackageRefusal:
 def _find(world: World, repository: Repository, place: Place) -> package_files.PackageFile:
     with world.reading() as rows:
         file = package_files.find(rows, repository.name, place.path)
-    if file is None:
-        raise _missing(place)
-    try:
-        integrity.require(world, file.blob, file.size)
-    except FileNotFoundError:
-        raise _missing(place) from None
-    return file
+    return downloads.whole(world, file, _missing(place))
 
 
 def _metadata(world: World, repository: Repository, place: Place) -> str:

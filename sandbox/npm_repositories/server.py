@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from sandbox.api import strict_json
 from sandbox.api.principal import Principal
-from sandbox.artifact_registry import blobs, catalog, integrity, package_files
+from sandbox.artifact_registry import catalog, package_files
 from sandbox.artifact_registry.catalog import Repository
 from sandbox.npm_repositories import names, publish
-from sandbox.package_hosts import access, bodies, upstreams
+from sandbox.package_hosts import access, bodies, downloads, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
 from sandbox.state.world import World
@@ -117,17 +117,7 @@ def _file(world: World, repository: Repository, name: str) -> Response:
     missing = PackageRefusal(404, f"File {name[:300]} was not found.")  # unverified: the text
     with world.reading() as rows:
         file = package_files.find(rows, repository.name, name)
-    if file is None:
-        raise missing
-    try:
-        integrity.require(world, file.blob, file.size)
-    except FileNotFoundError:
-        raise missing from None
-    return FileResponse(
-        blobs.blob_path(world, file.blob),
-        media_type="application/octet-stream",
-        headers={"ETag": f'"{file.sha256}"', "Cache-Control": "private, max-age=31536000"},
-    )
+    return downloads.send(world, downloads.whole(world, file, missing), lasts=True)
 
 
 async def _dist_tags(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sandbox.api.principal import Principal
-from sandbox.artifact_registry import blobs, integrity
 from sandbox.artifact_registry.catalog import Repository
-from sandbox.package_hosts import access, bodies, upstreams
+from sandbox.package_hosts import access, bodies, downloads, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
 from sandbox.python_repositories import distributions, index, sources, upload
@@ -74,14 +73,4 @@ def _file(world: World, repository: Repository, package: str, name: str) -> Resp
     """Return a file's bytes, whole or a range; Google leads to a signed address of Cloud Storage."""
     missing = PackageRefusal(404, f"File {package[:200]}/{name[:260]} was not found.")  # unverified: the text
     file = sources.find(world, repository, package, name)
-    if file is None:
-        raise missing
-    try:
-        integrity.require(world, file.blob, file.size)
-    except FileNotFoundError:
-        raise missing from None
-    return FileResponse(
-        blobs.blob_path(world, file.blob),
-        media_type="application/octet-stream",
-        headers={"ETag": f'"{file.sha256}"', "Cache-Control": "private, max-age=31536000"},
-    )
+    return downloads.send(world, downloads.whole(world, file, missing), lasts=True)

@@ -1,0 +1,37 @@
+"""The bytes of a package's file, as every format's host sends them."""
+
+from __future__ import annotations
+
+from starlette.responses import FileResponse
+
+from sandbox.artifact_registry import blobs, integrity
+from sandbox.artifact_registry.package_files import PackageFile
+from sandbox.package_hosts.refusals import PackageRefusal
+from sandbox.state.world import World
+
+
+def whole(world: World, file: PackageFile | None, missing: PackageRefusal) -> PackageFile:
+    """Return a file whose bytes are there and undamaged.
+
+    Raises:
+        PackageRefusal: `missing`, where they are not, or there is no file.
+    """
+    if file is None:
+        raise missing
+    try:
+        integrity.require(world, file.blob, file.size)
+    except FileNotFoundError:
+        raise missing from None
+    return file
+
+
+def send(world: World, file: PackageFile, *, lasts: bool) -> FileResponse:
+    """Answer with a file's bytes, whole or a range.
+
+    Args:
+        lasts: whether the name stands for these bytes for ever, so that a client may keep them.
+    """
+    headers = {"ETag": f'"{file.sha256}"'}
+    if lasts:
+        headers["Cache-Control"] = "private, max-age=31536000"
+    return FileResponse(blobs.blob_path(world, file.blob), media_type="application/octet-stream", headers=headers)
