@@ -5,13 +5,12 @@ Source: facts/artifact-registry.md 1.1; google/devtools/artifactregistry/v1/arti
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
-from sandbox.api import lists
-from sandbox.api.methods import Call
-from sandbox.artifact_registry import catalog, repositories
-from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, unescape
-from sandbox.errors import not_found
+from sandbox.artifact_registry import catalog, format_versions
+from sandbox.artifact_registry.names import escape
 
 
 def _render(version: catalog.Version) -> dict[str, Any]:
@@ -25,26 +24,12 @@ def _render(version: catalog.Version) -> dict[str, Any]:
     return answer | ({"tags": list(version.tags)} if version.tags else {})
 
 
-def _list(call: Call) -> dict[str, Any]:
-    repository = repositories.of_format(call, "NPM")
-    source = lists.Source("SELECT * FROM versions WHERE repository = ?", (repository.name,), ("package", "digest"))
-    with call.world.reading() as rows:
-        found, token = lists.read(rows, source, call.query)
-        versions = catalog.with_tags(rows, found)
-    return lists.answer("npmPackages", [_render(version) for version in versions], token)
+def _rendered(
+    rows: sqlite3.Connection, found: Sequence[sqlite3.Row], _repository: catalog.Repository
+) -> list[dict[str, Any]]:
+    return [_render(version) for version in catalog.with_tags(rows, found)]
 
 
-def _get(call: Call) -> dict[str, Any]:
-    repository = repositories.of_format(call, "NPM")
-    package, _, version = unescape(call.params["npm_package"]).rpartition(":")
-    with call.world.reading() as rows:
-        found = catalog.find_version(rows, repository.name, package, version)
-    if found is None:
-        raise not_found()
-    return _render(found)
-
-
-METHODS = (
-    method("npmPackages.list", "GET", REPOSITORY_PATH + "/npmPackages", _list, "npmpackages.list"),
-    method("npmPackages.get", "GET", REPOSITORY_PATH + "/npmPackages/{npm_package}", _get, "npmpackages.get"),
+METHODS = format_versions.methods(
+    "npmPackages", "npm_package", "NPM", "SELECT * FROM versions WHERE repository = ?", _rendered
 )

@@ -8,13 +8,11 @@ unverified: which of a version's files the address names; here it is the first b
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
-from sandbox.api import lists
-from sandbox.api.methods import Call
-from sandbox.artifact_registry import catalog, repositories
-from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, unescape
-from sandbox.errors import not_found
+from sandbox.artifact_registry import catalog, format_versions
+from sandbox.artifact_registry.names import escape
 
 _PACKAGES = (
     "SELECT versions.*, (SELECT MIN(name) FROM package_files WHERE package_files.repository = versions.repository"
@@ -34,33 +32,10 @@ def _render(row: sqlite3.Row, repository: catalog.Repository) -> dict[str, Any]:
     }
 
 
-def _list(call: Call) -> dict[str, Any]:
-    repository = repositories.of_format(call, "PYTHON")
-    source = lists.Source(_PACKAGES, (repository.name,), ("package", "digest"))
-    with call.world.reading() as rows:
-        found, token = lists.read(rows, source, call.query)
-    return lists.answer("pythonPackages", [_render(row, repository) for row in found], token)
+def _rendered(
+    _rows: sqlite3.Connection, found: Sequence[sqlite3.Row], repository: catalog.Repository
+) -> list[dict[str, Any]]:
+    return [_render(row, repository) for row in found]
 
 
-def _get(call: Call) -> dict[str, Any]:
-    repository = repositories.of_format(call, "PYTHON")
-    package, _, version = unescape(call.params["python_package"]).partition(":")
-    with call.world.reading() as rows:
-        found = rows.execute(
-            f"{_PACKAGES} AND package = ? AND digest = ?", (repository.name, package, version)
-        ).fetchone()
-    if found is None:
-        raise not_found()
-    return _render(found, repository)
-
-
-METHODS = (
-    method("pythonPackages.list", "GET", REPOSITORY_PATH + "/pythonPackages", _list, "pythonpackages.list"),
-    method(
-        "pythonPackages.get",
-        "GET",
-        REPOSITORY_PATH + "/pythonPackages/{python_package}",
-        _get,
-        "pythonpackages.get",
-    ),
-)
+METHODS = format_versions.methods("pythonPackages", "python_package", "PYTHON", _PACKAGES, _rendered)
