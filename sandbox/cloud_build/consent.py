@@ -11,13 +11,13 @@ import hmac
 import json
 import secrets as random
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from sandbox.cloud_build import connections
 from sandbox.cloud_build.connections import COMPLETE, NotNow
+from sandbox.doors import request_body
 from sandbox.doors.pages import page
 from sandbox.git_host import repositories
 from sandbox.iam import policies
@@ -51,12 +51,10 @@ async def serve(world: World, request: Request, path: str) -> Response:
     """Show a page, or take its button's click."""
     stage = STAGES[path]
     if request.method == "POST":
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > _LIMIT:
-                return _told(413, "That form is too large.")
-        given = parse_qs(content.decode("latin-1")).get("state", [""])[0]
+        try:
+            given = request_body.form(await request_body.read(request, _LIMIT)).get("state", "")
+        except request_body.BodyTooLarge:
+            return _told(413, "That form is too large.")
     else:
         given = request.query_params.get("state", "")
     found = await asyncio.to_thread(_find, world, given)

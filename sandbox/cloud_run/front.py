@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.cloud_run import instances, store
 from sandbox.cloud_run.secret_env import SecretRefused
 from sandbox.containers import EngineFailed
+from sandbox.doors import request_body
 from sandbox.doors.pages import page
 from sandbox.iam import policies, standing
 from sandbox.iam.keys import id_token_public_key
@@ -71,13 +72,12 @@ async def serve(world: World, request: Request, host: str, path: str, *, by_port
         path: without that name, decoded.
         by_port: whether it came through the plain port, where the name is the first part of the path.
     """
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _BODY_LIMIT:
-            return _page(413, "Request Entity Too Large", "Your client issued a request that was too large.")
+    try:
+        content = await request_body.read(request, _BODY_LIMIT)
+    except request_body.BodyTooLarge:
+        return _page(413, "Request Entity Too Large", "Your client issued a request that was too large.")
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads, _serve, world, request, host, path, bytes(content), by_port)
+    return await loop.run_in_executor(_threads, _serve, world, request, host, path, content, by_port)
 
 
 def _serve(world: World, request: Request, host: str, path: str, content: bytes, by_port: bool) -> Response:

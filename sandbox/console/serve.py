@@ -7,7 +7,6 @@ import datetime as dt
 import math
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 import jinja2
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from sandbox.admin.surface import Controls
 from sandbox.api.principal import Principal
 from sandbox.console import views
 from sandbox.console.reader import Reader
+from sandbox.doors import request_body
 from sandbox.errors import Refusal
 from sandbox.iam import standing
 
@@ -150,9 +150,7 @@ async def _form(request: Request) -> dict[str, str] | None:
     """Read a form's fields; None for one that is too large or of another type."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
         return None
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _FORM_BYTES:
-            return None
-    return {key: values[0] for key, values in parse_qs(body.decode("latin-1")).items()}
+    try:
+        return request_body.form(await request_body.read(request, _FORM_BYTES))
+    except request_body.BodyTooLarge:
+        return None

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox.api import strict_json
+from sandbox.doors import request_body
 from sandbox.git_host import checks, git, pull_requests, repositories, transport
 from sandbox.git_host.repositories import Refused, Repository
 from sandbox.state.world import World
@@ -67,13 +68,11 @@ class Asked:
 
 async def serve(request: Request, world: World, path: str) -> Response:
     """Answer one call."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _BODY:
-            return JSONResponse(Failed(413, "Request entity too large").body, 413)
     try:
-        status, body = await asyncio.to_thread(_answer, request, world, path, bytes(content))
+        content = await request_body.read(request, _BODY)
+        status, body = await asyncio.to_thread(_answer, request, world, path, content)
+    except request_body.BodyTooLarge:
+        return JSONResponse(Failed(413, "Request entity too large").body, 413)
     except Failed as refusal:
         return JSONResponse(refusal.body, refusal.status)
     except git.GitMissing as error:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from sandbox.api import strict_json
+from sandbox.doors import request_body
 from sandbox.git_host import repositories, transport
 from sandbox.git_host.repositories import Repository
 from sandbox.github_actions import ISSUER_HOST, store
@@ -41,12 +42,11 @@ async def serve(world: World, request: Request, host: str, path: str) -> Respons
         return await asyncio.to_thread(_issuer, world, path)
     if host != "api.github.com":
         return await asyncio.to_thread(_id_token, world, request, path)
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _BODY:
-            return _refused(413, "Request entity too large")
-    return await asyncio.to_thread(_rest, world, request, path, bytes(content))
+    try:
+        content = await request_body.read(request, _BODY)
+    except request_body.BodyTooLarge:
+        return _refused(413, "Request entity too large")
+    return await asyncio.to_thread(_rest, world, request, path, content)
 
 
 def _refused(status: int, message: str) -> Response:

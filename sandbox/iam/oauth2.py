@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import parse_qs
 
 import jwt
 from starlette.responses import JSONResponse, Response
 
 from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.doors import request_body
 from sandbox.iam import tokens
 from sandbox.iam.keys import id_token_signing_key
 from sandbox.state.world import World
@@ -32,7 +32,7 @@ def _refused(error: str, description: str, status: int = 400) -> Response:
 
 
 def _token(call: Call) -> dict[str, Any] | Response:
-    form = {name: values[0] for name, values in parse_qs(call.content.decode("utf-8", "replace")).items()}
+    form = request_body.form(call.content)
     if form.get("grant_type") != _JWT_BEARER:
         return _refused(
             "unsupported_grant_type",
@@ -78,8 +78,7 @@ def _id_token(world: World, email: str, audience: str) -> str:
 
 def _tokeninfo(call: Call) -> dict[str, Any] | Response:
     """Whose token this is: https://oauth2.googleapis.com/tokeninfo?access_token=..."""
-    form = parse_qs(call.content.decode("utf-8", "replace"))
-    token = call.query.get("access_token") or (form.get("access_token") or [""])[0]
+    token = call.query.get("access_token") or request_body.form(call.content).get("access_token", "")
     try:
         principal = tokens.from_bearer(call.world, token, "oauth2.googleapis.com")
     except tokens.InvalidToken:

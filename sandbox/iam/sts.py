@@ -11,11 +11,11 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse, Response
 
 from sandbox.api.methods import Api, Call, Method, ordered
+from sandbox.doors import request_body
 from sandbox.errors import unimplemented
 from sandbox.iam import federation, issuers, pools, tokens
 from sandbox.iam.federation import Refused
@@ -47,7 +47,7 @@ def _parameters(call: Call) -> Mapping[str, str]:
     if call.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
         found = {key: value for key, value in call.json().items() if isinstance(value, str)}
     else:
-        found = {key: values[0] for key, values in parse_qs(call.content.decode("utf-8", "replace")).items()}
+        found = request_body.form(call.content)
     return {re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", key): value for key, value in found.items()}
 
 

@@ -15,6 +15,7 @@ from sandbox.api import strict_json
 from sandbox.api.principal import Principal
 from sandbox.artifact_registry import catalog, package_files
 from sandbox.artifact_registry.catalog import Repository
+from sandbox.doors import request_body
 from sandbox.npm_repositories import names, publish
 from sandbox.package_hosts import access, bodies, downloads, upstreams
 from sandbox.package_hosts.address import Address
@@ -134,11 +135,10 @@ async def _dist_tags(
         raise PackageRefusal(400, "A dist-tag begins with a letter, and is added and removed one by one.")
     repository = await asyncio.to_thread(access.enter, world, principal, address, _TAG_RIGHTS[request.method])
     upstreams.refuse_upload(repository)
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _SMALL:
-            raise PackageRefusal(413, "The body of a dist-tag is a version in quotes.")
+    try:
+        body = await request_body.read(request, _SMALL)
+    except request_body.BodyTooLarge:
+        raise PackageRefusal(413, "The body of a dist-tag is a version in quotes.") from None
     return await asyncio.to_thread(_change_tag, world, repository, package, rest[0], body if body else None)
 
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox.api.principal import ANONYMOUS
 from sandbox.artifact_registry.image_names import Image
+from sandbox.doors import request_body
 from sandbox.errors import RegistryError
 from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, remotes, signing, tags, token, uploads
 from sandbox.oci.address import MISSING_IMAGE, Address, Ask, image_of
@@ -106,17 +107,10 @@ def _unsupported(method: str, verbs: Iterable[str]) -> RegistryError:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise uploads.too_large(limit)
-    parts: list[bytes] = []
-    total = 0
-    async for chunk in request.stream():
-        total += len(chunk)
-        if total > limit:
-            raise uploads.too_large(limit)
-        parts.append(chunk)
-    return b"".join(parts)
+    try:
+        return await request_body.read(request, limit)
+    except request_body.BodyTooLarge:
+        raise uploads.too_large(limit) from None
 
 
 async def _identify(world: World, address: Address, service: str, authorization: str, scope: str = "") -> Caller:
