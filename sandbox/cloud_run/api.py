@@ -6,7 +6,7 @@ Source: facts/gcloud.md "run" and facts/artifact-registry.md 5b.
 from __future__ import annotations
 
 from sandbox.api.methods import Api, Method, ordered
-from sandbox.cloud_run import knative, services_v2
+from sandbox.cloud_run import knative, revisions, services_v2
 from sandbox.iam.policy_methods import policy_methods
 
 _K = "/apis/serving.knative.dev/v1/namespaces/{project}"
@@ -32,9 +32,9 @@ API = Api(
             Method(f"{_ID}.services.get", "GET", f"{_K}/services/{{service}}", knative.get),
             Method(f"{_ID}.services.replaceService", "PUT", f"{_K}/services/{{service}}", knative.replace),
             Method(f"{_ID}.services.delete", "DELETE", f"{_K}/services/{{service}}", knative.delete),
-            Method(f"{_ID}.revisions.list", "GET", f"{_K}/revisions", knative.list_revisions),
-            Method(f"{_ID}.revisions.get", "GET", f"{_K}/revisions/{{revision}}", knative.get_revision),
-            Method(f"{_ID}.revisions.delete", "DELETE", f"{_K}/revisions/{{revision}}", knative.delete_revision),
+            Method(f"{_ID}.revisions.list", "GET", f"{_K}/revisions", revisions.list_revisions),
+            Method(f"{_ID}.revisions.get", "GET", f"{_K}/revisions/{{revision}}", revisions.get_revision),
+            Method(f"{_ID}.revisions.delete", "DELETE", f"{_K}/revisions/{{revision}}", revisions.delete_revision),
             Method(f"{_ID2}.list", "GET", f"/v1/{_LOCATION}/services", knative.list_services),
             *_policies("v1"),
             *_policies("v2"),

@@ -354,12 +354,19 @@ def list_services(call: Call) -> Json:
     project = call.params["project"]
     place = region(call)
     may(call, "run.services.list", f"projects/{project}", f"namespaces/{project}/services")
-    found = [told(service) for _, service in store.of_project(call.world, project, place)]
-    found = [service for service in found if _selected(service["metadata"].get("labels", {}), call)]
+    return page(call, "ServiceList", [told(service) for _, service in store.of_project(call.world, project, place)])
+
+
+def page(call: Call, kind: str, found: list[Json]) -> Json:
+    """Return a list of Kubernetes' form: what `labelSelector` chooses of the found, from `continue` on, up to `limit`.
+
+    gcloud needs `metadata`.
+    """
+    chosen = [one for one in found if _selected(one["metadata"].get("labels", {}), call)]
     query = {"pageSize": call.query.get("limit", ""), "pageToken": call.query.get("continue", "")}
-    chosen, token = lists.page(found, query, lambda service: str(service["metadata"]["uid"]))
+    items, token = lists.page(chosen, query, lambda one: str(one["metadata"]["uid"]))
     meta = {"continue": token} if token else {}
-    return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "metadata": meta, "items": chosen}
+    return {"apiVersion": "serving.knative.dev/v1", "kind": kind, "metadata": meta, "items": items}
 
 
 def _selected(labels: dict[str, str], call: Call) -> bool:
@@ -368,63 +375,3 @@ def _selected(labels: dict[str, str], call: Call) -> bool:
         if labels.get(key) != value.lstrip("=").strip():
             return False
     return True
-
-
-def list_revisions(call: Call) -> Json:
-    """Return the revisions of a region, newest first; `labelSelector` chooses a service. gcloud needs `metadata`."""
-    project = call.params["project"]
-    may(call, "run.revisions.list", f"projects/{project}", f"namespaces/{project}/revisions")
-    found = [
-        revision
-        for name, _ in store.of_project(call.world, project, region(call))
-        for revision in store.revisions(call.world, name)
-        if _selected(revision["metadata"]["labels"], call)
-    ]
-    query = {"pageSize": call.query.get("limit", ""), "pageToken": call.query.get("continue", "")}
-    chosen, token = lists.page(found, query, lambda revision: str(revision["metadata"]["uid"]))
-    meta = {"continue": token} if token else {}
-    return {
-        "apiVersion": "serving.knative.dev/v1",
-        "kind": "RevisionList",
-        "metadata": meta,
-        "items": [shown(revision) for revision in chosen],
-    }
-
-
-def shown(revision: Json) -> Json:
-    """Return a revision without what only the sandbox needs."""
-    answer = copy.deepcopy(revision)
-    answer["metadata"]["annotations"].pop("workbook/template", None)
-    return answer
-
-
-def _revision(call: Call, permission: str) -> tuple[str, Json]:
-    project, wanted = call.params["project"], call.params["revision"]
-    may(call, permission, f"projects/{project}", f"namespaces/{project}/revisions/{wanted}")
-    for name, _ in store.of_project(call.world, project, region(call)):
-        found = store.find_revision(call.world, store.revision_name(name, wanted))
-        if found is not None:
-            return name, found
-    raise missing(call, wanted, "REVISION")
-
-
-def get_revision(call: Call) -> Json:
-    """One revision."""
-    return shown(_revision(call, "run.revisions.get")[1])
-
-
-def delete_revision(call: Call) -> Json:
-    """Remove a revision that gets no traffic and is not the newest."""
-    name, revision = _revision(call, "run.revisions.delete")
-    wanted = revision["metadata"]["name"]
-    service = store.find(call.world, name) or {"status": {}}
-    status = service["status"]
-    if wanted == status.get("latestCreatedRevisionName"):
-        raise ApiError("FAILED_PRECONDITION", "The latest created revision cannot be directly deleted.")
-    if any(entry.get("revisionName") == wanted for entry in status.get("traffic", ())):
-        raise ApiError("FAILED_PRECONDITION", f"Revision '{wanted}' is receiving traffic and cannot be deleted.")
-    full = store.revision_name(name, wanted)
-    with call.world.writing() as rows:
-        store.remove_revision(rows, full)
-    call.world.part(instances.Instances).forget(full)
-    return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}
