@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import subprocess
@@ -14,7 +13,7 @@ from cli import lab, set_up
 from cli.world import starter
 from helpers import answers, target
 from helpers.cell import documents
-from machine import base_image, engine, reach
+from machine import base_image
 
 _MAKE = "import sys; from helpers.fast_forward import fast_forward; fast_forward(int(sys.argv[1]))"
 
@@ -38,8 +37,14 @@ def begin(home: Path, number: int, say: Callable[[str], None], complain: Callabl
         (home / answers.NAME).write_text("\n".join(kept) + "\n", encoding="utf-8")
     set_up.bring_back_engine(say, complain)
     opened = starter.start(home)
+    changes = set_up.environment(opened, lambda client: base_image.ensure(client, lambda _: None))
+    if changes is None:
+        changes = opened.environment({}, run=opened.lab_run)
     made = subprocess.run(
-        [sys.executable, "-c", _MAKE, str(number)], env=_environment(opened), cwd=target.ROOT, check=False
+        [sys.executable, "-c", _MAKE, str(number)],
+        env=target.apply(changes, os.environ),
+        cwd=target.ROOT,
+        check=False,
     )
     if made.returncode != 0:
         complain(f"The world before notebook {number} could not be made; what was said above is why.")
@@ -47,18 +52,6 @@ def begin(home: Path, number: int, say: Callable[[str], None], complain: Callabl
     _copy(found[number], home / "lab", say)
     say(f"The world is as notebook {number} finds it.")
     return 0
-
-
-def _environment(opened: starter.World) -> dict[str, str]:
-    found = engine.find()
-    variables: dict[str, str] = {}
-    image = ""
-    if found is not None:
-        variables = engine.environment(found) | reach.environment(found.host)
-        with contextlib.closing(engine.client(found)) as client:
-            image = base_image.ensure(client, lambda _: None)
-    changes = opened.environment(variables, run=opened.lab_run, python_image=image)
-    return target.apply(changes, os.environ)
 
 
 def _copy(source: Path, state: Path, say: Callable[[str], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,7 +119,16 @@ def env(home: Home = starter.LEARNERS_HOME) -> None:
     if found.world is None:
         complain(f"{found.detail} Start it with `.venv/bin/workbook start`, then ask again.")
         raise typer.Exit(1)
-    for line in export_lines(_own_gcloud() | _environment(found.world)):
+    from cli import set_up
+    from machine import stand_in
+    from machine.base_image import PUBLIC
+
+    # A shell that asks waits for no pull and no build.
+    changes = set_up.environment(found.world, lambda client: stand_in.find(client) or PUBLIC)
+    if changes is None:
+        complain("No Docker Engine answers: DOCKER_HOST isn't set. Make one available with `.venv/bin/workbook setup`.")
+        changes = found.world.environment({}, run=found.world.lab_run)
+    for line in export_lines(_own_gcloud() | changes):
         typer.echo(line)
 
 
@@ -141,21 +149,6 @@ def export_lines(changes: dict[str, str | None]) -> list[str]:
         f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
         for name, value in sorted(changes.items())
     ]
-
-
-def _environment(opened: starter.World) -> dict[str, str | None]:
-    """Return the world's environment. Without an engine its variables are missing, and the rest is as useful."""
-    from machine import engine, reach, stand_in
-    from machine.base_image import PUBLIC
-
-    found = engine.find()
-    if found is None:
-        complain("No Docker Engine answers: DOCKER_HOST isn't set. Make one available with `.venv/bin/workbook setup`.")
-        return opened.environment({}, run=opened.lab_run)
-    with closing(engine.client(found)) as client:
-        image = stand_in.find(client) or PUBLIC
-    variables = engine.environment(found) | reach.environment(found.host)
-    return opened.environment(variables, run=opened.lab_run, python_image=image)
 
 
 @app.command()

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
+import docker
+
+from cli.world.starter import World
 from machine import base_image, distribution, engine, gcloud, platforms, reach
 from machine.errors import EngineMissing, MachineError
 
@@ -56,3 +59,22 @@ def bring_back_engine(say: Say, complain: Say) -> None:
         engine.ensure(say)
     except MachineError as error:
         complain(f"{error} Without an engine the registry works; builds and services do not.")
+
+
+def environment(opened: World, image: Callable[[docker.DockerClient], str]) -> dict[str, str | None] | None:
+    """Return what turns an environment into a learner's: the world's variables, and those of the engine.
+
+    Args:
+        opened: the learner's world.
+        image: says which base image the engine has.
+
+    Returns:
+        None where no engine answers.
+    """
+    found = engine.find()
+    if found is None:
+        return None
+    with closing(engine.client(found)) as client:
+        chosen = image(client)
+    variables = engine.environment(found) | reach.environment(found.host)
+    return opened.environment(variables, run=opened.lab_run, python_image=chosen)
