@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from sandbox import containers, seed
 from sandbox.iam import tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.conditions import until
 
 PROJECT = "ml-workbook-twice"
 SESSION = requests.Session()
@@ -76,15 +75,6 @@ class Lab:
     def status(self, build: str) -> str:
         found = self.ask("GET", f"/cloudbuild.googleapis.com/v1/projects/{PROJECT}/builds/{build}")
         return str(found["status"]) + (f": {found['statusDetail']}" if "statusDetail" in found else "")
-
-
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        pause.wait(0.1)
-    return found
 
 
 def opened(home: Path) -> Lab:

@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sandbox.iam import tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
 from tests.cli.run.test_runner import BEGIN, sandboxes_below
+from tests.conditions import until
 from tests.conftest import NotebookWriter
 from tests.soak.test_kills import ROOT, Server
 
@@ -43,15 +43,6 @@ WORKBOOK = Path(sys.executable).with_name("workbook")
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800 if WHOLE else 300)]
 
 
-def until(true: Callable[[], Any], seconds: float = 90) -> Any:
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        pause.wait(0.1)
-    return found
-
-
 class Lab:
     """A world on an engine, killed and started again."""
 
@@ -63,7 +54,7 @@ class Lab:
         self.label = containers.label(state)
         state.close()
         self.engine, self.project = engine, project
-        self.server = Server(home, project, token)
+        self.server = Server(home, project, token=token)
 
     def ask(self, verb: str, path: str, body: Any = None) -> Any:
         with self.server.session() as session:

@@ -10,11 +10,8 @@ import secrets
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -27,44 +24,17 @@ from sandbox.iam import tokens
 from sandbox.state import projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.conditions import until
+from tests.sandboxes import Sandbox
 
-ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
 KILLS = 20 if WHOLE else 2
 PUSHERS = 3
 CONFIG = "steps: [{name: gcr.io/cloud-builders/docker, args: [version]}]\noptions: {logging: NONE}\n"
 
 
-@dataclass
-class Server:
+class Server(Sandbox):
     """A sandbox without an engine: its builds end at once, which is all that is needed to see that they began."""
-
-    home: Path
-    project: str
-    token: str
-    port: int = 0
-    child: subprocess.Popen[bytes] | None = None
-    heard: dict[str, list[str]] = field(default_factory=dict)
-
-    def start(self) -> None:
-        (self.home / "sandbox.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "sandbox", "--home", str(self.home), "--port", str(self.port)]
-        # No engine may answer: a step that needs one would take its time.
-        environment = os.environ | {"DOCKER_HOST": f"unix://{self.home}/nobody.sock"}
-        with (self.home / "log").open("ab") as log:
-            self.child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
-        deadline = time.monotonic() + 60
-        while not (self.home / "sandbox.json").exists():
-            assert time.monotonic() < deadline
-            assert self.child.poll() is None, (self.home / "log").read_text()[-2000:]
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.child.wait(timeout=0.02)
-        self.port = json.loads((self.home / "sandbox.json").read_text())["port"]
-
-    def kill(self) -> None:
-        if self.child is not None:
-            self.child.kill()
-            self.child.wait()
 
     def rows(self, query: str) -> list[tuple[str, ...]]:
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/state/world.db?mode=ro", uri=True)) as rows:
@@ -86,7 +56,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     assert project is not None
     connections.map_app(world, project, "us-central1", made)
     world.close()
-    found = Server(tmp_path, name, token)
+    # No engine may answer: a step that needs one would take its time.
+    found = Server(tmp_path, variables=(("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock"),))
     try:
         found.start()
         url = (
@@ -149,9 +120,7 @@ def test_no_push_is_lost_and_no_build_begun_twice_or_forgotten(server: Server) -
         for _ in range(KILLS):
             before = sum(len(one.heard) for one in pushers)
             # A kill is at a random moment of a push that comes after something was heard.
-            deadline = time.monotonic() + 60
-            while sum(len(one.heard) for one in pushers) == before and time.monotonic() < deadline:
-                threading.Event().wait(0.01)
+            until(lambda before=before: sum(len(one.heard) for one in pushers) > before, pause=0.01)
             threading.Event().wait(draw.uniform(0.0, 0.4))
             server.kill()
             server.start()
@@ -177,11 +146,10 @@ def test_no_push_is_lost_and_no_build_begun_twice_or_forgotten(server: Server) -
 
 def _settled(server: Server) -> int:
     """Wait until every event was heard, and give their number."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def look() -> tuple[str, ...] | None:
         ((events,),) = server.rows("SELECT COALESCE(MAX(number), 0) FROM git_events")
         ((heard,),) = server.rows("SELECT heard FROM git_listeners WHERE name = 'triggers'")
-        if events == heard:
-            return int(events)
-        threading.Event().wait(0.05)
-    raise AssertionError(f"{heard} of {events} events were heard")
+        return (events,) if events == heard else None
+
+    return int(until(look, pause=0.05)[0])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import json
 import os
 import random
 import secrets
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,8 +22,8 @@ from sandbox.artifact_registry import blobs
 from sandbox.iam import policies, tokens
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.sandboxes import Sandbox
 
-ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
 KILLS = 50 if WHOLE else 3
 CLIENTS = 16 if WHOLE else 8
@@ -36,33 +33,11 @@ KIND = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass
-class Server:
-    """A sandbox that is killed and started again on the same state."""
+class Server(Sandbox):
+    """A sandbox into which images are pushed."""
 
-    home: Path
-    project: str
-    token: str
-    port: int = 0
-    child: subprocess.Popen[bytes] | None = None
+    token: str = ""
     acknowledged: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
-
-    def start(self) -> None:
-        (self.home / "sandbox.json").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "sandbox", "--home", str(self.home), "--port", "0", "--project", self.project]
-        with (self.home / "log").open("ab") as log:
-            self.child = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
-        deadline = time.monotonic() + 60
-        while not (self.home / "sandbox.json").exists():
-            assert time.monotonic() < deadline
-            assert self.child.poll() is None, (self.home / "log").read_text()[-2000:]
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.child.wait(timeout=0.02)
-        self.port = json.loads((self.home / "sandbox.json").read_text())["port"]
-
-    def kill(self) -> None:
-        if self.child is not None:
-            self.child.kill()
-            self.child.wait()
 
     def session(self) -> requests.Session:
         session = requests.Session()
@@ -112,7 +87,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         rows.execute("INSERT OR IGNORE INTO services VALUES (?, 'artifactregistry.googleapis.com', 'x')", (project,))
     token = tokens.mint(world, learner)
     world.close()
-    found = Server(tmp_path, project, token)
+    found = Server(tmp_path, project, token=token)
     try:
         found.start()
         parent = f"projects/{project}/locations/us-central1/repositories?repositoryId=ml-images"

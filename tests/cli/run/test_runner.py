@@ -9,8 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from cli.world import starter
 from helpers.cell import documents
 from machine import engine as machine_engine
 from machine import processes
+from tests.conditions import until
 
 ROOT = Path(__file__).resolve().parents[3]
 NotebookWriter = Callable[..., Path]
@@ -52,13 +51,6 @@ def run(plan: Plan, runs: Path) -> tuple[runner.Outcome, str]:
 def summary(outcome: runner.Outcome) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((outcome.folder / "summary.json").read_text())
     return content
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition didn't come true in time"
-        threading.Event().wait(0.02)
 
 
 @pytest.mark.docker
@@ -149,7 +141,7 @@ def test_a_signal_cleans_up(
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_until(lambda: process.poll() is not None or (gate.exists() and gate.read_text().strip() != ""))
+        until(lambda: process.poll() is not None or (gate.exists() and gate.read_text().strip() != ""))
         assert process.stdout is not None
         assert process.poll() is None, process.stdout.read()
         process.send_signal(number)
@@ -184,7 +176,7 @@ def test_the_next_run_cleans_up_after_a_killed_one(
     with subprocess.Popen(
         [sys.executable, "-c", program, str(notebook), str(runs)], cwd=ROOT, stdout=subprocess.DEVNULL
     ) as process:
-        wait_until(gate.exists)
+        until(gate.exists)
         assert stale.clean(runs, print) == ()
         process.kill()
         process.wait()

@@ -9,9 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ import pytest
 from cli.world import settings, starter
 from cli.world.starter import World, WorldError
 from helpers import target
+from tests.conditions import until
 
 
 @pytest.fixture
@@ -26,13 +25,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "world"
     yield folder
     starter.stop(folder)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition didn't come true in time"
-        threading.Event().wait(0.01)
 
 
 def test_start_stop_and_start_again_keep_project_and_port(home: Path) -> None:
@@ -64,7 +56,7 @@ def test_the_folder_is_private(home: Path) -> None:
 def test_a_killed_sandbox_doesnt_block_the_next(home: Path) -> None:
     first = starter.start(home, project="ml-workbook-abc123", port=0)
     os.kill(first.info.pid, signal.SIGKILL)
-    wait_until(lambda: starter.status(home).world is None)
+    until(lambda: starter.status(home).world is None)
     assert "gone" in starter.status(home).detail
     second = starter.start(home)
     assert second.info.project_number == first.info.project_number

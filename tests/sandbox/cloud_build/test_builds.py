@@ -9,7 +9,6 @@ import secrets
 import signal
 import subprocess
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from helpers import builds, names, target
 from machine import engine as machine_engine
 from sandbox import containers
 from sandbox.cloud_build import builders
+from tests import conditions
 from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
 
 RUNNING = ("PENDING", "QUEUED", "WORKING")
@@ -71,14 +71,11 @@ def look(session: AuthorizedSession, build: str) -> dict[str, Any]:
 
 
 def until(session: AuthorizedSession, build: str, wanted: Any, seconds: float = 90) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while True:
+    def finished() -> dict[str, Any] | None:
         found = look(session, build)
-        if wanted(found):
-            return found
-        assert time.monotonic() < deadline, found
-        pause.wait(0.1)
+        return found if wanted(found) else None
+
+    return conditions.until(finished, seconds)
 
 
 def finish(session: AuthorizedSession, body: dict[str, Any]) -> dict[str, Any]:

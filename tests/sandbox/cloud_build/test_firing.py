@@ -15,7 +15,8 @@ from google.api_core.exceptions import NotFound
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud.devtools import cloudbuild_v2
 
-from helpers import builds, names, waiting
+from helpers import builds, names
+from tests.conditions import until
 from tests.sandbox.conftest import ask, done, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
 
@@ -84,12 +85,10 @@ def builds_of(session: AuthorizedSession, made: dict[str, Any]) -> list[dict[str
 
 def begun(session: AuthorizedSession, made: dict[str, Any], count: int = 1) -> list[dict[str, Any]]:
     """The trigger's builds, newest first, as soon as there are so many."""
-    for _ in waiting.attempts(20):
-        found = builds_of(session, made)
-        if len(found) >= count:
-            assert len(found) == count
-            return found
-    raise AssertionError(f"{made['name']} has {len(builds_of(session, made))} builds")
+    until(lambda: len(builds_of(session, made)) >= count, 20)
+    found = builds_of(session, made)
+    assert len(found) == count
+    return found
 
 
 @pytest.fixture
@@ -262,9 +261,7 @@ def test_a_build_that_a_push_began_is_run_once_more(learner: AuthorizedSession, 
     copy.git("push", "origin", "main")
     first = begun(learner, made)[0]
     url = f"{place()}/builds/{first['id']}"
-    for _ in waiting.attempts(60):
-        if ask(learner, "GET", url)["status"] not in ("QUEUED", "WORKING"):
-            break
+    until(lambda: ask(learner, "GET", url)["status"] not in ("QUEUED", "WORKING"))
     again = ask(learner, "POST", f"{url}:retry", {})["metadata"]["build"]
     assert again["id"] != first["id"]
     for field in ("source", "sourceProvenance", "buildTriggerId", "tags", "substitutions"):

@@ -25,19 +25,12 @@ from sandbox.containers import EngineFailed
 from sandbox.state import projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.conditions import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
 SERVICE = store.resource("my-project", "us-central1", "app")
 NAME = store.revision_name(SERVICE, "app-00001-abc")
-
-
-def until(look: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not look():
-        assert time.monotonic() < deadline
-        pause.wait(0.1)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from helpers import waiting
+from tests.conditions import until
 from tests.sandbox.git_hosting import Host
 
 PATH = ".github/workflows/ship.yml"
@@ -20,13 +20,13 @@ def workflow(*steps: str, may: str = "permissions:\n  id-token: write\n", on: st
 
 def run_of(host: Host, repository: str, sha: str, login: str = "example.com") -> dict[str, Any]:
     """The only run of a commit, when it has ended."""
-    for _ in waiting.attempts(90):
+
+    def completed() -> list[dict[str, Any]]:
         found = host.api("GET", f"/repos/{repository}/actions/runs?head_sha={sha}", login=login)["workflow_runs"]
-        if found and found[0]["status"] == "completed":
-            assert len(found) == 1
-            only: dict[str, Any] = found[0]
-            return only
-    raise TimeoutError(f"no run of {sha} has ended")
+        return found if found and found[0]["status"] == "completed" else []
+
+    (only,) = until(completed, 90)
+    return only
 
 
 def log_of(host: Host, run: dict[str, Any], login: str = "example.com") -> str:

@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from cli.world import starter
-from helpers import waiting
+from tests.conditions import until
 from tests.sandbox.git_hosting import Clone, Host
 from tests.sandbox.github_actions.runs import PATH, log_of, run_of, workflow
 
@@ -23,21 +23,17 @@ def test_a_run_that_a_kill_cut_short(host: Host, clone: Callable[..., Clone], en
     first = working.commit("Sleep", **{PATH: workflow("{run: 'echo begun; sleep 600'}")})
     working.git("push", "--quiet", "origin", "main")
     runs = f"/repos/{repository}/actions/runs"
-    for _ in waiting.attempts(60):
+
+    def begun() -> bool:
         found = host.api("GET", f"{runs}?head_sha={first}")["workflow_runs"]
-        if found and "begun" in log_of(host, found[0]).splitlines():
-            break
-    else:
-        raise TimeoutError("the first run has not begun")
+        return bool(found) and "begun" in log_of(host, found[0]).splitlines()
+
+    until(begun)
     second = working.commit("Say", **{PATH: workflow("{run: echo well}")})
     working.git("push", "--quiet", "origin", "main")
-    for _ in waiting.attempts(30):
-        if host.api("GET", runs)["total_count"] == 2:
-            break
+    until(lambda: host.api("GET", runs)["total_count"] == 2)
     os.kill(host.world.info.pid, signal.SIGKILL)
-    for _ in waiting.attempts(10):
-        if starter.status(host.world.home).world is None:
-            break
+    until(lambda: starter.status(host.world.home).world is None)
     host.world = starter.start(host.world.home)
     cut = run_of(host, repository, first)
     assert cut["conclusion"] == "failure"

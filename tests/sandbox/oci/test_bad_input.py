@@ -7,8 +7,6 @@ import json
 import re
 import secrets
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +16,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.sandboxes import Sandbox
+
 HOST = "us-central1-docker.pkg.dev"
 SERVICE = "artifactregistry.googleapis.com"
 OCI = "application/vnd.oci.image.manifest.v1+json"
@@ -26,15 +25,12 @@ GOOD = f"sha256:{'a' * 64}"
 MEBIBYTE = 1 << 20
 
 
-@dataclass(frozen=True)
-class Server:
+@dataclass
+class Server(Sandbox):
     """A sandbox of its own, which waits one second for a request that stands still."""
 
-    port: int
-    pid: int
-    log: Path
-    project: str
-    token: str
+    options: tuple[str, ...] = ("--patience", "1")
+    token: str = ""
 
     @property
     def api(self) -> str:
@@ -66,7 +62,8 @@ class Server:
 
     def memory(self) -> int:
         """Resident bytes."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
+        assert self.child is not None
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
@@ -75,27 +72,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     from tests.sandbox.oci.conftest import prepare
 
     home, project = tmp_path_factory.mktemp("bad"), f"ml-workbook-{secrets.token_hex(3)}"
-    token = prepare(home, project)["owner"]
-    log = home / "log"
-    command = [sys.executable, "-m", "sandbox", "--home", str(home), "--port", "0", "--project", project]
-    with log.open("w") as file:
-        child = subprocess.Popen([*command, "--patience", "1"], stdout=file, stderr=file, cwd=ROOT)
+    found = Server(home, project, token=prepare(home, project)["owner"])
     try:
-        deadline = time.monotonic() + 30
-        while not (home / "sandbox.json").exists():
-            assert time.monotonic() < deadline
-            assert child.poll() is None, log.read_text()
-        found = Server(json.loads((home / "sandbox.json").read_text())["port"], child.pid, log, project, token)
+        found.start()
         enable = f"/serviceusage.googleapis.com/v1/projects/{project}/services/{SERVICE}:enable"
         assert found.ask("POST", enable, b"{}")[0] == 200
         assert found.ask("POST", f"{found.api}?repositoryId=ml-images", b'{"format": "DOCKER"}')[0] == 200
         yield found
         # Whatever was sent: no traceback, and the server answers.
-        assert "Traceback" not in log.read_text()
+        assert "Traceback" not in found.log()
         assert found.ask("GET", found.api)[0] == 200
     finally:
-        child.kill()
-        child.wait()
+        found.kill()
 
 
 NAMES = (
@@ -424,7 +412,7 @@ def test_an_upload_that_stops_leaves_no_bytes(server: Server) -> None:
     head += f"Content-Length: 9999999\r\nAuthorization: Bearer {server.token}\r\n\r\n"
     answer = server.raw(head.encode() + b"x" * 3_000_000)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    folder = server.log.parent / "state" / "uploads"
+    folder = server.home / "state" / "uploads"
     deadline = time.monotonic() + 10
     # Other tests have left uploads open; they have no bytes.
     while sum(map(size, folder.iterdir())):

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import json
 import secrets
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,51 +18,36 @@ from sandbox.errors import RegistryError
 from sandbox.oci import uploads
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.conditions import until
+from tests.sandboxes import Sandbox
 
 if TYPE_CHECKING:
     from tests.sandbox.oci.conftest import Registry
 
-ROOT = Path(__file__).parents[3]
 REPOSITORY = "projects/p-one/locations/us-central1/repositories/r"
 
 
-def launch(home: Path, project: str) -> tuple[subprocess.Popen[bytes], int]:
-    """A sandbox that a test may kill, and its port."""
-    command = [sys.executable, "-m", "sandbox", "--home", str(home), "--port", "0", "--project", project]
-    (home / "sandbox.json").unlink(missing_ok=True)
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
-    deadline = time.monotonic() + 30
-    while not (home / "sandbox.json").exists():
-        assert time.monotonic() < deadline
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            pytest.fail(f"the sandbox ended with {child.wait(timeout=0.05)}")
-    return child, json.loads((home / "sandbox.json").read_text())["port"]
-
-
 @pytest.fixture
-def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that end with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for child in started:
-        child.kill()
-        child.wait()
+def process(tmp_path: Path) -> Iterator[Sandbox]:
+    """A sandbox that a test may kill, not yet started."""
+    (tmp_path / "home").mkdir()
+    made = Sandbox(tmp_path / "home", f"ml-workbook-{secrets.token_hex(3)}")
+    yield made
+    made.kill()
 
 
 def test_a_kill_during_a_push(
     registry: Registry,
-    tmp_path: Path,
     prepared: Callable[[Path, str], dict[str, str]],
-    processes: list[subprocess.Popen[bytes]],
+    process: Sandbox,
 ) -> None:
-    home, project = tmp_path / "home", f"ml-workbook-{secrets.token_hex(3)}"
+    home, project = process.home, process.project
     minted = prepared(home, project)
 
     def start() -> Registry:
-        child, port = launch(home, project)
-        processes.append(child)
-        base = f"http://localhost:{port}"
-        return type(registry)(base, registry.prefix, port, home, project, minted, registry.session)
+        process.start()
+        base = f"http://localhost:{process.port}"
+        return type(registry)(base, registry.prefix, process.port, home, project, minted, registry.session)
 
     own = start()
     service = "artifactregistry.googleapis.com"
@@ -83,11 +63,9 @@ def test_a_kill_during_a_push(
         head = f"POST /v2/{name}/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Authorization: Bearer {own.tokens['owner']}\r\nContent-Length: {len(content)}\r\n\r\n"
         line.sendall(head.encode() + content[: 5 << 20])
-        deadline = time.monotonic() + 10
-        while sum(part.stat().st_size for part in (own.home / "state" / "uploads").iterdir()) < 1 << 20:
-            assert time.monotonic() < deadline
-        processes[0].kill()
-        processes[0].wait()
+        uploads_folder = own.home / "state" / "uploads"
+        until(lambda: sum(part.stat().st_size for part in uploads_folder.iterdir()) >= 1 << 20, pause=0.01)
+        process.kill()
     again = start()
     gone = again.call("PATCH", begun.replace(str(own.port), str(again.port)), data=b"the rest")
     assert (gone.status_code, gone.json()["errors"][0]["code"]) == (404, "BLOB_UPLOAD_UNKNOWN")
