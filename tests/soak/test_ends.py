@@ -31,7 +31,8 @@ from sandbox.state.world import World
 from tests.cli.run.test_runner import BEGIN, sandboxes_below
 from tests.conditions import until
 from tests.conftest import NotebookWriter
-from tests.soak.test_kills import ROOT, Server
+from tests.sandboxes import ROOT
+from tests.soak.test_kills import Server
 
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
 KILLS = 20 if WHOLE else 2
