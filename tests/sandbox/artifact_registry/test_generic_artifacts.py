@@ -11,7 +11,8 @@ import pytest
 from google.auth.transport.requests import AuthorizedSession
 
 from tests.sandbox.conftest import account, learner_with, project
-from tests.sandbox.python_repositories.conftest import create, plain, run, token_of
+from tests.sandbox.package_hosting import create
+from tests.sandbox.python_repositories.conftest import plain, run, token_of
 
 API = "https://artifactregistry.googleapis.com"
 

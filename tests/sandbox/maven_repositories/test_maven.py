@@ -17,8 +17,10 @@ import pytest
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1 as ar
 
+from tests.sandbox import package_hosting
 from tests.sandbox.conftest import learner_with, project
-from tests.sandbox.python_repositories.conftest import create, run
+from tests.sandbox.package_hosting import create
+from tests.sandbox.python_repositories.conftest import run
 
 HOST = "us-central1-maven.pkg.dev"
 GROUP = "com/example/models"
@@ -33,19 +35,10 @@ needs_mvn = pytest.mark.skipif(
 
 
 @dataclass(frozen=True)
-class Held:
+class Held(package_hosting.Held):
     """A Maven repository and the learner's session."""
 
-    id: str
-    session: AuthorizedSession
-
-    @property
-    def name(self) -> str:
-        return f"projects/{project()}/locations/us-central1/repositories/{self.id}"
-
-    @property
-    def url(self) -> str:
-        return f"https://{HOST}/{project()}/{self.id}"
+    host = HOST
 
     def put(self, path: str, content: bytes | str = b"content") -> Any:
         return self.session.put(f"{self.url}/{path}", data=content)

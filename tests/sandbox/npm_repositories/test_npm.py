@@ -17,31 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1 as ar
 
-from tests.sandbox.conftest import account, learner_with, project
-from tests.sandbox.python_repositories.conftest import create, token_of
+from tests.sandbox import package_hosting
+from tests.sandbox.conftest import account, learner_with
+from tests.sandbox.package_hosting import create
+from tests.sandbox.python_repositories.conftest import token_of
 
 HOST = "us-central1-npm.pkg.dev"
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm on the PATH")
 
 
 @dataclass(frozen=True)
-class Held:
+class Held(package_hosting.Held):
     """A repository, the learner's session, and npm with a folder of its own."""
 
-    id: str
-    session: AuthorizedSession
+    host = HOST
     folder: Path
-
-    @property
-    def name(self) -> str:
-        return f"projects/{project()}/locations/us-central1/repositories/{self.id}"
-
-    @property
-    def url(self) -> str:
-        return f"https://{HOST}/{project()}/{self.id}"
 
     def npm(self, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
         address = self.url.removeprefix("https:")

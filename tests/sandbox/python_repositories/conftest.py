@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,27 +15,19 @@ import pytest
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
+from tests.sandbox import package_hosting
 from tests.sandbox.conftest import ask, grant, learner_with, project
+from tests.sandbox.package_hosting import API, create
 from tests.sandbox.python_repositories import wheels
 
 HOST = "us-central1-python.pkg.dev"
-API = "https://artifactregistry.googleapis.com/v1"
 
 
 @dataclass(frozen=True)
-class Held:
+class Held(package_hosting.Held):
     """A Python repository and the learner's session."""
 
-    id: str
-    session: AuthorizedSession
-
-    @property
-    def name(self) -> str:
-        return f"projects/{project()}/locations/us-central1/repositories/{self.id}"
-
-    @property
-    def url(self) -> str:
-        return f"https://{HOST}/{project()}/{self.id}"
+    host = HOST
 
     def upload(
         self,
@@ -64,14 +55,6 @@ class Held:
     def get(self, path: str, **query: Any) -> Any:
         """One call of the API on the repository."""
         return self.session.get(f"{API}/{self.name}/{path}", params=query)
-
-
-def create(session: AuthorizedSession, kind: str = "PYTHON", **body: Any) -> str:
-    """The id of a new repository."""
-    name = f"packages-{secrets.token_hex(4)}"
-    parent = f"{API}/projects/{project()}/locations/us-central1/repositories"
-    ask(session, "POST", f"{parent}?repositoryId={name}", {"format": kind, **body})
-    return name
 
 
 @pytest.fixture

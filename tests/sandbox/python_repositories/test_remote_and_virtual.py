@@ -14,8 +14,9 @@ import pytest
 from tests.sandbox import conftest as shared
 from tests.sandbox.conftest import ask, project
 from tests.sandbox.oci.conftest import SERVICE, Registry, serving
+from tests.sandbox.package_hosting import API, create
 from tests.sandbox.python_repositories import wheels
-from tests.sandbox.python_repositories.conftest import API, HOST, Held, create, pip, plain, run, token_of
+from tests.sandbox.python_repositories.conftest import HOST, Held, pip, plain, run, token_of
 
 Made = Callable[..., Held]
 

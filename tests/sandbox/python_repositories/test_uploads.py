@@ -9,8 +9,9 @@ import pytest
 from google.cloud import artifactregistry_v1 as ar
 
 from tests.sandbox import conftest as shared
+from tests.sandbox.package_hosting import API, create
 from tests.sandbox.python_repositories import wheels
-from tests.sandbox.python_repositories.conftest import API, Held, create, plain, token_of
+from tests.sandbox.python_repositories.conftest import Held, plain, token_of
 
 NAMES = ("ml-model", "ML.Model", "ml_model")
 
