@@ -32,7 +32,7 @@ class ArchiveBroken(ValueError):
 
 
 def refresh(home: Path, url: str, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
-    """Write the advisories into the world's folder; gives 0, or 1 when none could be had. Nothing is half written."""
+    """Write the advisories into the world's folder; return 0, or 1 when none could be had. Nothing is half written."""
     folder = home / "advisories"
     for name, (archive, ecosystem) in _FILES.items():
         source = f"{url}/{archive}/all.zip"

@@ -138,7 +138,7 @@ def note(used: Mapping[str, str]) -> None:
 
 
 def run(*, as_json: bool, say: Any, home: Path, repair: bool) -> int:
-    """Print the diagnosis; gives its code."""
+    """Print the diagnosis and return its code."""
     try:
         found = replace(diagnose(), world=starter.check(home, repair=repair))
     except subprocess.SubprocessError as error:

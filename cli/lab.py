@@ -57,7 +57,7 @@ kernel.load(get_ipython(), exercises.solution)
 
 
 def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Copy the notebooks that `folder` hasn't got; gives the names of those copied and of those left as they are.
+    """Copy the notebooks that `folder` hasn't got, and return the names of those copied and of those left as they are.
 
     A copy has no outputs: what stands under a cell there is the learner's own. A file that is there already is their
     work and is never written.
@@ -76,7 +76,7 @@ def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[s
 
 
 def unread(notebook: Any) -> Any:
-    """Take the outputs and the counts of the recording out of a notebook; gives the same notebook.
+    """Take the outputs and the counts of the recording out of a notebook, and return the same notebook.
 
     It says of its language what the kernel will say, so that JupyterLab has nothing to save when it is opened. A link
     to a file that JupyterLab doesn't serve becomes the file's name.
@@ -107,7 +107,7 @@ def trust(notebooks: Sequence[Path], state: Path) -> None:
 
 
 def prepare(state: Path, more: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Write what JupyterLab and its kernels read at their start; gives the environment that points there."""
+    """Write what JupyterLab and its kernels read at their start and return the environment that points there."""
     settings = state / "settings"
     startup = state / "ipython" / "profile_default" / "startup"
     for folder in (settings, startup):
@@ -156,7 +156,7 @@ def lab(
     server: str = "jupyterlab",
     settings: Mapping[str, Any] | None = None,
 ) -> int:
-    """Serve JupyterLab until Ctrl-C or SIGTERM; gives Jupyter's exit code, 0 after a stop by signal.
+    """Serve JupyterLab until Ctrl-C or SIGTERM and return Jupyter's exit code, 0 after a stop by signal.
 
     `server` is the module that serves it, with `settings` for its pages beside the workbook's own.
 

@@ -203,7 +203,7 @@ def real(
     as_json: Annotated[bool, typer.Option("--json", help="With --check: one JSON document.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when a single command isn't run.")] = False,
 ) -> None:
-    """Run the notebooks on Google, within a budget; 0 ok, 1 you must mend something, 2 an administrator, 3 budget."""
+    """Run the notebooks on Google, within a budget; 0 ok, 1 you must fix something, 2 an administrator, 3 budget."""
     from cli.readiness import real as on_google
 
     notebooks = plans.choose(only, target="gcp")

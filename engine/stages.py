@@ -79,7 +79,7 @@ class Stage:
 
 
 def borrow_names(root: Path) -> dict[Path, bytes | None]:
-    """Let names be found during a step; gives what is to come back after it."""
+    """Let names be found during a step and return what is to come back after it."""
     kept: dict[Path, bytes | None] = {}
     etc = trees.resolve(root, "etc", last=True)
     etc.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ How = Literal["own", "solution", ""]
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one exercise stands.
+    """How far the learner is with one exercise.
 
     Attributes:
         notebook: the file's stem, `03_sign_in`.

@@ -22,7 +22,7 @@ _ON_DEMAND: Final = ("us", "europe", "asia")  # where scans on demand are made
 
 @dataclass(frozen=True)
 class Item:
-    """One line: `used` in the price's unit, or None where the API doesn't tell; `note` says what it stands for."""
+    """One line: `used` in the price's unit, or None where the API doesn't tell; `note` says what it means."""
 
     price: Price
     used: float | None

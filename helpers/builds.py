@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Build:
-    """A build as it stood when it was asked for.
+    """A build as it was when it was read.
 
     `images` are the names that it pushed and their digests; empty until it has ended well.
     """
@@ -88,7 +88,7 @@ def read(config: Path, substitutions: Mapping[str, str] | None = None) -> types.
 
 
 def submit(location: names.Location, build: types.Build, source: Iterable[Path] = (), root: Path = Path()) -> str:
-    """Upload the files (named relative to `root`), create the build, and give its id; it runs on without us.
+    """Upload the files (named relative to `root`), create the build, and return its id; it runs on without us.
 
     Without files the build has no source.
 

@@ -190,7 +190,7 @@ def page(
 
 
 def write(text: str) -> Path:
-    """Store the page in `folder()`, over an older one; gives its path."""
+    """Store the page in `folder()`, over an older one, and return its path."""
     path = folder() / NAME
     path.write_text(text, encoding="utf-8")
     return path

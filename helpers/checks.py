@@ -116,7 +116,7 @@ def refused(kind: type[BaseException] | tuple[type[BaseException], ...], match: 
 
 
 def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0) -> T:
-    """Ask until the answer is truthy, for what takes its time on Google; gives the answer.
+    """Ask until the answer is truthy, for what takes its time on Google, and return the answer.
 
     Errors count as "not yet". Raises NotDone with the last error or answer after `seconds`.
     """

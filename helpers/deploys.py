@@ -153,7 +153,7 @@ def open_to_all(location: names.Location, name: str) -> None:
 
 
 def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0) -> int:
-    """Ask until the answer is none of 403, 404 and 503, which come while a service starts; gives the last status.
+    """Ask until the answer is none of 403, 404 and 503, which come while a service starts, and return the last status.
 
     A new address and a new policy take a moment on Google.
     """

@@ -83,7 +83,7 @@ def build(
     labels: Mapping[str, str] | None = None,
     platform: str = "",
 ) -> str:
-    """Build the Dockerfile in `context` and tag it with both references; gives the image's id (`sha256:…`).
+    """Build the Dockerfile in `context`, tag it with both references, and return the image's id (`sha256:…`).
 
     Raises BuildFailed with the last lines of the build's output.
     """
@@ -140,7 +140,7 @@ def push(tag: names.Tag) -> Pushed:
 
 
 def pull(name: names.Tag | names.Digest) -> names.Digest:
-    """Pull a tag or a digest; gives the digest that the engine has now. Raises TransferRefused."""
+    """Pull a tag or a digest and return the digest that the engine has now. Raises TransferRefused."""
     here = target.current()
     image = name.image
     with contextlib.closing(engine()) as client:
@@ -256,7 +256,7 @@ def content(image: names.Tag | names.Digest, path: str) -> bytes | None:
 
 
 def _follow(events: Iterable[dict[str, Any]], title: str) -> tuple[dict[str, str], str]:
-    """Read a transfer to its end; gives the last status of each layer, and all text. Raises TransferRefused."""
+    """Read a transfer to its end and return each layer's last status and all text. Raises TransferRefused."""
     last: dict[str, str] = {}
     said: list[str] = []
     for event in progress.transfer(events, title):

@@ -1,6 +1,6 @@
 """What runs made in a project and what is still there, kind by kind, each with the run that made it.
 
-A run is told by its label, `workbook-run`; where a kind of thing has no labels, by the label's text in a description
+A run is known by its label, `workbook-run`; where a kind of thing has no labels, by the label's text in a description
 or a tag, or by the run's id in a name. What carries neither was made by somebody else, and is left out.
 """
 

@@ -175,7 +175,7 @@ class Image:
     def parse(cls, text: str) -> Image | Tag | Digest:
         """Read a canonical image reference or a resource name.
 
-        Gives a Tag for `…/image:tag`, a Digest for `…/image@sha256:…`, an Image for neither. Raises BadName.
+        Returns a Tag for `…/image:tag`, a Digest for `…/image@sha256:…`, an Image for neither. Raises BadName.
         """
         if text.startswith("projects/"):
             return _parse_resource(text)

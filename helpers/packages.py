@@ -152,7 +152,7 @@ def upload(repository: names.Repository, *wheels: Path) -> None:
 
 
 def install(repository: names.Repository, package: str, folder: Path) -> str:
-    """Install a package into a folder with pip, from this repository alone; gives the version. Raises ClientFailed."""
+    """Install a package into a folder with pip, from this repository alone; return its version. Raises ClientFailed."""
     options = ("--no-deps", "--upgrade", "--no-cache-dir", "--disable-pip-version-check")
     said = _run(*("pip", "install", *options, "--index-url", f"{url(repository)}/simple/"), "--target", folder, package)
     found = _INSTALLED.search(said)

@@ -93,7 +93,7 @@ def tags_text(versions: Sequence[Tagged]) -> str:
 
 @_styled
 def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] | None = None) -> Figure:
-    """Draw an arrow from each tag to its version; gives the figure, and prints the same as text.
+    """Draw an arrow from each tag to its version, return the figure, and print the same as text.
 
     `before` (tag → digest, from `pointers`) draws where a tag stood as a dotted arrow.
     """
@@ -263,7 +263,7 @@ def findings_text(images: Mapping[str, Sequence[Finding]]) -> str:
 
 @_styled
 def findings(images: Mapping[str, Sequence[Finding]]) -> Figure:
-    """Draw a panel of bars for each image (title → findings); gives the figure, and prints the same as text."""
+    """Draw a panel of bars for each image (title → findings), return the figure, and print the same as text."""
     show.display(findings_text(images))
     shown = list(reversed(scans.SEVERITIES[1:]))
     if any(one.severity == scans.SEVERITIES[0] for all_ in images.values() for one in all_):

@@ -1,6 +1,6 @@
 """The file that `gcloud artifacts repositories set-cleanup-policies --policy` takes: read strictly, and mended.
 
-gcloud looks at four keys of a policy and sends the rest of `condition` as it stands. What stands elsewhere it drops
+gcloud looks at four keys of a policy and sends the rest of `condition` as it is. What stands elsewhere it drops
 without a word; this module says so.
 """
 

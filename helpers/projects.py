@@ -86,7 +86,7 @@ def answers(project: Project, service: str) -> bool:
 
 
 def enable(project: Project, *services: str, seconds: float = _PATIENCE) -> tuple[str, ...]:
-    """Enable services and wait until each takes calls; gives those that weren't enabled before.
+    """Enable services, wait until each takes calls, and return those that weren't enabled before.
 
     Raises google.api_core.exceptions.GoogleAPICallError, and TimeoutError when it takes longer than `seconds`.
     """

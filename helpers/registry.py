@@ -103,7 +103,7 @@ def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
 
 
 def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: str = "amd64") -> names.Digest:
-    """Push an image whose layers hold the given files (path → text), without building it; gives its digest.
+    """Push an image whose layers hold the given files (path → text), without building it, and return its digest.
 
     The same files give the same layers, so what the registry has already is not sent again. Raises RegistryRefused.
     """
@@ -127,7 +127,7 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
 
 
 def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) -> names.Digest:
-    """Push a version that differs from `source` in variables of its configuration only; gives its digest.
+    """Push a version that differs from `source` in variables of its configuration only and return its digest.
 
     What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
     Where `source` is an index, the new version is of its image for linux/amd64. Both tags are of one image. Raises
@@ -146,7 +146,7 @@ def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) ->
 
 
 def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Digest:
-    """Push an index that names one image for each platform (`linux/amd64` → digest); gives its digest.
+    """Push an index that names one image for each platform (`linux/amd64` → digest) and return its digest.
 
     The images are in the registry already, under the same name as the tag. Raises RegistryRefused.
     """
@@ -163,7 +163,7 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
 def attest(tag: names.Tag) -> names.Digest:
     """Give an image in the registry what a build of today's Docker adds to it: an attestation, and an index of both.
 
-    The tag then stands on the index; gives its digest. The form is BuildKit's, and so are the two annotations:
+    The tag then points to the index, whose digest is returned. The form is BuildKit's, and so are the two annotations:
     https://docs.docker.com/build/metadata/attestations/attestation-storage/. The statement says which image it is about
     and no more, since nothing was built. A tag that stands on an index already keeps it. Raises RegistryRefused.
     """
@@ -209,12 +209,12 @@ def attest(tag: names.Tag) -> names.Digest:
 
 
 def push_blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
-    """Push a blob unless it is there; gives its descriptor. Raises RegistryRefused."""
+    """Push a blob unless it is there and return its descriptor. Raises RegistryRefused."""
     return _blob(image, content, media_type)
 
 
 def put_manifest(image: names.Image, reference: str, body: Mapping[str, Any]) -> names.Digest:
-    """Store an OCI manifest under a tag; gives its digest. Raises RegistryRefused."""
+    """Store an OCI manifest under a tag and return its digest. Raises RegistryRefused."""
     return _put(image, reference, body, MANIFEST)
 
 
@@ -232,7 +232,7 @@ def get(image: names.Image, path: str, *, credentials: Any = None) -> bytes:
 def layers_unpacked(name: names.Digest) -> tuple[int, int]:
     """Fetch every layer of an image, check it and decompress it, as a machine does that has none of them.
 
-    Gives the bytes that came and those that they became; nothing is kept. A layer that isn't gzip is only checked.
+    Returns the bytes that came and those that they became; nothing is kept. A layer that isn't gzip is only checked.
     Raises RegistryRefused, also for a layer that has another digest.
     """
     came = became = 0
@@ -288,7 +288,7 @@ def _layer(files: Mapping[str, str]) -> bytes:
 
 
 def _blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
-    """Push a blob unless it is there; gives its descriptor."""
+    """Push a blob unless it is there and return its descriptor."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if clients.session().head(_url(image, f"blobs/{digest}"), timeout=_SECONDS).status_code != 200:
         # Artifact Registry takes uploads whole: begin one, then put everything where it says.

@@ -111,7 +111,7 @@ def client() -> GrafeasClient:
 
 
 def read(image: names.Digest) -> Scan:
-    """Return the automatic scan of a pushed image as it stands.
+    """Return the automatic scan of a pushed image as it is.
 
     Raises google.api_core.exceptions.GoogleAPICallError.
     """

@@ -16,7 +16,7 @@ _ACCESSOR: Final = "roles/secretmanager.secretAccessor"
 
 
 def put(project: names.Project, name: str, value: bytes, run: str) -> int:
-    """Store a value as the newest version of a secret, which is made unless it is there; gives the version's number.
+    """Store a value as the newest version of a secret, which is made unless it is there; return its number.
 
     Raises google.api_core.exceptions.GoogleAPICallError.
     """

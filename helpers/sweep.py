@@ -83,7 +83,7 @@ def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Lef
 
 
 def remove(found: Iterable[Leftover]) -> tuple[Leftover, ...]:
-    """Remove them in the order of `leftovers.ORDER`; gives those that were there. What is gone already is no error.
+    """Remove them in the order of `leftovers.ORDER` and return those that were there. What is gone already is no error.
 
     Raises SweepFailed when something is left; everything else has been removed then.
     """

@@ -25,7 +25,7 @@ class WeightsBroken(ValueError):
 
 
 def push(tag: names.Tag, file: Path) -> names.Digest:
-    """Push one file as a model's weights; gives the digest of its manifest. Raises registry.RegistryRefused.
+    """Push one file as a model's weights and return the digest of its manifest. Raises registry.RegistryRefused.
 
     The same file under the same name gives the same digest.
     """
@@ -65,7 +65,7 @@ def manifest(name: names.Tag | names.Digest, *, credentials: Any = None) -> dict
 
 
 def pull(digest: names.Digest, folder: Path, *, credentials: Any = None) -> Path:
-    """Pull weights by their digest, as a server does when it starts; gives the file.
+    """Pull weights by their digest, as a server does when it starts, and return the file.
 
     Only what has the right digest is written. Raises registry.RegistryRefused where the credentials may not pull, and
     WeightsBroken for what is not one file of weights.

@@ -56,7 +56,7 @@ def environment(host: str) -> dict[str, str]:
 
 @contextmanager
 def _door() -> Iterator[tuple[int, threading.Event]]:
-    """Listen on a free port of 127.0.0.1; gives the port, and an event that is set when anybody connects."""
+    """Listen on a free port of 127.0.0.1 and return the port and an event that is set when anybody connects."""
     knocked = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

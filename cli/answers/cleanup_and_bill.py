@@ -1,4 +1,4 @@
-"""What `workbook cleanup preview`, `bill` and `record-exchanges` do: ask the public API, print, give an exit status.
+"""What `workbook cleanup preview`, `bill` and `record-exchanges` do: ask the public API, print, return an exit status.
 
 They go where the environment says: to the sandbox after `eval "$(.venv/bin/workbook env)"`, else to Google with the
 default credentials. None of them leaves anything behind.
@@ -36,7 +36,7 @@ _EXPECTED: Final = (
 def preview(file: Path, repository: str, *, as_json: bool, layers: bool, say: Callable[[str], Any]) -> int:
     """Print what the next run of the policies in `file` would do to a repository.
 
-    Gives 0 when nothing needs a person, 1 when the file is wrong or the repository can't be read, 3 with warnings.
+    Returns 0 when nothing needs a person, 1 when the file is wrong or the repository can't be read, 3 with warnings.
     Raises BadRequest for a name that can't be a repository, or a file that can't be read.
     """
     try:
@@ -56,7 +56,7 @@ def preview(file: Path, repository: str, *, as_json: bool, layers: bool, say: Ca
 
 
 def bill(project: str, *, as_json: bool, say: Callable[[str], Any]) -> int:
-    """Print what a month of a project's present state would cost on Google; gives 0, or 1 when it can't be read.
+    """Print what a month of a project's present state would cost on Google and return 0, or 1 when it can't be read.
 
     Raises BadRequest without a project.
     """

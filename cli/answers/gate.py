@@ -1,4 +1,4 @@
-"""What `workbook gate` does: find the scan of an image, ask the policy, print, and give an exit status.
+"""What `workbook gate` does: find the scan of an image, ask the policy, print, and return an exit status.
 
 It goes where the environment says, like every other verb. Whatever keeps it from an answer is status 2, never a pass.
 """
@@ -44,7 +44,7 @@ class Options:
 
 
 def gate(options: Options, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
-    """Print the verdict and give its exit status: 0 passes, 1 blocks, 2 could not tell, and why."""
+    """Print the verdict and return its exit status: 0 passes, 1 blocks, 2 could not tell, and why."""
     if options.output not in _FORMATS:
         complain(f"{options.output!r} is no format: write {', '.join(_FORMATS)}.")
         return policies.UNKNOWN

@@ -86,7 +86,7 @@ def place(project: str, region: str, repository: str) -> Place:
 
 
 def record(here: Place, source: str, say: Callable[[str], object], calls: Sequence[Call] = CALLS) -> list[Exchange]:
-    """Make the calls in order, and give what came back, scrubbed. The repository is removed in any case.
+    """Make the calls in order and return what came back, scrubbed. The repository is removed in any case.
 
     Raises google.auth.exceptions.GoogleAuthError, requests.RequestException.
     """
@@ -108,7 +108,7 @@ def record(here: Place, source: str, say: Callable[[str], object], calls: Sequen
 
 
 def replay(recorded: Iterable[Exchange], here: Place) -> list[Exchange]:
-    """Make the recorded calls again, in their order, and give what came back, scrubbed likewise."""
+    """Make the recorded calls again, in their order, and return what came back, scrubbed likewise."""
     found = []
     opened = clients.session()
     for one in sorted(recorded, key=lambda exchange: exchange.order):

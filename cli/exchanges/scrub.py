@@ -15,7 +15,7 @@ from typing import Any, Final
 
 _KEY: Final = r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)"
 _EMAIL: Final = r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"
-# Name of the stand-in to what it stands for, in the order in which they are looked for.
+# Name of the stand-in to what it replaces, in the order in which they are looked for.
 _PATTERNS: Final[tuple[tuple[str, str], ...]] = (
     ("key", _KEY),
     ("token", r"(?i:bearer|basic) +[\w.~+/=-]{8,}|ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?|1//[\w-]+|AIza[\w-]+"),

@@ -100,7 +100,7 @@ def _ask(method: str, url: str, **arguments: Any) -> dict[str, Any] | exceptions
 def _short(error: Exception) -> str:
     """Return a refusal in one line: its sentence.
 
-    The request's address in front of it, and what stands behind, are left out.
+    The request's address in front of it, and what comes after, are left out.
     """
     text = str(getattr(error, "message", "") or error).splitlines()[0]
     return re.sub(r"^(?:GET|POST) \S+: ", "", text)[:200]

@@ -1,4 +1,4 @@
-"""What notebooks need of a project: roles, told by permissions, and APIs, as their metadata has them."""
+"""What notebooks need of a project: roles, identified by permissions, and APIs, as their metadata has them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Say = Callable[[str], Any]
 
 
 def check(project: str, region: str, notebooks: Sequence[Path], *, as_json: bool, say: Say) -> int:
-    """Print whether the project is ready; gives 0, 1 (you can mend it) or 2 (an administrator must).
+    """Print whether the project is ready and return 0, 1 (you can fix it) or 2 (an administrator must).
 
     Raises BadRequest for what can't be a project's id.
     """
@@ -64,7 +64,7 @@ class Wanted:
 
 
 def clean(wanted: Wanted, *, remove: bool, as_json: bool, say: Say) -> int:
-    """List what runs left, and with `remove` take it away; gives 0, or 1 when something stays or is unseen.
+    """List what runs left, with `remove` take it away, and return 0, or 1 when something stays or is unseen.
 
     Raises BadRequest for an age or a project that can't be one.
     """

@@ -1,4 +1,4 @@
-"""Whether a project is ready for a real run: what was found, who mends it and how, as text to paste and as JSON."""
+"""Whether a project is ready for a real run: what was found, who fixes it and how, as text to paste and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = Literal["ok", "note", "you", "administrator"]
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was looked at. `state` says who mends it: nobody (`ok`, or `note`), you, or an administrator."""
+    """One thing that was looked at. `state` says who fixes it: nobody (`ok`, or `note`), you, or an administrator."""
 
     check: str
     state: State
@@ -35,7 +35,7 @@ class Readiness:
 
     @property
     def code(self) -> int:
-        """0 ready, 1 you can mend it, 2 an administrator must."""
+        """0 ready, 1 you can fix it, 2 an administrator must."""
         states = {row.state for row in self.rows}
         return ADMINISTRATOR if "administrator" in states else YOU if "you" in states else READY
 

@@ -120,7 +120,7 @@ def execute(
     """Execute `notebook` with the environment of this process, its folder as the kernel's; write it to `output`.
 
     `kernel` is the manager of a kernel that runs already in that folder; it ends with the notebook. Without one the
-    notebook starts its own. Gives a Result also when a cell fails. Raises Interrupted after the kernel has stopped.
+    notebook starts its own. Returns a Result also when a cell fails. Raises Interrupted after the kernel has stopped.
     """
     papermill_engines.register(_ENGINE, _Engine)  # type: ignore[no-untyped-call]
     watch = _Watch(on_cell, output.parent / "kernel.log", kernel)

@@ -39,7 +39,7 @@ def prepare(
     python_image: str,
     region: str = target.REGION,
 ) -> dict[str, str | None]:
-    """Copy gcloud's configuration into the run's own folder (0700, removed with it) and give the environment.
+    """Copy gcloud's configuration into the run's own folder (0700, removed with it) and return the environment.
 
     `gcloud config set` in a notebook then changes the copy. Raises google.api_core.exceptions.GoogleAPICallError when
     the project can't be read.

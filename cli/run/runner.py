@@ -161,7 +161,7 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
 
 
 def _reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None]) -> dict[str, str]:
-    """See whether the engine reaches the sandbox; where it doesn't, say so, and give what tells the notebooks.
+    """See whether the engine reaches the sandbox; where it doesn't, say so, and return what tells the notebooks.
 
     Raises EngineElsewhere where a notebook of the plan needs it, before anything is pulled or built.
     """

@@ -142,7 +142,7 @@ def start(
     """Start the sandbox in `home`, or give the one that runs there.
 
     `project` is for a new world; without one it gets a name that no other world has, for images of two worlds on one
-    engine are told apart by it.
+    engine are distinguished by it.
 
     `port` None takes the port of the last time, else 5001, else any free one; 0 takes any free one. `clock` (RFC 3339)
     fixes the sandbox's clock. Raises WorldError with the end of the log when it doesn't get ready within `seconds`.

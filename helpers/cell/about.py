@@ -22,7 +22,7 @@ class BadMetadata(ValueError):
 
 
 class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A role that the learner needs on the project, told by the permissions that the notebook uses of it.
+    """A role that the learner needs on the project, identified by the permissions that the notebook uses of it.
 
     Attributes:
         purpose: what the role is needed for, where this is the first notebook that needs it.

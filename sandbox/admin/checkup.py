@@ -1,4 +1,4 @@
-"""Is a world whole? Rows, blobs and objects against one another; what can be mended is mended when that is asked for.
+"""Is a world whole? Rows, blobs and objects against one another; what can be repaired is repaired on request.
 
 Nothing else may have the world open: `python -m sandbox --check`, which `workbook doctor` runs.
 """

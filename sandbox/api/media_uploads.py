@@ -65,7 +65,7 @@ def parts(call: Call, file: BinaryIO) -> tuple[dict[str, Any], str]:
 
 
 def _copy_until(end: bytes, boundary: bytes, begun: bytes, body: BinaryIO, file: BinaryIO) -> None:
-    """Write what stands before the boundary, which must be the last and close the body."""
+    """Write what comes before the boundary, which must be the last and close the body."""
     held = begun
     while (place := held.find(boundary)) < 0:
         more = body.read(_PIECE)

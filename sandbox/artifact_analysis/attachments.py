@@ -17,7 +17,7 @@ _EMPTY: Final = b"{}"
 
 
 def place(world: World, media_type: str, content: bytes, image: catalog.Version, created: str) -> tuple[str, bytes]:
-    """Write an attachment's blobs; gives its manifest's digest and bytes. Blocking, and before the transaction."""
+    """Write an attachment's blobs and return its manifest's digest and bytes. Blocking, and before the transaction."""
     own, empty = blobs.digest_of(content), blobs.digest_of(_EMPTY)
     manifest = json.dumps(
         {

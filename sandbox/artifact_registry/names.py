@@ -1,7 +1,7 @@
 """Names inside a repository, and the methods on them.
 
 Source: facts/artifact-registry.md 1.2. Slashes inside a package's id are `%2F` in its name; on the wire the name is
-escaped once more, so a path that was decoded once carries the id as it stands in the name.
+escaped once more, so a path that was decoded once carries the id as it is in the name.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ID_PREFIX = "artifactregistry.projects.locations.repositories"
 
 
 def escape(package: str) -> str:
-    """`team/nested` as it stands in a resource name: `team%2Fnested`."""
+    """`team/nested` as it is in a resource name: `team%2Fnested`."""
     return package.replace("%", "%25").replace("/", "%2F")
 
 
 def escape_file(name: str) -> str:
-    """Return a file's name as it stands in a resource name: gcloud's command_lib/artifacts/file_util.py."""
+    """Return a file's name as it is in a resource name: gcloud's command_lib/artifacts/file_util.py."""
     return escape(name).replace("+", "%2B").replace("^", "%5E")
 
 

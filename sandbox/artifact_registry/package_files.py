@@ -54,7 +54,7 @@ class PackageFile:
 
     @property
     def file_name(self) -> str:
-        """The name without what stands before it in the repository."""
+        """The name without what comes before it in the repository."""
         return self.name.rpartition("/")[2]
 
     @classmethod

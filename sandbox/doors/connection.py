@@ -1,6 +1,6 @@
 """One HTTP connection: uvicorn's protocol plus a read timeout (408) and file bodies sent from a thread.
 
-uvicorn waits for the rest of a request for ever. Here a request whose next byte does not come is answered with 408
+uvicorn waits without end for the rest of a request. Here a request whose next byte does not come is answered with 408
 (RFC 9110 section 15.5.9), and the connection is closed. Silence while the sandbox itself reads no further
 is not counted.
 
@@ -33,7 +33,7 @@ _buffers = threading.local()
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that does not wait for ever.
+    """A connection whose waits have an end.
 
     Attributes:
         patience: seconds of silence in the middle of a request; one for the process.

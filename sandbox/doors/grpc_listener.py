@@ -118,7 +118,7 @@ class Door:
 async def ask(
     app: ASGIApp, host: str, request: grpc_transcoding.HttpRequest, metadata: Iterable[tuple[str, str | bytes]]
 ) -> tuple[int, bytes]:
-    """Put a request to the dispatch table as the edge does; gives the HTTP status and the body."""
+    """Put a request to the dispatch table as the edge does and return the HTTP status and the body."""
     headers = [(b"host", host.encode()), (b"content-length", str(len(request.body)).encode())]
     if request.body:
         headers.append((b"content-type", b"application/json"))

@@ -216,7 +216,7 @@ def _number(value: Any) -> float:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it stands in a text."""
+    """Return a value as it is in a text."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -26,7 +26,7 @@ class Address:
         host: Google's name of the registry, `us-central1-docker.pkg.dev`; empty where the path names none.
         path: the decoded path without the host: `/v2/P/R/I/manifests/T`.
         base: what a Location and the realm start with, without a slash at the end: `http://localhost:5001`.
-        prefix: empty, or `us-central1-docker.pkg.dev/`: what stands before `P/R/I` in Locations and scopes.
+        prefix: empty, or `us-central1-docker.pkg.dev/`: what comes before `P/R/I` in Locations and scopes.
     """
 
     host: str

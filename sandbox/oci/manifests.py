@@ -201,7 +201,7 @@ def remove(ask: Ask, caller: Caller) -> Response:
             "GOOGLE_MANIFEST_DANGLING_TAG", "Manifest is still referenced by one or more tags"
         ) from None
     except catalog.VersionHasParents as parent:
-        # One program reads the parent's digest off the sentence's last word. unverified: what stands before it
+        # One program reads the parent's digest off the sentence's last word. unverified: what comes before it
         raise RegistryError(
             "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE",
             f"Manifest is still referenced by one or more parent images: {parent}",

@@ -29,7 +29,7 @@ def send(world: World, file: PackageFile, *, lasts: bool) -> FileResponse:
     """Answer with a file's bytes, whole or a range.
 
     Args:
-        lasts: whether the name stands for these bytes for ever, so that a client may keep them.
+        lasts: whether the name always means these bytes, so that a client may keep them.
     """
     headers = {"ETag": f'"{file.sha256}"'}
     if lasts:
