@@ -11,14 +11,15 @@ import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol
+from typing import Any, Final, ParamSpec, Protocol
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from helpers import names, scans, show
 from helpers.fates import Verdict
 from helpers.scans import Finding
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Told apart with every common kind of colour blindness (Okabe and Ito): what stays or can be fixed, and what does not.
 _KEEP: Final = "#0072B2"
@@ -47,8 +48,6 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(draw)
     def styled(*given: P.args, **named: P.kwargs) -> Figure:
-        import matplotlib as mpl
-
         with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
             return draw(*given, **named)
 
@@ -164,8 +163,6 @@ def overview() -> Figure:
 
 
 def _box(axes: Any, place: tuple[float, float, float, float], text: str, colour: str) -> None:
-    from matplotlib.patches import Rectangle
-
     left, low, width, height = place
     axes.add_patch(Rectangle((left, low), width, height, fill=False, edgecolor=colour))
     axes.text(left + width / 2, low + height / 2, text, ha="center", va="center", size=9)
@@ -291,30 +288,33 @@ def _figure(height: float, says: str) -> tuple[Figure, Any]:
     return figure, figure.subplots()
 
 
+class Picture(Figure):
+    """A figure that a notebook shows without pyplot and its global state; `says` is the same in words."""
+
+    def __init__(self, says: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.says = says
+
+    def svg(self) -> str:
+        """Return the picture as SVG, with its words as the title."""
+        drawn = io.StringIO()
+        with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+            # No date and no library: the same picture is the same bytes.
+            self.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        text = drawn.getvalue()
+        start = text.index("<svg")
+        begins = text.index(">", start) + 1
+        named = f'{text[start : begins - 1]} role="img">\n <title>{html.escape(self.says)}</title>'
+        return named + text[begins:]
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], Any]:
+        """Return the picture as SVG; and as HTML too, because JupyterLab gives an SVG no alternative text."""
+        svg = self.svg()
+        address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+        shown = f'<img alt="{html.escape(self.says)}" src="{address}">'
+        content = {"text/plain": self.says, "image/svg+xml": svg, "text/html": shown}
+        return content, {"image/svg+xml": {"alt": self.says}}
+
+
 def _empty(width: float, height: float, says: str) -> Figure:
-    # Half a second to import, which a notebook without pictures needn't wait for.
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    class Picture(Figure):
-        """A figure that a notebook shows without pyplot and its global state."""
-
-        def svg(self) -> str:
-            drawn = io.StringIO()
-            with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-                # No date and no library: the same picture is the same bytes.
-                self.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            text = drawn.getvalue()
-            start = text.index("<svg")
-            begins = text.index(">", start) + 1
-            named = f'{text[start : begins - 1]} role="img">\n <title>{html.escape(says)}</title>'
-            return named + text[begins:]
-
-        def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], Any]:
-            """Return the picture as SVG; and as HTML too, because JupyterLab gives an SVG no alternative text."""
-            svg = self.svg()
-            address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-            shown = f'<img alt="{html.escape(says)}" src="{address}">'
-            return {"text/plain": says, "image/svg+xml": svg, "text/html": shown}, {"image/svg+xml": {"alt": says}}
-
-    return Picture(figsize=(width, height), layout="constrained")
+    return Picture(says, figsize=(width, height), layout="constrained")

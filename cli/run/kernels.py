@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import threading
@@ -10,14 +11,38 @@ from typing import Any, Final
 
 from jupyter_client.manager import AsyncKernelManager
 
+from helpers.cell import documents
+
 NAME: Final = "python3"
 _NO_HISTORY: Final = "--HistoryManager.hist_file=:memory:"
 # Read by every kernel of a run at its start: what the first cell of each notebook imports.
 STARTUP: Final = '__import__("helpers.workbook")\n'
 
 
+def imported(notebook: Path) -> list[tuple[str, list[str]]]:
+    """Return what the notebook's cells import: modules, each with the names taken from it; none where it can't be read.
+
+    Imports inside functions and solutions are left out: whether they run is not known.
+    """
+    found: dict[str, list[str]] = {}
+    try:
+        sources = [cell.source for cell in documents.read(notebook).cells if cell.cell_type == "code"]
+    except (OSError, ValueError):
+        return []
+    for source in sources:
+        # A magic is no Python.
+        with contextlib.suppress(SyntaxError):
+            for line in ast.parse(source).body:
+                if isinstance(line, ast.ImportFrom) and line.module:
+                    found.setdefault(line.module, []).extend(one.name for one in line.names)
+                elif isinstance(line, ast.Import):
+                    for one in line.names:
+                        found.setdefault(one.name, [])
+    return list(found.items())
+
+
 class Spare:
-    """One kernel in reserve, for a notebook in a certain folder.
+    """One kernel in reserve, for one notebook, whose imports it has made already.
 
     Attributes:
         log: takes what the kernel's process itself has to say.
@@ -26,23 +51,23 @@ class Spare:
     def __init__(self, log: Path) -> None:
         self.log = log
         self._manager: Any = None
-        self._folder: Path | None = None
+        self._notebook: Path | None = None
         self._thread: threading.Thread | None = None
 
-    def prepare(self, folder: Path) -> None:
-        """Begin to start a kernel in `folder`; returns at once."""
+    def prepare(self, notebook: Path) -> None:
+        """Begin to start a kernel in the notebook's folder; returns at once."""
         self.close()
-        self._folder = folder
-        self._thread = threading.Thread(target=self._start, args=(folder,), name="spare kernel", daemon=True)
+        self._notebook = notebook
+        self._thread = threading.Thread(target=self._start, args=(notebook,), name="spare kernel", daemon=True)
         self._thread.start()
 
-    def take(self, folder: Path) -> Any | None:
+    def take(self, notebook: Path) -> Any | None:
         """Return the manager of the kernel, which now belongs to the caller.
 
-        None when there is none for that folder.
+        None when there is none for that notebook.
         """
         self._join()
-        if self._manager is None or self._folder != folder:
+        if self._manager is None or self._notebook != notebook:
             return None
         manager, self._manager = self._manager, None
         return manager
@@ -59,9 +84,12 @@ class Spare:
             self._thread.join()
             self._thread = None
 
-    def _start(self, folder: Path) -> None:
+    def _start(self, notebook: Path) -> None:
         manager: Any = AsyncKernelManager(kernel_name=NAME)
+        # An expression without a value: it leaves no name and no output in the notebook's namespace.
+        imports = f"[__import__(name, fromlist=names) for name, names in {imported(notebook)!r}].clear()"
+        arguments = [_NO_HISTORY, f"--IPKernelApp.exec_lines={imports}"]
         # A kernel that can't start is told by the notebook that then starts its own.
         with contextlib.suppress(Exception), self.log.open("ab") as log:
-            asyncio.run(manager.start_kernel(cwd=str(folder), stderr=log, extra_arguments=[_NO_HISTORY]))
+            asyncio.run(manager.start_kernel(cwd=str(notebook.parent), stderr=log, extra_arguments=arguments))
             self._manager = manager

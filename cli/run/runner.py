@@ -275,9 +275,9 @@ def _executed(
                 _check_budget(path, plan.notebooks[: position - 1], plan.max_usd, since)
             os.environ["WORKBOOK_NOTEBOOK"] = path.stem
             _prepare_standalone(path, plan.notebooks[: position - 1], console)
-            kernel = spare.take(path.parent)
+            kernel = spare.take(path)
             if position < len(plan.notebooks):
-                spare.prepare(plan.notebooks[position].parent)
+                spare.prepare(plan.notebooks[position])
             result = execution.execute(path, folder / path.name, shares[path], advance, kernel)
             progress.remove_task(one)
             keep(result)
