@@ -102,6 +102,18 @@ def terminal_seconds(journal: Path) -> dict[str, float]:
     return found
 
 
+def python_seconds(executed: Path) -> float:
+    """How long the Python cells of an executed notebook ran: those that aren't terminal cells. 0 for a missing file."""
+    if not executed.exists():
+        return 0.0
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    return sum(
+        cell["metadata"].get("papermill", {}).get("duration") or 0.0
+        for cell in cells
+        if cell["cell_type"] == "code" and not "".join(cell["source"]).startswith("%%terminal")
+    )
+
+
 def versions() -> dict[str, str]:
     """Return what the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
     found = {"python": platform.python_version()}
@@ -134,6 +146,7 @@ def write_summary(
         "run": here.run if here else "",
         "seconds": round(sum(one.seconds for one in results), 1),
         "terminal_seconds": round(sum(terminal_seconds(folder / "journal.jsonl").values()), 3),
+        "python_seconds": round(sum(python_seconds(one.output) for one in results), 3),
         "notebooks": [
             {
                 "notebook": one.notebook,
@@ -206,15 +219,17 @@ def _xml(text: str) -> str:
 
 
 def print_table(console: Console, results: Sequence[Result], digests: Sequence[StoredDigest], folder: Path) -> None:
-    """Print the closing table: notebooks, cells, seconds, and how many of these terminal cells took.
+    """Print the closing table: notebooks, cells, seconds, and how many of these terminal and Python cells took.
 
-    Below it stand the ratio of the two, the digests in the registry and where the files are.
+    Below it stand two ratios, the digests in the registry and where the files are. The first ratio counts as work
+    only what terminal cells do. The second counts Python cells as well: they push, build and wait for pipelines, so
+    what is left over is the run's own, to start kernels and to store notebooks.
     """
     inside = terminal_seconds(folder / "journal.jsonl")
+    python = {one.notebook: python_seconds(one.output) for one in results}
     table = Table("notebook", "status")
-    table.add_column("cells", justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("in terminal cells", justify="right")
+    for head in ("cells", "seconds", "in terminal cells", "in Python cells"):
+        table.add_column(head, justify="right")
     for one in results:
         table.add_row(
             one.notebook,
@@ -222,12 +237,18 @@ def print_table(console: Console, results: Sequence[Result], digests: Sequence[S
             f"{one.cells}/{one.of}",
             f"{one.seconds:.1f}",
             f"{inside.get(one.notebook, 0):.1f}",
+            f"{python[one.notebook]:.1f}",
         )
-    seconds, terminal = sum(one.seconds for one in results), sum(inside.values())
-    table.add_row("all", "", str(sum(one.cells for one in results)), f"{seconds:.1f}", f"{terminal:.1f}")
+    seconds, terminal, other = sum(one.seconds for one in results), sum(inside.values()), sum(python.values())
+    cells = str(sum(one.cells for one in results))
+    table.add_row("all", "", cells, f"{seconds:.1f}", f"{terminal:.1f}", f"{other:.1f}")
     console.print(table)
     if terminal:
-        console.print(f"{seconds / terminal:.2f} times the seconds of the terminal cells", highlight=False)
+        console.print(
+            f"{seconds / terminal:.2f} times the seconds of the terminal cells, "
+            f"{seconds / (terminal + other):.2f} times those of all cells",
+            highlight=False,
+        )
     for image in digests:
         tags = f" ({', '.join(image.tags)})" if image.tags else ""
         agreed = "the engine has the same digest" if image.agree else "the engine doesn't have this digest"
