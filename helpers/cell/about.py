@@ -46,7 +46,8 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         outcome: what the learner will be able to do, as README's table continues "you will be able to".
-        minutes: how long it takes one person who reads, runs and does the exercises.
+        minutes: an estimate of how long it takes one person who reads, runs and does the exercises, by the rule in
+            docs/workshop.md.
         needs: what earlier notebooks leave behind and this one builds on.
         provides: what this notebook leaves behind for later ones.
         engine: whether it needs a Docker Engine that reaches the sandbox.
