@@ -1,7 +1,8 @@
 """How a process gets a root of its own here: by chroot where that is allowed, else bubblewrap, else proot.
 
 - `chroot`: a process with CAP_SYS_CHROOT. With CAP_SYS_ADMIN too it gets mounts of its own: /proc, bound folders,
-  read-only roots. Without it (root in an ordinary container) it serves where nothing is to be bound; proot elsewhere.
+  read-only roots, and no way back. Without it (root in an ordinary container) it serves where nothing is to be bound;
+  proot elsewhere.
 - `bwrap`: a user namespace, where the kernel lets anybody make one.
 - `proot`: every system call is looked at by ptrace; works everywhere and costs about twice the time.
 """

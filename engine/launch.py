@@ -24,7 +24,9 @@ from typing import Any
 
 _SET_DEATH_SIGNAL, _SET_SUBREAPER, _DROP_BOUND, _SET_SECCOMP, _NO_NEW_PRIVILEGES = 1, 36, 24, 22, 38
 _NEW_MOUNTS = 0x20000
-_BIND, _RECURSIVE, _PRIVATE, _REMOUNT, _READ_ONLY = 4096, 16384, 1 << 18, 32, 1
+_BIND, _RECURSIVE, _PRIVATE, _REMOUNT, _READ_ONLY, _NO_DEVICES = 4096, 16384, 1 << 18, 32, 1, 4
+_RESTRICTIONS, _DETACH = 15, 2
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 # Docker's default capabilities, by their numbers: chown … setpcap, net_bind_service, net_raw, sys_chroot, mknod, …
 _KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -44,8 +46,9 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
 
 def _bind(source: str, target: str, *, read_only: bool = False) -> None:
     _mount(source, target, "", _BIND | _RECURSIVE)
-    if read_only:
-        _mount("", target, "", _BIND | _REMOUNT | _READ_ONLY)
+    # What is forbidden there already stays so: in a user namespace it may not be allowed again.
+    kept = os.statvfs(target).f_flag & _RESTRICTIONS
+    _mount("", target, "", _BIND | _REMOUNT | kept | _NO_DEVICES | (_READ_ONLY if read_only else 0))
 
 
 def _own_folder(path: str) -> None:
@@ -61,7 +64,7 @@ def _mounts(spec: dict[str, Any]) -> None:
         raise OSError(ctypes.get_errno(), "unshare")
     root = spec["root"]
     _mount("", "/", "", _RECURSIVE | _PRIVATE)
-    _mount(root, root, "", _BIND | _RECURSIVE)
+    _bind(root, root)
     for place in ("proc", "dev", "sys"):
         _own_folder(f"{root}/{place}")
     _bind("/proc", f"{root}/proc")
@@ -73,16 +76,32 @@ def _mounts(spec: dict[str, Any]) -> None:
     _mount("", f"{root}/sys", "", _BIND | _REMOUNT | _READ_ONLY)
     _own_devices(root)
     for place in spec["tmpfs"]:
-        _mount("tmpfs", f"{root}/{place}", "tmpfs", 0, "mode=1777")
+        _mount("tmpfs", f"{root}/{place}", "tmpfs", _NO_DEVICES, "mode=1777")
     for source, target, read_only in spec["binds"]:
         _bind(source, f"{root}/{target}", read_only=read_only)
     if spec["read_only"]:
-        _mount("", root, "", _BIND | _REMOUNT | _READ_ONLY)
+        _mount("", root, "", _BIND | _REMOUNT | _READ_ONLY | _NO_DEVICES)
+
+
+def _enter(root: str) -> None:
+    """Make the root the only one of these mounts: out of a mere chroot, root could find its way back.
+
+    A chroot it stays where this process is in one itself: there the kernel lets nobody change the root of the mounts.
+    """
+    number = _PIVOT_ROOT.get(os.uname().machine)
+    os.chdir(root)
+    if number is None or _libc.syscall(number, b".", b".") != 0:
+        os.chroot(root)
+    elif _libc.umount2(b".", _DETACH) != 0:
+        raise OSError(ctypes.get_errno(), "umount")
 
 
 def _own_devices(root: str) -> None:
-    """Mount a /dev of its own: in the machine's, root could delete its devices."""
-    _mount("tmpfs", f"{root}/dev", "tmpfs", 0, "mode=755")
+    """Mount a /dev of its own: in the machine's, root could delete its devices.
+
+    Only those bound here can be opened: one that root makes itself could be the machine's disk.
+    """
+    _mount("tmpfs", f"{root}/dev", "tmpfs", _NO_DEVICES, "mode=755")
     for name in _DEVICES:
         Path(f"{root}/dev/{name}").touch()
         _mount(f"/dev/{name}", f"{root}/dev/{name}", "", _BIND)
@@ -93,7 +112,7 @@ def _own_devices(root: str) -> None:
     if Path("/dev/pts").is_dir():
         _mount("/dev/pts", f"{root}/dev/pts", "", _BIND)
         Path(f"{root}/dev/ptmx").symlink_to("pts/ptmx")
-    _mount("tmpfs", f"{root}/{_SHARED_MEMORY}", "tmpfs", 0, "mode=1777")
+    _mount("tmpfs", f"{root}/{_SHARED_MEMORY}", "tmpfs", _NO_DEVICES, "mode=1777")
 
 
 def _devices(root: str) -> None:
@@ -115,9 +134,10 @@ def _become(spec: dict[str, Any]) -> None:
     """Enter the root as the wanted user. Only for the way `chroot`; the other ways do it by their command."""
     if spec["mounts"]:
         _mounts(spec)
+        _enter(spec["root"])
     else:
         _devices(spec["root"])
-    os.chroot(spec["root"])
+        os.chroot(spec["root"])
     os.chdir("/")
     for number in range(64):
         if number not in _KEPT_CAPABILITIES:

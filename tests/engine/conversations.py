@@ -69,6 +69,7 @@ def base(folder: Path) -> Path:
         "ln",
         "rm",
         "chown",
+        "mknod",
     )
     archive = folder / "base.tar"
     with tarfile.open(archive, "w", dereference=True) as packed:

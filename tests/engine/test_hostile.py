@@ -10,6 +10,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -163,6 +164,41 @@ def test_what_a_container_writes_to_dev_and_sys_is_its_own(client: docker.Docker
         "base:1", ["sh", "-c", f"read -r a < {setting} && echo $a > {setting} && echo written; exit 0"], remove=True
     )
     assert ran == b"" or not jail.means().mounts
+
+
+def test_no_device_that_a_container_makes_can_be_opened(client: docker.DockerClient, tmp_path: Path) -> None:
+    """It could be the machine's disk. Tried with that of /dev/null."""
+    if not jail.means().mounts:
+        pytest.skip("no process gets mounts of its own here")
+    (tmp_path / "given").mkdir()
+    for place in ("", "/dev", "/dev/shm", "/temporary", "/given"):
+        made = client.containers.create(
+            "base:1",
+            ["sh", "-c", f"mknod {place}/made c 1 3 && read -r line < {place}/made; echo $?"],
+            volumes={str(tmp_path / "given"): {"bind": "/given"}},
+            tmpfs={"/temporary": ""},
+        )
+        try:
+            made.start()
+            made.wait()
+            assert b"Permission denied" in made.logs(), place
+        finally:
+            made.remove()
+
+
+def test_the_machine_s_files_are_not_among_a_container_s_mounts(client: docker.DockerClient) -> None:
+    """So there is no way back to them, as there is out of a chroot."""
+    if not jail.means().mounts or shutil.which("nsenter") is None:
+        pytest.skip("no process gets mounts of its own here, or nsenter is not on the PATH")
+    made = client.containers.run("base:1", ["sh", "-c", "echo 1 > /mine; echo ready; exec sleep 600"], detach=True)
+    try:
+        assert next(iter(made.logs(stream=True))) == b"ready\n"
+        made.reload()
+        command = ["nsenter", f"--target={made.attrs['State']['Pid']}", "--mount", "/bin/cat", "/mine"]
+        seen = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (seen.stdout, seen.stderr) == ("1\n", "")
+    finally:
+        made.remove(force=True)
 
 
 def test_files_that_the_engine_writes_are_no_links(client: docker.DockerClient, outside: Path) -> None:

@@ -76,13 +76,15 @@ def kill_after(running: Running, client: subprocess.Popen[bytes], lines: int, *,
 
 def below(folder: Path) -> set[int]:
     """The processes that have something of the folder: as their root, or on their command line."""
+    # As the file system that it is on names it.
+    end = "/".join(folder.parts[-3:])
     found = set()
     for one in Path("/proc").iterdir():
         if not one.name.isdigit() or int(one.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             told = str((one / "root").readlink()) + (one / "cmdline").read_text(errors="replace")
-            if str(folder) in told:
+            if end in told + (one / "mountinfo").read_text(errors="replace"):
                 found.add(int(one.name))
     return found
 
