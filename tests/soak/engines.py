@@ -65,11 +65,21 @@ _DEFAULT_CAPABILITIES = (
     *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
     *("net_bind_service", "net_raw", "sys_chroot", "mknod", "audit_write", "setfcap"),
 )
-_CONTAINER = f"""
+# Read-only as in a container: https://github.com/moby/moby/blob/master/oci/defaults.go.
+_CONTAINED = """
+for place in /proc/sys /proc/sysrq-trigger /proc/irq /proc/bus /proc/fs; do
+    [ -e $place ] || continue
+    mount --bind $place $place
+    mount -o remount,bind,ro $place
+done
+umount --recursive /sys/fs/cgroup
+mount -o remount,bind,ro /sys
+"""
+_CONTAINER = f"""{_CONTAINED}
 setpriv --inh-caps=-all --bounding-set=-all,{",".join(f"+{one}" for one in _DEFAULT_CAPABILITIES)} --no-new-privs \\
     bash -c '{_SET_UP_ALL}'
 """
-_CONFINED = f"""
+_CONFINED = f"""{_CONTAINED}
 export HOME=/home/learner
 setpriv --reuid {roots.LEARNER} --regid {roots.LEARNER} --clear-groups --inh-caps=-all --bounding-set=-all \\
     --no-new-privs bash -c '{_SET_UP_ALL}'

@@ -46,7 +46,14 @@ mount -t proc proc "$root/proc"
 # of this network namespace, with the control groups of the machine
 mount -t sysfs sysfs "$root/sys"
 mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
-mount --rbind /dev "$root/dev"
+# A /dev of its own: in the machine's, root inside could delete the machine's devices.
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+(cd /dev && cp --archive --parents null zero full random urandom tty $(ls fuse net/tun) "$root/dev/")
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+ln -s pts/ptmx "$root/dev/ptmx"
+for pair in fd: stdin:/0 stdout:/1 stderr:/2; do ln -s "/proc/self/fd${pair#*:}" "$root/dev/${pair%%:*}"; done
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 for pair in $SHARED; do
