@@ -142,7 +142,8 @@ class Container:
         tmpfs = sorted(self.host.get("Tmpfs") or {})
         for place in (*(bind.target for bind in binds), *tmpfs):
             self._target(root, place, binds)
-        way = self._means.way(Process(root, argv, {}, binds=binds, tmpfs=tmpfs))
+        read_only = bool(self.host.get("ReadonlyRootfs"))
+        way = self._means.way(Process(root, argv, {}, uid=found.uid, binds=binds, tmpfs=tmpfs, read_only=read_only))
         if way == "proot":
             binds = [*self._temporary(tmpfs), *binds]
             tmpfs = []
@@ -160,7 +161,7 @@ class Container:
         ulimits = [(one["Name"], int(one["Soft"]), int(one["Hard"])) for one in self.host.get("Ulimits") or []]
         return Process(
             root, argv, environment, cwd, found.uid, found.gid, [*found.groups, *more], binds, tmpfs,
-            bool(self.host.get("ReadonlyRootfs")), tty, ulimits,
+            read_only, tty, ulimits,
         )  # fmt: skip
 
     def _temporary(self, places: list[str]) -> list[Bind]:

@@ -3,7 +3,8 @@
 - `chroot`: a process with CAP_SYS_CHROOT. With CAP_SYS_ADMIN too it gets mounts of its own: /proc, bound folders,
   read-only roots, and no way back. Without it (root in an ordinary container) it serves where nothing is to be bound;
   proot elsewhere.
-- `bwrap`: a user namespace, where the kernel lets anybody make one.
+- `bwrap`: a user namespace, where the kernel lets anybody make one. It knows one user: a `chown` to another fails. So
+  it is for processes that are not root's, and for root's where there is no proot.
 - `proot`: every system call is looked at by ptrace; works everywhere and costs about twice the time.
 """
 
@@ -67,7 +68,7 @@ class Means:
         """Return the way for one process. Raises Refused when there is none."""
         if self.chroot and (self.mounts or not (process.binds or process.tmpfs or process.read_only)):
             return "chroot"
-        if self.bwrap:
+        if self.bwrap and (process.uid or not self.proot):
             return "bwrap"
         if self.proot:
             return "proot"
@@ -83,7 +84,7 @@ class Means:
         """The ways that are used here, for `docker info`."""
         found = ["chroot"] if self.chroot else []
         if not self.mounts:
-            found += ["bwrap"] if self.bwrap else ["proot"] if self.proot else []
+            found += [one for one in ("bwrap", "proot") if getattr(self, one)]
         return "+".join(found) or "none"
 
 
@@ -127,24 +128,17 @@ def _proot(program: str, process: Process) -> list[str]:
 
 def _bwrap(program: str, process: Process) -> list[str]:
     line = [program, "--die-with-parent", "--unshare-user", "--uid", str(process.uid), "--gid", str(process.gid)]
-    line += ["--ro-bind" if process.read_only else "--bind", os.fspath(process.root), "/"]
-    line += [
-        "--dev",
-        "/dev",
-        "--bind",
-        "/proc",
-        "/proc",
-        "--ro-bind",
-        "/proc/sys",
-        "/proc/sys",
-        "--ro-bind",
-        "/sys",
-        "/sys",
-    ]
+    line += ["--bind", os.fspath(process.root), "/"]
+    line += ["--dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
+    line += ["--ro-bind", "/sys", "/sys"]
+    # It follows no link of an image to where something is to be mounted.
     for place in process.tmpfs:
-        line += ["--perms", "1777", "--tmpfs", place]
+        line += ["--perms", "1777", "--tmpfs", f"/{_inside(process.root, place)}"]
     for bind in process.binds:
-        line += ["--ro-bind" if bind.read_only else "--bind", bind.source, bind.target]
+        option = "--ro-bind" if bind.read_only else "--bind"
+        line += [option, bind.source, f"/{_inside(process.root, bind.target)}"]
+    # Last: it has to make the places that an image lacks.
+    line += ["--remount-ro", "/"] if process.read_only else []
     return [*line, "--chdir", process.cwd, "--", *process.argv]
 
 

@@ -83,7 +83,7 @@ class Machine:
             signal_number(config["StopSignal"])
         identity = secrets.token_hex(32)
         config["Hostname"] = config.get("Hostname") or identity[:12]
-        warnings = self._warnings(host)
+        warnings = self._warnings(host, config)
         with self.lock:
             taken = {one.name: one.id for one in self.containers.values()}
             name = name.removeprefix("/")
@@ -113,15 +113,20 @@ class Machine:
             self.containers[identity] = made
         return made, warnings
 
-    def _warnings(self, host: dict[str, Any]) -> list[str]:
+    def _warnings(self, host: dict[str, Any], config: dict[str, Any]) -> list[str]:
         found = []
         limits = [kind for name, kind in asked.DISCARDED.items() if host.get(name) not in (None, "", 0, -1)]
         found += [_NO_LIMIT.format(kind) for kind in dict.fromkeys(limits)]
         if any(host.get(name) for name in asked.CAPABILITIES):
             found.append("This engine changes no capabilities and has no security options. They are discarded.")
-        way = self.means.way(jail.Process(Path("/"), [], {}, binds=[jail.Bind("/", "/")]))
-        if host.get("ReadonlyRootfs") and way == "proot":
+        bound = config.get("Volumes") or any(host.get(name) for name in ("Binds", "Mounts", "Tmpfs", "ReadonlyRootfs"))
+        binds = [jail.Bind("/", "/")] if bound else []
+        # Whatever its user, who is known only when it starts.
+        ways = {self.means.way(jail.Process(Path("/"), [], {}, uid=uid, binds=binds)) for uid in (0, 1)}
+        if host.get("ReadonlyRootfs") and "proot" in ways:
             found.append("This engine can't make a root file system read-only here. The option is discarded.")
+        if host.get("GroupAdd") and ways != {"chroot"}:
+            found.append("This engine can give a process no further groups here. The option is discarded.")
         return found
 
     def _mounts(self, host: dict[str, Any], config: dict[str, Any]) -> list[dict[str, Any]]:

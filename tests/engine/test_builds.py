@@ -18,9 +18,10 @@ from typing import Any, Final
 import docker
 import pytest
 
+from engine import jail
 from machine import base_image
 from tests.engine import conversations
-from tests.engine.conftest import ROOT, ours, theirs
+from tests.engine.conftest import ROOT, WAY, ours, theirs
 
 # Every instruction, and what is easily got wrong: owners, modes, links, folders, what is deleted and what is replaced.
 DOCKERFILE: Final = """
@@ -183,7 +184,12 @@ def test_every_instruction_makes_the_same_image(
         member = tarfile.TarInfo("in/side")
         member.size, member.uid, member.gid, member.mode = 3, 12, 34, 0o611
         packed.addfile(member, io.BytesIO(b"abc"))
-    same(*both(clients, context, "base:1"))
+    one, other = both(clients, context, "base:1")
+    if jail.means(WAY).way(jail.Process(Path("/"), [], {})) != "chroot":
+        # To the disk every user of a container is the engine's there, to whom / belongs.
+        for layer in other.layers:
+            layer.pop("tmp-of-learner", None)
+    same(one, other)
 
 
 def test_one_line_on_an_image_makes_the_same_image(

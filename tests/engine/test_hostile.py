@@ -23,7 +23,7 @@ from docker.errors import APIError, BuildError, ImageLoadError
 
 from engine import jail
 from tests.engine import conversations
-from tests.engine.conftest import Running, ours
+from tests.engine.conftest import WAY, Running, ours
 
 # docker-py leaves the socket of an answer open that it does not read to its end.
 pytestmark = [
@@ -163,12 +163,12 @@ def test_what_a_container_writes_to_dev_and_sys_is_its_own(client: docker.Docker
     ran = client.containers.run(
         "base:1", ["sh", "-c", f"read -r a < {setting} && echo $a > {setting} && echo written; exit 0"], remove=True
     )
-    assert ran == b"" or not jail.means().mounts
+    assert ran == b"" or not jail.means(WAY).mounts
 
 
 def test_no_device_that_a_container_makes_can_be_opened(client: docker.DockerClient, tmp_path: Path) -> None:
     """It could be the machine's disk. Tried with that of /dev/null."""
-    if not jail.means().mounts:
+    if not jail.means(WAY).mounts:
         pytest.skip("no process gets mounts of its own here")
     (tmp_path / "given").mkdir()
     for place in ("", "/dev", "/dev/shm", "/temporary", "/given"):
@@ -188,7 +188,7 @@ def test_no_device_that_a_container_makes_can_be_opened(client: docker.DockerCli
 
 def test_the_machine_s_files_are_not_among_a_container_s_mounts(client: docker.DockerClient) -> None:
     """So there is no way back to them, as there is out of a chroot."""
-    if not jail.means().mounts or shutil.which("nsenter") is None:
+    if not jail.means(WAY).mounts or shutil.which("nsenter") is None:
         pytest.skip("no process gets mounts of its own here, or nsenter is not on the PATH")
     made = client.containers.run("base:1", ["sh", "-c", "echo 1 > /mine; echo ready; exec sleep 600"], detach=True)
     try:

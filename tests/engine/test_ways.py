@@ -1,0 +1,58 @@
+"""Every way of making a root that can be had here, and not only the best: chroot, bubblewrap, proot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import jail
+from tests.engine.conftest import ROOT, WAY
+
+# All that make a container; the slice of `make test` asks each once for what is mounted, given and run.
+_ALL = ("test_engine.py", "test_hostile.py", "test_options.py", "test_builds.py")
+_SLICE = (
+    "test_engine.py::test_output_errors_and_exit_code_arrive",
+    "test_engine.py::test_a_build_makes_what_the_dockerfile_says",
+    "test_engine.py::test_a_path_alone_is_a_volume_that_is_filled_before_the_start_and_goes_with_its_container",
+    "test_hostile.py::test_what_is_bound_and_temporary_is_in_the_root",
+    "test_hostile.py::test_what_a_container_writes_to_dev_and_sys_is_its_own",
+)
+
+
+def _process(uid: int) -> jail.Process:
+    return jail.Process(Path("/"), [], {}, uid=uid)
+
+
+def test_root_s_processes_may_give_files_to_others_where_that_can_be_had() -> None:
+    both = jail.Means(chroot=False, mounts=False, bwrap="bwrap", proot="proot")
+    assert [both.way(_process(uid)) for uid in (0, 1000)] == ["proot", "bwrap"]
+    assert jail.Means(chroot=False, mounts=False, bwrap="bwrap", proot="").way(_process(0)) == "bwrap"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", jail.WAYS)
+def test_the_engine_does_the_same_by(way: str) -> None:
+    found = jail.means(way)
+    if WAY:
+        pytest.skip(f"roots are made by {WAY} alone")
+    if way not in found.name:
+        pytest.skip(f"no root can be made by {way} here")
+    if way == jail.means().way(_process(0)):
+        pytest.skip(f"{way} is what the other tests use here")
+    tests = _ALL if os.environ.get("WORKBOOK_SOAK") == "1" else _SLICE
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    ran = subprocess.run(
+        [*command, *(f"tests/engine/{one}" for one in tests)],
+        cwd=ROOT,
+        env={**os.environ, "WORKBOOK_TEST_WAY": way},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert " passed" in ran.stdout
