@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shlex
 import shutil
 import sys
 import tarfile
@@ -30,10 +31,10 @@ _TRIXIE: Final = (
     *("aardvark-dns", "catatonit", "crun", "netavark", "podman", "runc"),
 )
 # What make and a download need; the set-up brings the rest.
-_BARE: Final = ("ca-certificates", "make")
+BARE: Final = ("ca-certificates", "make")
 # No engine can be started, and nothing can be installed.
-_PLAIN: Final = (*_BARE, "curl", "git", "procps", "python3", "python3-venv")
-_ARCHIVES: Final = "/srv/archives"
+PLAIN: Final = (*BARE, "curl", "git", "procps", "python3", "python3-venv")
+ARCHIVES: Final = "/srv/archives"
 _COMPONENTS: Final = (
     "core",
     "core-nix",
@@ -57,7 +58,7 @@ dockerd >/var/log/dockerd.log 2>&1 &
 {_WAIT}{_WORKBOOK}"""
 _SET_UP_ALL = f"""
 cd {roots.PLACE}
-export WORKBOOK_GCLOUD_ARCHIVE={_ARCHIVES}/google-cloud-cli.tar.gz
+export WORKBOOK_GCLOUD_ARCHIVE={ARCHIVES}/google-cloud-cli.tar.gz
 make $VERB ARGS="$STRICT $ONLY"
 """
 # What root may do in a container that asks for nothing more: https://docs.docker.com/engine/security/.
@@ -75,15 +76,22 @@ done
 umount --recursive /sys/fs/cgroup
 mount -o remount,bind,ro /sys
 """
-_CONTAINER = f"""{_CONTAINED}
-setpriv --inh-caps=-all --bounding-set=-all,{",".join(f"+{one}" for one in _DEFAULT_CAPABILITIES)} --no-new-privs \\
-    bash -c '{_SET_UP_ALL}'
-"""
-_CONFINED = f"""{_CONTAINED}
-export HOME=/home/learner
-setpriv --reuid {roots.LEARNER} --regid {roots.LEARNER} --clear-groups --inh-caps=-all --bounding-set=-all \\
-    --no-new-privs bash -c '{_SET_UP_ALL}'
-"""
+
+
+def as_root_in_a_container(script: str) -> str:
+    """Let a script have the rights of root in a container that asks for nothing more."""
+    kept = ",".join(f"+{one}" for one in _DEFAULT_CAPABILITIES)
+    rights = f"--inh-caps=-all --bounding-set=-all,{kept} --no-new-privs"
+    return f"{_CONTAINED}\nsetpriv {rights} bash -c {shlex.quote(script)}\n"
+
+
+def as_confined_user(script: str) -> str:
+    """Let a script have the rights of a user in a container who gets none."""
+    who = f"--reuid {roots.LEARNER} --regid {roots.LEARNER} --clear-groups"
+    rights = f"{who} --inh-caps=-all --bounding-set=-all --no-new-privs"
+    return f"{_CONTAINED}\nexport HOME=/home/learner\nsetpriv {rights} bash -c {shlex.quote(script)}\n"
+
+
 # The workbook stands inside with its engine: a rootless engine has a network of its own, and `localhost` is not the
 # learner's there.
 _ROOTLESS = f"""
@@ -181,7 +189,7 @@ ENGINES: Final = {
     "bare": Engine(
         "Debian 13: without Docker, gcloud and Python before `make run`",
         "trixie",
-        _BARE,
+        BARE,
         _SET_UP_ALL,
         notebooks=(),
         is_bare=True,
@@ -189,16 +197,16 @@ ENGINES: Final = {
     "container": Engine(
         "Debian 13: the workbook's own engine, root with Docker's default capabilities",
         "trixie",
-        _PLAIN,
-        _CONTAINER,
+        PLAIN,
+        as_root_in_a_container(_SET_UP_ALL),
         notebooks=(),
         is_bare=True,
     ),
     "confined": Engine(
         "Debian 13: the workbook's own engine, uid 1000 without any capability",
         "trixie",
-        _PLAIN,
-        _CONFINED,
+        PLAIN,
+        as_confined_user(_SET_UP_ALL),
         notebooks=(),
         owner=roots.LEARNER,
         is_bare=True,
@@ -229,7 +237,7 @@ def run(name: str) -> Seen:
         sdk = _sdk()
         return _run(engine, kept, {sdk: _SDK} if sdk else {})
     with roots.fresh(kept) as root:
-        return _run(engine, root, {archive().parent: _ARCHIVES})
+        return _run(engine, root, {archive().parent: ARCHIVES})
 
 
 def _run(engine: Engine, root: Path, shared: dict[Path, str]) -> Seen:
