@@ -16,6 +16,9 @@ from helpers.target import LABEL
 from helpers.transport import rest
 
 _INVOKER: Final = "roles/run.invoker"
+# As long as Cloud Run lets a request take that starts an instance:
+# https://cloud.google.com/run/docs/configuring/request-timeout
+_REQUEST_SECONDS: Final = 300
 
 
 class NotDeployed(RuntimeError):
@@ -158,7 +161,7 @@ def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0
     A new address and a new policy take a moment on Google.
     """
     for _ in waiting.attempts(seconds, longest=0.5):
-        status = requests.get(f"{service.url}{path}", timeout=30).status_code
+        status = requests.get(f"{service.url}{path}", timeout=_REQUEST_SECONDS).status_code
         if status not in (403, 404, 503):
             break
     return status
