@@ -55,7 +55,8 @@ lab() {
 main() {
     cd /opt/workbook
     hand_on_controllers /sys/fs/cgroup /proc/self/cgroup
-    lead_ports_in
+    # In a JupyterHub's container the server listens at the container's own address itself, and the sandbox is private.
+    [ -n "${JUPYTERHUB_API_TOKEN:-}" ] || lead_ports_in
     case ${1:-lab} in
     lab)
         [ $# = 0 ] || shift

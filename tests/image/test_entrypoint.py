@@ -101,6 +101,17 @@ def test_with_the_host_s_network_nothing_listens_but_on_loopback(tmp_path: Path)
     assert (ran.returncode, ran.stdout) == (0, "")
 
 
+@pytest.mark.parametrize(("token", "led"), [("", True), ("the-hub-s", False)])
+def test_a_hub_s_server_has_the_container_s_own_address_to_itself(token: str, led: bool, tmp_path: Path) -> None:
+    """A Hub's server listens at port 8888 of the container's address: with a relay there, it could not start."""
+    program(tmp_path, "ip", f'case "$*" in *link*type\\ veth) echo "{_VETH}" ;; *dev\\ eth0) echo "{_ADDRESS}" ;; esac')
+    program(tmp_path, "socat", 'echo "$3"')
+    line = "cd() { :; }; hand_on_controllers() { :; }; main true; wait"
+    ran = shell(tmp_path, line, JUPYTERHUB_API_TOKEN=token)
+    assert ran.returncode == 0
+    assert ("TCP4-LISTEN:8888" in ran.stdout) == led
+
+
 @pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip (Debian: iproute2)")
 def test_the_real_command_knows_the_kind_of_an_interface(tmp_path: Path) -> None:
     program(tmp_path, "socat", 'echo "$3"')
