@@ -1,91 +1,110 @@
-"""How long learners wait for each other: many at once, each with one request after the other, as fast as they come.
+"""A class at one sandbox: 30 learners, a project each, in notebooks 01 to 05 and 08 at once, over and over.
 
-    .venv/bin/python benchmarks/registry/learners.py [--learners 30] [--seconds 180]
+    .venv/bin/python benchmarks/registry/learners.py [--learners 30] [--seconds 40]
 
-Each pushes small images, pulls them, lists, and reads a policy, in a repository of a sandbox made for this. Aims:
-150 ms for 95 of 100 requests, and less than 200 MB of memory at the end. It exits with 1 when a request fails.
+Each has one request after the other, as fast as they come, until the time is up and the round ends. Then everybody's
+project must hold what the notebooks leave, and each learner tries every route of the sandbox on a neighbour's project.
+The same load by one learner alone gives the ratio. Aims: 150 ms for 95 of 100 API calls, less than 400 MB of memory at
+the end, no growth in the second half. `--seconds 600` is the long run. It exits with 1 when any answer is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import multiprocessing
 import os
-import random
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from http.client import HTTPConnection
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import lesson
 
 from cli.world import starter
 from sandbox import seed
 from sandbox.iam import policies, tokens
+from sandbox.project.service_usage import SERVICES
+from sandbox.state import projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.sandbox import test_every_route as routes
 
-PROJECT, HOST = "ml-learners", "us-central1-docker.pkg.dev"
-KIND = "application/vnd.oci.image.manifest.v1+json"
-REPOSITORIES = f"/artifactregistry.googleapis.com/v1/projects/{PROJECT}/locations/us-central1/repositories"
-Request = tuple[str, str, bytes, str]
-
-
-def requests_of(number: int) -> Iterator[Request]:
-    """Yield one learner's requests: verb, path, body, content type."""
-    chance = random.Random(number)  # noqa: S311 - contents, no secrets
-    repository = f"learner-{number}"
-    yield "POST", f"{REPOSITORIES}?repositoryId={repository}", b'{"format": "DOCKER"}', "application/json"
-    image = f"/v2/{HOST}/{PROJECT}/{repository}/app"
-    while True:
-        entries = []
-        for content in (b"{}", chance.randbytes(20_000)):
-            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-            yield "POST", f"{image}/blobs/uploads/?digest={digest}", content, "application/octet-stream"
-            entries.append({"mediaType": "application/octet-stream", "digest": digest, "size": len(content)})
-        config = {**entries[0], "mediaType": "application/vnd.oci.image.config.v1+json"}
-        manifest = {"schemaVersion": 2, "mediaType": KIND, "config": config, "layers": entries[1:]}
-        yield "PUT", f"{image}/manifests/v{chance.randrange(20)}", json.dumps(manifest).encode(), KIND
-        for _ in range(3):
-            yield "GET", f"{image}/blobs/{entries[1]['digest']}", b"", ""
-            yield "GET", f"{image}/tags/list", b"", ""
-            yield "GET", f"{REPOSITORIES}/{repository}/dockerImages?pageSize=20", b"", ""
-            yield "GET", f"{REPOSITORIES}/{repository}/packages/app/tags?pageSize=20", b"", ""
-            yield "GET", f"{REPOSITORIES}/{repository}:getIamPolicy", b"", ""
+PROCESSES = 2
+Seat = tuple[int, str, str]  # number, project, token
+Found = tuple[list[tuple[str, float]], int, list[str]]  # calls, rounds, what was wrong
 
 
-def learner(number: int, port: int, token: str, until: float, found: list[tuple[float, int]]) -> None:
-    """Make one learner's requests until a moment of the monotonic clock; seconds and status of each."""
-    line = HTTPConnection("localhost", port, timeout=60)
-    for verb, path, body, kind in requests_of(number):
-        if time.monotonic() > until:
-            line.close()
-            return
-        headers = {"Authorization": f"Bearer {token}", **({"Content-Type": kind} if kind else {})}
-        began = time.perf_counter()
-        line.request(verb, path, body, headers)
-        answer = line.getresponse()
-        answer.read()
-        if answer.status == 302:
-            # A blob's bytes are at an address of their own: what a client waits for are both.
-            line.request(verb, answer.headers["Location"])
-            answer = line.getresponse()
-            answer.read()
-        found.append((time.perf_counter() - began, answer.status))
+@dataclass(frozen=True)
+class Class:
+    """A sandbox with a project for each learner."""
+
+    home: Path
+    world: starter.World
+    seats: Sequence[Seat]
+    numbers: Sequence[str]  # of the projects
+
+    def memory(self) -> int:
+        """Return the megabytes that the sandbox has in memory now."""
+        status = Path(f"/proc/{self.world.info.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 
 
-def learners(
-    numbers: list[int], port: int, token: str, until: float, told: multiprocessing.Queue[list[tuple[float, int]]]
-) -> None:
+@contextmanager
+def opened(learners: int) -> Iterator[Class]:
+    """Start a sandbox of its own, with so many projects, each owned by its learner alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        state = World(home / "state", Clock())
+        first = seed.prepare(state, home, "ml-class-lead", "us-central1")["project_id"]
+        seats, numbers = [], []
+        for number in range(learners):
+            project = f"ml-class-{number:02}"
+            with state.writing() as rows:
+                projects.create(rows, state, project, f"Learner {number}", {})
+                rows.execute("UPDATE projects SET billing_account = ? WHERE id = ?", (seed.BILLING_ACCOUNT, project))
+                member = f"serviceAccount:{projects.add_service_account(rows, state, project, 'learner', '')}"
+                policies.grant(rows, state, f"projects/{project}", "roles/owner", member)
+                row = rows.execute("SELECT number FROM projects WHERE id = ?", (project,)).fetchone()
+            numbers.append(row["number"])
+            seats.append((number, project, tokens.mint(state, member, lifetime=7200)))
+        state.close()
+        world = starter.start(home, project=first, port=0)
+        try:
+            yield Class(home, world, seats, numbers)
+        finally:
+            starter.stop(home)
+
+
+def learn(seat: Seat, port: int, until: float, found: list[Found]) -> None:
+    """Work through the notebooks again and again, and leave the project as the last round ended."""
+    number, project, token = seat
+    learner = lesson.Learner(number, project, port, token)
+    rounds, wrong = 0, []
+    try:
+        while not rounds or time.monotonic() < until:
+            if rounds:
+                learner.delete(learner.held)
+            learner.work_through()
+            learner.check()
+            rounds += 1
+    except (lesson.Wrong, OSError) as error:
+        wrong.append(str(error))
+    learner.line.close()
+    found.append((learner.calls, rounds, wrong))
+
+
+def some(seats: Sequence[Seat], port: int, until: float, told: multiprocessing.Queue[list[Found]]) -> None:
     """Be some of the learners, in a process of their own."""
-    found: list[tuple[float, int]] = []
-    threads = [threading.Thread(target=learner, args=(number, port, token, until, found)) for number in numbers]
+    found: list[Found] = []
+    threads = [threading.Thread(target=learn, args=(seat, port, until, found)) for seat in seats]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,51 +112,125 @@ def learners(
     told.put(found)
 
 
-def memory(pid: int) -> int:
-    """Return the megabytes that a process has in memory now."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
+def at_once(room: Class, seconds: float) -> tuple[list[Found], list[int]]:
+    """Have everybody learn for so long; returns what they found, and the sandbox's memory at ten moments."""
+    context = multiprocessing.get_context("spawn")
+    told: multiprocessing.Queue[list[Found]] = context.Queue()
+    began = time.monotonic()
+    until = began + seconds
+    groups = [room.seats[place::PROCESSES] for place in range(PROCESSES)]
+    children = [
+        context.Process(target=some, args=(group, room.world.info.port, until, told)) for group in groups if group
+    ]
+    for child in children:
+        child.start()
+    memory = []
+    for moment in range(1, 11):
+        time.sleep(max(0.0, began + seconds * moment / 10 - time.monotonic()))
+        memory.append(room.memory())
+    found = [one for _ in children for one in told.get()]
+    for child in children:
+        child.join()
+    memory.append(room.memory())
+    return found, memory
+
+
+def everything_on(room: Class) -> None:
+    """Enable every API in every project, so that no route is refused only because its API is off."""
+    names = sorted(SERVICES)
+    for number, project, token in room.seats:
+        owner = lesson.Learner(number, project, room.world.info.port, token)
+        for place in range(0, len(names), 20):
+            wanted = {"serviceIds": names[place : place + 20]}
+            owner.api("POST", f"projects/{project}/services:batchEnable", wanted, service="serviceusage")
+
+
+def trespasses(room: Class) -> tuple[int, list[str]]:
+    """Have each learner try every route on the next one's project; returns the tries, and what was let through."""
+    tried, through = 0, []
+    for place, (_, project, token) in enumerate(room.seats):
+        other = (place + 1) % len(room.seats)
+        neighbour = room.seats[other][1]
+        if neighbour == project:
+            continue
+        target = routes.Target(
+            room.world.url, room.world.info.edge_port, "", room.home, neighbour, room.numbers[other], "", {}, token
+        )
+        for api, method in routes.ROUTES:
+            answer = target.ask(api, method, token)
+            tried += 1
+            if method.id in routes.OPEN | routes.SIGNED_IN.keys():
+                kept_out = neighbour not in answer.text
+            elif method.id.endswith(routes.TESTS):
+                kept_out = answer.json() == {}
+            else:
+                kept_out = answer.status_code in (403, 404)
+            if not kept_out:
+                through.append(f"{project} at {neighbour}: {method.id}: {answer.status_code} {answer.text[:200]}")
+        for kind, verb in routes.OPERATIONS:
+            answer = routes.ask(target, lesson.REPOSITORY, kind, verb, token)
+            tried += 1
+            if answer.status_code != 403:
+                through.append(f"{project} at {neighbour}: {verb} {kind}: {answer.status_code}")
+    return tried, through
+
+
+def states(room: Class) -> list[dict[str, Any]]:
+    """Read what every project holds, each by its owner."""
+    return [
+        lesson.Learner(number, project, room.world.info.port, token).state() for number, project, token in room.seats
+    ]
+
+
+def milliseconds(found: Iterable[Found], wanted: str) -> list[float]:
+    """Return the percentiles of one kind of call, in milliseconds."""
+    return statistics.quantiles(
+        [seconds * 1000 for calls, _, _ in found for kind, seconds in calls if kind == wanted], n=100
+    )
+
+
+def line(title: str, found: Sequence[Found], seconds: float) -> str:
+    """Say in one line what so many learners waited."""
+    api, registry = milliseconds(found, "api"), milliseconds(found, "registry")
+    calls, rounds = sum(len(calls) for calls, _, _ in found), sum(rounds for _, rounds, _ in found)
+    return (
+        f"{title}: {calls} calls, {calls / seconds:.0f} a second, {rounds} rounds; API p50 {api[49]:.0f} ms, "
+        f"p95 {api[94]:.0f} ms (aim 150), p99 {api[98]:.0f} ms; "
+        f"registry p50 {registry[49]:.0f} ms, p95 {registry[94]:.0f} ms"
+    )
 
 
 def main() -> int:
     """Run them and print what they waited for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--learners", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--seconds", type=float, default=40)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        world = World(home / "state", Clock())
-        member = f"serviceAccount:{seed.prepare(world, home, PROJECT, 'us-central1')['learner']}"
-        with world.writing() as rows:
-            policies.grant(rows, world, f"projects/{PROJECT}", "roles/owner", member)
-            rows.execute("INSERT INTO services VALUES (?, 'artifactregistry.googleapis.com', 'x')", (PROJECT,))
-        token = tokens.mint(world, member)
-        world.close()
-        opened = starter.start(home, project=PROJECT, port=0)
-        try:
-            at_start = memory(opened.info.pid)
-            context = multiprocessing.get_context("spawn")
-            told: multiprocessing.Queue[list[tuple[float, int]]] = context.Queue()
-            until = time.monotonic() + asked.seconds
-            groups = [list(range(asked.learners))[place::2] for place in range(2)]
-            children = [
-                context.Process(target=learners, args=(group, opened.info.port, token, until, told)) for group in groups
-            ]
-            for child in children:
-                child.start()
-            found = [one for _ in children for one in told.get()]
-            for child in children:
-                child.join()
-            at_end = memory(opened.info.pid)
-        finally:
-            starter.stop(home)
-    failed = [status for _, status in found if status >= 300]
-    parts = statistics.quantiles([seconds * 1000 for seconds, _ in found], n=100)
-    print(f"{asked.learners} learners, {asked.seconds:.0f} s, load {os.getloadavg()[0]:.1f}: {len(found)} requests")
-    print(f"failed {len(failed)}, p50 {parts[49]:.0f} ms, p95 {parts[94]:.0f} ms (aim 150), p99 {parts[98]:.0f} ms")
-    print(f"memory {at_start} MB before, {at_end} MB after (aim 200)")
-    return 1 if failed else 0
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before")
+    with opened(1) as room:
+        began = time.monotonic()
+        alone, _ = at_once(room, min(10.0, asked.seconds))
+        print(line("1 learner", alone, time.monotonic() - began))
+    with opened(asked.learners) as room:
+        at_start = room.memory()
+        began = time.monotonic()
+        found, memory = at_once(room, asked.seconds)
+        print(line(f"{asked.learners} learners", found, time.monotonic() - began))
+        ratio = milliseconds(found, "api")[49] / milliseconds(alone, "api")[49]
+        print(f"the median API call of {asked.learners} takes {ratio:.1f} times as long as that of one")
+        wrong = [one for _, _, some in (*alone, *found) for one in some]
+        if not wrong:
+            everything_on(room)
+            before = states(room)
+            tried, through = trespasses(room)
+            print(f"{tried} tries of every route on a neighbour's project: {len(through)} let through")
+            wrong += through
+            if states(room) != before:
+                wrong.append("a project has changed by what its neighbour tried")
+    print(f"memory {at_start} MB before, then at ten moments {memory[:-1]}, {memory[-1]} MB at the end (aim 400)")
+    print(f"load {os.getloadavg()[0]:.1f} after")
+    print(*wrong[:20], sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
