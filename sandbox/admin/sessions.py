@@ -91,8 +91,8 @@ class Sessions:
             self._open.pop(request.cookies.get(COOKIE, ""), None)
 
 
-def remember(response: Response, value: str) -> None:
-    """Put the cookie on an answer: for the console's pages alone, and unknown to scripts and to other sites."""
+def remember(response: Response, value: str, path: str) -> None:
+    """Put the cookie on an answer: for the console's pages below `path`, unknown to scripts and to other sites."""
     response.set_cookie(
-        COOKIE, value, max_age=SESSION_SECONDS, path="/console", httponly=True, samesite="strict", secure=False
+        COOKIE, value, max_age=SESSION_SECONDS, path=path, httponly=True, samesite="strict", secure=False
     )

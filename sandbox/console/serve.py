@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from sandbox.admin import surface
 from sandbox.admin.sessions import COOKIE, Session, remember
@@ -26,6 +27,8 @@ HOST: Final = "127.0.0.1"
 _HERE: Final = Path(__file__).parent
 _FILES: Final = {"console.css": "text/css", "live.js": "text/javascript"}
 _FORM_BYTES: Final = 4096
+# What stands before `/console` in the browser: where a Hub passes requests on (docs/room.md).
+_PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9][\w.~-]*)+", re.ASCII)
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -57,7 +60,14 @@ _TEMPLATES: Final = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["size"] = _bytes
-_TEMPLATES.globals["link"] = views.link
+
+
+@jinja2.pass_context
+def _link(context: jinja2.runtime.Context, *segments: str) -> str:
+    return views.link(context["base"], *segments)
+
+
+_TEMPLATES.globals["link"] = _link
 
 
 class Console:
@@ -73,76 +83,101 @@ class Console:
             # Services answer at localhost, so their pages would be of the console's origin.
             where = request.url.replace(hostname=HOST)
             return RedirectResponse(str(where), 307, dict(_HEADERS))
+        prefix = request.headers.get("x-forwarded-prefix", "")
+        if prefix and not _PREFIX.fullmatch(prefix):
+            return PlainTextResponse("X-Forwarded-Prefix is no path.\n", 400)
+        return await self._below(request, f"{prefix}/console")
+
+    async def _below(self, request: Request, base: str) -> Response:
+        """Answer one request, `base` being what the browser calls `/console`."""
         path = request.scope["raw_path"].decode("latin-1").removeprefix("/console").rstrip("/")
         if path.removeprefix("/") in _FILES:
             name = path.removeprefix("/")
             return FileResponse(_HERE / "templates" / name, media_type=_FILES[name], headers=_HEADERS)
         if path == "/sign-in":
-            return self._sign_in(request)
+            return self._sign_in(request, base)
         session = self.sessions.of(request)
         if session is None or not self._stands(session):
-            return self._page("signed_out", 401, None, {}, {})
+            return self._page("signed_out", 401, base, None, {}, {})
         if request.method == "POST":
-            return await self._change(request, session, path)
+            return await self._change(request, base, session, path)
         if request.method not in ("GET", "HEAD"):
-            return self._refused(405, session, "The console reads with GET and changes with its forms.")
+            return self._refused(405, base, session, "The console reads with GET and changes with its forms.")
         for page in views.PAGES:
             if (params := page.match(path)) is not None:
-                return await asyncio.to_thread(self.read, page, params, dict(request.query_params), session)
-        return self._refused(404, session, "The console has no such page.")
+                return await asyncio.to_thread(self.read, page, params, dict(request.query_params), session, base)
+        return self._refused(404, base, session, "The console has no such page.")
 
     def _stands(self, session: Session) -> bool:
         with self.controls.world.reading() as rows:
             return standing.is_active(rows, session.member)
 
-    def _sign_in(self, request: Request) -> Response:
+    def _sign_in(self, request: Request, base: str) -> Response:
         value = self.sessions.sign_in(request.query_params.get("code", ""))
         if value is None:
-            return self._page("signed_out", 401, None, {}, {})
-        answer = RedirectResponse("/console", 303, dict(_HEADERS))
-        remember(answer, value)
+            return self._page("signed_out", 401, base, None, {}, {})
+        to = request.query_params.get("to", "")
+        known = any(page.match(to) is not None for page in views.PAGES)
+        answer = RedirectResponse(base + to if known else base, 303, dict(_HEADERS))
+        remember(answer, value, base)
         return answer
 
-    def read(self, page: views.Page, params: dict[str, str], query: dict[str, str], session: Session) -> Response:
+    def read(
+        self,
+        page: views.Page,
+        params: dict[str, str],
+        query: dict[str, str],
+        session: Session,
+        base: str = "/console",
+    ) -> Response:
         """Show a page, or the refusal that stands in its place."""
         reader = Reader(self.controls.world, Principal(session.member))
         visit = views.Visit(self.controls, reader, params, query)
         try:
             values = page.values(visit)
         except Refusal as refusal:
-            return self._refused(refusal.http_status, session, str(refusal), params)
-        return self._page(page.template, 200, session, params, values)
+            return self._refused(refusal.http_status, base, session, str(refusal), params)
+        return self._page(page.template, 200, base, session, params, values)
 
-    async def _change(self, request: Request, session: Session, path: str) -> Response:
+    async def _change(self, request: Request, base: str, session: Session, path: str) -> Response:
         form = await _form(request)
         if form is None or not session.sent(form.get("form_token", "")):
-            return self._refused(403, session, "This form was not written by the console. Load the page again.")
+            return self._refused(403, base, session, "This form was not written by the console. Load the page again.")
         if path == "/sign-out":
             self.sessions.sign_out(request)
-            answer = RedirectResponse("/console", 303, dict(_HEADERS))
-            answer.delete_cookie(COOKIE, path="/console")
+            answer = RedirectResponse(base, 303, dict(_HEADERS))
+            answer.delete_cookie(COOKIE, path=base)
             return answer
         if path != "/clock":
-            return self._refused(404, session, "The console has no such form.")
+            return self._refused(404, base, session, "The console has no such form.")
         try:
             days = float(form.get("days", ""))
             if not math.isfinite(days) or not 0 < days <= 3650:
                 raise ValueError(days)
         except ValueError:
-            return self._refused(400, session, "Days are a number above 0, at most 3650.")
+            return self._refused(400, base, session, "Days are a number above 0, at most 3650.")
         try:
             await surface.travel(self.controls, dt.timedelta(days=days))
         except Refusal as refusal:
-            return self._refused(refusal.http_status, session, str(refusal))
-        return RedirectResponse("/console/clock", 303, dict(_HEADERS))
+            return self._refused(refusal.http_status, base, session, str(refusal))
+        return RedirectResponse(f"{base}/clock", 303, dict(_HEADERS))
 
-    def _refused(self, status: int, session: Session, said: str, params: dict[str, str] | None = None) -> Response:
-        return self._page("refused", status, session, params or {}, {"status": status, "said": said})
+    def _refused(
+        self, status: int, base: str, session: Session, said: str, params: dict[str, str] | None = None
+    ) -> Response:
+        return self._page("refused", status, base, session, params or {}, {"status": status, "said": said})
 
     def _page(
-        self, template: str, status: int, session: Session | None, params: dict[str, str], values: dict[str, Any]
+        self,
+        template: str,
+        status: int,
+        base: str,
+        session: Session | None,
+        params: dict[str, str],
+        values: dict[str, Any],
     ) -> Response:
-        shown = {"live": False, "session": session, "params": params, "trail": views.trail(params), **values}
+        given = {"base": base, "live": False, "session": session, "params": params, "trail": views.trail(base, params)}
+        shown = given | values
         return HTMLResponse(_TEMPLATES.get_template(f"{template}.html").render(shown), status, dict(_HEADERS))
 
 

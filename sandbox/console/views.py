@@ -58,9 +58,9 @@ def part(read: Callable[[], Any]) -> Part:
         return Part(None, str(refusal))
 
 
-def link(*segments: str) -> str:
-    """Return the address of a page."""
-    return "/console/" + quoted(*segments)
+def link(base: str, *segments: str) -> str:
+    """Return the address of a page, `base` being that of the first one."""
+    return f"{base}/" + quoted(*segments)
 
 
 def projects(visit: Visit) -> dict[str, Any]:
@@ -218,14 +218,14 @@ PAGES: Final = (
 )
 
 
-def trail(params: Mapping[str, str]) -> list[tuple[str, str]]:
+def trail(base: str, params: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return name and address of the pages above one, from the top."""
-    steps = [("Projects", "/console")]
+    steps = [("Projects", base)]
     if "project" in params:
-        steps.append((params["project"], link("projects", params["project"])))
+        steps.append((params["project"], link(base, "projects", params["project"])))
     if "repository" in params:
-        base = ("projects", params["project"], "repositories", params["location"], params["repository"])
-        steps.append((params["repository"], link(*base)))
+        place = ("projects", params["project"], "repositories", params["location"], params["repository"])
+        steps.append((params["repository"], link(base, *place)))
     if last := params.get("image") or params.get("build"):
         steps.append((last, ""))
     return steps

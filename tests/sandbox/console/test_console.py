@@ -101,6 +101,33 @@ def test_a_code_signs_in_once(outside: Client) -> None:
     assert outside.get("/console").status_code == 401
 
 
+def test_behind_a_hub_every_address_and_the_cookie_begin_with_the_hub_s_path(outside: Client) -> None:
+    outside.headers["X-Forwarded-Prefix"] = "/user/ada/workbook"
+    base = "/user/ada/workbook/console"
+    link = f"/console/sign-in?code={code(outside)}&to=/projects/ml-one"
+    signed = outside.get(link, follow_redirects=False)
+    assert signed.headers["location"] == f"{base}/projects/ml-one"
+    assert f"path={base};" in signed.headers["set-cookie"].lower()
+    cookie = {"Cookie": signed.headers["set-cookie"].partition(";")[0]}
+    for page in ("/console", "/console/clock", "/console/requests", "/console/projects/ml-one", PAGE, "/console/no"):
+        found = re.findall(r'(?:href|src|action)="(/[^"]*)"', outside.get(page, headers=cookie).text)
+        assert found, page
+        assert [one for one in found if not f"{one}/".startswith(f"{base}/")] == [], page
+
+
+def test_a_prefix_is_a_path(outside: Client) -> None:
+    for wrong in ("//evil.example", "https://evil.example", "/a/../b", '/"><b>', "/a/"):
+        answer = outside.get("/console", headers={"X-Forwarded-Prefix": wrong})
+        assert (answer.status_code, "evil" in answer.text) == (400, False), wrong
+
+
+def test_a_code_leads_to_pages_of_the_console_only(outside: Client) -> None:
+    for to in ("//evil.example", "https://evil.example", "/sign-out", "/../_sandbox/status", "\\evil"):
+        asked = {"code": code(outside), "to": to}
+        answer = outside.get("/console/sign-in", params=asked, follow_redirects=False)
+        assert answer.headers["location"] == "/console", to
+
+
 @pytest.mark.parametrize("wrong", ["", "?code=", "?code=guess", "?code=%ff%00"])
 def test_a_wrong_code_opens_nothing(wrong: str, outside: Client) -> None:
     answer = outside.get(f"/console/sign-in{wrong}")
