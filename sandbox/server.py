@@ -47,7 +47,7 @@ async def serve(
     # A commit waits for the disk: as many as may wait so must not keep a lookup waiting for a thread.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CALLS, thread_name_prefix="call"))
     server = _http_server(sandbox)
-    rpc = Door(sandbox)
+    rpc = Door(sandbox, sandbox.world.now)
     http = functools.partial(Connection, server.config, server.server_state, {})
     door = await edge.listen(Authority(home / "ca"), http, rpc.connect, edge_port)
     await server.startup(sockets=[listener])

@@ -7,19 +7,22 @@ for is known by the port that it comes from: a connection that is not the edge's
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import functools
 import importlib
 import logging
 import socket
-from collections.abc import Iterable, MutableMapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
 from google.protobuf.json_format import ParseError
+from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp
 
-from sandbox.doors import grpc_schema, grpc_transcoding
+from sandbox.doors import grpc_schema, grpc_transcoding, log_tail
 
 _THREADS = 16
 _MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes, as for the same calls over HTTP
@@ -34,10 +37,13 @@ class Door:
 
     Args:
         app: the dispatch table.
+        now: the sandbox's time.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, now: Callable[[], dt.datetime]) -> None:
         self._app = app
+        self._now = now
+        self._tails = threading.BoundedSemaphore(log_tail.SESSIONS)
         self._server: Any = None
         self._port = 0
         self._opening = asyncio.Lock()
@@ -85,6 +91,8 @@ class Door:
     def _handler(self, details: Any) -> Any:
         grpc = importlib.import_module("grpc")
         # Without serializers a handler gets and gives bytes.
+        if details.method == log_tail.PATH:
+            return grpc.stream_stream_rpc_method_handler(functools.partial(self._tail, grpc))
         return grpc.unary_unary_rpc_method_handler(functools.partial(self._serve, grpc, details.method))
 
     # context.abort raises, always: its "result" only tells the type checker that the call ends there.
@@ -99,20 +107,50 @@ class Door:
             request = grpc_transcoding.request(found, content)
         except grpc_transcoding.NotTranscodable as error:
             return bytes(context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error}."))
-        asked: Future[tuple[int, bytes]] = asyncio.run_coroutine_threadsafe(
-            ask(self._app, host, request, context.invocation_metadata()), self._loop
-        )
+        asked = self._ask(host, context, request)
         context.add_callback(asked.cancel)
         status, body = asked.result()
         if status >= 400:
-            failed = grpc_transcoding.failure(status, body)
-            context.set_trailing_metadata((("grpc-status-details-bin", failed.status),))
-            return bytes(context.abort(grpc.StatusCode[failed.code], failed.message))
+            return self._fail(grpc, context, status, body)
         try:
             return grpc_transcoding.answer(found, body)
         except ParseError:
             log.exception("the answer of %s is no %s", path, grpc_schema.name(found.answer))
             return bytes(context.abort(grpc.StatusCode.INTERNAL, "Internal error encountered."))
+
+    def _tail(self, grpc: Any, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        host = self._hosts.get(int(context.peer().rpartition(":")[2]), "")
+        if host != log_tail.HOST:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{host or 'This port'} has no {log_tail.PATH}.")
+        over = threading.Event()
+        first = next(requests, None)
+        if first is None or not context.add_callback(over.set):
+            return
+        if not self._tails.acquire(blocking=False):
+            sentence = f"{log_tail.SESSIONS} tail sessions are open, and that is the limit."  # unverified: the sentence
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
+        try:
+            entries = functools.partial(self._ask, host, context)
+            yield from log_tail.tail(lambda request: entries(request).result(), self._now(), first, over)
+        except log_tail.Refused as refused:
+            self._fail(grpc, context, refused.status, refused.body)
+        except DecodeError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The request is no TailLogEntriesRequest: {error}.")
+        except ParseError as error:
+            sentence = f"The workbook's sandbox does not do this: a tail of entries that are more than text ({error})."
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{sentence} entries:list has them.")
+        finally:
+            self._tails.release()
+
+    def _ask(self, host: str, context: Any, request: grpc_transcoding.HttpRequest) -> Future[tuple[int, bytes]]:
+        return asyncio.run_coroutine_threadsafe(
+            ask(self._app, host, request, context.invocation_metadata()), self._loop
+        )
+
+    def _fail(self, grpc: Any, context: Any, status: int, body: bytes) -> bytes:
+        failed = grpc_transcoding.failure(status, body)
+        context.set_trailing_metadata((("grpc-status-details-bin", failed.status),))
+        return bytes(context.abort(grpc.StatusCode[failed.code], failed.message))
 
 
 async def ask(

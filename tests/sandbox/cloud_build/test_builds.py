@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import os
 import secrets
 import signal
@@ -21,7 +22,7 @@ import yaml
 from google.auth.transport.requests import AuthorizedSession
 
 from cli.world import starter as starter
-from helpers import builds, names, target
+from helpers import builds, names, target, waiting
 from machine import engine as machine_engine
 from sandbox import containers
 from sandbox.cloud_build import builders
@@ -124,6 +125,47 @@ def test_gcloud_streams_the_log_while_the_build_runs(
     build = look(learner, ask(learner, "GET", f"{base()}/builds")["builds"][0]["id"])
     assert [step["status"] for step in build["steps"]] == ["SUCCESS"]
     assert {"FETCHSOURCE", "BUILD"} == set(build["timing"])
+
+
+def test_gcloud_beta_shows_the_first_step_s_lines_before_the_second_ends(
+    learner: AuthorizedSession,
+    builder: str,
+    gcloud: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    engine: docker.DockerClient,
+) -> None:
+    """The second step ends only when the test has read the first one's line, and lets it."""
+    email = f"projects/{project()}/serviceAccounts/{builder}"
+    body = config(email, bash("echo the first step speaks"), bash("until test -e let-go; do sleep 0.2; done"))
+    (tmp_path / "cloudbuild.json").write_text(json.dumps(body))
+    arguments = ["beta", "builds", "submit", "--no-source", "--region=us-central1", "--config=cloudbuild.json"]
+    with subprocess.Popen(
+        [str(gcloud), *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        try:
+            assert running.stdout is not None
+            said = []
+            for line in running.stdout:
+                said.append(line)
+                if "the first step speaks" in line:
+                    break
+            assert "the first step speaks" in said[-1], "".join(said)
+            build = ask(learner, "GET", f"{base()}/builds")["builds"][0]["id"]
+            for _ in waiting.attempts(60):
+                step = [one for one in of_build(engine, build) if one.status == "running" and one.name.endswith("1")]
+                if step and step[0].exec_run(["touch", "/workspace/let-go"]).exit_code == 0:
+                    break
+            rest = running.stdout.read()
+            assert running.wait(timeout=60) == 0, rest
+        finally:
+            running.kill()
+    assert "DONE" in rest
 
 
 def test_steps_get_what_their_configuration_says(learner: AuthorizedSession, builder: str) -> None:

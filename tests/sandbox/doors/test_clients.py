@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import google.auth.credentials
+import google.auth.transport.requests
 import grpc
 import pytest
 from google.api_core import exceptions
@@ -20,7 +21,8 @@ from google.iam.v1 import policy_pb2
 from google.longrunning import operations_pb2
 
 from cli.world.starter import World
-from helpers import target
+from helpers import target, waiting
+from sandbox.doors import log_tail
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -224,3 +226,36 @@ def _requests() -> list[dict[str, Any]]:
 def _told(one: dict[str, Any]) -> tuple[str, str, list[str], str]:
     query = sorted(part for part in one["query"].split("&") if part and not part.startswith("%24alt="))
     return one["verb"], one["path"], query, "".join(str(one["body"]).split())
+
+
+def test_a_tail_of_the_log_takes_no_stranger_and_ends_with_its_caller(project: str) -> None:
+    token, _ = google.auth.default(["https://www.googleapis.com/auth/cloud-platform"])
+    token.refresh(google.auth.transport.requests.Request())
+    mine = [("authorization", f"Bearer {token.token}")]
+    nothing = 'resource.type="nothing"'
+    trusted = grpc.ssl_channel_credentials()
+    elsewhere = "run.googleapis.com"
+    channels = {host: grpc.secure_channel(f"{host}:443", trusted) for host in (log_tail.HOST, elsewhere)}
+
+    def tail(host: str, wanted: str, metadata: list[tuple[str, str]], seconds: float = 30) -> Any:
+        content = log_tail.request([f"projects/{project}"], wanted)
+        return channels[host].stream_stream(log_tail.PATH)(iter([content]), metadata=metadata, timeout=seconds)
+
+    def end(opened: Any) -> grpc.StatusCode:
+        with pytest.raises(grpc.RpcError) as ended:
+            next(opened)
+        return ended.value.code()
+
+    assert end(tail(log_tail.HOST, nothing, [])) is grpc.StatusCode.UNAUTHENTICATED
+    assert end(tail(log_tail.HOST, "resource.type=", mine)) is grpc.StatusCode.UNIMPLEMENTED
+    assert end(tail(elsewhere, nothing, mine)) is grpc.StatusCode.UNIMPLEMENTED
+    opened = [tail(log_tail.HOST, nothing, mine) for _ in range(log_tail.SESSIONS + 1)]
+    refused = next(one for _ in waiting.attempts(30) for one in opened if not one.is_active())
+    assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for one in opened:
+        one.cancel()
+    # It waits for entries again: nobody's session is held any more.
+    codes = (end(tail(log_tail.HOST, nothing, mine, 2)) for _ in waiting.attempts(30))
+    assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
+    for channel in channels.values():
+        channel.close()
