@@ -207,7 +207,7 @@ def test_a_policy_that_bites_is_for_an_administrator(project: Project, world: Wo
         ("iam.disableServiceAccountCreation", [{"enforce": True}], "09", "needed by notebook 9"),
         ("iam.allowedPolicyMemberDomains", [{"values": {"allowedValues": ["C0abc"]}}], "06", "may be public"),
         ("gcp.restrictServiceUsage", [{"values": {"deniedValues": ["run.googleapis.com"]}}], "06", "run.google"),
-        ("iam.workloadIdentityPoolProviders", [{"values": {"allowedValues": ["https://x"]}}], "06", "without a key"),
+        ("iam.workloadIdentityPoolProviders", [{"values": {"allowedValues": ["https://x"]}}], "11", "without a key"),
         ("run.allowedIngress", [{"values": {"allowedValues": ["internal"]}}], "06", "can't be reached"),
     ):
         world.admin("policies", {"project": project.id, "constraint": constraint, "rules": rules})
