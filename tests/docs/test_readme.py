@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_table_and_the_costs_are_the_notebooks() -> None:
     ):
         assert wrong != text
         assert tables.readme(wrong, NOTEBOOKS) == text
+
+
+def test_each_folder_of_the_repository_has_its_row() -> None:
+    """Those with a dot in front are settings of other programs."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("no checkout of git")
+    there = {name.split("/")[0] for name in listed.stdout.splitlines() if "/" in name and not name.startswith(".")}
+    rows = re.findall(r"^\| `([a-z_]+)/` \|", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert set(rows) == there
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
