@@ -1,6 +1,6 @@
 """Notebooks as learners use them: run again, resumed after a restart, with and without the exercises done.
 
-The long run has every notebook in four ways; `make test` has a slice: notebooks 1 and 2 run twice, 0 resumed.
+The long run has every notebook in five ways; `make test` has a slice: notebooks 1 and 2 run twice, 0 resumed.
 """
 
 from __future__ import annotations
@@ -30,15 +30,21 @@ RESUMED = ("00",)
 _CLEAN_UP = ("cleanup", "cleanup-python", "remove", "remove-budget", "remove-python")
 
 
-def _execute(book: NotebookNode, environment: dict[str, str], cells: Sequence[int] | None = None) -> list[str]:
-    """Run all cells, or those of these numbers, in a kernel of their own; gives what failed, as `cell: error`."""
+def _execute(
+    book: NotebookNode, environment: dict[str, str], cells: Sequence[int] | None = None, *, times: int = 1
+) -> list[str]:
+    """Run all cells, or those of these numbers, in a kernel of their own; gives what failed, as `cell: error`.
+
+    Each cell is run so many times before the next one.
+    """
     client = NotebookClient(book, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}})
     failed = []
     with client.setup_kernel(env=environment):
         for index in range(len(book.cells)) if cells is None else cells:
             cell = book.cells[index]
             try:
-                client.execute_cell(cell, index)
+                for _ in range(times):
+                    client.execute_cell(cell, index)
             except CellExecutionError as error:
                 failed.append(f"{cell.id}: {error.ename}: {error.evalue}")
     return failed
@@ -121,6 +127,13 @@ def test_a_cell_that_fails_when_run_twice_is_caught(learners: dict[str, str]) ->
 
 
 @pytest.mark.docker
+def test_a_cell_that_fails_when_run_twice_in_a_row_is_caught(learners: dict[str, str]) -> None:
+    book = _planted(made="left = [1]", taken="left.pop()")
+    assert _execute(book, learners) == []
+    assert [one.partition(":")[0] for one in _execute(book, learners, times=2)] == ["taken"]
+
+
+@pytest.mark.docker
 def test_a_cell_that_needs_what_only_a_solution_defines_is_caught(learners: dict[str, str]) -> None:
     book = _planted(
         check="from helpers.exercises import exercise, solution\n\nexercise(1, 'a', lambda: False, 'b', 'c')",
@@ -142,6 +155,17 @@ def test_run_all_twice_without_doing_an_exercise(
     assert not any(said.startswith("✓") for said in _said(book, "solution-check"))
     ready(name)  # notebook 10 has taken away what it builds on
     assert _execute(book, learners) == []
+
+
+@pytest.mark.docker
+@pytest.mark.skipif(not SOAK, reason="long: make soak")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_cell_may_run_twice_in_a_row(
+    ready: Callable[[str], NotebookNode], learners: dict[str, str], name: str
+) -> None:
+    """Shift+Enter, and the same cell once more."""
+    assert _execute(ready(name), learners, times=2) == []
 
 
 @pytest.mark.docker
