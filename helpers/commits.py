@@ -201,11 +201,13 @@ def triggers(location: names.Location) -> tuple[dict[str, Any], ...]:
     return tuple(found.get("triggers", ()))
 
 
-def disconnect(location: names.Location, connection: str, names_of_triggers: Sequence[str]) -> None:
-    """Delete triggers and a connection with its repositories; what is gone already is no error."""
-    for name in names_of_triggers:
-        _delete(f"{_BUILD}/v1/{location.resource}/triggers/{name}")
-    _delete(f"{_BUILD}/v2/{location.resource}/connections/{connection}")
+def disconnect(location: names.Location, connection: str) -> None:
+    """Delete a connection with its repositories and their triggers; what is gone already is no error."""
+    resource = f"{location.resource}/connections/{connection}"
+    for one in triggers(location):
+        if str(one.get("repositoryEventConfig", {}).get("repository", "")).startswith(f"{resource}/"):
+            _delete(f"{_BUILD}/v1/{location.resource}/triggers/{one['id']}")
+    _delete(f"{_BUILD}/v2/{resource}")
 
 
 def _get(url: str) -> dict[str, Any] | None:

@@ -1,9 +1,10 @@
-"""The checks of notebooks 12 and 13, asked about answers that are nearly right: each says what it found."""
+"""The checks of notebooks 11 to 13, asked about answers that are nearly right: each says what it found."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +111,83 @@ def test_policies_that_do_not_do_it_are_told_why(
     answer = answered("13_keep_packages_too.ipynb", "check-cleanup", thirteen)()
     assert answer.state == ("wrong" if found else "done"), answer
     assert found in answer.reason
+
+
+_VALUES = {"_REGION": "us-central1", "_TAG": "sha-$SHORT_SHA"}
+
+
+def eleven(*triggers: dict[str, Any]) -> Names:
+    """What notebook 11 has when its exercises are checked: the region's triggers."""
+    return {"wb": SimpleNamespace(region=""), "commits": SimpleNamespace(triggers=lambda _: triggers)}
+
+
+def trigger(name: str, push: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A trigger as Cloud Build lists it."""
+    found = {"repositoryEventConfig": {"push": push}, "serviceAccount": "builder", "substitutions": _VALUES}
+    return {"name": name, **found, **more}
+
+
+_RELEASE = r"^v[0-9]+\.[0-9]+\.[0-9]+$"
+
+
+@pytest.mark.parametrize(
+    ("push", "more", "found"),
+    [
+        (None, {}, "not yet"),
+        ({"branch": "^v1$"}, {}, "no pattern for tags"),
+        ({"tag": _RELEASE, "invertRegex": True}, {}, "invertRegex"),
+        ({"tag": "^v1.2.3$"}, {}, "it would build v1x2x3"),
+        ({"tag": r"^v1\.2\.3$"}, {}, "it wouldn't build v10.20.30"),
+        ({"tag": r"v\d+\.\d+\.\d+"}, {}, "it would build v1.2.3.4, v1.2.3-rc.1, xv1.2.3"),
+        ({"tag": _RELEASE}, {"serviceAccount": "somebody"}, "account of on-main"),
+        ({"tag": _RELEASE}, {"substitutions": {"_REGION": "us-central1"}}, "for _TAG"),
+        ({"tag": r"^v\d+[.]\d+[.]\d+$"}, {}, "done"),
+    ],
+    ids=["none", "branch", "inverted", "dots", "one", "open", "account", "values", "right"],
+)
+def test_a_trigger_that_builds_other_tags_is_told_which(
+    push: dict[str, Any] | None, more: dict[str, Any], found: str
+) -> None:
+    triggers = [trigger("on-main", {"branch": "^main$"})] + ([trigger("on-release", push, **more)] if push else [])
+    answer = answered("11_ship_every_commit.ipynb", "check", eleven(*triggers))()
+    assert found == answer.state or (answer.state == "wrong" and found in answer.reason), answer
+
+
+@pytest.mark.parametrize(
+    ("globs", "found"),
+    [
+        ([], "not yet"),
+        (["README.md"], "leaves out docs/guide.md"),
+        (["*.md"], "leaves out docs/guide.md"),
+        (["docs/**"], "leaves out README.md"),
+        (["**/README.md"], "leaves out docs/guide.md"),
+        (["**/*.md", "sample_app/**"], "ignores sample_app/requirements.txt, too"),
+        (["**"], "ignores Dockerfile, too"),
+        (["**/*.md"], "done"),
+        (["**.md"], "done"),
+        (["*.md", "**/*.md"], "done"),
+    ],
+    ids=["none", "one", "flat", "folder", "readme", "code", "all", "right", "short", "twice"],
+)
+def test_files_that_are_ignored_are_markdown_and_all_of_it(globs: list[str], found: str) -> None:
+    given = eleven(trigger("on-main", {"branch": "^main$"}, ignoredFiles=globs))
+    answer = answered("11_ship_every_commit.ipynb", "check-two", given | {"re": re})()
+    assert found == answer.state or (answer.state == "wrong" and found in answer.reason), answer
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, "not yet"),
+        ({"SECRET_KEY": "abc"}, "a plain value"),
+        ({"SECRET_KEY": "secret ml-shipped-key:latest"}, "done"),
+    ],
+    ids=["none", "plain", "right"],
+)
+def test_a_secret_in_the_open_is_told(variables: dict[str, str], found: str) -> None:
+    deploys = SimpleNamespace(variables=lambda _location, _name: variables)
+    answer = answered("11_ship_every_commit.ipynb", "check-three", eleven() | {"deploys": deploys, "service": ""})()
+    assert found == answer.state or (answer.state == "wrong" and found in answer.reason), answer
 
 
 def twelve(images: dict[str, tuple[int, bytes | None]], artifact: dict[str, Any] | None) -> Names:
