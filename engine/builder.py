@@ -59,7 +59,7 @@ class Build:
         finally:
             for stage in self._stages:
                 if stage.tree is not None:
-                    remove_tree(stage.tree)
+                    self._store.give_up(stage.tree)
         unused = sorted(set(self._options.arguments) - self._used - PREDEFINED)
         if unused:
             self._print(f"[Warning] One or more build-args {unused} were not consumed\n".replace("'", ""))
@@ -360,7 +360,7 @@ class Build:
             self._commit(stage, said, lambda _: self._changed(stage, work, (0, 0)), f"chown={chown}")
         finally:
             if temporary:
-                remove_tree(origin)
+                self._store.give_up(origin)
 
     def _origin(self, one: Instruction) -> tuple[Path, Notes, bool]:
         """Return the tree to copy from, what its disk can't say, and whether it is to be deleted after."""

@@ -14,7 +14,7 @@ from engine.builder import Build
 from engine.errors import Refused, bad_request, unsupported
 from engine.server import Call, route
 from engine.stages import Options
-from engine.store import BAD_ARCHIVE, Header, Store, remove_tree
+from engine.store import BAD_ARCHIVE, Header, Store
 from engine.trees import Unpacker
 
 
@@ -37,7 +37,7 @@ def build(call: Call) -> None:
 
         call.messages(work)
     finally:
-        remove_tree(context)
+        store.give_up(context)
 
 
 def _receive(call: Call, context: Path) -> None:

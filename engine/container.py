@@ -16,7 +16,7 @@ from engine.jail import Bind, Means, Process
 from engine.ports import Forward
 from engine.roots import Roots
 from engine.runs import Log, Run, now
-from engine.store import Layer, Store, remove_tree
+from engine.store import Layer, Store
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEVER = "0001-01-01T00:00:00Z"
@@ -290,7 +290,7 @@ class Container:
         """Delete its folder; the process has ended before."""
         self.removed = True
         (self.folder / "container.json").unlink(missing_ok=True)
-        remove_tree(self.folder)
+        self._store.give_up(self.folder)
         with self.ended:
             self.ended.notify_all()
         with self.log.changed:

@@ -226,7 +226,7 @@ class Machine:
             users = self.volume_users(name)
             if users:
                 raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-            remove_tree(self.store.root / "volumes" / name)
+            self.store.give_up(self.store.root / "volumes" / name)
 
     # ---- life
 

@@ -56,7 +56,7 @@ class Roots:
         """Delete all kept trees."""
         with self._gate:
             for one in self._folder.iterdir():
-                remove_tree(one)
+                self._store.give_up(one)
 
     def _place(self, layers: Sequence[Layer]) -> Path:
         return self._folder / hashlib.sha256("/".join(layer.diff for layer in layers).encode()).hexdigest()[:24]
@@ -102,7 +102,7 @@ class Roots:
         for one in kept:
             total += int((one / "complete").read_text())
             if total > KEPT_BYTES:
-                remove_tree(one)
+                self._store.give_up(one)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -4,7 +4,8 @@
     containers/ID/  roots/KEY/  volumes/NAME/                 tmp/          what a kill may leave; emptied at start
 
 An image is listed once `state.json` names it, which is replaced in one step after all its blobs are written. So a kill
-leaves no image by half, only blobs that the next start removes.
+leaves no image by half, only blobs that the next start removes. Nothing is forced onto the disk: that would wait for
+all the trees written before, and a machine that loses its power may lose its last images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import gzip
 import hashlib
 import json
 import lzma
-import os
+import queue
 import re
 import secrets
 import shutil
@@ -93,6 +94,8 @@ class Store:
         self.cache: dict[str, dict[str, Any]] = {}
         self._configs: dict[str, dict[str, Any]] = {}
         self._pinned: dict[str, int] = {}
+        self._given_up: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        threading.Thread(target=self._delete, daemon=True, name="deletes").start()
         self._load()
         self.collect()
 
@@ -120,13 +123,26 @@ class Store:
             part = self.temporary("state")
             with part.open("w") as file:
                 json.dump(state, file)
-                file.flush()
-                os.fsync(file.fileno())
             part.replace(self.root / "state.json")
 
     def temporary(self, kind: str) -> Path:
         """Return a path of its own under tmp/."""
         return self.root / "tmp" / f"{kind}-{secrets.token_hex(8)}"
+
+    def give_up(self, tree: Path) -> None:
+        """Take a tree away at once and delete it later: that of an image has thousands of files."""
+        place = self.temporary("gone")
+        with contextlib.suppress(FileNotFoundError):
+            # An image may have closed it, and then only root could move it.
+            tree.chmod(0o700)
+            tree.rename(place)
+            self._given_up.put(place)
+
+    def _delete(self) -> None:
+        while True:
+            # What can't be deleted now is when the engine starts again.
+            with contextlib.suppress(OSError):
+                remove_tree(self._given_up.get())
 
     def blob(self, digest: str) -> Path:
         """Return where the blob of a digest lies."""
@@ -134,8 +150,6 @@ class Store:
 
     def keep(self, part: Path, digest: str) -> None:
         """Make a finished file the blob of its digest."""
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
         part.replace(self.blob(digest))
 
     def put(self, content: bytes) -> str:
