@@ -205,6 +205,10 @@ def words(running: Running, option: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize("option", REFUSED)
 def test_an_option_that_is_not_done_is_refused_by_its_field(running: Running, option: str, tmp_path: Path) -> None:
     made = running.docker("create", *words(running, option, tmp_path), "base:1", "true")
+    if option.startswith("--device-") and made.returncode == 0:
+        told = running.docker("inspect", "--format", f"{{{{.{REFUSED[option]}}}}}", made.stdout.strip())
+        if told.stdout == "[]\n":
+            pytest.skip("this docker command has the option and sends nothing of it, as 26.1 does")
     assert made.returncode != 0, made.stdout
     assert f"the workbook's engine does not do this: {REFUSED[option]}" in made.stderr
 
@@ -279,7 +283,7 @@ def raw(running: Running, body: dict[str, Any]) -> requests.Response:
         return client._post_json(client._url("/containers/create"), data=body)
 
 
-# Fields that programs send and the command has no option for: https://docs.docker.com/reference/api/engine/version/v1.44/
+# Fields that programs send, and the command has no option for or doesn't always send: https://docs.docker.com/reference/api/engine/version/v1.44/
 FIELDS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("Config.NetworkDisabled", {"NetworkDisabled": True}),
     ("Config.MacAddress", {"MacAddress": "02:00:00:00:00:01"}),
@@ -296,6 +300,10 @@ FIELDS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("HostConfig.CpuPercent", {"HostConfig": {"CpuPercent": 1}}),
     ("HostConfig.IOMaximumBandwidth", {"HostConfig": {"IOMaximumBandwidth": 1}}),
     ("HostConfig.IOMaximumIOps", {"HostConfig": {"IOMaximumIOps": 1}}),
+    *(
+        (f"HostConfig.{field}", {"HostConfig": {field: [{"Path": "/dev/null", "Rate": 1}]}})
+        for field in ("BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps")
+    ),
     ("HostConfig.UsernsMode", {"HostConfig": {"UsernsMode": "keep"}}),
     ("HostConfig.UTSMode", {"HostConfig": {"UTSMode": "other"}}),
     ("HostConfig.MemorySwappiness", {"HostConfig": {"MemorySwappiness": 50}}),
