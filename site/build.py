@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import offline
+import slides
 import sources
 from sphinx.cmd.build import main as sphinx
 
@@ -32,11 +33,13 @@ def main() -> int:
     )
     if code:
         return code
+    talks = slides.write(HERE.parent, html)
     if found := list(offline.strangers(html)):
         print("These would be loaded from another host:", *found, sep="\n  ", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
-    print(f"{len(pages)} pages, {size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s: {html / 'index.html'}")
+    made = f"{len(pages)} pages, {len(talks)} talks, {size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s"
+    print(f"{made}: {html / 'index.html'}")
     return 0
 
 

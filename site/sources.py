@@ -1,8 +1,8 @@
 """The site's pages as Sphinx reads them: README, docs and notebooks, copied with what a static page needs.
 
 The originals stay as a forge and JupyterLab show them. The copy differs in four ways: the front page carries the table
-of contents, links lead to pages of the site, hidden solutions are marked as such for MyST-NB, and what only a notebook
-knows (a cell's id as the aim of a link, a picture's data as text) becomes an anchor and an alternative text.
+of contents, links lead to the site's pages and slides, hidden solutions are marked as such for MyST-NB, and what only a
+notebook knows (a cell's id as the aim of a link, a picture's data as text) becomes an anchor and an alternative text.
 
 Nothing here is executed and nothing is installed but Python itself: the tests read the same functions.
 """
@@ -25,6 +25,9 @@ SHELVES: Final[Mapping[str, tuple[str, ...]]] = {
     "Teach it, run it": (
         "docs/container.md",
         "docs/workshop.md",
+        "docs/room.md",
+        "docs/solutions.md",
+        "docs/feedback.md",
         "docs/going_to_google.md",
         "docs/environment.md",
     ),
@@ -32,6 +35,7 @@ SHELVES: Final[Mapping[str, tuple[str, ...]]] = {
     "The house": ("CONTRIBUTING.md", "SECURITY.md", "docs/*.md"),
 }
 FRONT: Final = "README.md"
+_SLIDES: Final = re.compile(r"docs/slides/(\w+)\.md")
 _LINK: Final = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
 # Code is no place for links. A fence first: it may hold single backticks.
 _CODE: Final = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
@@ -122,7 +126,7 @@ def downloads(root: Path, page: Page, every: Iterable[Page]) -> set[str]:
     """Return the files that a page links to and that are no pages, as LICENSE: Sphinx hands them out as they are."""
     known = {one.path for one in every}
     paths = {_resolve(page, link)[0] for text in texts(root, page) for link in links(text)}
-    return {path for path in paths - known if (root / path).is_file()}
+    return {path for path in paths - known if (root / path).is_file() and not _SLIDES.fullmatch(path)}
 
 
 def linked(text: str, page: Page, root: Path, every: Iterable[Page]) -> str:
@@ -139,6 +143,10 @@ def linked(text: str, page: Page, root: Path, every: Iterable[Page]) -> str:
                 return f"[{found['words']}](#{anchor(path, place)})"
             here = os.path.relpath(known[path].name, Path(page.name).parent)
             return f"[{found['words']}]({'' if path == page.path else here}{'#' if place else ''}{place})"
+        if talk := _SLIDES.fullmatch(path):
+            # site/slides.py makes these, beside Sphinx, which knows nothing of them.
+            there = os.path.relpath(f"slides/{talk[1]}.html", Path(page.name).parent)
+            return f'<a href="{there}">{found["words"]}</a>'
         return found[0] if (root / path).is_file() else found["words"]
 
     parts = _CODE.split(text)

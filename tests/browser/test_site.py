@@ -30,6 +30,7 @@ WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
 SCREENS = [(1280, 900), (390, 844)]
 LOOKS = [(width, height, scheme) for width, height in SCREENS for scheme in ("light", "dark")]
 PAGES = [one.name.rpartition(".")[0] + ".html" for one in sources.pages(ROOT)] + ["search.html"]
+TALKS = [f"slides/{path.stem}.html" for path in sorted((ROOT / "docs" / "slides").glob("*.md"))]
 # What a reader unfolds must be as good as what is seen at once.
 _UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
 _AXE = "axe.run(document, {resultTypes: ['violations']}).then(found => JSON.stringify(found.violations))"
@@ -83,7 +84,7 @@ def findings(tab: chrome.Tab, axe: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *TALKS])
 def test_a_page_is_good_in_every_look(page: str, site: Path, axe: str, tab: chrome.Tab) -> None:
     wrong: list[str] = []
     for width, height, scheme in LOOKS:
@@ -127,6 +128,28 @@ def test_a_command_is_copied_without_what_a_terminal_does_not_know(site: Path, t
     )
     assert any(text.startswith("gcloud artifacts repositories create") for text in copied), copied
     assert not any("%%terminal" in text or text.endswith("\n") for text in copied)
+
+
+@pytest.mark.parametrize("talk", TALKS)
+def test_keys_turn_the_slides_and_show_what_to_say(talk: str, site: Path, tab: chrome.Tab) -> None:
+    def press(key: str) -> tuple[str, bool]:
+        """The slides that are seen after a key, and whether the speaker's words are."""
+        tab.ask(f"dispatchEvent(new KeyboardEvent('keydown', {{key: {key!r}}}))")
+        seen = "[...document.querySelectorAll('section')].filter(one => one.offsetHeight).map(one => one.id).join()"
+        return tab.ask(seen), tab.ask("document.querySelector('.now aside').offsetHeight > 0")
+
+    tab.look_as(1280, 900, "light")
+    tab.open((site / talk).as_uri())
+    assert press("ArrowLeft") == ("s1", False)
+    assert press("ArrowRight") == ("s2", False)
+    assert press("n") == ("s2", True)
+    last, _ = press("End")
+    assert press("PageDown")[0] == last != "s2"
+    tab.open((site / talk).as_uri() + "#s3")
+    # Every slide fits a projector, with its notes hidden.
+    for _ in range(2, int(last[1:])):
+        assert tab.ask("document.documentElement.scrollHeight <= innerHeight"), press("none")
+        press("ArrowRight")
 
 
 def test_axe_sees_a_planted_fault(site: Path, axe: str, tab: chrome.Tab) -> None:

@@ -1,4 +1,4 @@
-"""site/sources.py and offline.py as modules: the folder is no package, since Python has a module `site`."""
+"""site/sources.py, slides.py and offline.py as modules: the folder is no package, since Python has a module `site`."""
 
 from __future__ import annotations
 
@@ -21,4 +21,5 @@ def _load(name: str) -> ModuleType:
 
 
 offline = _load("offline")
+slides = _load("slides")
 sources = _load("sources")
