@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import yaml
+
 from tests.docs import agenda
 
+VALUES = yaml.safe_load((agenda.ROOT / "room" / "kubernetes" / "values.yaml").read_text(encoding="utf-8"))["singleuser"]
 PAGE = agenda.PAGE.read_text(encoding="utf-8")
 CARDS = agenda.cards()
 
@@ -47,3 +50,40 @@ def test_another_minute_moves_what_comes_after() -> None:
     ends = [re.findall(r"^\| (\d\d):(\d\d) \| end \| \|$", text, re.MULTILINE) for text in (PAGE, moved)]
     before, after = ([int(hours) * 60 + int(minutes) for hours, minutes in found] for found in ends)
     assert [end - 7 for end in after] == before
+
+
+def test_the_figures_for_a_class_are_those_of_one_learner_times_the_class() -> None:
+    """The table says that it is computed; this is how."""
+    [peak] = re.findall(r"^\| at most in notebook 4 \|.* (\d+) \|$", PAGE, re.MULTILINE)
+    [hub] = re.findall(r"takes (\d+) MB more, once", PAGE)
+    core, memory, cluster, disk = (
+        float(one)
+        for one in re.search(
+            r"(0\.\d+) for an hour of an E2\s+processor and (0\.\d+) for .*?, (0\.\d+) for an hour of a cluster, (0\.\d+) for",
+            PAGE,
+            re.DOTALL,
+        ).groups()  # type: ignore[union-attr]
+    )
+    rows = re.findall(
+        r"^\| (\d+) \| ([\d.]+) GB \| (\d+) \| ([\d.]+) min \| (\d+) GB "
+        r"\| (\d) × e2-standard-(\d) \| ([\d.]+) \|$",
+        PAGE,
+        re.MULTILINE,
+    )
+    assert [int(row[0]) for row in rows] == [12, 30, 100]
+    volume = int(VALUES["storage"]["capacity"].removesuffix("Gi"))
+    for learners, *figures, count, size, usd in rows:
+        many, nodes, each = int(learners), int(count), int(size)
+        gigabytes = many * volume + nodes * 100
+        assert figures == [
+            f"{(many * int(peak) + int(hub)) / 1000:.1f}",
+            str(nodes * each),
+            f"{many * 50 / (nodes * each) / 60:.1f}",
+            str(gigabytes),
+        ]
+        hour = nodes * each * (core + 4 * memory) + cluster + gigabytes * disk / 730
+        assert usd == f"{hour * 10:.2f}"
+        # What the pods ask for is on the nodes: Kubernetes keeps some of a small node for itself.
+        assert many * VALUES["cpu"]["guarantee"] <= nodes * (each - 0.5)
+        assert many * int(VALUES["memory"]["guarantee"].removesuffix("M")) <= nodes * (each * 4 - 4) * 1000
+    assert int(peak) < int(VALUES["memory"]["guarantee"].removesuffix("M"))
