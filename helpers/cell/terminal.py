@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from helpers import target
-from helpers.cell import commands, extractor, mistakes, progress, refusals, rich
+from helpers.cell import addresses, commands, extractor, mistakes, progress, refusals, rich
 from helpers.cell.rich import Rich
 from helpers.target import ROOT
 
@@ -145,6 +145,7 @@ def run(
         show("An earlier run of this cell did it already.\n")
     else:
         _evaluate(script, refused, status, output, show)
+    addresses.show(output, os.environ, show)
     _show_on_google(script, write)
 
 

@@ -1,0 +1,211 @@
+"""A learner's door to their own sandbox: its console and their services, at the address of their Jupyter server.
+
+    /user/NAME/workbook/console/...        the console, for whom the Hub lets in
+    /user/NAME/workbook/HOST.run.app/...   leads to the service's own place below
+    /user/NAME/workbook/KEY/HOST.run.app/  the service, for whoever has the key
+
+A service is somebody's program. At the Hub's address its pages would be of JupyterLab's origin and could open a
+terminal. So each is sent with a policy that gives it an origin of its own; a page of such an origin sends no cookies,
+hence the key, which is made anew with each start of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import html
+import os
+import re
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.base.handlers import JupyterHandler
+from tornado import httpclient, web
+
+from helpers import target
+from helpers.target import SandboxInfo
+
+PLACE: Final = "workbook"
+_COOKIE: Final = "workbook_console"
+_SERVICE: Final = r"[a-z0-9-]+\.[a-z0-9-]+\.run\.app"
+# Seconds; the longest that a request to a service takes where nobody set another limit is 300.
+_PATIENCE: Final = 320
+_CONTENT: Final = ("Accept", "Accept-Language", "Authorization", "Content-Type", "If-Modified-Since", "If-None-Match")
+_HOP: Final = frozenset({"connection", "content-length", "keep-alive", "set-cookie", "transfer-encoding", "upgrade"})
+_ALONE: Final = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts"
+_NO_SANDBOX: Final = "The sandbox doesn't answer. Restart your server: File, Hub Control Panel, Stop My Server."
+
+
+async def _ask(request: Any, host: str, path: str, more: dict[str, str]) -> httpclient.HTTPResponse:
+    """Pass a request on to the sandbox's plain port.
+
+    Args:
+        host: `localhost` or `127.0.0.1`, which the sandbox tells apart.
+        path: as it was sent, with its query.
+
+    Raises:
+        web.HTTPError: 502 when the sandbox doesn't run.
+    """
+    try:
+        port = SandboxInfo.read(Path(os.environ["WORKBOOK_HOME"]) / "sandbox.json").port
+        kept = {name: request.headers[name] for name in _CONTENT if name in request.headers}
+        asked = httpclient.HTTPRequest(
+            f"http://127.0.0.1:{port}{path}",
+            method=request.method,
+            headers=kept | more | {"Host": f"{host}:{port}"},
+            body=request.body or None,
+            allow_nonstandard_methods=True,
+            follow_redirects=False,
+            decompress_response=False,
+            request_timeout=_PATIENCE,
+        )
+        return await httpclient.AsyncHTTPClient().fetch(asked, raise_error=False)
+    except (OSError, ValueError, httpclient.HTTPError) as error:
+        raise web.HTTPError(502, str(error), reason=_NO_SANDBOX) from None
+
+
+def _give(handler: web.RequestHandler, answer: httpclient.HTTPResponse) -> None:
+    """Answer with what the sandbox said, but for its cookies."""
+    if answer.code == 599:
+        raise web.HTTPError(502, reason=_NO_SANDBOX)
+    handler.set_status(answer.code, answer.reason)
+    said = [(name, value) for name, value in answer.headers.get_all() if name.lower() not in _HOP]
+    for name in {name for name, _ in said}:
+        handler.clear_header(name)
+    for name, value in said:
+        handler.add_header(name, value)
+    if answer.code not in (204, 304):
+        handler.write(answer.body or b"")
+
+
+class ConsolePage(JupyterHandler):
+    """The console, below the path that the learner's browser has for it."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Leave it to the console, whose forms have a token of their own."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Read a page; a browser without the console's cookie is signed in, since the Hub has said who it is."""
+        answer = await self._pass_on()
+        if answer.code != 401:
+            self._give(answer)
+            return
+        home = Path(os.environ["WORKBOOK_HOME"])
+        member = f"serviceAccount:{SandboxInfo.read(home / 'sandbox.json').learner}"
+        made = await asyncio.to_thread(target.admin, "console:signIn", {"member": member})
+        if made is None:
+            raise web.HTTPError(404, reason="On Google the console is Google's.")
+        to = self.request.path.partition(f"/{PLACE}/console")[2]
+        link = f"{self._base}/console/sign-in?code={quote(made['code'])}&to={quote(to, safe='')}"
+        # Not a redirect: the cookie is for this site alone, and after a link from elsewhere a redirect is that site's.
+        self.set_header("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cache-Control", "no-store")
+        escaped = html.escape(link, quote=True)
+        self.write(
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sandbox console</title>'
+            f'<meta http-equiv="refresh" content="0; url={escaped}"><p><a href="{escaped}">Sandbox console</a></html>'
+        )
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Send one of the console's forms."""
+        self._give(await self._pass_on())
+
+    @property
+    def _base(self) -> str:
+        return f"{self.base_url}{PLACE}"
+
+    async def _pass_on(self) -> httpclient.HTTPResponse:
+        path = self.request.uri.removeprefix(self._base)
+        more = {"X-Forwarded-Prefix": self._base}
+        if value := self.get_cookie(_COOKIE):
+            more["Cookie"] = f"{_COOKIE}={value}"
+        return await _ask(self.request, "127.0.0.1", path, more)
+
+    def _give(self, answer: httpclient.HTTPResponse) -> None:
+        _give(self, answer)
+        for cookie in answer.headers.get_list("Set-Cookie"):
+            with_path = _of_console(cookie, f"{self._base}/console")
+            if with_path:
+                self.add_header("Set-Cookie", with_path)
+
+
+def _of_console(cookie: str, path: str) -> str:
+    """Return a cookie if it is the console's own and for its own pages; "" otherwise. Pure."""
+    try:
+        found = SimpleCookie(cookie).get(_COOKIE)
+    except CookieError:
+        return ""
+    return cookie if found is not None and found["path"] == path else ""
+
+
+class ToService(JupyterHandler):
+    """A service's address as the notebooks have it: it holds no secret."""
+
+    @web.authenticated
+    async def get(self, _host: str, rest: str | None) -> None:
+        """Lead to the service's own place."""
+        base = f"{self.base_url}{PLACE}"
+        path, mark, query = self.request.uri.removeprefix(base).partition("?")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.redirect(f"{base}/{self.settings['workbook_key']}{path}{'' if rest else '/'}{mark}{query}")
+
+
+class Service(web.RequestHandler):
+    """A service, for whoever has the key; its pages have an origin of their own."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Leave it to the service: nothing here is done in anybody's name."""
+
+    @allow_unauthenticated
+    async def get(self, key: str, host: str, _rest: str) -> None:
+        """Pass a request on."""
+        if not hmac.compare_digest(key.encode(), self.settings["workbook_key"].encode()):
+            raise web.HTTPError(404)
+        opaque = self.request.headers.get("Origin") == "null"
+        if opaque and self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers:
+            # The page's own question whether it may ask its own service.
+            self._open()
+            self.set_status(204)
+            return
+        before = f"{self.settings['base_url']}{PLACE}/{key}"
+        _give(self, await _ask(self.request, "localhost", self.request.uri.removeprefix(before), {}))
+        self.add_header("Content-Security-Policy", _ALONE)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        if (to := self._headers.get("Location", "")).startswith(f"/{host}"):
+            self.set_header("Location", before + to)
+        if opaque:
+            self._open()
+
+    head = post = put = patch = delete = options = get
+
+    def _open(self) -> None:
+        self.set_header("Access-Control-Allow-Origin", "null")
+        self.set_header("Access-Control-Allow-Methods", "DELETE, GET, HEAD, PATCH, POST, PUT")
+        self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": __name__}]
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """Add the door to a Jupyter server; what the server calls."""
+    application = server.web_app
+    application.settings["workbook_key"] = secrets.token_urlsafe(18)
+    before = re.escape(f"{application.settings['base_url']}{PLACE}/")
+    application.add_handlers(
+        ".*$",
+        [
+            (rf"{before}console(?:/.*)?", ConsolePage),
+            (rf"{before}({_SERVICE})(/.*)?", ToService),
+            (rf"{before}([\w-]+)/({_SERVICE})(/.*)?", Service),
+        ],
+    )
