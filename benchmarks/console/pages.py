@@ -22,7 +22,7 @@ from benchmarks.registry import listing
 from sandbox.admin.sessions import Session
 from sandbox.admin.surface import Controls
 from sandbox.api.principal import Principal
-from sandbox.console import views
+from sandbox.console import views, visits
 from sandbox.console.reader import Reader
 from sandbox.console.serve import Console
 from sandbox.iam import policies
@@ -72,13 +72,13 @@ def main() -> None:
             check(console.read(page, PARAMS, {}, session).status_code == 200)
 
         def call() -> None:
-            listed = reader.get("artifactregistry", path, pageSize=views.PAGE_SIZE)["dockerImages"]
-            check(len(listed) == views.PAGE_SIZE)
+            listed = reader.get("artifactregistry", path, pageSize=visits.PAGE_SIZE)["dockerImages"]
+            check(len(listed) == visits.PAGE_SIZE)
 
         pairs = [(seconds(show), seconds(call)) for _ in range(PAIRS)]
         world.close()
     shown, called = (statistics.median(one) for one in zip(*pairs, strict=True))
-    print(f"page of {views.PAGE_SIZE} of {COUNT:,} images: {shown * 1000:.1f} ms, aim {AIM * 1000:.0f} ms")
+    print(f"page of {visits.PAGE_SIZE} of {COUNT:,} images: {shown * 1000:.1f} ms, aim {AIM * 1000:.0f} ms")
     print(f"its list alone: {called * 1000:.1f} ms, ratio {shown / called:.1f}")
     if chosen.json:
         chosen.json.write_text(json.dumps({"page": shown, "list": called, "ratio": shown / called}), encoding="utf-8")

@@ -53,7 +53,7 @@ def travel(world: World, delta: dt.timedelta) -> list[Run]:
     with _travelling:
         destination = world.now() + delta
         runs: list[Run] = []
-        due = _last_run(world) + _DAY
+        due = next_run(world)
         if due <= world.now():
             runs += run(world)
             due = _midnight(world.now()) + _DAY
@@ -66,6 +66,11 @@ def travel(world: World, delta: dt.timedelta) -> list[Run]:
         with world.writing() as rows:
             _remember(rows, "clock_offset", str(world.clock.offset.total_seconds()))
         return runs
+
+
+def next_run(world: World) -> dt.datetime:
+    """Return when the next run is due; past when the clock has moved on without one."""
+    return _last_run(world) + _DAY
 
 
 def run(world: World) -> list[Run]:

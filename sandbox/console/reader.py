@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, urlencode
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +17,9 @@ from sandbox.apis import APIS
 from sandbox.artifact_registry import blobs
 from sandbox.iam import policies
 from sandbox.state.world import World
+
+# What cosign puts beside an image, by the ending of its tag.
+_COSIGN: Final = {"sig": "signature (cosign)", "att": "attestation (cosign)", "sbom": "SBOM (cosign)"}
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,44 @@ class Reader:
 
     def manifest(self, repository: str, digest: str) -> dict[str, Any]:
         """Return a manifest of a repository, as `docker manifest inspect` has it; empty without the right to pull."""
-        allowed = policies.decide(
-            self.world, self.principal.member, "artifactregistry.repositories.downloadArtifacts", repository
-        ).allowed
+        allowed = self._may_pull(repository)
         with self.world.reading() as rows:
             there = allowed and blobs.find(rows, repository, digest) is not None
         found: dict[str, Any] = json.loads(blobs.read(self.world, digest)) if there else {}
         return found
+
+    def attached(self, repository: str, package: str, digest: str) -> list[dict[str, str]]:
+        """Return what is attached to a manifest, as referrer or by a tag as cosign's; empty without the right to pull.
+
+        Args:
+            package: as in the name of an image, `team%2Fapp`.
+        """
+        by_tag = [f"{digest.replace(':', '-')}.{ending}" for ending in _COSIGN]
+        of = (repository, unquote(package))
+        with self.world.reading() as rows:
+            if not self._may_pull(repository):
+                return []
+            found = rows.execute(
+                "SELECT digest, artifact_type, media_type, create_time, '' AS tag FROM versions"
+                " WHERE repository = ? AND package = ? AND subject = ? AND subject != '' UNION ALL"
+                " SELECT versions.digest, artifact_type, media_type, versions.create_time, tags.id FROM tags"
+                " JOIN versions USING (repository, package, digest)"
+                " WHERE repository = ? AND package = ? AND tags.id IN (?, ?, ?)"
+                " ORDER BY 4, 1",
+                (*of, digest, *of, *by_tag),
+            ).fetchall()
+        return [
+            {
+                "digest": row["digest"],
+                "kind": _COSIGN.get(row["tag"].rpartition(".")[2]) or row["artifact_type"] or row["media_type"],
+                "time": row["create_time"],
+            }
+            for row in found
+        ]
+
+    def _may_pull(self, repository: str) -> bool:
+        wanted = "artifactregistry.repositories.downloadArtifacts"
+        return policies.decide(self.world, self.principal.member, wanted, repository).allowed
 
     def _answer(
         self, service: str, verb: str, path: str, query: Mapping[str, str | int], content: bytes

@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 import jinja2
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from sandbox.admin import surface
 from sandbox.admin.sessions import COOKIE, Session, remember
 from sandbox.admin.surface import Controls
 from sandbox.api.principal import Principal
-from sandbox.console import views
+from sandbox.console import views, visits
 from sandbox.console.reader import Reader
 from sandbox.doors import request_body
 from sandbox.errors import Refusal
@@ -60,11 +61,13 @@ _TEMPLATES: Final = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["size"] = _bytes
+# A name's variable part may be escaped in the API's names.
+_TEMPLATES.filters["unquote"] = unquote
 
 
 @jinja2.pass_context
 def _link(context: jinja2.runtime.Context, *segments: str) -> str:
-    return views.link(context["base"], *segments)
+    return visits.link(context["base"], *segments)
 
 
 _TEMPLATES.globals["link"] = _link
@@ -132,7 +135,7 @@ class Console:
     ) -> Response:
         """Show a page, or the refusal that stands in its place."""
         reader = Reader(self.controls.world, Principal(session.member))
-        visit = views.Visit(self.controls, reader, params, query)
+        visit = visits.Visit(self.controls, reader, params, query)
         try:
             values = page.values(visit)
         except Refusal as refusal:

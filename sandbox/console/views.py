@@ -3,64 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from sandbox.admin.surface import Controls
+from sandbox.console import contents, progress
 from sandbox.console.reader import Reader, quoted
-from sandbox.errors import Refusal
+from sandbox.console.visits import Visit, link, part
 
-PAGE_SIZE: Final = 50
 _REGISTRY: Final = "artifactregistry"
-_SEVERITIES: Final = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")
 # USD for a GiB and month above the free tier: https://cloud.google.com/artifact-registry/pricing, read 2026-11.
 _USD, _FREE_GIB = 0.10, 0.5
 _LOG_LINES = 2000
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One look at a page.
-
-    Attributes:
-        params: the variables of the page's address, decoded.
-        query: the query's parameters.
-    """
-
-    controls: Controls
-    reader: Reader
-    params: Mapping[str, str]
-    query: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.params[name]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a page that a refusal may stand in the place of: what is read, or why it can't be.
-
-    Attributes:
-        refusal: Google's sentence; empty when `found` is there.
-    """
-
-    found: Any
-    refusal: str = ""
-
-
-def part(read: Callable[[], Any]) -> Part:
-    """Read a part of a page: one that may not be read doesn't take the others away."""
-    try:
-        return Part(read())
-    except Refusal as refusal:
-        return Part(None, str(refusal))
-
-
-def link(base: str, *segments: str) -> str:
-    """Return the address of a page, `base` being that of the first one."""
-    return f"{base}/" + quoted(*segments)
 
 
 def projects(visit: Visit) -> dict[str, Any]:
@@ -74,81 +29,54 @@ def project(visit: Visit) -> dict[str, Any]:
     read.get("cloudresourcemanager", f"/v1/projects/{of}")
     repositories = part(lambda: list(_repositories(read, of)))
     stored = sum(int(one.get("sizeBytes", 0)) for one in repositories.found or [])
+    builds = part(
+        lambda: read.get("cloudbuild", f"/v1/projects/{of}/locations/-/builds", pageSize=20).get("builds", [])
+    )
     services = part(lambda: read.get("run", f"/v1/projects/{of}/locations/-/services").get("items", []))
     return {
         "repositories": repositories,
         "stored": stored,
         "usd": max(stored / 2**30 - _FREE_GIB, 0) * _USD,
         "services": services,
-        "builds": part(
-            lambda: read.get("cloudbuild", f"/v1/projects/{of}/locations/-/builds", pageSize=20).get("builds", [])
+        "builds": builds,
+        "triggers": part(lambda: _triggers(read, of, builds.found or [])),
+        "bindings": part(
+            lambda: contents.bindings(read.post("cloudresourcemanager", f"/v1/projects/{of}:getIamPolicy"))
         ),
-        "triggers": part(lambda: read.get("cloudbuild", f"/v1/projects/{of}/triggers").get("triggers", [])),
-        "bindings": part(lambda: _bindings(read.post("cloudresourcemanager", f"/v1/projects/{of}:getIamPolicy"))),
     }
+
+
+def _triggers(read: Reader, of: str, builds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Read the triggers of every location, each with what begins it and the last of its builds."""
+    found: list[dict[str, Any]] = []
+    for location in ("global", *(one["locationId"] for one in _locations(read, of))):
+        listed = read.get("cloudbuild", f"/v1/projects/{of}/locations/{location}/triggers", pageSize=1000)
+        found += listed.get("triggers", [])
+    last: dict[str, Mapping[str, Any]] = {}
+    for one in builds:
+        last.setdefault(one.get("buildTriggerId", ""), one)
+    return [{**one, "event": _event(one), "last": last.get(one["id"])} for one in found]
+
+
+def _event(trigger: Mapping[str, Any]) -> str:
+    """Say in a few words what begins a trigger's builds. Pure."""
+    config = trigger.get("github") or trigger.get("repositoryEventConfig") or {}
+    for kind, said in (("push", "a push to"), ("pullRequest", "a pull request to")):
+        if event := config.get(kind):
+            which = next((f"{name} {event[name]}" for name in ("branch", "tag") if name in event), "any branch")
+            return f"{said} {'everything but ' if event.get('invertRegex') else ''}{which}"
+    return "by hand"
+
+
+def _locations(read: Reader, of: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = read.get(_REGISTRY, f"/v1/projects/{of}/locations", pageSize=500)["locations"]
+    return found
 
 
 def _repositories(read: Reader, of: str) -> Any:
-    for location in read.get(_REGISTRY, f"/v1/projects/{of}/locations", pageSize=500)["locations"]:
+    for location in _locations(read, of):
         listed = read.get(_REGISTRY, f"/v1/{location['name']}/repositories", pageSize=1000)
         yield from listed.get("repositories", [])
-
-
-def _bindings(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(one["role"], member) for one in policy.get("bindings", []) for member in one["members"]]
-
-
-def repository(visit: Visit) -> dict[str, Any]:
-    """Read a repository: its images by pages, its cleanup policies and who may do what."""
-    read, path = visit.reader, _repository(visit)
-    found = read.get(_REGISTRY, path)
-    paging: dict[str, str | int] = {"pageSize": PAGE_SIZE}
-    if token := visit.query.get("page"):
-        paging["pageToken"] = token
-    images = part(lambda: read.get(_REGISTRY, f"{path}/dockerImages", **paging))
-    return {
-        "repository": found,
-        "images": images,
-        "next": (images.found or {}).get("nextPageToken", ""),
-        "bindings": part(lambda: _bindings(read.get(_REGISTRY, f"{path}:getIamPolicy"))),
-    }
-
-
-def _repository(visit: Visit) -> str:
-    return f"/v1/projects/{quoted(visit['project'])}/locations/{quoted(visit['location'])}/repositories/" + quoted(
-        visit["repository"]
-    )
-
-
-def image(visit: Visit) -> dict[str, Any]:
-    """Read an image: tags, layers, findings, and what is attached to it."""
-    read, path, name = visit.reader, _repository(visit), visit["image"]
-    found = read.get(_REGISTRY, f"{path}/dockerImages/{quoted(name)}")
-    digest = name.rpartition("@")[2]
-    manifest = read.manifest(unquote(path.removeprefix("/v1/")), digest)
-    return {
-        "image": found,
-        "digest": digest,
-        "layers": manifest.get("layers", []),
-        "subject": (manifest.get("subject") or {}).get("digest", ""),
-        "findings": part(lambda: _findings(read, quoted(visit["project"]), found["uri"])),
-    }
-
-
-def _findings(read: Reader, of: str, uri: str) -> list[dict[str, Any]]:
-    wanted = f'resourceUrl="https://{uri}" AND kind="VULNERABILITY"'
-    listed = read.get("containeranalysis", f"/v1/projects/{of}/occurrences", filter=wanted, pageSize=1000)
-    rows = [
-        {
-            "severity": one["vulnerability"].get("effectiveSeverity", "SEVERITY_UNSPECIFIED"),
-            "note": one.get("noteName", "").rpartition("/")[2],
-            "packages": sorted({issue.get("affectedPackage", "") for issue in one["vulnerability"]["packageIssue"]}),
-            "score": one["vulnerability"].get("cvssScore", ""),
-        }
-        for one in listed.get("occurrences", [])
-    ]
-    order = {severity: place for place, severity in enumerate(_SEVERITIES)}
-    return sorted(rows, key=lambda row: (order.get(row["severity"], len(order)), row["note"]))
 
 
 def build(visit: Visit) -> dict[str, Any]:
@@ -211,10 +139,12 @@ PAGES: Final = (
     Page("", "projects", projects),
     Page("/requests", "requests", requests),
     Page("/clock", "clock", clock),
+    Page("/progress", "progress", progress.progress),
     Page("/projects/{project}", "project", project),
     Page("/projects/{project}/builds/{build}", "build", build),
-    Page("/projects/{project}/repositories/{location}/{repository}", "repository", repository),
-    Page("/projects/{project}/repositories/{location}/{repository}/{image}", "image", image),
+    Page("/projects/{project}/repositories/{location}/{repository}", "repository", contents.repository),
+    Page("/projects/{project}/repositories/{location}/{repository}/packages/{package}", "package", contents.package),
+    Page("/projects/{project}/repositories/{location}/{repository}/{image}", "image", contents.image),
 )
 
 
@@ -226,6 +156,6 @@ def trail(base: str, params: Mapping[str, str]) -> list[tuple[str, str]]:
     if "repository" in params:
         place = ("projects", params["project"], "repositories", params["location"], params["repository"])
         steps.append((params["repository"], link(base, *place)))
-    if last := params.get("image") or params.get("build"):
+    if last := params.get("image") or params.get("package") or params.get("build"):
         steps.append((last, ""))
     return steps

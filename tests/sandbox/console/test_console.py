@@ -168,7 +168,7 @@ def test_pages_show_what_is_there(browser: Client, world: World) -> None:
     listed = browser.get(PAGE).text
     assert "<bdi>team/app</bdi>" in listed
     assert re.search(r"<code>1\.0\.0</code>\s*<code>latest</code>", listed)
-    [link] = re.findall(rf'href="({PAGE}/[^"]+)"', listed)
+    [link] = re.findall(rf'href="({PAGE}/[^"]+@sha256[^"]+|{PAGE}/[^"]+%40sha256[^"]+)"', listed)
     shown = browser.get(html.unescape(link)).text
     assert f"team/app@{digest}" in shown
 
