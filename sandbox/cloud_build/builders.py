@@ -33,6 +33,7 @@ _GCLOUD = (
 _DEBIAN = ("python", "debian", "ubuntu", "bash")
 
 MEMORY, PIDS, FILE_BYTES = "2g", "512", 1024 * 1024 * 1024
+OUTPUTS = ".outputs"  # in the home folder: one folder for what each step puts out
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def arguments(
     for volume in (*options.get("volumes", ()), *step.get("volumes", ())):
         run += ["--volume", f"{place.volume(volume['name'])}:{volume['path']}"]
     run += ["--workdir", folder if folder.startswith("/") else f"/workspace/{folder}".rstrip("/")]
-    environment = {"HOME": "/builder/home", "BUILDER_OUTPUT": "/builder/outputs"}
+    environment = {"HOME": "/builder/home"}
     if builder.tools:
         mounts, more = tools(place)
         run += mounts
@@ -164,6 +165,8 @@ def arguments(
         *(f"{key}={value}" for key, value in environment.items()),
         *options.get("env", ()),
         *step.get("env", ()),
+        # The last one counts: it is read-only.
+        f"BUILDER_OUTPUT=/builder/home/{OUTPUTS}/{number}",
     ):
         run += ["--env", entry]
     return run + _command(step, builder)

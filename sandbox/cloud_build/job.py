@@ -177,7 +177,7 @@ class Job:
         with self._timed("BUILD"):
             self._steps(running, deadline)
         used = [running.builders.get(number, "") for number in range(len(self.build["steps"]))]
-        self.build["results"] = {"buildStepImages": used}
+        self.build["results"] = {"buildStepImages": used, "buildStepOutputs": workspace.outputs(running)}
         images = [*self.build.get("images", ()), *self.build.get("artifacts", {}).get("images", ())]
         if images:
             told.line("PUSH")

@@ -1,17 +1,26 @@
-"""The folders that a build's steps share: the workspace with the source, the account's home, and volumes by name."""
+"""The folders that a build's steps share: the workspace with the source, the account's home, and volumes by name.
+
+Source of what steps put out: `results.buildStepOutputs` in
+https://cloud.google.com/build/docs/api/reference/rest/v1/projects.builds#results.
+"""
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
 import io
 import tarfile
 from typing import IO
 
 from sandbox import containers
-from sandbox.cloud_build import source
+from sandbox.cloud_build import builders, source
 from sandbox.cloud_build.running import BuildFailed, Running
 from sandbox.cloud_storage import objects
 from sandbox.containers import EngineFailed
 from sandbox.git_host import git, repositories
+
+_OUTPUT_BYTES = 50 * 1024  # of a step; the rest is dropped
 
 
 def fill(running: Running, token: str) -> None:
@@ -30,7 +39,7 @@ def fill(running: Running, token: str) -> None:
         raise EngineFailed("no base image is there to build with; `workbook setup` makes one")
     for volume in (place.workspace, place.home):
         containers.call("volume", "create", *running.labelled, volume)
-    holder = f"workbook-{place.short}-source"
+    holder = _holder(running)
     mounts = ["--volume", f"{place.workspace}:/workspace", "--volume", f"{place.home}:/builder/home"]
     containers.call("create", "--name", holder, *running.labelled, *mounts, base, "true")
     if content := _source(running):
@@ -39,6 +48,26 @@ def fill(running: Running, token: str) -> None:
     containers.call("cp", "-", f"{holder}:/builder/home", stdin=_home(running, token))
     for name in sorted(_volumes(running)):
         containers.call("volume", "create", *running.labelled, place.volume(name))
+
+
+def outputs(running: Running) -> list[str]:
+    """Return what each step wrote to `$BUILDER_OUTPUT/output`, in base64; "" for a step that wrote nothing."""
+    names = [f"{builders.OUTPUTS}/{number}/output" for number in range(len(running.build["steps"]))]
+    found = dict.fromkeys(names, "")
+    process = containers.start(["cp", f"{_holder(running)}:/builder/home/{builders.OUTPUTS}", "-"])
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    opened = functools.partial(tarfile.open, fileobj=process.stdout, mode="r|")
+    with process.stdout, contextlib.suppress(tarfile.TarError), opened() as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() and member.name in found else None
+            if content is not None:
+                found[member.name] = base64.b64encode(content.read(_OUTPUT_BYTES)).decode()
+    process.wait()
+    return list(found.values())
+
+
+def _holder(running: Running) -> str:
+    return f"workbook-{running.place.short}-source"
 
 
 def _source(running: Running) -> IO[bytes] | None:
@@ -90,10 +119,15 @@ def _volumes(running: Running) -> set[str]:
 
 
 def _home(running: Running, token: str) -> bytes:
-    """/builder/home with docker's configuration and the token that gcloud reads."""
+    """/builder/home with docker's configuration, the token that gcloud reads, and a folder for each step's output."""
     out = io.BytesIO()
     files = {".docker/config.json": (running.config / "config.json").read_bytes(), ".access-token": token.encode()}
     with tarfile.open(fileobj=out, mode="w") as target:
+        for number in range(len(running.build["steps"])):
+            # Writable for a step whose image runs as somebody else.
+            folder = tarfile.TarInfo(f"{builders.OUTPUTS}/{number}")
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o777
+            target.addfile(folder)
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o600

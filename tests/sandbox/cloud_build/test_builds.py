@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import io
 import json
@@ -177,12 +178,12 @@ def test_steps_get_what_their_configuration_says(learner: AuthorizedSession, bui
             bash(
                 'mkdir sub; echo "$COLOUR" > sub/file; echo kept > /shared/kept', env=["COLOUR=green"], volumes=shared
             ),
-            bash('test "$(pwd)" = /workspace/sub; cat file', dir="sub"),
+            bash('test "$(pwd)" = /workspace/sub; cat file; ln -s /etc/passwd "$BUILDER_OUTPUT/output"', dir="sub"),
             {"name": DOCKER, "script": "#!/usr/bin/env python3\nprint('from', 'python')"},
             {"name": DOCKER, "script": 'echo "project $PROJECT_ID"', "automapSubstitutions": True},
-            bash("cat /shared/kept", volumes=shared),
-            bash("exit 3", allowFailure=True),
-            bash("exit 4", allowExitCodes=[4]),
+            bash("cat /shared/kept; printf 5.3.1 > $BUILDER_OUTPUT/output", volumes=shared, env=["BUILDER_OUTPUT=/"]),
+            bash("head -c 60000 /dev/zero > $BUILDER_OUTPUT/output; exit 3", allowFailure=True),
+            bash("mkdir -p $BUILDER_OUTPUT/../99; touch $BUILDER_OUTPUT/../99/output; exit 4", allowExitCodes=[4]),
         ),
     )
     assert build["status"] == "SUCCESS", log(learner, build["id"])
@@ -191,6 +192,9 @@ def test_steps_get_what_their_configuration_says(learner: AuthorizedSession, bui
     written = log(learner, build["id"])
     for text in ("Step #1: green", "Step #2: from python", f"Step #3: project {project()}", "Step #4: kept"):
         assert text in written
+    # What a step put out is in the results: the first 50 KB of a file, and no file that it only points at.
+    put_out = [base64.b64decode(text) for text in build["results"]["buildStepOutputs"]]
+    assert put_out == [b"", b"", b"", b"", b"5.3.1", bytes(50 * 1024), b""]
 
 
 def test_steps_without_a_wait_run_at_the_same_time(learner: AuthorizedSession, builder: str) -> None:
