@@ -37,20 +37,21 @@ KILLS = 20 if WHOLE else 1
 CALLS = 60  # that a run makes, at least; the whole test counts them
 BUDGETS = "https://billingbudgets.googleapis.com/v1"
 
-# What the notebooks make, cell by cell: a budget (1), repositories (2), accounts with roles (6, 9), an image (4), a
-# trigger, builds with sources, a pool, a secret and a service (6); and an account that the policy names though it is
-# gone.
+# What the notebooks make, cell by cell: a budget (1), repositories (2), accounts with roles (6, 9), an image (4),
+# builds with sources and a service (6), a trigger, a pool and a secret (11); and an account that the policy names
+# though it is gone.
 CELLS = (
     """
 import os
 from pathlib import Path
-from helpers import access, builds, deploys, names, projects, registry, repositories, rest, target, traces
+from helpers import access, builds, deploys, leftovers, names, projects, registry, repositories, target
+from helpers.transport import rest
 from google.cloud.devtools.cloudbuild_v1 import types
 here = target.current()
 project, run = here.location.project, here.run
 budget = {"displayName": f"workbook {run}", "budgetFilter": {"projects": [f"projects/{project}"]},
           "amount": {"specifiedAmount": {"currencyCode": "USD", "units": "5"}}}
-rest.call("POST", f"{traces.BUDGETS}/billingAccounts/{here.billing_account}/budgets", json=budget)
+rest.call("POST", f"{leftovers.BUDGETS}/billingAccounts/{here.billing_account}/budgets", json=budget)
 """,
     """
 for name in ("", "-release", "-scan"):
@@ -70,7 +71,7 @@ access.delete_account(gone)
     """
 trigger = {"name": f"by-hand-{run}", "serviceAccount": f"{project.resource}/serviceAccounts/{builder}",
            "build": {"steps": [{"name": "gcr.io/cloud-builders/docker", "args": ["version"]}]}}
-rest.call("POST", f"{traces.BUILD}/{here.location.resource}/triggers", json=trigger)
+rest.call("POST", f"{leftovers.BUILD}/{here.location.resource}/triggers", json=trigger)
 step = types.BuildStep(name="gcr.io/cloud-builders/docker", args=["version"])
 asked = types.Build(steps=[step], service_account=f"{project.resource}/serviceAccounts/{builder}",
                     options={"logging": "CLOUD_LOGGING_ONLY"})
@@ -238,6 +239,8 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(
             while process.poll() is None and calls(world) - start < point:
                 assert time.monotonic() < deadline
                 threading.Event().wait(0.01)
+            # A run that fails in its first cell leaves nothing either.
+            assert calls(world) - start >= point, f"the run ended by itself before its call {point}"
             end(process)
         said: list[str] = []
         everything = real.Wanted(project.id, in_world.region, older_than="0m")
