@@ -46,12 +46,15 @@ hub: setup
 	@WORKBOOK_VENV="$(CURDIR)/.venv-hub" WORKBOOK_LOCK=room/requirements.txt machine/install.sh
 	@.venv-hub/bin/python -m room $(ARGS)
 
+# A run starts a thousand Pythons: what one of them has compiled, the others read.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/python -m pytest
+
 # Three at once on two processors: while one waits for a container or a client, the others go on.
 test: setup
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 record: setup
 	@$(WORKBOOK) record $(ARGS)
@@ -64,7 +67,7 @@ doctor: setup
 
 # The long runs of which make test runs a slice. ARGS=tests/image runs that folder alone.
 soak: setup
-	@WORKBOOK_SOAK=1 $(VENV)/bin/python -m pytest --timeout=0 \
+	@WORKBOOK_SOAK=1 $(PYTEST) --timeout=0 \
 		$(if $(filter tests/%,$(ARGS)),,tests/soak tests/notebooks tests/browser tests/image tests/sandbox/test_fuzz*.py tests/engine) $(ARGS)
 
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
