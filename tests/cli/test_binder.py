@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import requests
 
 from cli.world import starter
+from tests import conditions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,15 +43,14 @@ def test_the_start_serves_what_binder_asks_for(python_image: str, tmp_path: Path
     ):
         try:
             headers = {"Authorization": "token given"}
-            deadline = time.monotonic() + 180
-            while True:
+
+            def contents() -> requests.Response | None:
                 assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-                try:
-                    listed = requests.get(f"{address}/api/contents", headers=headers, timeout=10)
-                    break
-                except requests.ConnectionError:
-                    continue
+                with contextlib.suppress(requests.ConnectionError):
+                    return requests.get(f"{address}/api/contents", headers=headers, timeout=10)
+                return None
+
+            listed = conditions.until(contents, 180)
             assert "00_start_here.ipynb" in [one["name"] for one in listed.json()["content"]]
             assert requests.get(f"{address}/api/contents", timeout=10).status_code == 403
             assert starter.status(home).world is not None

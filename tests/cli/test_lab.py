@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from cli.world import starter
 from helpers import target
 from helpers.cell import documents
 from helpers.target import Target
+from tests import conditions
 
 ROOT = Path(__file__).resolve().parents[2]
 NotebookWriter = Callable[..., Path]
@@ -178,14 +179,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _status(url: str, seconds: float = 30.0) -> int:
+def _status(url: str) -> int:
     """The answer's status; Jupyter prints its address shortly before it listens there."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
+
+    def found() -> int | None:
+        with suppress(requests.ConnectionError):
             return requests.get(url, timeout=10).status_code
-        except requests.ConnectionError:
-            assert time.monotonic() < deadline, f"nothing listens at {url}"
+        return None
+
+    return conditions.until(found, 30)
 
 
 def _type(address: str, token: str, command: str, expected: str, seconds: float = 120.0) -> str:
