@@ -15,7 +15,7 @@ from google.cloud.artifactregistry_v1 import types
 
 from sandbox.api import field_masks, lists, messages
 from sandbox.api.methods import Call, Method
-from sandbox.artifact_registry import catalog, formats, locations, operations, repository_modes
+from sandbox.artifact_registry import catalog, formats, locations, operations, repository_modes, upstream_credentials
 from sandbox.artifact_registry.cleanup_policies import MAX_POLICIES
 from sandbox.artifact_registry.names import ID_PREFIX, REPOSITORIES, REPOSITORY_PATH, RESOURCE, TYPE
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
@@ -192,9 +192,11 @@ def _create(call: Call) -> dict[str, Any]:
     _check(body)
     message = {key: value for key, value in body.items() if key not in _OUTPUT_ONLY}
     name = RESOURCE.format(**call.params, repository=repository_id)
+    upstream_credentials.validate(call.world, call.params["project"], message)
     with call.world.writing() as rows:
         now = timestamp(call.world.now())
         _check_upstreams(rows, message)
+        repository_modes.forget_input(message)
         try:
             rows.execute(
                 "INSERT INTO repositories (name, project, location, id, message, create_time, update_time)"
@@ -241,17 +243,23 @@ def _without_uri(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
+    upstream_credentials.validate(call.world, call.params["project"], _patched(call))
     with call.world.writing() as rows:
         repository = find(call)
-        body = _parse(call)
-        message = _masked(dict(repository.message), body, field_masks.of(call))
-        _check(message)
+        message = _patched(call)
         _check_upstreams(rows, message)
+        repository_modes.forget_input(message)
         rows.execute(
             "UPDATE repositories SET message = ?, update_time = ? WHERE name = ?",
             (_dump(message), timestamp(call.world.now()), repository.name),
         )
         return _without_uri(render(call.world, find(call)))
+
+
+def _patched(call: Call) -> dict[str, Any]:
+    message = _masked(dict(find(call).message), _parse(call), field_masks.of(call))
+    _check(message)
+    return message
 
 
 def _masked(current: dict[str, Any], body: dict[str, Any], mask: str) -> dict[str, Any]:

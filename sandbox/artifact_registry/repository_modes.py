@@ -17,9 +17,14 @@ STANDARD, REMOTE, VIRTUAL = "STANDARD_REPOSITORY", "REMOTE_REPOSITORY", "VIRTUAL
 MAX_POLICIES = 30  # "30 upstream policies per virtual repository", https://cloud.google.com/artifact-registry/quotas
 
 _CONFIG = {REMOTE: "remoteRepositoryConfig", VIRTUAL: "virtualRepositoryConfig"}
-_REMOTE_FORMATS = ("DOCKER", "PYTHON")
-_PRESETS = {"DOCKER": ("dockerRepository", "DOCKER_HUB"), "PYTHON": ("pythonRepository", "PYPI")}
+_PRESETS = {
+    "DOCKER": ("dockerRepository", "DOCKER_HUB"),
+    "MAVEN": ("mavenRepository", "MAVEN_CENTRAL"),
+    "NPM": ("npmRepository", "NPMJS"),
+    "PYTHON": ("pythonRepository", "PYPI"),
+}
 _POLICY = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
 _REPOSITORY = re.compile(r"projects/[a-z0-9-]+/locations/[a-z0-9-]+/repositories/[a-z0-9-]+")
 
 
@@ -43,10 +48,8 @@ def check(message: Mapping[str, Any]) -> None:
 
 
 def _check_remote(kind: str, config: Mapping[str, Any]) -> None:
-    if kind not in _REMOTE_FORMATS:
-        raise unimplemented(f"a remote repository of the format {kind}; it has them for {', '.join(_REMOTE_FORMATS)}")
-    if "upstreamCredentials" in config:
-        raise unimplemented("credentials for the upstream of a remote repository")
+    if kind not in _PRESETS:
+        raise unimplemented(f"a remote repository of the format {kind}; it has them for {', '.join(_PRESETS)}")
     if not upstream(kind, config):
         field, preset = _PRESETS[kind]
         raise invalid(f"A remote repository of the format {kind} needs {field} ({preset}) or commonRepository.uri.")
@@ -55,11 +58,23 @@ def _check_remote(kind: str, config: Mapping[str, Any]) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise invalid(f"{address[:300]!r} is no address of an upstream: it begins with https://.")
+    if "upstreamCredentials" in config:
+        _check_credentials(address, config["upstreamCredentials"].get("usernamePasswordCredentials", {}))
+
+
+def _check_credentials(address: str, said: Mapping[str, Any]) -> None:
+    if _REPOSITORY.fullmatch(address):
+        raise invalid("An upstream in Artifact Registry is read with its own permissions, and takes no credentials.")
+    if not said.get("username") or not _SECRET_VERSION.fullmatch(said.get("passwordSecretVersion", "")):
+        raise invalid(
+            "upstreamCredentials needs usernamePasswordCredentials with a username and a passwordSecretVersion: "
+            "projects/P/secrets/S/versions/V."
+        )
 
 
 def _check_virtual(kind: str, config: Mapping[str, Any]) -> None:
-    if kind not in _REMOTE_FORMATS:
-        raise unimplemented(f"a virtual repository of the format {kind}; it has them for {', '.join(_REMOTE_FORMATS)}")
+    if kind not in _PRESETS:
+        raise unimplemented(f"a virtual repository of the format {kind}; it has them for {', '.join(_PRESETS)}")
     policies = config.get("upstreamPolicies", [])
     if len(policies) > MAX_POLICIES:
         raise invalid(f"A virtual repository has at most {MAX_POLICIES} upstream policies, not {len(policies)}.")
@@ -85,3 +100,9 @@ def upstream(kind: str, config: Mapping[str, Any]) -> str:
         return preset
     found: str = own.get("customRepository", {}).get("uri", "") or config.get("commonRepository", {}).get("uri", "")
     return found
+
+
+def forget_input(message: dict[str, Any]) -> None:
+    """Remove what is said for one request alone, and never told again."""
+    if config := message.get(_CONFIG[REMOTE]):
+        message[_CONFIG[REMOTE]] = {key: value for key, value in config.items() if key != "disableUpstreamValidation"}

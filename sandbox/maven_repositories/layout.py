@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
@@ -115,6 +116,30 @@ def _entry(place: Place, match: re.Match[str]) -> str:
         f"        <value>{escape(value)}</value>\n"
         f"        <updated>{match['stamp'].replace('.', '')}</updated>\n      </snapshotVersion>\n"
     )
+
+
+def read(content: bytes) -> ET.Element:
+    """Return metadata that somebody else wrote.
+
+    Raises:
+        xml.etree.ElementTree.ParseError: for what is no XML, and for declarations, which could hold entities.
+    """
+    if b"<!" in content:
+        raise ET.ParseError
+    return ET.fromstring(content)  # noqa: S314 - no declarations, so no entities
+
+
+def merged(found: Sequence[str]) -> str | None:
+    """Return the metadata of several repositories as one; of a snapshot the first's, since each names its own files."""
+    roots = [read(one.encode()) for one in found]
+    if len(found) < 2 or roots[0].find("version") is not None:
+        return found[0] if found else None
+    versions: dict[str, str] = {}
+    for root in reversed(roots):
+        moment = root.findtext("versioning/lastUpdated") or ""
+        versions |= {one.text: moment for one in root.iterfind("versioning/versions/version") if one.text}
+    group, artifact = (roots[0].findtext(name) or "" for name in ("groupId", "artifactId"))
+    return of_versions(Place("", group, artifact, "", METADATA), versions.items()) if versions else found[0]
 
 
 def _compact(moment: str) -> str:

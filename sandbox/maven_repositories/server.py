@@ -12,9 +12,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from sandbox.artifact_registry import blobs, catalog, package_files
 from sandbox.artifact_registry.catalog import Repository
-from sandbox.maven_repositories import layout
+from sandbox.maven_repositories import layout, sources
 from sandbox.maven_repositories.layout import Place
-from sandbox.package_hosts import access, bodies, downloads, upstreams
+from sandbox.package_hosts import access, bodies, downloads, remotes, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
 from sandbox.state.world import World
@@ -93,11 +93,8 @@ def _put(world: World, repository: Repository, place: Place, body: Path) -> None
 def _check_metadata(place: Place, body: Path) -> None:
     if place.checksum:
         return  # Of the client's own copy: what is served is made from the files that are here.
-    text = body.read_bytes()
     try:
-        if b"<!" in text:
-            raise ET.ParseError
-        root = ET.fromstring(text)  # noqa: S314 - no declarations, so no entities, and 1 MiB at most
+        root = layout.read(body.read_bytes())
         named = (root.findtext("groupId"), root.findtext("artifactId"))
     except ET.ParseError:
         raise PackageRefusal(400, "The metadata is no XML without declarations.") from None
@@ -118,26 +115,15 @@ def _missing(place: Place) -> PackageRefusal:
 
 
 def _find(world: World, repository: Repository, place: Place) -> package_files.PackageFile:
-    with world.reading() as rows:
-        file = package_files.find(rows, repository.name, place.path)
+    file = remotes.find(world, repository, place.package, place.path, sources)
     return downloads.whole(world, file, _missing(place))
 
 
 def _metadata(world: World, repository: Repository, place: Place) -> str:
-    with world.reading() as rows:
-        files = package_files.of_package(rows, repository.name, place.package)
-        versions = rows.execute(
-            "SELECT digest, create_time FROM versions WHERE repository = ? AND package = ?"
-            " ORDER BY create_time, digest",
-            (repository.name, place.package),
-        ).fetchall()
-    if place.version:
-        made = layout.of_snapshot(place, (one.file_name for one in files if one.version == place.version))
-    else:
-        made = layout.of_versions(place, ((row[0], row[1]) for row in versions)) if versions else None
-    if made is None:
+    found = sources.metadata(world, repository, place)
+    if found is None:
         raise _missing(place)
-    return made
+    return found
 
 
 def _checksum(world: World, repository: Repository, place: Place) -> str:

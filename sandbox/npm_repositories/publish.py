@@ -17,7 +17,7 @@ from typing import Any
 from sandbox.api import strict_json
 from sandbox.artifact_registry import blobs, catalog, package_files
 from sandbox.artifact_registry.catalog import Repository
-from sandbox.npm_repositories import names
+from sandbox.npm_repositories import names, sources
 from sandbox.package_hosts import bodies
 from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.state.world import World
@@ -105,8 +105,7 @@ def _read(package: str, content: bytes) -> Publication:
             raise _wrong(f"{tag[:80]!r} is no dist-tag of this version")
     tarball = _tarball(attachment, manifest)
     _check_inside(tarball, package, version)
-    kept = {key: value for key, value in manifest.items() if key not in ("dist", "_id", "readme", "readmeFilename")}
-    return Publication(package, version, kept, tarball, tags)
+    return Publication(package, version, sources.kept(manifest), tarball, tags)
 
 
 def _tarball(attachment: Any, manifest: Mapping[str, Any]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from typing import Any
 from urllib.parse import quote
 
@@ -13,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox.api import strict_json
 from sandbox.api.principal import Principal
-from sandbox.artifact_registry import catalog, package_files
+from sandbox.artifact_registry import catalog
 from sandbox.artifact_registry.catalog import Repository
 from sandbox.doors import request_body
-from sandbox.npm_repositories import names, publish
-from sandbox.package_hosts import access, bodies, downloads, upstreams
+from sandbox.npm_repositories import names, publish, sources
+from sandbox.package_hosts import access, bodies, downloads, remotes, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
 from sandbox.state.world import World
@@ -69,7 +68,7 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
 def _read(world: World, address: Address, principal: Principal, package: str, rest: list[str]) -> Response:
     repository = access.enter(world, principal, address, access.DOWNLOAD)
     if rest[:1] == ["-"] and len(rest) == 2:
-        return _file(world, repository, f"{package}/-/{rest[1]}")
+        return _file(world, repository, package, rest[1])
     document = _document(world, address, repository, package)
     if not rest:
         return JSONResponse(document)
@@ -82,43 +81,28 @@ def _read(world: World, address: Address, principal: Principal, package: str, re
 
 def _document(world: World, address: Address, repository: Repository, package: str) -> dict[str, Any]:
     """Return all that is known of a package: every version's manifest, the tags, and the times."""
-    with world.reading() as rows:
-        files = package_files.of_package(rows, repository.name, package)
-        tags = _tags(rows, repository.name, package)
-        found = rows.execute(
-            "SELECT create_time, update_time FROM packages WHERE repository = ? AND id = ?", (repository.name, package)
-        ).fetchone()
-    if not files or found is None:
+    found = sources.of(world, repository, package)
+    if not found:
         raise PackageRefusal(404, f"Package {package!r} was not found in the repository.")  # unverified: the text
     versions = {
-        file.version: {
-            **file.about["manifest"],
-            "_id": f"{package}@{file.version}",
+        version: {
+            **said["manifest"],
+            "_id": f"{package}@{version}",
             "dist": {
-                "tarball": f"{address.url}/{quote(file.name, safe='/@')}",
-                "shasum": file.about["shasum"],
-                "integrity": file.about["integrity"],
+                "tarball": f"{address.url}/{quote(names.tarball(package, version), safe='/@')}",
+                **{key: said[key] for key in ("shasum", "integrity") if said[key]},
             },
         }
-        for file in files
+        for version, said in found.versions.items()
     }
-    times = {"created": found["create_time"], "modified": found["update_time"]}
-    times |= {file.version: file.create_time for file in files}
-    return {"_id": package, "name": package, "dist-tags": tags, "versions": versions, "time": times}
+    return {"_id": package, "name": package, "dist-tags": found.tags, "versions": versions, "time": found.times}
 
 
-def _tags(rows: sqlite3.Connection, repository: str, package: str) -> dict[str, str]:
-    found = rows.execute(
-        "SELECT id, digest FROM tags WHERE repository = ? AND package = ? ORDER BY id", (repository, package)
-    )
-    return {row["id"]: row["digest"] for row in found}
-
-
-def _file(world: World, repository: Repository, name: str) -> Response:
+def _file(world: World, repository: Repository, package: str, file: str) -> Response:
+    name = f"{package}/-/{file}"
     missing = PackageRefusal(404, f"File {name[:300]} was not found.")  # unverified: the text
-    with world.reading() as rows:
-        file = package_files.find(rows, repository.name, name)
-    return downloads.send(world, downloads.whole(world, file, missing), lasts=True)
+    found = remotes.find(world, repository, package, name, sources)
+    return downloads.send(world, downloads.whole(world, found, missing), lasts=True)
 
 
 async def _dist_tags(
@@ -157,4 +141,4 @@ def _change_tag(world: World, repository: Repository, package: str, tag: str, bo
             raise PackageRefusal(404, f"{package} has no version {json.dumps(version)[:80]}.")
         else:
             catalog.set_tag(rows, world, repository, package, tag, version)
-        return JSONResponse({"ok": True, "id": package, "dist-tags": _tags(rows, repository.name, package)})
+        return JSONResponse({"ok": True, "id": package, "dist-tags": sources.tags(rows, repository.name, package)})

@@ -12,16 +12,17 @@ import datetime as dt
 import hashlib
 import json
 import logging
-import re
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from sandbox import containers
-from sandbox.artifact_registry import blobs, catalog, repository_modes
+from sandbox.artifact_registry import blobs, catalog, repository_modes, upstream_calls, upstream_credentials
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.artifact_registry.media_types import IMAGES, INDEXES
+from sandbox.artifact_registry.upstream_calls import Missing, Unreachable
 from sandbox.errors import RegistryError
 from sandbox.oci import manifest_rules
 from sandbox.oci.address import Ask
@@ -29,17 +30,13 @@ from sandbox.oci.manifest_rules import is_digest
 from sandbox.oci.rights import DOWNLOAD, enter
 from sandbox.oci.token import Caller
 from sandbox.package_hosts import bodies, upstreams
-from sandbox.package_hosts.upstreams import Missing, Unreachable
 from sandbox.state.world import World
 
 if TYPE_CHECKING:
     import requests
 
 _TAG_AGE = dt.timedelta(hours=1)  # "Docker: list/get tags cache, 1 hour": remote-overview
-_SECONDS = (5, 60)  # to connect, and between two bytes
-_CHUNK = 1 << 20
 _ACCEPT = ", ".join((*IMAGES, *INDEXES))
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 log = logging.getLogger("sandbox")
 
@@ -86,8 +83,8 @@ def _fetch(ask: Ask, remote: Repository) -> None:
     """Fetch what is asked for, where it is not here or too old."""
     if not ask.reference:
         return
-    upstream = _Upstream(ask.world, remote, ask.image.package)
     try:
+        upstream = _Upstream(ask.world, remote, ask.image.package)
         if is_digest(ask.reference) and ask.kind == "blobs":
             if not _holds(ask, remote):
                 upstream.keep_blob(blobs.check_digest(ask.reference))
@@ -127,6 +124,7 @@ class _Upstream:
             # Docker's own rule for its official images.
             self._name = package if "/" in package else f"library/{package}"
         self._token = ""
+        self._credentials = upstream_credentials.of(world, remote.project, config)
 
     def keep_manifest(self, reference: str) -> None:
         """Fetch a manifest by tag or digest, and keep it with the tag."""
@@ -201,7 +199,7 @@ class _Upstream:
             return blobs.read(self._world, found.digest), found.media_type
         with self._get(f"manifests/{reference}") as answer:
             content = b""
-            for chunk in answer.iter_content(_CHUNK):
+            for chunk in answer.iter_content(upstream_calls.CHUNK):
                 content += chunk
                 if len(content) > manifest_rules.LIMIT:
                     raise Unreachable("a manifest of more than 4 MiB")
@@ -218,7 +216,7 @@ class _Upstream:
             return found.size
         hashed = hashlib.new(digest.partition(":")[0])
         with self._get(f"blobs/{digest}") as answer, part.open("wb") as file:
-            for chunk in answer.iter_content(_CHUNK):
+            for chunk in answer.iter_content(upstream_calls.CHUNK):
                 hashed.update(chunk)
                 file.write(chunk)
             size = file.tell()
@@ -227,37 +225,31 @@ class _Upstream:
         blobs.place(self._world, part, digest)
         return size
 
-    def _get(self, path: str) -> requests.Response:
-        """Return an answer with status 200, its body unread; a challenge is answered with a token for everybody."""
+    @contextlib.contextmanager
+    def _get(self, path: str) -> Iterator[requests.Response]:
+        """Yield an answer with status 200, its body unread; a challenge is answered with a token."""
         import requests
 
         url = f"{self._address.rstrip('/')}/v2/{self._name}/{path}"
-        session = upstreams.session()
         try:
-            headers = {"Accept": _ACCEPT} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
-            answer = session.get(url, headers=headers, timeout=_SECONDS, stream=True)
-            if answer.status_code == HTTPStatus.UNAUTHORIZED and not self._token:
-                self._token = _anonymous_token(session, answer.headers.get("WWW-Authenticate", ""))
-                answer.close()
-                return self._get(path)
-            upstreams.look(answer)
-            return answer
+            with upstream_calls.session() as session, self._asked(session, url) as answer:
+                challenge = answer.headers.get("WWW-Authenticate", "")
+                if answer.status_code != HTTPStatus.UNAUTHORIZED or self._token:
+                    upstream_calls.look(answer)
+                    yield answer
+                    return
+                self._token = upstream_calls.token(session, challenge, self._credentials)
+                with self._asked(session, url) as allowed:
+                    upstream_calls.look(allowed)
+                    yield allowed
         except requests.RequestException as error:
             raise Unreachable(type(error).__name__) from None
 
-
-def _anonymous_token(session: requests.Session, challenge: str) -> str:
-    said = dict(_CHALLENGE.findall(challenge))
-    if not challenge.lower().startswith("bearer ") or urlsplit(said.get("realm", "")).scheme not in ("http", "https"):
-        raise Unreachable("it wants a credential")
-    query = urlencode({name: said[name] for name in ("service", "scope") if name in said})
-    answer = session.get(f"{said['realm']}?{query}", timeout=_SECONDS)
-    upstreams.look(answer)
-    try:
-        body = answer.json()
-        return str(body.get("token") or body["access_token"])
-    except (ValueError, KeyError, AttributeError):
-        raise Unreachable("its token endpoint answers no token") from None
+    def _asked(self, session: requests.Session, url: str) -> requests.Response:
+        headers = {"Accept": _ACCEPT} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+        # A token goes before name and password, which a registry without tokens takes as they are.
+        basic = None if self._token else self._credentials
+        return session.get(url, headers=headers, auth=basic, timeout=upstream_calls.SECONDS, stream=True)
 
 
 def _docker_hub(_world: World) -> str:

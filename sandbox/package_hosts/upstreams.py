@@ -10,17 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
-import os
-import subprocess
-import sys
-from http import HTTPStatus
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sandbox.artifact_registry import catalog, repository_modes
+from sandbox.artifact_registry import catalog, repository_modes, upstream_calls, upstream_credentials
 from sandbox.artifact_registry.catalog import Repository
+from sandbox.artifact_registry.upstream_calls import Credentials, Unreachable
 from sandbox.iam import members, policies
-from sandbox.package_hosts.bodies import REQUEST_LIMIT
+from sandbox.package_hosts import machine
 from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.state import projects
 from sandbox.state.clock import timestamp
@@ -30,17 +27,37 @@ if TYPE_CHECKING:
     import requests
 
 READ_VIA = "artifactregistry.repositories.readViaVirtualRepository"
-_SECONDS = (5, 60)  # to connect, and between two bytes
-_PAGE_LIMIT = 64 << 20  # bytes of an index
-_CHUNK = 1 << 20
+
+_MACHINES = {"PYPI": machine.pypi, "NPMJS": machine.npmjs, "MAVEN_CENTRAL": machine.maven_central}
 
 
-class Unreachable(Exception):
-    """The upstream does not answer, or answers what is no answer; the text says which."""
+@dataclass(frozen=True)
+class Upstream:
+    """What a remote repository stands for.
 
+    Attributes:
+        address: of an index, or a repository's resource name.
+    """
 
-class Missing(Exception):
-    """The upstream says that it does not have it."""
+    address: str
+    credentials: Credentials | None
+
+    @property
+    def is_neighbour(self) -> bool:
+        """Whether it is a repository of Artifact Registry."""
+        return self.address.startswith("projects/")
+
+    def credentials_for(self, url: str) -> Credentials | None:
+        """Return what to sign in with at a URL that the upstream named: nothing anywhere but there."""
+        return upstream_calls.of_same_origin(url, self.address, self.credentials)
+
+    def url(self, path: str) -> str:
+        """Return the address of a path; a neighbour's file is found under the neighbour's own name."""
+        return self.address if self.is_neighbour else f"{self.address.rstrip('/')}/{path}"
+
+    def fetch(self, path: str, accept: str) -> requests.Response:
+        """Return an answer of the upstream. Raises Missing and Unreachable."""
+        return upstream_calls.fetch(self.url(path), accept, self.credentials)
 
 
 def by_priority(world: World, repository: Repository) -> list[list[Repository]]:
@@ -67,25 +84,17 @@ def _may_read(world: World, virtual: Repository, upstream: Repository) -> bool:
     return policies.decide(world, f"serviceAccount:{agent}", READ_VIA, upstream.name).allowed
 
 
-def address_of(world: World, repository: Repository) -> str:
-    """Return a remote repository's upstream: the address of an index, or a repository's resource name."""
+def of(world: World, repository: Repository) -> Upstream:
+    """Return a remote repository's upstream, with the credentials that its settings name.
+
+    Raises:
+        Unreachable: where the settings of this machine name none, or Artifact Registry may not read the secret.
+    """
     config = repository.message.get("remoteRepositoryConfig", {})
     found = repository_modes.upstream(repository.format, config)
-    return world.part(_machines_index) if found == "PYPI" else found
-
-
-def _machines_index(_world: World) -> str:
-    """Return the index that this machine's own pip takes; behind a company's mirror that is the mirror."""
-    named = os.environ.get("PIP_INDEX_URL", "")
-    if named:
-        return named
-    pip = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    ran = subprocess.run(pip, capture_output=True, text=True, check=False, timeout=30)
-    if ran.returncode == 0 and ran.stdout.strip():
-        return ran.stdout.strip()
-    default = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    ran = subprocess.run([sys.executable, "-c", default], capture_output=True, text=True, check=False, timeout=30)
-    return ran.stdout.strip()
+    if found in _MACHINES:
+        found = world.part(_MACHINES[found])
+    return Upstream(found, upstream_credentials.of(world, repository.project, config))
 
 
 def kept_page(world: World, repository: Repository, path: str, age: dt.timedelta) -> tuple[Any, bool]:
@@ -107,70 +116,6 @@ def keep_page(world: World, repository: Repository, path: str, page: Any) -> Non
                 "INSERT OR REPLACE INTO remote_pages VALUES (?, ?, ?, ?)",
                 (repository.name, path, json.dumps(page), timestamp(world.now())),
             )
-
-
-def session() -> requests.Session:
-    """Return a session that reaches what this machine reaches without the sandbox."""
-    # Not at the sandbox's start, which it would make longer by a tenth: most learners ask no upstream.
-    import requests
-
-    made = requests.Session()
-    # The learner's proxy leads to this very sandbox; the user's own one is kept beside it.
-    if proxy := os.environ.get("WORKBOOK_UPSTREAM_PROXY", ""):
-        made.proxies = {"http": proxy, "https": proxy}
-    made.headers["User-Agent"] = "artifact-registry-workbook"
-    return made
-
-
-def fetch(url: str, accept: str) -> requests.Response:
-    """Return the upstream's answer with its whole body, after redirects.
-
-    Raises:
-        Missing: for 404 and 410.
-        Unreachable: for every other answer than 200, and for none.
-    """
-    import requests
-
-    try:
-        with (
-            session() as opened,
-            opened.get(url, headers={"Accept": accept}, timeout=_SECONDS, stream=True) as answer,
-        ):
-            look(answer)
-            body = b""
-            for chunk in answer.iter_content(_CHUNK):
-                body += chunk
-                if len(body) > _PAGE_LIMIT:
-                    raise Unreachable(f"an index of more than {_PAGE_LIMIT} bytes")
-            answer._content = body
-            return answer
-    except requests.RequestException as error:
-        raise Unreachable(type(error).__name__) from None
-
-
-def download(url: str, path: Path) -> None:
-    """Write a file of the upstream to a path. Raises as `fetch`."""
-    import requests
-
-    try:
-        with session() as opened, opened.get(url, timeout=_SECONDS, stream=True) as answer, path.open("wb") as file:
-            look(answer)
-            size = 0
-            for chunk in answer.iter_content(_CHUNK):
-                size += len(chunk)
-                if size > REQUEST_LIMIT:
-                    raise Unreachable(f"a file of more than {REQUEST_LIMIT} bytes")
-                file.write(chunk)
-    except requests.RequestException as error:
-        raise Unreachable(type(error).__name__) from None
-
-
-def look(answer: requests.Response) -> None:
-    """Raise Missing or Unreachable for every status but 200."""
-    if answer.status_code in (404, 410):
-        raise Missing
-    if answer.status_code != HTTPStatus.OK:
-        raise Unreachable(f"status {answer.status_code}")
 
 
 def unreachable(repository: Repository, error: Unreachable) -> PackageRefusal:

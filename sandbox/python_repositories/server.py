@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sandbox.api.principal import Principal
 from sandbox.artifact_registry.catalog import Repository
-from sandbox.package_hosts import access, bodies, downloads, upstreams
+from sandbox.package_hosts import access, bodies, downloads, remotes, upstreams
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal, not_supported
 from sandbox.python_repositories import distributions, index, sources, upload
@@ -72,5 +72,5 @@ def _package(world: World, address: Address, repository: Repository, asked: str)
 def _file(world: World, repository: Repository, package: str, name: str) -> Response:
     """Return a file's bytes, whole or a range; Google leads to a signed address of Cloud Storage."""
     missing = PackageRefusal(404, f"File {package[:200]}/{name[:260]} was not found.")  # unverified: the text
-    file = sources.find(world, repository, package, name)
+    file = remotes.find(world, repository, package, f"{package}/{name}", sources)
     return downloads.send(world, downloads.whole(world, file, missing), lasts=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sandbox import containers
+from sandbox.artifact_registry.upstream_calls import Unreachable
 from sandbox.oci import remotes
-from sandbox.package_hosts.upstreams import Unreachable
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
