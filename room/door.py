@@ -1,6 +1,7 @@
 """A learner's door to their own sandbox: its console and their services, at the address of their Jupyter server.
 
     /user/NAME/workbook/console/...        the console, for whom the Hub lets in
+    /user/NAME/workbook/board              what the lead says, and the learner's leave to look at notebooks
     /user/NAME/workbook/HOST.run.app/...   leads to the service's own place below
     /user/NAME/workbook/KEY/HOST.run.app/  the service, for whoever has the key
 
@@ -12,6 +13,7 @@ hence the key, which is made anew with each start of the server.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hmac
 import html
 import os
@@ -23,11 +25,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from jupyter_server.auth.decorator import allow_unauthenticated
-from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import httpclient, web
 
 from helpers import target
 from helpers.target import SandboxInfo
+from room import board
 
 PLACE: Final = "workbook"
 _COOKIE: Final = "workbook_console"
@@ -145,6 +148,46 @@ def _of_console(cookie: str, path: str) -> str:
     return cookie if found is not None and found["path"] == path else ""
 
 
+class BoardFile(JupyterHandler):
+    """The script that shows the board in JupyterLab's pages."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Give it."""
+        self.set_header("Content-Type", "text/javascript; charset=utf-8")
+        self.write((Path(__file__).parent / "board.js").read_bytes())
+
+
+class BoardPlace(APIHandler):
+    """The board of the learner whose server this is."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Give what the lead says, and whether they ask, or may look."""
+        home = Path(os.environ["WORKBOOK_HOME"])
+        found = board.read(home)
+        looks = board.may_look(home, dt.datetime.now(dt.UTC))
+        self.finish(
+            {
+                "number": found.number,
+                "text": found.text,
+                "notebook": found.notebook,
+                "asks": found.asks,
+                "looks": looks,
+            }
+        )
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Take the learner's answer; Jupyter's own token keeps other pages from giving it."""
+        said = self.get_json_body()
+        if not isinstance(said, dict) or not isinstance(said.get("yes"), bool):
+            raise web.HTTPError(400, reason="The body is {yes: true} or {yes: false}.")
+        board.answer(Path(os.environ["WORKBOOK_HOME"]), dt.datetime.now(dt.UTC), yes=said["yes"])
+        self.set_status(204)
+        self.finish()
+
+
 class ToService(JupyterHandler):
     """A service's address as the notebooks have it: it holds no secret."""
 
@@ -205,6 +248,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
         ".*$",
         [
             (rf"{before}console(?:/.*)?", ConsolePage),
+            (rf"{before}board", BoardPlace),
+            (rf"{before}board\.js", BoardFile),
             (rf"{before}({_SERVICE})(/.*)?", ToService),
             (rf"{before}([\w-]+)/({_SERVICE})(/.*)?", Service),
         ],

@@ -30,10 +30,9 @@ c.FirstUseAuthenticator.dbm_path = str(_folder / "passwords")
 c.FirstUseAuthenticator.create_users = False
 c.FirstUseAuthenticator.min_password_length = 8
 c.Authenticator.allowed_users = {*_learners, _lead}
-c.Authenticator.admin_users = {_lead}
 
 # The lead comes to lead, and has no server unless one is asked for.
-c.JupyterHub.default_url = lambda handler: "/services/room/" if handler.current_user.admin else "/hub/spawn"
+c.JupyterHub.default_url = lambda handler: "/services/room/" if handler.current_user.name == _lead else "/hub/spawn"
 
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = str(_folder / "learners" / "{username}")
@@ -58,5 +57,7 @@ c.JupyterHub.services = [
     }
 ]
 c.JupyterHub.load_roles = [
+    # No admin of the Hub: that would open everybody's server, and notebooks are looked at with leave.
+    {"name": "lead", "users": [_lead], "scopes": ["access:services!service=room"]},
     {"name": "room", "services": ["room"], "scopes": ["list:users", "read:servers", "delete:servers"]},
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 from cli.lab import lab
@@ -19,6 +20,8 @@ _OPTIONS: Final = (
     "--ServerApp.jpserver_extensions=room.door=True",
     f"--MappingKernelManager.cull_idle_timeout={_IDLE_SECONDS}",
     "--MappingKernelManager.cull_interval=300",
+    # So that the board opens a notebook in the page that is there.
+    "--LabApp.expose_app_in_browser=True",
 )
 
 
@@ -26,8 +29,32 @@ def main() -> int:
     """Serve until the Hub ends it; returns the server's exit status."""
     home = places.home(os.environ["JUPYTERHUB_USER"])
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pages = with_board(home / "lab" / "pages")
     os.environ[addresses.DOOR] = f"{os.environ['JUPYTERHUB_SERVICE_PREFIX']}{door.PLACE}"
-    return lab([*_OPTIONS, *sys.argv[1:]], print, home, server="jupyterhub.singleuser", settings=_SETTINGS)
+    return lab(
+        [*_OPTIONS, f"--LabApp.templates_dir={pages}", *sys.argv[1:]],
+        print,
+        home,
+        server="jupyterhub.singleuser",
+        settings=_SETTINGS,
+    )
+
+
+def with_board(folder: Path) -> Path:
+    """Write JupyterLab's page with the lead's board in it; returns the folder.
+
+    Raises:
+        RuntimeError: when JupyterLab's page is another than the one that this knows.
+    """
+    from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
+
+    page = (Path(get_app_dir()) / "static" / "index.html").read_text(encoding="utf-8")
+    script = f'<script defer="defer" src="{{{{ base_url | escape }}}}{door.PLACE}/board.js"></script></head>'
+    if page.count("</head>") != 1:
+        raise RuntimeError("JupyterLab's page has changed: there is no one place for the board's script.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text(page.replace("</head>", script), encoding="utf-8")
+    return folder
 
 
 if __name__ == "__main__":

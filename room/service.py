@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import dbm
 import math
 import os
 import secrets
@@ -22,7 +23,7 @@ from tornado import web
 from cli.world import starter
 from helpers.cell import documents
 from helpers.target import ROOT
-from room import overview, places
+from room import board, looks, overview, places
 
 _TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -68,7 +69,7 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
         """Turn everybody away who isn't the lead."""
         super().prepare()
         user = self.get_current_user()
-        if user is not None and not user.get("admin"):
+        if user is not None and user.get("name") != places.lead():
             raise web.HTTPError(403, reason="This page is the lead's.")
 
 
@@ -84,6 +85,7 @@ class Room(Page):
         self.write(
             _TEMPLATES.get_template("room.html").render(
                 people=people,
+                looks={name: board.may_look(home, dt.datetime.now(dt.UTC)) for name, home in homes().items()},
                 now=dt.datetime.now(dt.UTC),
                 faults=FAULTS,
                 notebooks=[path.stem for path in documents.notebooks()],
@@ -102,12 +104,38 @@ class Room(Page):
         except KeyError:
             raise web.HTTPError(400, reason="Nobody of that name is in the class list.") from None
         try:
-            said = await asyncio.to_thread(_ACTIONS[action], aims, self.get_body_argument("what", ""))
+            what = self.get_body_argument("what", "")
+            if action == "message":
+                said = _message(aims, what, self.get_body_argument("notebook", ""))
+            else:
+                said = await asyncio.to_thread(_ACTIONS[action], aims, what)
         except KeyError:
             raise web.HTTPError(400, reason="There is no such action.") from None
         except Refused as reason:
             said = str(reason)
         self.redirect(f"{self.request.path}?{urlencode({'said': said})}", status=303)
+
+
+class Look(Page):
+    """A learner's notebooks as they saved them, for as long as they let the lead look."""
+
+    @web.authenticated
+    async def get(self, name: str, notebook: str) -> None:
+        """Show one notebook, or the list of them."""
+        home = homes().get(name)
+        if home is None or not board.may_look(home, dt.datetime.now(dt.UTC)):
+            raise web.HTTPError(403, reason="Without the learner's leave nobody looks at their notebooks.")
+        folder = home / "lab" / "notebooks"
+        names = sorted(path.stem for path in folder.glob("*.ipynb") if path.is_file())
+        if not notebook:
+            self.write(_TEMPLATES.get_template("look.html").render(name=name, notebooks=names))
+        elif notebook in names:
+            page = await asyncio.to_thread(looks.page, folder / f"{notebook}.ipynb")
+            # What a learner wrote runs nothing here, and has an origin of its own.
+            self.set_header("Content-Security-Policy", looks.POLICY)
+            self.write(page)
+        else:
+            raise web.HTTPError(404)
 
 
 class Results(Page):
@@ -185,6 +213,34 @@ def _reset(aims: dict[str, Path], what: str) -> str:
     return f"{name} begins {what} anew. An open notebook has to be loaded again."
 
 
+def _message(aims: dict[str, Path], what: str, notebook: str = "") -> str:
+    text = " ".join(what.split())
+    if len(text) > board.LONGEST:
+        raise Refused(f"A message has at most {board.LONGEST} characters.")
+    if notebook not in ("", *(path.stem for path in documents.notebooks())):
+        raise Refused("There is no such notebook.")
+    if notebook and not text:
+        text = f"Please open {notebook}."
+    for home in aims.values():
+        board.post(home, text, notebook)
+    return f"Shown to {', '.join(aims)}." if text else "The message is taken away."
+
+
+def _ask(aims: dict[str, Path], what: str) -> str:
+    for home in aims.values():
+        board.ask(home)
+    return f"Asked {', '.join(aims)}. A link to the notebooks comes with the leave, which holds for an hour."
+
+
+def _forget(aims: dict[str, Path], what: str) -> str:
+    if len(aims) != 1:
+        raise Refused("One learner at a time gets a new password.")
+    [name] = aims
+    with dbm.open(str(places.folder() / "passwords"), "c", 0o600) as known:
+        known.pop(name, None)
+    return f"The next password that {name} signs in with is theirs."
+
+
 def _end(aims: dict[str, Path], what: str) -> str:
     for name in servers():
         if name in aims:
@@ -194,7 +250,7 @@ def _end(aims: dict[str, Path], what: str) -> str:
     return "The servers and sandboxes have stopped; what everybody did is kept."
 
 
-_ACTIONS: Final = {"fault": _fault, "travel": _travel, "reset": _reset, "end": _end}
+_ACTIONS: Final = {"fault": _fault, "travel": _travel, "reset": _reset, "end": _end, "ask": _ask, "forget": _forget}
 
 
 async def main() -> None:
@@ -205,6 +261,7 @@ async def main() -> None:
         [
             (prefix, Room),
             (f"{prefix}results.csv", Results),
+            (f"{prefix}look/([a-z0-9-]+)/([\\w.-]*)", Look),
             (f"{prefix}oauth_callback", HubOAuthCallbackHandler),
         ],
         cookie_secret=secrets.token_bytes(32),

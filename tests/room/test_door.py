@@ -17,6 +17,7 @@ import requests
 from cli.world.starter import World
 from helpers import target
 from helpers.target import ROOT
+from room import board
 from tests.room.browsing import wait
 
 BASE = "/user/ada/"
@@ -155,3 +156,24 @@ def test_only_the_console_s_own_cookie_passes() -> None:
     assert door._of_console(f"workbook_console=x; Path={path}; HttpOnly", path)
     assert not door._of_console("workbook_console=x; Path=/", path)
     assert not door._of_console(f"_xsrf=x; Path={path}", path)
+
+
+def test_the_board_is_read_and_answered_by_its_learner_alone(address: str, ada: requests.Session, world: World) -> None:
+    place = f"{address}{BASE}workbook/board"
+    with requests.Session() as nobody:
+        assert nobody.get(place, timeout=30).status_code == 403
+    board.post(world.home, "<b>Coffee</b>", "05_tag_images")
+    board.ask(world.home)
+    said = ada.get(place, timeout=30).json()
+    assert (said["text"], said["notebook"], said["asks"], said["looks"]) == (
+        "<b>Coffee</b>",
+        "05_tag_images",
+        True,
+        False,
+    )
+    assert ada.post(place, json={"yes": True}, timeout=30).status_code == 403, "without Jupyter's token"
+    xsrf = {"X-XSRFToken": next(str(one.value) for one in ada.cookies if one.name == "_xsrf")}
+    assert ada.post(place, json={"yes": "true"}, headers=xsrf, timeout=30).status_code == 400
+    assert ada.post(place, json={"yes": True}, headers=xsrf, timeout=30).status_code == 204
+    assert ada.get(place, timeout=30).json()["looks"]
+    assert ada.get(f"{place}.js", timeout=30).headers["Content-Type"].startswith("text/javascript")
