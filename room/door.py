@@ -6,19 +6,23 @@
     /user/NAME/workbook/KEY/HOST.run.app/  the service, for whoever has the key
 
 A service is somebody's program. At the Hub's address its pages would be of JupyterLab's origin and could open a
-terminal. So each is sent with a policy that gives it an origin of its own; a page of such an origin sends no cookies,
-hence the key, which is made anew with each start of the server.
+terminal. So each is sent with a policy that gives it an origin of its own. A page of such an origin has no cookies:
+the key stands in for the Hub's, and is made anew with each start of the server; the service's own are kept here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
+import dataclasses
 import datetime as dt
 import hmac
 import html
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +38,8 @@ from room import board
 
 PLACE: Final = "workbook"
 _COOKIE: Final = "workbook_console"
+# RFC 6265, section 6.1: what a browser keeps for one host at least.
+_COOKIES, _COOKIE_BYTES = 50, 4096
 _SERVICE: Final = r"[a-z0-9-]+\.[a-z0-9-]+\.run\.app"
 # Seconds; the longest that a request to a service takes where nobody set another limit is 300.
 _PATIENCE: Final = 320
@@ -139,6 +145,28 @@ class ConsolePage(JupyterHandler):
                 self.add_header("Set-Cookie", with_path)
 
 
+@dataclasses.dataclass
+class Jar:
+    """The cookies of one service, for all who have the key: its pages can't keep any."""
+
+    held: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def take(self, headers: Iterable[str]) -> None:
+        """Keep what a service's answer sets, and drop what it ends; what is no cookie is left out."""
+        for header in headers:
+            with contextlib.suppress(CookieError):
+                for name, cookie in SimpleCookie(header).items():
+                    self.held.pop(name, None)
+                    if cookie["max-age"] != "0" and len(header) <= _COOKIE_BYTES:
+                        self.held[name] = cookie.coded_value
+        while len(self.held) > _COOKIES:
+            del self.held[next(iter(self.held))]
+
+    def header(self) -> dict[str, str]:
+        """Return the header that sends them back."""
+        return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.held.items())} if self.held else {}
+
+
 def _of_console(cookie: str, path: str) -> str:
     """Return a cookie if it is the console's own and for its own pages; "" otherwise. Pure."""
     try:
@@ -218,7 +246,10 @@ class Service(web.RequestHandler):
             self.set_status(204)
             return
         before = f"{self.settings['base_url']}{PLACE}/{key}"
-        _give(self, await _ask(self.request, "localhost", self.request.uri.removeprefix(before), {}))
+        jar: Jar = self.settings["workbook_jars"][host]
+        answer = await _ask(self.request, "localhost", self.request.uri.removeprefix(before), jar.header())
+        jar.take(answer.headers.get_list("Set-Cookie"))
+        _give(self, answer)
         self.add_header("Content-Security-Policy", _ALONE)
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
@@ -242,6 +273,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server: Any) -> None:
     """Add the door to a Jupyter server; what the server calls."""
     application = server.web_app
+    application.settings["workbook_jars"] = collections.defaultdict(Jar)
     application.settings["workbook_key"] = secrets.token_urlsafe(18)
     before = re.escape(f"{application.settings['base_url']}{PLACE}/")
     application.add_handlers(

@@ -33,7 +33,8 @@ _TEMPLATES: Final = jinja2.Environment(
     lstrip_blocks=True,
 )
 _POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 # What the lead may break, by the name on the button: a call of the sandbox's admin surface.
 FAULTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -78,10 +79,9 @@ class Room(Page):
 
     @web.authenticated
     async def get(self) -> None:
-        """Show the room; the page loads itself anew every five seconds."""
+        """Show the room; the table loads itself anew every five seconds, and leaves alone what is being typed."""
         opened = await asyncio.to_thread(servers)
         people = await asyncio.to_thread(overview.room, homes(), opened, dt.datetime.now(dt.UTC))
-        self.set_header("Refresh", "5")
         self.write(
             _TEMPLATES.get_template("room.html").render(
                 people=people,
@@ -114,6 +114,16 @@ class Room(Page):
         except Refused as reason:
             said = str(reason)
         self.redirect(f"{self.request.path}?{urlencode({'said': said})}", status=303)
+
+
+class Live(Page):
+    """The script that loads the table anew: the console's."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Give it."""
+        self.set_header("Content-Type", "text/javascript; charset=utf-8")
+        self.write((ROOT / "sandbox" / "console" / "templates" / "live.js").read_bytes())
 
 
 class Look(Page):
@@ -260,6 +270,7 @@ async def main() -> None:
     application = web.Application(
         [
             (prefix, Room),
+            (f"{prefix}live.js", Live),
             (f"{prefix}results.csv", Results),
             (f"{prefix}look/([a-z0-9-]+)/([\\w.-]*)", Look),
             (f"{prefix}oauth_callback", HubOAuthCallbackHandler),

@@ -17,7 +17,7 @@ import requests
 from cli.world.starter import World
 from helpers import target
 from helpers.target import ROOT
-from room import board
+from room import board, door
 from tests.room.browsing import wait
 
 BASE = "/user/ada/"
@@ -149,9 +149,18 @@ def test_no_other_place_of_the_sandbox_is_behind_the_door(address: str, ada: req
         assert answer.status_code == 404, path
 
 
-def test_only_the_console_s_own_cookie_passes() -> None:
-    from room import door
+def test_a_service_s_cookies_are_kept_for_it() -> None:
+    jar = door.Jar()
+    jar.take(["csrftoken=abc; Path=/x; SameSite=Strict", "other=1", "long=" + "x" * 5000, "\x00"])
+    assert jar.header() == {"Cookie": "csrftoken=abc; other=1"}
+    jar.take(["other=; Max-Age=0"])
+    assert jar.header() == {"Cookie": "csrftoken=abc"}
+    jar.take([f"n{number}=1" for number in range(60)])
+    assert len(jar.held) == 50
+    assert door.Jar().header() == {}
 
+
+def test_only_the_console_s_own_cookie_passes() -> None:
     path = "/user/ada/workbook/console"
     assert door._of_console(f"workbook_console=x; Path={path}; HttpOnly", path)
     assert not door._of_console("workbook_console=x; Path=/", path)

@@ -196,9 +196,7 @@ def test_three_learners_and_a_lead_at_once(room: Room, axe: str, tmp_path: Path)
 
 def look_at_the_room(tab: chrome.Tab, room: Room, axe: str) -> None:
     """Look at the page at both sizes, with the lead's cookies in a browser."""
-    lead = room.lead()
-    for name, value, path in lead.kept():
-        tab.call("Network.setCookie", name=name, value=value, path=path, url=room.address)
+    enter(tab, room.lead())
     for width, height, scheme in ((1280, 900, "light"), (390, 844, "dark")):
         tab.look_as(width, height, scheme)
         tab.open(f"{room.address}/services/room/")
@@ -206,6 +204,109 @@ def look_at_the_room(tab: chrome.Tab, room: Room, axe: str) -> None:
         keep_picture(tab, f"room-{width}-{scheme}.png")
         assert tab.ask("document.documentElement.scrollWidth") <= width
         assert findings(tab, axe) == []
+
+
+DEPLOY = """
+from helpers import deploys, projects, target
+from helpers.fast_forward import fast_forward
+from helpers import repositories
+fast_forward(5)
+here = target.current()
+projects.enable(here.location.project, "run.googleapis.com")
+image = here.repository_name.image(here.image)
+stored = repositories.images(here.repository_name)
+[digest] = [one.image for one in stored if "1.0.0" in one.tags and one.image.image == image]
+served = deploys.deploy(here.location, "flowers", digest, environment={"ALLOWED_HOSTS": ".run.app"})
+deploys.open_to_all(here.location, "flowers")
+"""
+
+
+def enter(tab: chrome.Tab, browser: Browser) -> None:
+    """Give a tab the cookies of somebody who is signed in."""
+    tab.call("Network.clearBrowserCookies")
+    for name, value, path in browser.kept():
+        tab.call("Network.setCookie", name=name, value=value, path=path, url=browser.address)
+
+
+def until(condition: str) -> str:
+    """An expression that waits for another one in the page."""
+    return f"new Promise(then => {{const look = () => {condition} ? then(true) : setTimeout(look, 100); look()}})"
+
+
+def test_a_learner_opens_console_and_service_through_the_hub(room: Room, tmp_path: Path) -> None:
+    ada, grace = room.learner("ada"), room.learner("grace")
+    assert grace.get("/user/ada/workbook/console").status_code == 403
+    program = chrome.find()
+    assert program, "Chromium"
+    with kernel(ada, "ada") as opened:
+        assert opened.run(DEPLOY)[1] == ""
+        below, error = opened.run("%%terminal\ngcloud run services describe flowers --region=$REGION")
+        place = re.search(r"/user/ada/workbook/flowers-[\w.-]+run\.app/", below)
+        assert place, below + error
+    assert grace.get(place[0]).status_code == 403
+    with chrome.open_tab(program, tmp_path / "profile") as tab:
+        enter(tab, ada)
+        tab.look_as(1280, 900, "light")
+        tab.open(f"{room.address}/user/ada/workbook/console/progress")
+        assert tab.ask(until("document.querySelector('h1')?.textContent === 'Progress'"))
+        keep_picture(tab, "room-console.png")
+        tab.open(f"{room.address}{place[0]}")
+        assert tab.ask("window.origin") == "null"
+        assert tab.ask("fetch('/user/ada/api/contents').then(() => 'read', () => 'refused')") == "refused"
+        keep_picture(tab, "room-service.png")
+        tab.ask("document.querySelector('form input[type=number]').form.requestSubmit()")
+        assert tab.ask(until("document.querySelector('.answer')"))
+        keep_picture(tab, "room-service-answer.png")
+
+
+def test_the_lead_says_something_and_looks_with_leave(room: Room, axe: str, tmp_path: Path) -> None:
+    lead, linus = room.lead(), room.learner("linus")
+    assert lead.get("/user/linus/api/contents").status_code == 403
+    assert lead.get("/services/room/look/linus/").status_code == 403
+    said = {"action": "message", "what": "<b>Coffee</b> at ten", "notebook": NOTEBOOK}
+    assert "Shown to ada, grace, linus." in lead.post("/services/room/", said).text
+    assert "Asked linus." in lead.post("/services/room/", {"action": "ask", "who": "linus"}).text
+    program = chrome.find()
+    assert program, "Chromium"
+    with chrome.open_tab(program, tmp_path / "profile") as tab:
+        enter(tab, linus)
+        tab.look_as(1280, 900, "light")
+        tab.open(f"{room.address}/user/linus/lab")
+        bar = "[...document.querySelectorAll('[role=status]')].find(one => one.textContent.includes('From the lead'))"
+        assert tab.ask(until(bar))
+        assert "<b>Coffee</b> at ten" in tab.ask(f"{bar}.textContent")
+        keep_picture(tab, "room-board.png")
+        press = "[...document.querySelectorAll('[role=status] button')].find(one => one.textContent === '{}').click()"
+        tab.ask(press.format("Allow for an hour"))
+        assert tab.ask(until("document.body.textContent.includes('The lead may look at your notebooks')"))
+        tab.ask(press.format(f"Open {NOTEBOOK}"))
+        tabs = "[...document.querySelectorAll('.lm-TabBar-tabLabel')].map(one => one.textContent)"
+        assert tab.ask(until(f"{tabs}.includes('{NOTEBOOK}.ipynb')"))
+        keep_picture(tab, "room-board-opened.png")
+        assert 'href="look/linus/"' in lead.get("/services/room/").text
+        enter(tab, lead)
+        tab.open(f"{room.address}/services/room/look/linus/{NOTEBOOK}")
+        keep_picture(tab, "room-look.png")
+        assert tab.ask("document.body.textContent.includes('Create')")
+        tab.open(f"{room.address}/services/room/look/linus/")
+        assert findings(tab, axe) == []
+        assert lead.get("/services/room/look/linus/..%2f..%2fadmin-token").status_code == 404
+        enter(tab, linus)
+        tab.open(f"{room.address}/user/linus/lab")
+        assert tab.ask(until("document.body.textContent.includes('The lead may look at your notebooks')"))
+        tab.ask(press.format("No longer"))
+        wait(lambda: lead.get("/services/room/look/linus/").status_code == 403)
+    assert lead.get("/services/room/look/ada/").status_code == 403
+
+
+def test_a_forgotten_password_is_chosen_anew(room: Room) -> None:
+    lead = room.lead()
+    assert "is theirs" in lead.post("/services/room/", {"action": "forget", "who": "grace"}).text
+    fresh = Browser(room.address)
+    fresh.sign_in("grace", "another-password")
+    assert fresh.get("/hub/api/user").status_code != 403
+    assert "is theirs" in lead.post("/services/room/", {"action": "forget", "who": "grace"}).text
+    assert Browser(room.address).sign_in("grace", "password-of-grace").status_code == 200
 
 
 def test_the_lead_sees_a_check_within_five_seconds(room: Room) -> None:

@@ -1,5 +1,6 @@
-// Loads the page's live part again each second while the page is seen; without a script, reload by hand.
+// Loads the page's live part again while the page is seen, each second or as often as the part says in seconds.
 "use strict";
+const pause = 1000 * (Number(document.querySelector("[data-live]")?.dataset.live) || 1);
 async function again() {
   if (!document.hidden) {
     const answer = await fetch(location.href);
@@ -8,6 +9,6 @@ async function again() {
     if (fresh && shown && !shown.contains(document.getSelection().anchorNode) && fresh.innerHTML !== shown.innerHTML)
       shown.innerHTML = fresh.innerHTML;
   }
-  setTimeout(() => again().catch(() => setTimeout(again, 5000)), 1000);
+  setTimeout(() => again().catch(() => setTimeout(again, 5000)), pause);
 }
-setTimeout(again, 1000);
+setTimeout(again, pause);
