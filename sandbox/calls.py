@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from starlette.requests import Request
 
+from sandbox.api import parameters
 from sandbox.api.methods import Answer, Api, Call, Method
 from sandbox.api.principal import ANONYMOUS, Principal
 from sandbox.errors import ApiError, invalid_token, unauthenticated
@@ -98,6 +99,8 @@ def make_as(world: World, parsed: ParsedRequest, principal: Principal) -> Answer
         decision = policies.decide(world, principal.member, permission, method.resource.format(**params))
         if not decision.allowed:
             raise _denied(api, method, permission, params)
+    parameters.check(method.id, request.query_params)
+    parameters.check_message(method.id, parsed.content)
     call = Call(
         world,
         method,
@@ -131,7 +134,7 @@ def _check_quota_project(world: World, request: Request, principal: Principal) -
 
     Source: https://cloud.google.com/docs/quotas/set-quota-project and the reason USER_PROJECT_DENIED.
     """
-    named = request.headers.get("x-goog-user-project")
+    named = request.headers.get("x-goog-user-project") or request.query_params.get("userProject")
     if not named:
         return
     project = projects.find(world, named)

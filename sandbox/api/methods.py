@@ -66,13 +66,7 @@ class Call:
             raise invalid("Invalid JSON payload received. It is too large.")  # unverified: the sentence
         if not self.content.strip():
             return {}
-        try:
-            body = strict_json.loads(self.content)
-        except ValueError as error:
-            raise invalid(f"Invalid JSON payload received. {error}") from None
-        if not isinstance(body, dict):
-            raise invalid("Invalid JSON payload received. Expected an object.")
-        return body
+        return strict_json.loads_object(self.content)
 
 
 @dataclass(frozen=True)

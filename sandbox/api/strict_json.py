@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from sandbox.errors import invalid
+
 
 def loads(content: bytes | str) -> Any:
     """Read a document.
@@ -34,3 +36,18 @@ def _refuse(name: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     return number if math.isfinite(number) else _refuse(text[:40])
+
+
+def loads_object(content: bytes) -> dict[str, Any]:
+    """Read a request's body.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT when it is no JSON object.
+    """
+    try:
+        body = loads(content)
+    except ValueError as error:
+        raise invalid(f"Invalid JSON payload received. {error}") from None
+    if not isinstance(body, dict):
+        raise invalid("Invalid JSON payload received. Expected an object.")
+    return body

@@ -11,14 +11,19 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from grafeas.grafeas_v1 import types
+
 from sandbox.api import lists
 from sandbox.api.methods import Call, Method
 from sandbox.artifact_analysis import automatic_scans, notes, occurrence_filter, sbom_reference
-from sandbox.errors import invalid, not_found, unimplemented
+from sandbox.errors import check_fields, invalid, not_found, unimplemented
 from sandbox.iam import admission
 from sandbox.state.clock import timestamp
 
 _ATTACH = "containeranalysis.notes.attachOccurrence"
+_DETAILS = {field.json_name for field in types.Occurrence.pb().DESCRIPTOR.oneofs_by_name["details"].fields} - {
+    "sbomReference"
+}
 _BATCH = 1000  # notes of one request, as gcloud cuts them
 
 
@@ -44,6 +49,7 @@ def _create(call: Call) -> dict[str, Any]:
 
 def _create_many(call: Call) -> dict[str, Any]:
     body = call.json()
+    check_fields(body, ("notes", "parent"))
     given = body.get("notes")
     if not isinstance(given, dict) or not given or len(given) > _BATCH:
         raise invalid(f"notes is a map of at most {_BATCH} notes by their id.")
@@ -88,6 +94,8 @@ def _list(call: Call) -> dict[str, Any]:
 def _attach(call: Call) -> dict[str, Any]:
     occurrence = sbom_reference.parse(call.json())
     name, resource = occurrence.get("noteName", ""), occurrence.get("resourceUri", "")
+    if others := _DETAILS & set(occurrence):
+        raise unimplemented(f"{min(others)} in an occurrence that is written by hand; SBOM_REFERENCE is here")
     if not resource or not name.startswith("projects/"):
         raise invalid("An occurrence needs a resourceUri and a noteName.")
     if "sbomReference" not in occurrence:

@@ -40,7 +40,11 @@ def read(parent: str, identifier: str, body: Mapping[str, Any], now: str) -> Not
     known = messages.render(messages.parse(types.Note.pb(), dict(body), "note"))
     kind = next((_KINDS[key] for key in _KINDS if key in known), "")
     if not kind or known.get("kind", kind) != kind:
-        raise unimplemented("notes of other kinds than SBOM_REFERENCE and VULNERABILITY_ASSESSMENT")
+        others = sorted(
+            {field.json_name for field in types.Note.pb().DESCRIPTOR.oneofs_by_name["type"].fields} & set(known)
+        )
+        about = f" ({others[0]})" if others else ""
+        raise unimplemented(f"notes of other kinds than SBOM_REFERENCE and VULNERABILITY_ASSESSMENT{about}")
     return known | {"name": f"{parent}/notes/{identifier}", "kind": kind, "createTime": now, "updateTime": now}
 
 

@@ -45,6 +45,8 @@ def _analyze(call: Call) -> dict[str, Any]:
         raise ApiError("PERMISSION_DENIED", f"Permission denied on 'locations/{location}' (or it may not exist).")
     body = call.json()
     check_fields(body, ("packages", "resourceUri", "includeOsvData"))
+    if body.get("includeOsvData"):
+        raise unimplemented("includeOsvData: the sandbox's advisories are a snapshot of its own")
     resource, listed = body.get("resourceUri", ""), body.get("packages", [])
     if not isinstance(resource, str) or not resource:
         raise invalid("Request is missing resourceUri.")
@@ -59,7 +61,12 @@ def _analyze(call: Call) -> dict[str, Any]:
     found = occurrences.vulnerabilities(
         parent,
         resource,
-        [Finding(package, match) for package, own in read for match in known.match(package, own or system)],
+        [
+            Finding(package, match)
+            for entry, (package, own) in zip(listed, read, strict=True)
+            for match in known.match(package, own or system)
+            if match.id not in (entry.get("patchedCve") or ())
+        ],
         system,
         now,
         known.taken,

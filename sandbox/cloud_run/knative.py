@@ -193,7 +193,7 @@ def _account(call: Call, named: str) -> str:
 
 def create(call: Call) -> Json:
     """Make a new service."""
-    body = shapes.check(shape.Service, call.json())
+    body = shapes.check(shape.Service, call.json(), strict=True)
     meta = body.get("metadata", {})
     service_id = meta.get("name", "")
     project, place = call.params["project"], region(call)
@@ -255,7 +255,7 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
 def replace(call: Call) -> Json:
     """Make a new generation of a service."""
     name = _named(call, "run.services.update")
-    body = shapes.check(shape.Service, call.json())
+    body = shapes.check(shape.Service, call.json(), strict=True)
     if store.find(call.world, name) is None:
         raise missing(call, call.params["service"])
     check(call, body)

@@ -1,11 +1,13 @@
-"""The fields of Knative's Service that the sandbox reads, and their types.
+"""The fields of Knative's Service that the sandbox takes, and their types; any other is refused by its name.
+
+`Any` is what Google alone writes, so that it means nothing in a request, or what another module refuses in its words.
 
 Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.services
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.api.shapes import Shape
 
@@ -17,6 +19,12 @@ class Meta(Shape):
     resource_version: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    namespace: str | None = None
+    self_link: Any = None
+    uid: Any = None
+    generation: Any = None
+    creation_timestamp: Any = None
+    deletion_timestamp: Any = None
 
 
 class _SecretKey(Shape):
@@ -37,6 +45,7 @@ class _Variable(Shape):
 class _Port(Shape):
     name: str | None = None
     container_port: int | None = None
+    protocol: Literal["TCP"] | None = None
 
 
 class _Resources(Shape):
@@ -46,11 +55,21 @@ class _Resources(Shape):
 class _Asked(Shape):
     port: int | None = None
     path: str | None = None
+    http_headers: Any = None
+    host: Any = None
+    scheme: Any = None
 
 
 class _Probe(Shape):
     http_get: _Asked | None = None
     tcp_socket: _Asked | None = None
+    grpc: Any = None
+    exec: Any = None
+    initial_delay_seconds: Any = None
+    timeout_seconds: Any = None
+    period_seconds: Any = None
+    failure_threshold: Any = None
+    success_threshold: Any = None
 
 
 class _Container(Shape):
@@ -63,6 +82,8 @@ class _Container(Shape):
     resources: _Resources | None = None
     startup_probe: _Probe | None = None
     volume_mounts: list[Any] | None = None
+    liveness_probe: Any = None
+    readiness_probe: Any = None
 
 
 class _RevisionSpec(Shape):
@@ -71,6 +92,7 @@ class _RevisionSpec(Shape):
     service_account_name: str | None = None
     container_concurrency: int | None = None
     timeout_seconds: int | None = None
+    node_selector: Any = None
 
 
 class _Template(Shape):
@@ -83,6 +105,7 @@ class _Traffic(Shape):
     revision_name: str | None = None
     tag: str | None = None
     latest_revision: bool | None = None
+    url: Any = None
 
 
 class _Spec(Shape):
@@ -93,5 +116,8 @@ class _Spec(Shape):
 class Service(Shape):
     """A service, as it is created and replaced."""
 
+    api_version: str | None = None
+    kind: str | None = None
     metadata: Meta | None = None
     spec: _Spec | None = None
+    status: Any = None

@@ -66,7 +66,6 @@ def _check_new(body: dict[str, Any]) -> None:
 
 
 def _create_bucket(call: Call) -> dict[str, Any]:
-    conditions.check(call, "project")
     body = shapes.check(_NewBucket, call.json())
     _check_new(body)
     project = projects.find(call.world, call.query.get("project", ""))
@@ -99,7 +98,6 @@ def _get_bucket(call: Call) -> dict[str, Any]:
 
 
 def _list_buckets(call: Call) -> dict[str, Any]:
-    conditions.check(call, "project", "prefix", "maxResults", "pageToken")
     project = projects.find(call.world, call.query.get("project", ""))
     permission = "storage.buckets.list"
     if project is None or not admission.is_allowed(call, permission, f"projects/{project.id}"):
@@ -131,7 +129,6 @@ def _delete_bucket(call: Call) -> Response:
 
 
 def _list(call: Call) -> dict[str, Any]:
-    conditions.check(call, *listing.PARAMETERS)
     bucket = bucket_of(call, "storage.objects.list")
     with call.world.reading() as rows:
         found = objects.in_bucket(rows, bucket.name)
@@ -141,7 +138,6 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _find(call: Call, permission: str) -> Stored:
-    conditions.check(call, *conditions.OF_AN_OBJECT)
     bucket = bucket_of(call, permission, "object")
     with call.world.reading() as rows:
         stored = objects.find(rows, bucket.name, call.params["object"])

@@ -1,8 +1,4 @@
-"""The parameters of a request to Cloud Storage: which are known, and under which conditions it is made.
-
-Sources: https://cloud.google.com/storage/docs/json_api/v1/parameters and
-https://cloud.google.com/storage/docs/request-preconditions.
-"""
+"""Under which conditions a request to Cloud Storage is made: https://cloud.google.com/storage/docs/request-preconditions."""
 
 from __future__ import annotations
 
@@ -10,32 +6,9 @@ import re
 
 from sandbox.api.methods import Call
 from sandbox.cloud_storage.objects import Stored
-from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.errors import ApiError, invalid
 
-_SYSTEM = {
-    "alt", "fields", "prettyPrint", "key", "quotaUser", "userIp", "access_token", "oauth_token", "upload_protocol",
-}  # fmt: skip
-# Access is uniform here, so an answer with lists of who may what is the same as one without.
-_ALWAYS = _SYSTEM | {"projection", "userProject"}
-OF_AN_OBJECT = (
-    "generation",
-    "ifGenerationMatch",
-    "ifGenerationNotMatch",
-    "ifMetagenerationMatch",
-    "ifMetagenerationNotMatch",
-)
 _METAGENERATION = 1  # nothing here changes an object's metadata
-
-
-def check(call: Call, *known: str) -> None:
-    """Refuse a parameter that would change the answer on Google and not here.
-
-    Raises:
-        ApiError: UNIMPLEMENTED, with its name.
-    """
-    for name, value in call.query.items():
-        if name.removeprefix("$") not in _ALWAYS and name not in known and value.lower() not in ("", "false"):
-            raise unimplemented(f"the parameter {name} of {call.method.id}")
 
 
 def require(call: Call, now: Stored | None) -> None:

@@ -15,7 +15,6 @@ from starlette.datastructures import QueryParams
 from sandbox.cloud_storage.objects import Stored
 from sandbox.errors import invalid
 
-PARAMETERS = ("prefix", "delimiter", "includeTrailingDelimiter", "startOffset", "endOffset", "maxResults", "pageToken")
 _MOST = 1000
 
 

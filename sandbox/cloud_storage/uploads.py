@@ -45,7 +45,6 @@ def _sessions(_world: World) -> dict[str, _Session]:
 
 def upload(call: Call) -> dict[str, Any] | Response:
     """Take an object in one request, or begin a resumable upload."""
-    conditions.check(call, *conditions.OF_AN_OBJECT[1:], "uploadType", "name", "upload_id")
     bucket = bucket_of(call, "storage.objects.create")
     kind = call.query.get("uploadType", "media")
     if kind == "resumable":

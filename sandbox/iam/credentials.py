@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from sandbox.api.methods import Api, Call, Method, ordered
-from sandbox.errors import ApiError, invalid, unimplemented
+from sandbox.errors import ApiError, check_fields, invalid, unimplemented
 from sandbox.iam import tokens
 from sandbox.iam.denial import denial
 from sandbox.iam.service_accounts import find_account
@@ -43,6 +43,7 @@ def _lifetime(text: Any) -> int:
 
 def _generate_access_token(call: Call) -> dict[str, Any]:
     body = call.json()
+    check_fields(body, ("scope", "lifetime", "delegates"))
     scopes = body.get("scope", [])
     if not isinstance(scopes, list) or not scopes or not all(isinstance(scope, str) and scope for scope in scopes):
         raise invalid("Request contains an invalid argument. A token needs at least one scope.")

@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox.api import lists, shapes
 from sandbox.api.methods import Call, Method
-from sandbox.errors import ApiError, check_fields, conflict, invalid, not_found
+from sandbox.errors import ApiError, check_fields, conflict, invalid, not_found, unimplemented
 from sandbox.iam import policies, roles
 
 _ID = re.compile(r"[a-zA-Z0-9_.]{3,64}")
@@ -112,6 +112,7 @@ def _store(rows: sqlite3.Connection, role: dict[str, Any]) -> dict[str, Any]:
 
 def _create(call: Call) -> dict[str, Any]:
     body = call.json()
+    check_fields(body, ("roleId", "role"))
     role_id, parent = body.get("roleId", ""), f"projects/{call.params['project']}"
     if not isinstance(role_id, str) or not _ID.fullmatch(role_id):
         raise invalid(f'The role ID "{role_id}" is not valid: 3 to 64 letters, digits, underscores and periods.')
@@ -164,8 +165,9 @@ def _patch(call: Call) -> dict[str, Any]:
 
 def _mark(call: Call, *, deleted: bool) -> dict[str, Any]:
     with call.world.writing() as rows:
-        role = _find(call, rows)
-        _check_etag(call.query.get("etag") or call.json().get("etag"), role)
+        role, body = _find(call, rows), call.json()
+        check_fields(body, ("etag",))
+        _check_etag(call.query.get("etag") or body.get("etag"), role)
         if bool(role.get("deleted")) is deleted:
             raise ApiError(
                 "FAILED_PRECONDITION", f"The role named {role['name']} is {'already' if deleted else 'not'} deleted."
@@ -184,11 +186,16 @@ def _undelete(call: Call) -> dict[str, Any]:
 def _testable(call: Call) -> dict[str, Any]:
     """Return what a custom role may hold; gcloud asks before it makes one. Every permission counts as supported."""
     body = call.json()
+    check_fields(body, ("fullResourceName", "pageSize", "pageToken"))
+    asked = body.get("fullResourceName", _PROJECTS)
+    if not str(asked).startswith(_PROJECTS):
+        raise unimplemented(f"the permissions that can be tested on the fullResourceName {str(asked)[:100]!r}")
     query = {"pageSize": str(body.get("pageSize") or 1000), "pageToken": str(body.get("pageToken") or "")}
     chosen, token = lists.page(sorted(roles.KNOWN), query, lambda name: name)
     return lists.answer("permissions", [{"name": name, "stage": "GA"} for name in chosen], token)
 
 
+_PROJECTS = "//cloudresourcemanager.googleapis.com/projects/"
 _PATH = "/v1/projects/{project}/roles"
 _ROLE = _PATH + "/{role}"
 _ID_PREFIX = "iam.projects.roles"

@@ -26,6 +26,10 @@ TITLE = "Identity and Access Management (IAM) API"
 _ID = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])")
 _MAX_KEYS = 10  # https://cloud.google.com/iam/quotas
 _ETAG = "MDEwMjE5MjA="
+# What of it is Google's to write is ignored in a request.
+_FIELDS = frozenset(
+    ("name", "projectId", "uniqueId", "email", "displayName", "etag", "description", "oauth2ClientId", "disabled")
+)
 _DESCRIPTION_LIMIT = 256
 _DISPLAY_NAME_LIMIT = 100
 
@@ -77,6 +81,7 @@ def _text(body: dict[str, Any], field: str, limit: int) -> str:
 
 def _create(call: Call) -> dict[str, Any]:
     body = call.json()
+    check_fields(body, ("accountId", "serviceAccount"))
     account_id, details = body.get("accountId", ""), body.get("serviceAccount", {})
     if not isinstance(account_id, str) or not 6 <= len(account_id) <= 30:
         raise invalid(f'The account ID "{account_id}" does not have a length between 6 and 30.')
@@ -87,6 +92,7 @@ def _create(call: Call) -> dict[str, Any]:
         )
     if not isinstance(details, dict):
         raise invalid("Invalid value at 'service_account': expected an object.")
+    check_fields(details, _FIELDS, "service_account")
     display_name = _text(details, "displayName", _DISPLAY_NAME_LIMIT)
     description = _text(details, "description", _DESCRIPTION_LIMIT)
     project = call.params["project"]
@@ -123,11 +129,14 @@ def _patch(call: Call) -> dict[str, Any]:
     asked, mask = body.get("serviceAccount", {}), body.get("updateMask", "")
     if not isinstance(asked, dict) or not isinstance(mask, str):
         raise invalid("Invalid value at 'service_account' or 'update_mask': expected an object and a text.")
+    check_fields(asked, _FIELDS, "service_account")
     columns = {"displayName": ("display_name", _DISPLAY_NAME_LIMIT), "description": ("description", _DESCRIPTION_LIMIT)}
     chosen = [path.strip() for path in mask.split(",") if path.strip()]
     chosen = [re.sub(r"_(\w)", lambda match: match[1].upper(), path) for path in chosen]
     if not chosen or not set(chosen) <= columns.keys():
-        raise invalid("Invalid update mask: displayName and description can change.")  # unverified: the sentence
+        other = min(set(chosen) - columns.keys(), default="")
+        # unverified: the sentence
+        raise invalid(f"Invalid update mask {other[:80]!r}: displayName and description can change.")
     with call.world.writing() as rows:
         email = find_account(call)["email"]
         for field in chosen:
@@ -182,6 +191,7 @@ def _render_key(account: sqlite3.Row, key: sqlite3.Row) -> dict[str, Any]:
 def _create_key(call: Call) -> dict[str, Any]:
     with call.world.writing() as rows:
         body = call.json()
+        check_fields(body, ("privateKeyType", "keyAlgorithm"))
         account = find_account(call)
         kind = body.get("privateKeyType") or "TYPE_GOOGLE_CREDENTIALS_FILE"
         if kind not in ("TYPE_GOOGLE_CREDENTIALS_FILE", "TYPE_UNSPECIFIED"):

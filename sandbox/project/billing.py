@@ -58,6 +58,10 @@ def _get_info(call: Call) -> dict[str, Any]:
 
 class _Info(shapes.Shape):
     billing_account_name: str | None = None
+    # Google's own to say.
+    name: Any = None
+    project_id: Any = None
+    billing_enabled: Any = None
 
 
 class _Money(shapes.Shape):
@@ -89,7 +93,7 @@ class _Budget(shapes.Shape):
 
 
 def _update_info(call: Call) -> dict[str, Any]:
-    account = shapes.check(_Info, call.json()).get("billingAccountName", "")
+    account = shapes.check(_Info, call.json(), strict=True).get("billingAccountName", "")
     if account and (account != BILLING_ACCOUNT or not _administers(call)):
         raise ApiError("PERMISSION_DENIED", "The caller does not have permission")
     with call.world.writing() as rows:

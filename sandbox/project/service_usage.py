@@ -12,9 +12,9 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.api import filters, lists, operations
+from sandbox.api import filters, lists, operations, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
-from sandbox.errors import ApiError, invalid, permission_denied
+from sandbox.errors import ApiError, check_fields, invalid, permission_denied, unimplemented
 from sandbox.iam import admission, policies
 from sandbox.iam.members import RUN_AGENT
 from sandbox.project import org_limits
@@ -152,7 +152,9 @@ def _enable(call: Call) -> dict[str, Any]:
 
 
 def _batch_enable(call: Call) -> dict[str, Any]:
-    services = call.json().get("serviceIds", [])
+    body = call.json()
+    check_fields(body, ("serviceIds",))
+    services = body.get("serviceIds", [])
     _may_enable(call, services if isinstance(services, list) else [])
     if not isinstance(services, list) or not services or not all(isinstance(service, str) for service in services):
         raise invalid("serviceIds is a list of service names, for example artifactregistry.googleapis.com.")
@@ -168,9 +170,19 @@ def _batch_enable(call: Call) -> dict[str, Any]:
         return operations.finish(rows, call.world, _operation(call), response)
 
 
+class _Disable(shapes.Shape):
+    """Of services.disable; no API here depends on another, so there is nothing to disable beside it."""
+
+    disable_dependent_services: bool | None = None
+    check_if_service_has_usage: str | None = None
+
+
 def _disable(call: Call) -> dict[str, Any]:
     service = call.params["service"]
     _check_known(service)
+    asked = shapes.check(_Disable, call.json(), strict=True)
+    if asked.get("checkIfServiceHasUsage") == "CHECK":
+        raise unimplemented("checkIfServiceHasUsage: the sandbox does not keep how an API was used")
     with call.world.writing() as rows:
         rows.execute("DELETE FROM services WHERE project = ? AND service = ?", (call.params["project"], service))
         response = {

@@ -17,7 +17,7 @@ import google_crc32c
 
 from sandbox.api import field_masks, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
-from sandbox.errors import ApiError, invalid, not_found, permission_denied, unimplemented
+from sandbox.errors import ApiError, check_fields, invalid, not_found, permission_denied, unimplemented
 from sandbox.iam import policies
 from sandbox.iam.policy_methods import policy_methods
 from sandbox.secret_manager import secrets
@@ -148,7 +148,7 @@ def _patch(call: Call) -> Json:
 
 def _delete(call: Call) -> Json:
     with call.world.writing() as rows:
-        exists(call)
+        _check_etag(call.query.get("etag"), _told(exists(call))["etag"])
         secrets.remove(rows, _name(call))
         policies.forget(rows, _name(call))
         return {}
@@ -168,7 +168,7 @@ class _NewVersion(shapes.Shape):
 def _add_version(call: Call) -> Json:
     with call.world.writing() as rows:
         exists(call)
-        payload = shapes.check(_NewVersion, call.json()).get("payload", {})
+        payload = shapes.check(_NewVersion, call.json(), strict=True).get("payload", {})
         try:
             value = base64.b64decode(payload.get("data", "").translate({45: "+", 95: "/"}), validate=True)
         except ValueError:
@@ -208,6 +208,7 @@ def _access(call: Call) -> Json:
 
 def _switch(state: str) -> Any:
     def handle(call: Call) -> Json:
+        check_fields(call.json(), ("etag",))
         with call.world.writing() as rows:
             version = _version(call)
             if version.state == "DESTROYED":

@@ -1,0 +1,173 @@
+"""What a request may say to each method: what it does not take is refused by its name before anything is done.
+
+What Google documents of a method and the sandbox does not do is refused with 501, what no method has with 400 in the
+words of Google's front end. Source: the methods' pages, as their discovery documents of November 2026 list them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from starlette.datastructures import QueryParams
+
+from sandbox.api import strict_json
+from sandbox.errors import check_fields, unimplemented, unknown_field
+
+# https://cloud.google.com/apis/docs/system-parameters; all but those of `system_parameters` say who calls, or how.
+_OF_EVERY_METHOD = frozenset(
+    ("access_token", "alt", "callback", "fields", "key", "oauth_token", "prettyPrint", "quotaUser", "uploadType")
+) | {"upload_protocol", "userIp", "userProject", "$.xgafv", "$alt", "$fields", "$prettyPrint", "$callback", "$key"}
+_PAGES = "pageSize pageToken"
+_KNATIVE = "continue labelSelector limit fieldSelector includeUninitialized resourceVersion watch"
+_CONDITIONS = "ifGenerationMatch ifGenerationNotMatch ifMetagenerationMatch ifMetagenerationNotMatch"
+# By the end of a method's id: the longest that fits.
+_TAKEN: Mapping[str, str] = {
+    "list": _PAGES,
+    "patch": "updateMask",
+    "getIamPolicy": "options.requestedPolicyVersion",
+    "projects.updateProjectSettings": "updateMask",
+    "repositories.create": "repositoryId",
+    "artifactregistry.projects.locations.repositories.list": f"{_PAGES} filter orderBy",
+    "repositories.packages.list": f"{_PAGES} filter orderBy",
+    "packages.versions.list": f"{_PAGES} filter orderBy view",
+    "packages.versions.get": "view",
+    "packages.versions.delete": "force",
+    "packages.tags.list": f"{_PAGES} filter",
+    "packages.tags.create": "tagId",
+    "repositories.dockerImages.list": f"{_PAGES} orderBy",
+    "repositories.files.list": f"{_PAGES} filter orderBy",
+    "genericArtifacts.upload": "upload_id",
+    "builds.create": "parent",
+    "builds.list": f"{_PAGES} filter parent",
+    "connections.create": "connectionId",
+    "connections.fetchLinkableRepositories": _PAGES,
+    # Nothing is out of reach here, so every list is whole.
+    "connections.list": f"{_PAGES} returnPartialSuccess",
+    "connections.repositories.list": f"{_PAGES} returnPartialSuccess",
+    # "Not supported, and ignored by Cloud Run": all but the first three, and of a deletion the three that are here.
+    "namespaces.services.list": _KNATIVE,
+    "namespaces.revisions.list": _KNATIVE,
+    "namespaces.services.delete": "apiVersion kind propagationPolicy",
+    "namespaces.revisions.delete": "apiVersion kind propagationPolicy",
+    "locations.services.list": f"{_PAGES} {_KNATIVE}",
+    "locations.services.create": "serviceId",
+    "notes.create": "noteId",
+    "notes.list": f"{_PAGES} filter returnPartialSuccess",
+    "occurrences.list": f"{_PAGES} filter returnPartialSuccess",
+    "occurrences.getVulnerabilitySummary": "filter returnPartialSuccess",
+    "serviceAccounts.keys.list": "keyTypes",
+    "serviceAccounts.keys.get": "publicKeyType",
+    "roles.list": f"{_PAGES} showDeleted view",
+    "roles.delete": "etag",
+    "workloadIdentityPools.create": "workloadIdentityPoolId",
+    "workloadIdentityPools.list": f"{_PAGES} showDeleted",
+    "providers.create": "workloadIdentityPoolProviderId",
+    "providers.list": f"{_PAGES} showDeleted",
+    "scans.vulnerabilities.list": _PAGES,
+    "ondemandscanning.projects.locations.operations.list": f"{_PAGES} filter returnPartialSuccess",
+    "secrets.create": "secretId",
+    "secrets.list": f"{_PAGES} filter",
+    "secrets.delete": "etag",
+    "cloudresourcemanager.projects.list": f"{_PAGES} filter",
+    "serviceusage.services.list": f"{_PAGES} filter",
+    "services.batchGet": "names",
+    # Access is uniform here, so an answer with lists of who may what is the same as one without.
+    "storage.buckets.insert": "project projection",
+    "storage.buckets.list": "project prefix maxResults pageToken projection returnPartialSuccess",
+    "storage.buckets.get": "projection",
+    "storage.objects.list": "prefix delimiter includeTrailingDelimiter startOffset endOffset projection "
+    "maxResults pageToken",
+    "storage.objects.get": f"generation {_CONDITIONS} projection",
+    "storage.objects.delete": f"generation {_CONDITIONS}",
+    "storage.objects.insert": f"{_CONDITIONS} name upload_id projection",
+    "storage.xml.getObject": f"generation {_CONDITIONS}",
+    "oauth2.tokeninfo": "access_token",
+}
+_REFUSED: Mapping[str, str] = {
+    "artifactregistry.projects.locations.list": "filter extraLocationTypes",
+    "billingAccounts.list": "filter parent",
+    "budgets.list": "scope",
+    "oauth2.tokeninfo": "id_token",
+    # The path says which it is.
+    "builds.get": "name",
+    "triggers.run": "name",
+    "triggers.get": "name",
+    "triggers.delete": "name",
+    "triggers.create": "parent",
+    "triggers.list": "parent",
+    "connections.delete": "etag validateOnly",
+    "connections.repositories.list": "filter",
+    "connections.repositories.delete": "etag validateOnly",
+    "namespaces.services.create": "dryRun",
+    "namespaces.services.replaceService": "dryRun",
+    "namespaces.services.delete": "dryRun",
+    "namespaces.revisions.delete": "dryRun",
+    "locations.services.list": "showDeleted",
+    "locations.services.create": "validateOnly",
+    "locations.services.delete": "etag validateOnly",
+    "run.projects.locations.services.patch": "allowMissing forceNewRevision validateOnly",
+    "iam.roles.list": "parent",
+    "secrets.versions.list": "filter",
+    "services.consumerQuotaMetrics.list": "view",
+}
+# Methods that take nothing from their message: its fields, which say again what the path says.
+_MESSAGES: Mapping[str, str] = {
+    "artifactregistry.projects.locations.operations.cancel": "",
+    "builds.cancel": "id name projectId",
+    "builds.retry": "id name projectId",
+    "projects.getAncestry": "",
+    "projects.undelete": "",
+    # An empty message, which says that the bill goes to Cloud Storage, as it does.
+    "resources.exportSBOM": "cloudStorageLocation",
+    "workloadIdentityPools.undelete": "",
+    "providers.undelete": "",
+    "iam.projects.serviceAccounts.disable": "",
+    "iam.projects.serviceAccounts.enable": "",
+    "serviceusage.services.enable": "",
+}
+
+
+def check(method: str, query: QueryParams) -> None:
+    """Refuse a parameter that a method does not take.
+
+    Raises:
+        ApiError: UNIMPLEMENTED for one that Google documents, INVALID_ARGUMENT for one that no method has.
+    """
+    for given, value in query.multi_items():
+        name = re.sub(r"_([a-z])", lambda match: match[1].upper(), given)
+        if given in _OF_EVERY_METHOD or {given, name} & taken(method):
+            continue
+        # What Cloud Storage answers to a parameter that it does not know isn't known.
+        if name not in refused(method) and not method.startswith("storage."):
+            raise unknown_field(
+                given, f"Cannot bind query parameter. Field '{given}' could not be found in request message."
+            )
+        if value.lower() not in ("", "0", "false"):
+            raise unimplemented(f"the parameter {name} of {method}")
+
+
+def check_message(method: str, content: bytes) -> None:
+    """Refuse a field in the message of a method that takes nothing from it.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT.
+    """
+    if any(f".{method}".endswith(f".{key}") for key in _MESSAGES) and content.strip():
+        body = strict_json.loads_object(content)
+        check_fields(body, _row(_MESSAGES, method))
+
+
+def taken(method: str) -> frozenset[str]:
+    """Return the parameters that a method acts on, or ignores as Google does."""
+    return _row(_TAKEN, method)
+
+
+def refused(method: str) -> frozenset[str]:
+    """Return the parameters that Google documents of a method, and the sandbox does not do."""
+    return _row(_REFUSED, method)
+
+
+def _row(table: Mapping[str, str], method: str) -> frozenset[str]:
+    fits = [key for key in table if f".{method}".endswith(f".{key}")]
+    return frozenset(table[max(fits, key=len)].split()) if fits else frozenset()
