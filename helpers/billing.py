@@ -244,7 +244,12 @@ def _pages(url: str, key: str, query: Mapping[str, str] | None = None) -> list[d
 
 
 def _looked_at(discovery: Mapping[str, Any]) -> bool:
-    """Whether there was an image to scan: an attestation and a chart are met at a push, and hold none."""
+    """Whether there was an image to scan: an attestation and a chart are met at a push, and hold none.
+
+    The second discovery of an image that Google was seen to write is no scan of its own: see `helpers.scans`.
+    """
+    if str(discovery.get("noteName", "")).endswith("/COMPLIANCE"):
+        return False
     # unverified: that Google doesn't bill them
     return bool(discovery.get("discovery", {}).get("analysisStatus") != "FINISHED_UNSUPPORTED")
 

@@ -110,6 +110,14 @@ def client() -> GrafeasClient:
     return GrafeasClient(transport=GrafeasRestTransport(host=_HOST, credentials=clients.default_credentials()))
 
 
+def of_packages(note: str) -> bool:
+    """Whether a discovery's note is that of the scan for vulnerabilities.
+
+    Google was seen to write a second one beside it, COMPLIANCE, with a status of its own (config-sync 1233, May 2024).
+    """
+    return not note.endswith("/COMPLIANCE")
+
+
 def read(image: names.Digest) -> Scan:
     """Return the automatic scan of a pushed image as it is.
 
@@ -118,7 +126,9 @@ def read(image: names.Digest) -> Scan:
     resource = f"https://{image}"
     wanted = f'resourceUrl="{resource}" AND (kind="DISCOVERY" OR kind="VULNERABILITY")'
     found = list(client().list_occurrences(parent=image.image.repository.project.resource, filter=wanted))
-    discoveries = [one.discovery for one in found if one.kind == types.NoteKind.DISCOVERY]
+    discoveries = [
+        one.discovery for one in found if one.kind == types.NoteKind.DISCOVERY and of_packages(one.note_name)
+    ]
     if not discoveries:
         return Scan(resource, "")
     newest = discoveries[-1]

@@ -6,7 +6,8 @@ import datetime as dt
 
 import pytest
 
-from helpers import billing, names, prices, projects, registry, repositories, target
+from cli.run import spending
+from helpers import billing, names, prices, projects, registry, repositories, scans, target
 from helpers.fates import Snapshot, Stored
 from helpers.transport import clients
 from tests.sandbox.scanner.test_layers import STATUS
@@ -108,3 +109,17 @@ def test_scans_on_push_and_on_demand_are_both_on_the_bill(in_world: target.Targe
     for name, more in ((prices.SCAN.name, 1), (prices.SCAN_ON_DEMAND.name, 3)):
         assert (after[name] or 0) - (before[name] or 0) == more
     repositories.delete(repository)
+
+
+def test_an_image_that_has_two_discoveries_was_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def discovery(note: str) -> dict[str, object]:
+        name = f"projects/goog-analysis/locations/us-central1/notes/{note}"
+        told = {"noteName": name, "createTime": NOW.isoformat(), "discovery": {"analysisStatus": "FINISHED_SUCCESS"}}
+        return told | {"kind": "DISCOVERY"}
+
+    both = [discovery("PACKAGE_VULNERABILITY"), discovery("COMPLIANCE")]
+    monkeypatch.setattr(billing, "_pages", lambda url, *_: both if "occurrences" in url else [])
+    assert billing._usage(PROJECT, NOW)["scans"] == 1
+    monkeypatch.setattr(spending, "_since", lambda url, *_: both if "occurrences" in url else [])
+    assert spending.measured(PROJECT, NOW) == pytest.approx(prices.SCAN.amount)
+    assert [scans.of_packages(str(one["noteName"])) for one in both] == [True, False]
