@@ -1,8 +1,8 @@
 """The actions that a workflow may use: done by the sandbox, with the inputs and outputs of the real ones.
 
-Sources: https://github.com/actions/checkout, https://github.com/google-github-actions/auth and
-https://github.com/google-github-actions/setup-gcloud, their action.yml. Inputs that the sandbox does nothing with are
-refused by name, except those whose only value here is their default.
+Sources: https://github.com/actions/checkout, https://github.com/google-github-actions/auth,
+https://github.com/google-github-actions/setup-gcloud and https://github.com/docker/login-action, their action.yml.
+Inputs that the sandbox does nothing with are refused by name, except those whose only value here is their default.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Action:
 
 
 CHECKOUT, AUTH, SETUP = "actions/checkout", "google-github-actions/auth", "google-github-actions/setup-gcloud"
+LOGIN = "docker/login-action"
 
 ACTIONS: dict[str, Action] = {
     CHECKOUT: Action({}, {"fetch-depth": ("1",), "persist-credentials": ("true", "false"), "clean": ("true",)}),
@@ -52,6 +53,9 @@ ACTIONS: dict[str, Action] = {
     SETUP: Action(
         {"project_id": ""},
         {"version": ("latest",), "skip_install": ("true", "false"), "skip_tool_cache": ("true", "false")},
+    ),
+    LOGIN: Action(
+        {"registry": "", "username": "", "password": ""}, {"ecr": ("auto", "false"), "logout": ("true", "false")}
     ),
 }
 

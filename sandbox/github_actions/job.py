@@ -32,7 +32,11 @@ from sandbox.state.world import World
 
 _HOME, _TEMP = "/home/runner", "/home/runner/work/_temp"
 _FILES = {"GITHUB_ENV": "env", "GITHUB_OUTPUT": "output", "GITHUB_PATH": "path", "GITHUB_STEP_SUMMARY": "summary"}
-_SCRIPTS = {actions.AUTH: "action_auth.py", actions.SETUP: "action_setup_gcloud.py"}
+_SCRIPTS = {
+    actions.AUTH: "action_auth.py",
+    actions.SETUP: "action_setup_gcloud.py",
+    actions.LOGIN: "action_docker_login.py",
+}
 _COMMAND = re.compile(r"::(?P<name>add-mask|error|warning|notice|group|endgroup|debug)(?: [^:]*)?::(?P<text>.*)")
 _SHELLS = {"": ("bash", "-e"), "bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail"), "sh": ("sh", "-e")}
 # What a build step's container is told, and a workflow learns from its actions.

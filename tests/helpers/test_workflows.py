@@ -73,8 +73,8 @@ def test_a_run_signs_in_and_its_fork_does_not(in_world: target.Target, repositor
 
 
 def test_a_workflow_that_is_refused_says_why(in_world: target.Target, repository: str, tmp_path: Path) -> None:
-    sha = pushed(tmp_path, repository, WORKFLOW.replace("google-github-actions/auth@v2", "docker/login-action@v3"))
-    with pytest.raises(workflows.RunFailed, match="docker/login-action@v3 is an action that the workbook's sandbox"):
+    sha = pushed(tmp_path, repository, WORKFLOW.replace("google-github-actions/auth@v2", "docker/bake-action@v6"))
+    with pytest.raises(workflows.RunFailed, match="docker/bake-action@v6 is an action that the workbook's sandbox"):
         workflows.follow(repository, sha, lambda _: None)
     commits.remove(repository, lambda _: None)
 

@@ -65,13 +65,13 @@ def push(host: Host, clone: Cloner, text: str, repository: str = "", **more: str
 
 
 def test_a_workflow_that_is_refused_says_everything_and_runs_nothing(host: Host, clone: Cloner) -> None:
-    text = workflow("{uses: docker/login-action@v3}", "{run: 'echo ${{ secrets.KEY }}'}")
+    text = workflow("{uses: docker/bake-action@v6}", "{run: 'echo ${{ secrets.KEY }}'}")
     repository, sha = push(host, clone, text)
     run = run_of(host, repository, sha)
     assert (run["conclusion"], run["name"]) == ("startup_failure", PATH)
     problems = host.api("GET", f"/repos/{repository}/actions/runs/{run['id']}")["problems"]
     assert [PATH in one for one in problems] == [True, True]
-    assert "docker/login-action@v3" in problems[0]
+    assert "docker/bake-action@v6" in problems[0]
     assert "the context secrets" in problems[1]
     assert host.api("GET", f"/repos/{repository}/actions/runs/{run['id']}/jobs")["total_count"] == 0
 
@@ -152,11 +152,15 @@ jobs:
         provider, email = trust(learner, repository), account(learner, "roles/viewer")
         resource = f"{IAM}/projects/{project()}/serviceAccounts/{email}"
         grant(learner, resource, "roles/iam.workloadIdentityUser", everybody_of(provider, repository))
+        login = "registry: us-central1-docker.pkg.dev, username: oauth2accesstoken"
+        password = "password: '${{ steps.auth.outputs.access_token }}'"
         text = workflow(
             sign_in(provider, email, ", token_format: access_token"),
             "{uses: google-github-actions/setup-gcloud@v2}",
             '{run: \'gcloud projects describe "$GCLOUD_PROJECT" --format="value(projectId)"; gcloud auth list\'}',
-            "{run: 'test -n \"${{ steps.auth.outputs.access_token }}\"'}",
+            f"{{uses: docker/login-action@v3, with: {{{login}, {password}}}}}",
+            "{run: 'cat ~/.docker/config.json'}",
+            f"{{uses: docker/login-action@v3, continue-on-error: true, with: {{{login}}}}}",
             "{run: 'cat \"$GOOGLE_APPLICATION_CREDENTIALS\"'}",
         )
         _, sha = push(host, clone, text, repository)
@@ -168,6 +172,9 @@ jobs:
         assert email in log
         assert "ya29." not in log
         assert '"type": "external_account"' in log
+        assert "Logging into us-central1-docker.pkg.dev...\nLogin Succeeded!" in log
+        assert '"auths": {' in log
+        assert "Error: Password required" in log
 
     def test_a_token_says_what_ran_and_ends_with_it(
         self, learner: AuthorizedSession, host: Host, clone: Cloner

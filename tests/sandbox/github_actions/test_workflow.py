@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ def one_step(**changes: Any) -> str:
     return f"on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - {step!r}\n"
 
 
+def test_the_workbook_s_own_workflow_of_a_deployment_is_read() -> None:
+    text = (Path(__file__).parents[3] / ".github" / "workflows" / "deploy.yml").read_text(encoding="utf-8")
+    (job,) = workflow.read(text, ".github/workflows/deploy.yml").jobs
+    used = [step.uses.partition("@")[0] for step in job.steps if step.uses]
+    assert used == [actions.CHECKOUT, actions.AUTH, actions.SETUP, actions.LOGIN]
+
+
 def test_a_workflow_is_read() -> None:
     found = workflow.read(GOOD, ".github/workflows/ship.yml")
     assert (found.name, sorted(found.events), found.env) == (
@@ -88,7 +96,7 @@ def test_a_workflow_is_read() -> None:
         (GOOD.replace("  build:\n", "  build:\n    strategy: {}\n"), "jobs.build: strategy is not something"),
         (GOOD.replace("  build:\n", "  build:\n    container: x\n"), "jobs.build: container is not something"),
         (GOOD.replace("  build:\n", "  build:\n    services: {}\n"), "jobs.build: services is not something"),
-        (GOOD.replace("actions/checkout@v4", "docker/login-action@v3"), "uses: docker/login-action@v3 is an action"),
+        (GOOD.replace("actions/checkout@v4", "docker/bake-action@v6"), "uses: docker/bake-action@v6 is an action"),
         (GOOD.replace("actions/checkout@v4", "./local"), "uses: ./local is an action"),
         (GOOD.replace("actions/checkout@v4", "docker://alpine"), "uses: docker://alpine is an action"),
         (GOOD.replace("actions/checkout@v4", "actions/checkout"), "names no version"),
