@@ -83,6 +83,13 @@ _IN_MEMORY = 64 << 10  # bytes of a body that may spill into a file
 # Paths of the plain port that stand for nothing on Google: their requests are in no log.
 _OWN = ("/_sandbox/", "/console")
 # Format to what answers on its hosts, beside images.
+# What to use instead of a whole service that is not here.
+_INSTEAD = {
+    "developerconnect.googleapis.com": (
+        ". No flag of gcloud's triggers takes its links: connect a repository with "
+        "`gcloud builds connections create github` and `gcloud builds repositories create`"
+    )
+}
 _PACKAGES = {"MAVEN": maven_repositories.serve, "NPM": npm_repositories.serve, "PYTHON": python_repositories.serve}
 
 log = logging.getLogger("sandbox")
@@ -269,7 +276,8 @@ class Sandbox:
             where = package_hosts.parse(target.host, base, target.path)
             return await _PACKAGES[where.format](request, self.world, where)
         if target.api is None:
-            raise unimplemented(f"{request.method} {target.host}{target.path}")
+            instead = _INSTEAD.get(target.host, "")
+            raise unimplemented(f"{request.method} {target.host}{target.path}{instead}")
         return await self._call(request, target.api, target, record)
 
     async def _call(self, request: Request, api: Api, target: Target, record: calls.RequestRecord) -> Response:

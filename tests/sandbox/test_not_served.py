@@ -9,6 +9,7 @@ import pytest
 from google.auth.transport.requests import AuthorizedSession
 
 from helpers import target
+from tests.sandbox.in_process import Learner
 
 PLACE = ("--location=us-central1", "--repository=none")
 DOES_NOT = "The workbook's sandbox does not do this: "
@@ -55,3 +56,11 @@ def test_gcloud_asks_once_and_shows_the_sentence(command: tuple[str, ...], gclou
     assert "gcloud crashed" not in told
     asked = [line for line in done.stderr.splitlines() if line.startswith("uri: ")]
     assert len(asked) == len(set(asked)), asked
+
+
+def test_developer_connect_names_what_connects_a_repository(learner: Learner) -> None:
+    url = "https://developerconnect.googleapis.com/v1/projects/{project}/locations/us-central1/connections"
+    for verb in ("GET", "POST"):
+        refused = learner.ask(verb, url, status=501)["error"]["message"]
+        assert refused.startswith(f"{DOES_NOT}{verb} developerconnect.googleapis.com/v1/projects/")
+        assert "`gcloud builds connections create github` and `gcloud builds repositories create`" in refused
