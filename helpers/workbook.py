@@ -122,6 +122,9 @@ def begin(number: int) -> Workbook:
     if down:
         raise NotReady(down)
     print(card(workbook))
+    path = next((one for one in documents.notebooks() if about.number(one) == number), None)
+    if path is not None and (absent := about.read(path).lacking(here.name)):
+        raise NotReady(f"{absent}, and this notebook's builds run it: `make setup` downloads it.")
     missing = lacking(workbook)
     if missing:
         shortcut = f"Or let the workbook do it: from helpers.fast_forward import fast_forward; fast_forward({number})"

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from cli.run.execution import Result
 from helpers import images, names, repositories
+from helpers.cell import commands, documents
 from helpers.target import Target
 
 _CLIENTS: Final = ("google-cloud-artifact-registry", "google-auth", "docker", "papermill", "nbclient", "ipykernel")
@@ -90,6 +91,16 @@ def not_run(journal: Path) -> tuple[NotRun, ...]:
         return ()
     entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     return tuple(NotRun(one["notebook"], tuple(one["commands"]), one["reason"]) for one in entries if not one["ran"])
+
+
+def leave_out(journal: Path, notebook: Path, reason: str) -> None:
+    """Note a notebook's terminal cells in the journal as not run."""
+    cells = (cell["source"].partition("\n") for cell in documents.read(notebook).cells if cell["cell_type"] == "code")
+    scripts = (script for first, _, script in cells if first.startswith("%%terminal"))
+    with journal.open("a", encoding="utf-8") as file:
+        for script in scripts:
+            about = {"notebook": notebook.stem, "commands": commands.split(script), "reason": reason}
+            file.write(json.dumps({**about, "ran": False, "seconds": 0.0}) + "\n")
 
 
 def terminal_seconds(journal: Path) -> dict[str, float]:

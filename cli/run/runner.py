@@ -265,6 +265,12 @@ def _executed(
     ):
         whole = progress.add_task("all notebooks", total=sum(counts.values()))
         for position, path in enumerate(plan.notebooks, 1):
+            if lacking := about.read(path).lacking(plan.target):
+                report.leave_out(folder / "journal.jsonl", path, lacking)
+                said = f"[{position}/{len(plan.notebooks)}] {path.stem}: left out, {lacking}, and its builds run it"
+                console.print(said, markup=False, highlight=False)
+                progress.advance(whole, counts[path])
+                continue
             one = progress.add_task(path.stem, total=counts[path])
 
             def advance(one: Any = one) -> None:

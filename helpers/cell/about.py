@@ -6,6 +6,7 @@ Everything that depends on which notebooks there are reads it from here or is ge
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -51,6 +52,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         needs: what earlier notebooks leave behind and this one builds on.
         provides: what this notebook leaves behind for later ones.
         engine: whether it needs a Docker Engine that reaches the sandbox.
+        gcloud: whether its builds run gcloud; in the sandbox that is this machine's.
         apis: the APIs that it enables.
         roles: what the learner must be allowed to do on Google.
         costs: what it uses on Google that is paid for; nothing else is.
@@ -64,12 +66,17 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     needs: tuple[Foundation, ...] = ()
     provides: tuple[Foundation, ...] = ()
     engine: bool = True
+    gcloud: bool = False
     apis: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     costs: tuple[Cost, ...] = ()
     leaves: tuple[str, ...] = ()
     workshop: tuple[str, ...] = ()
     by_hand: str = ""
+
+    def lacking(self, world: str) -> str:
+        """Return why it can't be run in a world, `sandbox` or `gcp`; "" when it can."""
+        return "gcloud isn't on the PATH" if self.gcloud and world != "gcp" and not shutil.which("gcloud") else ""
 
 
 # For a notebook that isn't the workbook's: it may do anything, and nobody has said what it costs.

@@ -65,3 +65,11 @@ def test_without_a_world_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("WORKBOOK_TARGET", raising=False)
     with pytest.raises(workbook.target.NoTarget, match="Open the notebooks with `make lab`"):
         workbook.begin(1)
+
+
+def test_builds_that_run_gcloud_need_one(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    del in_world
+    monkeypatch.setattr(about.shutil, "which", lambda tool: None)
+    (number,) = (about.number(path) for path in documents.notebooks() if about.read(path).gcloud)
+    with pytest.raises(workbook.NotReady, match=r"gcloud isn't on the PATH, .*`make setup` downloads it"):
+        workbook.begin(number)

@@ -18,10 +18,10 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from cli.run import plans, runner, stale
+from cli.run import plans, report, runner, stale
 from cli.run.plans import BadRequest, Plan
 from cli.world import starter
-from helpers.cell import documents
+from helpers.cell import about, documents
 from machine import engine as machine_engine
 from machine import processes
 from tests.conditions import until
@@ -227,6 +227,22 @@ def test_a_run_on_google_leaves_out_what_needs_a_person(write_notebook: Notebook
     assert plans.choose("", first.parent) == (first, second)
     assert plans.choose("", first.parent, target="gcp") == (first,)
     assert plans.choose("01", first.parent, target="gcp") == (second,)
+
+
+def test_a_notebook_whose_builds_run_gcloud_is_left_out_without_one(
+    write_notebook: NotebookWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write_notebook("00_first.ipynb", "print(1)", "%%terminal\ngcloud version\ngit version")
+    book = nbformat.read(first, as_version=4)
+    book.metadata["workbook"] = {"outcome": "ship", "minutes": 5, "gcloud": True}
+    nbformat.write(book, first)
+    monkeypatch.setattr(about.shutil, "which", lambda tool: None)
+    assert about.read(first).lacking("gcp") == ""
+    reason = about.read(first).lacking("sandbox")
+    report.leave_out(tmp_path / "journal.jsonl", first, reason)
+    (left,) = report.not_run(tmp_path / "journal.jsonl")
+    assert (left.notebook, left.commands) == ("00_first", ("gcloud version", "git version"))
+    assert left.reason == "gcloud isn't on the PATH"
 
 
 @pytest.mark.parametrize(("target", "says"), [("gcp", "PROJECT="), ("aws", "sandbox or gcp")])
