@@ -33,6 +33,28 @@ def test_root_s_processes_may_give_files_to_others_where_that_can_be_had() -> No
     assert jail.Means(chroot=False, mounts=False, bwrap="bwrap", proot="").way(_process(0)) == "bwrap"
 
 
+# Children that have ended and that nobody has asked for yet, as a container with many processes leaves them.
+_ENDED = """
+import os
+from engine import launch
+for _ in range(40):
+    if os.fork() == 0:
+        os._exit(0)
+states = lambda: {open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] for pid in launch._below(os.getpid())}
+while states() != {"Z"}:
+    os.sched_yield()
+looks, below = [], launch._below
+launch._below = lambda pid: looks.append(pid) or below(pid)
+launch._kill_below()
+print(len(looks))
+"""
+
+
+def test_a_container_of_many_processes_ends_without_a_look_at_all_of_them_for_each() -> None:
+    ran = subprocess.run([sys.executable, "-c", _ENDED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.stderr, ran.stdout) == ("", "1\n")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("way", jail.WAYS)
