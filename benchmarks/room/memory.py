@@ -113,6 +113,16 @@ def room(names: list[str], folder: Path) -> Iterator[tuple[int, str]]:
         hub.wait(60)
         for name in names:
             starter.stop(folder / "room" / "learners" / name)
+        stop_engine(folder)
+
+
+def stop_engine(folder: Path) -> None:
+    """End the engine whose data are in the folder, before the folder goes."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if str(folder / "engine") in " ".join(process.cmdline()):
+                process.terminate()
+                process.wait(30)
 
 
 def work(name: str, address: str, number: str) -> str:

@@ -20,7 +20,8 @@ from cli import main
 from tests.docs.test_readme import ROOT
 from tests.notebooks import shape
 
-TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+TEXTS += sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*TEXTS, *sorted((ROOT / "notebooks").glob("*.ipynb"))]
 _CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
 
