@@ -58,6 +58,8 @@ def choose(only: str, folder: Path = documents.NOTEBOOKS, *, target: str = "sand
         return tuple(path for path in there if target != "gcp" or not about.read(path).by_hand)
     by_number = {path.name[:2]: path for path in there}
     wanted = [part.strip().zfill(2) for part in only.split(",") if part.strip()]
+    if not wanted:
+        raise BadRequest(f"{only!r} names no notebook. There are {', '.join(by_number)}.")
     unknown = [number for number in wanted if number not in by_number]
     if unknown:
         raise BadRequest(f"There is no notebook {', '.join(unknown)}. There are {', '.join(by_number)}.")

@@ -249,7 +249,6 @@ def _executed(
     keep: Callable[[Result], None],
 ) -> list[Result]:
     """Execute until one fails. `keep` gets each result at once, so that an interrupted run can tell of those before."""
-    counts = {path: documents.code_cells(path) for path in plan.notebooks}
     since = dt.datetime.now(dt.UTC)
     columns = (
         TextColumn("{task.description}"),
@@ -263,6 +262,9 @@ def _executed(
         contextlib.closing(spare),
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress,
     ):
+        # Before the notebooks are read, and before what the first one builds on is made.
+        spare.prepare(plan.notebooks[0])
+        counts = {path: documents.code_cells(path) for path in plan.notebooks}
         whole = progress.add_task("all notebooks", total=sum(counts.values()))
         for position, path in enumerate(plan.notebooks, 1):
             if lacking := about.read(path).lacking(plan.target):

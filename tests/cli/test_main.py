@@ -115,6 +115,7 @@ def test_start_status_stop(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("run", "--only", "77"), "no notebook"),
+        (("run", "--only", ","), "names no notebook"),
         (("run", "--target", "gcp"), "PROJECT="),
         (("run", "--target", "moon"), "sandbox or gcp"),
         (("run", "-p", "novalue"), "NAME=VALUE"),
