@@ -10,7 +10,6 @@ import os
 import pty
 import socket
 import struct
-import subprocess
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from engine.store import remove_tree
 
 STDOUT, STDERR = 1, 2
 _LINE = 16384
+# A process that waits for a disk ends when the disk has answered.
+_END_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -243,10 +244,8 @@ class Run:
         """End the process and all below it, and wait until they are gone."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
-        try:
-            self.over.wait(30)
-        except subprocess.TimeoutExpired:
-            raise Refused("a process doesn't end") from None
+        if not self.over.wait(_END_SECONDS):
+            raise Refused(f"the container's processes have not ended within {_END_SECONDS} seconds of SIGKILL", 500)
 
 
 __all__ = ["STDERR", "STDOUT", "Log", "Record", "Run", "now"]
