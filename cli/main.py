@@ -15,6 +15,7 @@ from cli.run import plans
 from cli.run.plans import BadRequest
 from cli.world import starter
 from cli.world.settings import SignInFailed
+from helpers.cell import addresses
 from helpers.target import REGION, ROOT, NoTarget
 from machine import gcloud, tools
 from machine.errors import MachineError
@@ -103,13 +104,23 @@ def status(home: Home = starter.LEARNERS_HOME) -> None:
 
 
 @app.command("console")
-def show_console(home: Home = starter.LEARNERS_HOME) -> None:
-    """Print the address at which a browser sees what your sandbox holds; it signs you in once."""
+def show_console(
+    link: Annotated[str, typer.Argument(help="a link to Google's console, as gcloud prints it")] = "",
+    home: Home = starter.LEARNERS_HOME,
+) -> None:
+    """Print the address at which a browser sees what your sandbox holds; it signs you in once.
+
+    With a link of gcloud's output in quotes it is that of the same page.
+    """
+    page = addresses.of_console(link)
+    if link and not page:
+        complain("The console has no page for that link: only for builds, services, repositories and images.")
+        raise typer.Exit(2)
     found = starter.status(home)
     if found.world is None:
         complain(f"{found.detail} Start it with `.venv/bin/workbook start`, then ask again.")
         raise typer.Exit(1)
-    say(found.world.console())
+    say(found.world.console(page))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import requests
 
@@ -66,10 +67,15 @@ class World:
         """The run that a learner's own work in this world counts as: no two labs on one engine have the same."""
         return f"lab-{self.info.project_id.removeprefix('ml-workbook-')}"
 
-    def console(self) -> str:
-        """Return an address that signs a browser in to the console, as the learner; it works once, for ten minutes."""
+    def console(self, page: str = "") -> str:
+        """Return an address that signs a browser in to the console, as the learner; it works once, for ten minutes.
+
+        `page` is the one to begin with, below `/console`.
+        """
         code = self.admin("console:signIn", {"member": f"serviceAccount:{self.info.learner}"})["code"]
-        return f"http://127.0.0.1:{self.info.port}/console/sign-in?code={code}"
+        return f"http://127.0.0.1:{self.info.port}/console/sign-in?code={code}" + (
+            f"&to={quote(page, safe='')}" if page else ""
+        )
 
     def admin(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call the admin surface (`status`, `requests`; with a body `tokens:expire`, `clock:advance`).

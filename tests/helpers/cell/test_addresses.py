@@ -33,3 +33,33 @@ def test_it_stands_below_the_output_in_a_terminal() -> None:
     written: list[str] = []
     addresses.show(f"http://localhost:5001/{HOST}", BEHIND, written.append)
     assert written == [f"\nIn your browser: /user/ada/workbook/{HOST}/\n"]
+
+
+BUILD = "db932f52-29fd-400c-81bd-3d985898a305"
+GOOGLE = "https://console.cloud.google.com"
+
+
+@pytest.mark.parametrize(
+    ("link", "page"),
+    [
+        (f"{GOOGLE}/cloud-build/builds;region=us-central1/{BUILD}?project=12", f"/projects/12/builds/{BUILD}"),
+        (f"{GOOGLE}/cloud-build/builds/{BUILD}?project=12", f"/projects/12/builds/{BUILD}"),
+        (f"{GOOGLE}/run/detail/us-central1/web/logs?project=p-1", "/projects/p-1"),
+        (f"{GOOGLE}/artifacts/docker/p-1/us/r?project=p-1", "/projects/p-1/repositories/us/r"),
+        (
+            f"{GOOGLE}/artifacts/docker/p-1/us/r/team%2Fapp/sha256:{'a' * 64}?project=p-1",
+            f"/projects/p-1/repositories/us/r/team%2Fapp@sha256:{'a' * 64}",
+        ),
+        (f"{GOOGLE}/billing?project=p-1", ""),
+        (f"https://evil.example/cloud-build/builds/{BUILD}?project=12", ""),
+    ],
+    ids=["regional build", "global build", "service", "repository", "image", "other", "foreign"],
+)
+def test_a_link_to_google_s_console_leads_to_the_sandbox_s(link: str, page: str) -> None:
+    assert addresses.of_console(link) == page
+
+
+def test_a_build_s_link_shows_below_the_output_behind_a_hub_only() -> None:
+    output = f"Logs are available at [ {GOOGLE}/cloud-build/builds;region=us-central1/{BUILD}?project=12 ].\n" * 2
+    assert addresses.for_browser(output, BEHIND) == [f"/user/ada/workbook/console/projects/12/builds/{BUILD}"]
+    assert addresses.for_browser(output, {}) == []
