@@ -44,6 +44,7 @@ from sandbox.doors.pages import page
 from sandbox.errors import ApiError, Refusal, is_disk_full, once, unexpected, unimplemented
 from sandbox.git_host import front as git_front
 from sandbox.github_actions import front as actions_front
+from sandbox.oci import container_registry
 from sandbox.package_hosts import address as package_hosts
 from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.redaction import redact
@@ -275,6 +276,10 @@ class Sandbox:
             base = origin if target.door == "edge" else f"{origin}/{target.host}"
             where = package_hosts.parse(target.host, base, target.path)
             return await _PACKAGES[where.format](request, self.world, where)
+        if container_registry.serves(target.host):
+            origin = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
+            base = origin if target.door == "edge" else f"{origin}/{target.host}"
+            return container_registry.answer(target.host, target.path, base)
         if target.api is None:
             instead = _INSTEAD.get(target.host, "")
             raise unimplemented(f"{request.method} {target.host}{target.path}{instead}")

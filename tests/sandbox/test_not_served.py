@@ -27,6 +27,20 @@ def test_everybody_else_is_told_501(session: AuthorizedSession, in_world: target
     assert told["message"] == answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("host", ["gcr.io", "eu.gcr.io"])
+@pytest.mark.parametrize("door", ["https://{host}", "http://127.0.0.1:5001/{host}"], ids=["edge", "port"])
+def test_gcr_io_is_refused_where_gcloud_and_docker_read_it(learner: Learner, host: str, door: str) -> None:
+    base = door.format(host=host)
+    ping = learner.session.get(f"{base}/v2/")
+    assert ping.status_code == 401
+    assert ping.headers["www-authenticate"] == f'Bearer realm="{base}/v2/token",service="{host}"'
+    for path in ("/v2/token", "/v2/a-project/app/tags/list", "/v2/a-project/app/manifests/v1"):
+        refused = learner.session.get(f"{base}{path}")
+        [error] = refused.json()["errors"]
+        assert (refused.status_code, error["code"]) == (403, "DENIED")
+        assert error["message"].startswith(f"{DOES_NOT}images of {host}.")
+
+
 @pytest.mark.gcloud
 @pytest.mark.parametrize(
     "command",
@@ -36,6 +50,7 @@ def test_everybody_else_is_told_501(session: AuthorizedSession, in_world: target
         ("artifacts", "files", "delete", "a-file", "--quiet", *PLACE),
         ("builds", "worker-pools", "list", "--region=us-central1"),
         ("run", "jobs", "list", "--region=us-central1"),
+        ("container", "images", "list", "--repository=gcr.io/a-project"),
     ],
     ids=lambda command: "-".join(command[:3]),
 )
