@@ -63,8 +63,11 @@ def write_docker(home: Path, users_folder: Path | None = None) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    plugins = (users_folder or Path.home() / ".docker") / "cli-plugins"
-    content = {"cliPluginsExtraDirs": [str(plugins)]} if plugins.is_dir() else {}
+    users = users_folder or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    plugins = [str(users / "cli-plugins")] if (users / "cli-plugins").is_dir() else []
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        plugins += json.loads((users / "config.json").read_text(encoding="utf-8")).get("cliPluginsExtraDirs", [])
+    content = {"cliPluginsExtraDirs": plugins} if plugins else {}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -135,6 +135,20 @@ def test_dockers_configuration_finds_the_users_plugins(tmp_path: Path) -> None:
     assert path.read_text() == "{}"
 
 
+def test_plugins_of_a_docker_configuration_elsewhere_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "cli-plugins").mkdir(parents=True)
+    monkeypatch.setenv("DOCKER_CONFIG", str(elsewhere))
+    first, second = tmp_path / "first", tmp_path / "second"
+    settings.write_docker(first)
+    written = (first / "docker" / "config.json").read_text()
+    assert json.loads(written) == {"cliPluginsExtraDirs": [str(elsewhere / "cli-plugins")]}
+    # In a shell of one world another one is started.
+    monkeypatch.setenv("DOCKER_CONFIG", str(first / "docker"))
+    settings.write_docker(second)
+    assert (second / "docker" / "config.json").read_text() == written
+
+
 @pytest.mark.gcloud
 def test_the_learner_is_signed_in_once(gcloud: Path, world: World, environment: dict[str, str]) -> None:
     listed = subprocess.run(
