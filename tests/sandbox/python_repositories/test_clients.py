@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -16,8 +17,8 @@ from tests.sandbox.conftest import project
 from tests.sandbox.python_repositories import wheels
 from tests.sandbox.python_repositories.conftest import Held, pip, run, token_of
 
-UV = shutil.which("uv") or ""
-needs_uv = pytest.mark.skipif(not UV, reason="needs uv on the PATH")
+UV = os.environ.get("WORKBOOK_UV") or shutil.which("uv") or ""
+needs_uv = pytest.mark.skipif(not UV, reason="needs uv on the PATH, or named by WORKBOOK_UV")
 
 
 def twine(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
