@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 from predictor.model import ModelError, load, most_likely, probabilities
-from sklearn.datasets import load_iris
 
 from tests.sample_app.conftest import SAMPLE_APP
+
+
+def load_iris() -> Any:
+    """scikit-learn's flowers; each worker collects this file, and the import takes it two seconds."""
+    from sklearn import datasets
+
+    return datasets.load_iris()
 
 
 def test_probabilities_equal_scikit_learns_to_1e_9(tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ from tests.conditions import until
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A world's folder; gcloud is signed in to the world of this file, which is enough."""
+    monkeypatch.setattr(settings, "sign_in", lambda *_: False)
     folder = tmp_path / "world"
     yield folder
     starter.stop(folder)
