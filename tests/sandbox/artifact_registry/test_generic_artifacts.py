@@ -46,29 +46,26 @@ def upload(session: AuthorizedSession, repository: str, media: bytes = b"weights
 
 @pytest.mark.gcloud
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="needs gcloud on the PATH")
-@pytest.mark.parametrize("size", [0, 100, 11 << 20], ids=["empty", "small", "in pieces"])
-def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path, size: int) -> None:
-    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    source = tmp_path / "model.bin"
-    source.write_bytes(content)
+def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    contents = {"empty.bin": b"", "small.bin": b"x" * 100, "in_pieces.bin": bytes(range(256)) * (11 << 12)}
+    for name, content in contents.items():
+        (tmp_path / "in" / name).write_bytes(content)
     where = (f"--project={project()}", "--location=us-central1", f"--repository={repository}")
     which = ("--package=weights", "--version=1.0")
-    command = ("gcloud", "artifacts", "generic", "upload", *where, *which, f"--source={source}")
+    upload = ("gcloud", "artifacts", "generic", "upload", *where, *which, "--destination-path=a/b")
     pieces = {"CLOUDSDK_STORAGE_UPLOAD_CHUNK_SIZE": str(4 << 20)}
-    sent = run(*command, "--destination-path=a/b", **pieces)
+    sent = run(*upload, f"--source-directory={tmp_path / 'in'}", **pieces)
     assert sent.returncode == 0, sent.stderr
-    again = run(*command, "--destination-path=a/b", **pieces)
+    again = run(*upload, f"--source={tmp_path / 'in' / 'in_pieces.bin'}", **pieces)
     assert again.returncode != 0
     assert "already exists" in again.stderr
-    (tmp_path / "out").mkdir()
-    got = run(
-        *("gcloud", "artifacts", "generic", "download", *where, *which),
-        *(f"--destination={tmp_path / 'out'}", "--name=a/b/model.bin"),
-    )
+    got = run("gcloud", "artifacts", "generic", "download", *where, *which, f"--destination={tmp_path / 'out'}")
     assert got.returncode == 0, got.stderr
-    assert (tmp_path / "out" / "model.bin").read_bytes() == content
+    assert {name: (tmp_path / "out" / "a" / "b" / name).read_bytes() for name in contents} == contents
     listed = run("gcloud", "artifacts", "files", "list", *where, "--format=value(name.basename())")
-    assert listed.stdout.strip() == "weights:1.0:a%2Fb%2Fmodel.bin"
+    assert sorted(listed.stdout.split()) == sorted(f"weights:1.0:a%2Fb%2F{name}" for name in contents)
 
 
 @pytest.mark.parametrize(
