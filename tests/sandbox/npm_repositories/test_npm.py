@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,9 @@ from google.cloud import artifactregistry_v1 as ar
 from tests.sandbox import package_hosting
 from tests.sandbox.conftest import account, learner_with
 from tests.sandbox.package_hosting import create
+from tests.sandbox.package_hosts.conftest import remote as remote_of
+from tests.sandbox.package_hosts.conftest import virtual as virtual_of
+from tests.sandbox.package_hosts.kinds import packed
 from tests.sandbox.python_repositories.conftest import token_of
 
 HOST = "us-central1-npm.pkg.dev"
@@ -73,16 +73,6 @@ def held(in_world: object, tmp_path: Path) -> Iterator[Held]:
         yield Held(create(session, "NPM"), session, tmp_path)
 
 
-def packed(name: str, version: str) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        content = json.dumps({"name": name, "version": version}).encode()
-        entry = tarfile.TarInfo("package/package.json")
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-    return gzip.compress(made.getvalue(), mtime=0)
-
-
 def document(name: str, version: str, **change: Any) -> dict[str, Any]:
     tarball = packed(name, version)
     integrity = f"sha512-{base64.b64encode(hashlib.sha512(tarball).digest()).decode()}"
@@ -114,6 +104,28 @@ def test_npm_publishes_installs_and_views(held: Held, name: str) -> None:
     assert module.read_text() == "exports.version = '1.1.0'\n"
     lock = json.loads((held.folder / "work" / "package-lock.json").read_text())
     assert lock["packages"][f"node_modules/{name}"]["resolved"].startswith(f"{held.url}/{name}/-/ml-model-1.1.0")
+
+
+@needs_npm
+def test_npm_installs_through_a_virtual_and_a_remote_repository(held: Held) -> None:
+    public = create(held.session, "NPM")
+    for repository, name, version in (
+        (held.id, "@team/model", "1.0.0"),
+        (public, "@team/model", "9.0.0"),
+        (public, "other", "2.0.0"),
+    ):
+        owner = Held(repository, held.session, held.folder)
+        assert owner.put(name.replace("/", "%2f"), document(name, version)).status_code == 201
+    remote = create(held.session, "NPM", **remote_of(held.name.replace(held.id, public)))
+    members = ((held, 20), (Held(remote, held.session, held.folder), 10))
+    virtual = Held(create(held.session, "NPM", **virtual_of(*members)), held.session, held.folder)
+    installed = virtual.npm("install", "@team/model", "other")
+    assert installed.returncode == 0, installed.stderr
+    lock = json.loads((held.folder / "work" / "package-lock.json").read_text())["packages"]
+    assert (lock["node_modules/@team/model"]["version"], lock["node_modules/other"]["version"]) == ("1.0.0", "2.0.0")
+    assert lock["node_modules/other"]["integrity"].startswith("sha512-")
+    cached = ar.ArtifactRegistryClient(transport="rest").list_npm_packages(parent=members[1][0].name)
+    assert [package.package_name for package in cached] == ["other"]
 
 
 @needs_npm

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -112,7 +112,14 @@ def remote(address: str, **more: Any) -> dict[str, Any]:
     return {"mode": "REMOTE_REPOSITORY", "remoteRepositoryConfig": {"commonRepository": {"uri": address}, **more}}
 
 
-def virtual(*upstreams: tuple[Repository, int]) -> dict[str, Any]:
+class Named(Protocol):
+    """A repository of any test."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def virtual(*upstreams: tuple[Named, int]) -> dict[str, Any]:
     policies = [
         {"id": f"policy-{place}", "repository": one.name, "priority": priority}
         for place, (one, priority) in enumerate(upstreams)
