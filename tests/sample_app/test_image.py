@@ -5,6 +5,7 @@ import json
 import os
 import posixpath
 import shutil
+import socket
 import subprocess
 import tarfile
 import time
@@ -25,8 +26,8 @@ from tests.sample_app.conftest import DEADLINE, ROOT
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 CALL = """
-import http.client, json, sys
-connection = http.client.HTTPConnection("127.0.0.1", 9090, timeout=5)
+import http.client, json, os, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=5)
 method, path, body = sys.argv[1:]
 connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
 answer = connection.getresponse()
@@ -132,8 +133,17 @@ def config(engine: docker.DockerClient, image: str) -> dict[str, Any]:
     return found
 
 
+def network(found: Engine) -> dict[str, Any]:
+    """Return options for no network and a port of our choice; the workbook's own engine has the machine's alone."""
+    if not found.embedded:
+        return {"network_mode": "none", "environment": {"PORT": "9090"}}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return {"network_mode": "host", "environment": {"PORT": str(probe.getsockname()[1])}}
+
+
 @pytest.fixture(scope="module")
-def container(engine: docker.DockerClient, image: str) -> Iterator[Container]:
+def container(engine: docker.DockerClient, found_engine: Engine, image: str) -> Iterator[Container]:
     """The image with nothing writable, no capability and no network, on a port of our choice."""
     running = engine.containers.run(
         image,
@@ -142,8 +152,7 @@ def container(engine: docker.DockerClient, image: str) -> Iterator[Container]:
         read_only=True,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        network_mode="none",
-        environment={"PORT": "9090"},
+        **network(found_engine),
         labels={"workbook-test": "sample-app"},
     )
     try:
@@ -235,8 +244,8 @@ def test_it_logs_one_line_of_json_per_event_on_standard_output(container: Contai
     assert container.logs(stdout=False, stderr=True) == b""
 
 
-def test_it_stops_when_asked(engine: docker.DockerClient, image: str) -> None:
-    running = engine.containers.run(image, detach=True, network_mode="none", labels={"workbook-test": "sample-app"})
+def test_it_stops_when_asked(engine: docker.DockerClient, found_engine: Engine, image: str) -> None:
+    running = engine.containers.run(image, detach=True, **network(found_engine), labels={"workbook-test": "sample-app"})
     try:
         wait_until_healthy(running)
         running.stop(timeout=int(DEADLINE))

@@ -214,7 +214,7 @@ def test_variables_come_into_a_container_as_they_are_and_on_no_command_line(
 
     monkeypatch.setattr(containers.subprocess, "run", watched)
     program = "import json, os; print(json.dumps(dict(os.environ)))"
-    told = containers.run_with(VALUES, "--rm", "--network", "none", python_image, "python3", "-c", program)
+    told = containers.run_with(VALUES, "--rm", "--network", "host", python_image, "python3", "-c", program)
     found = json.loads(told)
     assert {name: found.get(name) for name in VALUES} == VALUES
     assert not [word for word in seen for value in VALUES.values() if len(value) > 5 and value in word]
