@@ -59,10 +59,9 @@ def test_the_figures_for_a_class_are_those_of_one_learner_times_the_class() -> N
     core, memory, cluster, disk = (
         float(one)
         for one in re.search(
-            r"(0\.\d+) for an hour of an E2\s+processor and (0\.\d+) for .*?, "
+            r"(0\.\d+) for an hour of an E2 processor and (0\.\d+) for .*?, "
             r"(0\.\d+) for an hour of a cluster, (0\.\d+) for",
-            PAGE,
-            re.DOTALL,
+            " ".join(PAGE.split()),
         ).groups()  # type: ignore[union-attr]
     )
     rows = re.findall(
