@@ -40,12 +40,13 @@ def test_every_page_is_good_in_every_look(held: Held, axe: str, tab: chrome.Tab,
     held.push("a-rather-long-name/of-an-image/that-nobody-would-choose", "a-tag-of-some-length", layer=os.urandom(4000))
     project, location, repository = held.name.split("/")[1::2]
     listing = f"/console/projects/{project}/repositories/{location}/{repository}"
-    pages = ["/console", f"/console/projects/{project}", listing, "/console/requests", "/console/clock", "/console/no"]
+    pages = ["/console", f"/console/projects/{project}", listing]
+    pages += [f"/console/{one}" for one in ("progress", "requests", "clock", "no")]
     origin = f"http://127.0.0.1:{world.info.port}"
     tab.open(origin + listing)
     links = "[...document.querySelectorAll('a')].map(one => one.pathname)"
     pages += [one for one in tab.ask(links) if one.startswith(f"{listing}/")]
-    assert len(pages) == 7
+    assert len(pages) == 9, "an image and its package"
     wrong: list[str] = []
     for number, page in enumerate(pages):
         for width, height, scheme in LOOKS:
