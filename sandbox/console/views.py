@@ -157,5 +157,5 @@ def trail(base: str, params: Mapping[str, str]) -> list[tuple[str, str]]:
         place = ("projects", params["project"], "repositories", params["location"], params["repository"])
         steps.append((params["repository"], link(base, *place)))
     if last := params.get("image") or params.get("package") or params.get("build"):
-        steps.append((last, ""))
+        steps.append((unquote(last), ""))
     return steps
