@@ -12,7 +12,7 @@ from sandbox.api import parameters
 from sandbox.api.methods import Answer, Api, Call, Method
 from sandbox.api.principal import ANONYMOUS, Principal
 from sandbox.errors import ApiError, invalid_token, unauthenticated
-from sandbox.iam import admission, policies, tokens
+from sandbox.iam import admission, policies, scopes, tokens
 from sandbox.redaction import redact
 from sandbox.state import projects
 from sandbox.state.world import World
@@ -126,6 +126,7 @@ def _principal(world: World, request: Request, api: Api, record: RequestRecord) 
         log.info("refused a credential: %s", redact(str(reason)))
         raise invalid_token() from None
     record.principal = principal.email or "anonymous"
+    scopes.require(principal.scopes, api.service, record.method, request.method)
     return principal
 
 

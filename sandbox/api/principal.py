@@ -13,9 +13,11 @@ class Principal:
         member: as in a policy, `serviceAccount:learner@p.iam.gserviceaccount.com`; empty for an anonymous caller,
             who matches only `allUsers`. For an identity of a pool `principal://…`, and in a line of its own every
             `principalSet://…` that it is in: they come with its token, and no table knows them.
+        scopes: of its token, without their common beginning; none for one that may do all that the caller may.
     """
 
     member: str = ""
+    scopes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -44,8 +44,8 @@ def _lifetime(text: Any) -> int:
 def _generate_access_token(call: Call) -> dict[str, Any]:
     body = call.json()
     check_fields(body, ("scope", "lifetime", "delegates"))
-    scopes = body.get("scope", [])
-    if not isinstance(scopes, list) or not scopes or not all(isinstance(scope, str) and scope for scope in scopes):
+    asked = body.get("scope", [])
+    if not isinstance(asked, list) or not asked or not all(isinstance(scope, str) and scope for scope in asked):
         raise invalid("Request contains an invalid argument. A token needs at least one scope.")
     if body.get("delegates"):
         raise unimplemented("a chain of delegates; grant the Token Creator role on the last account instead")
@@ -53,7 +53,7 @@ def _generate_access_token(call: Call) -> dict[str, Any]:
     account = find_account(call, SERVICE, TITLE)
     if account["disabled"]:
         raise ApiError("FAILED_PRECONDITION", f"Service account {account['email']} is disabled.")  # unverified
-    token = tokens.mint(call.world, f"serviceAccount:{account['email']}", seconds)
+    token = tokens.mint(call.world, f"serviceAccount:{account['email']}", seconds, wanted=asked)
     # Tokens live by the wall clock, whatever the sandbox's own clock says.
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     return {"accessToken": token, "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}

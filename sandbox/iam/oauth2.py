@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.doors import request_body
-from sandbox.iam import tokens
+from sandbox.iam import scopes, tokens
 from sandbox.iam.keys import id_token_signing_key
 from sandbox.state.world import World
 
@@ -52,7 +52,7 @@ def _token(call: Call) -> dict[str, Any] | Response:
     if not claims.get("scope"):
         return _refused("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
     try:
-        token = tokens.mint(call.world, f"serviceAccount:{claims['iss']}")
+        token = tokens.mint(call.world, f"serviceAccount:{claims['iss']}", wanted=str(claims["scope"]).split())
     except tokens.InvalidToken:
         # Disabled since the signature was verified.
         return _refused("invalid_grant", "Invalid JWT Signature.")
@@ -89,7 +89,7 @@ def _tokeninfo(call: Call) -> dict[str, Any] | Response:
     return {
         "email": principal.email,
         "email_verified": "true",
-        "scope": "https://www.googleapis.com/auth/cloud-platform",
+        "scope": scopes.told(principal.scopes),
         "access_type": "online",
     }
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.doors import request_body
 from sandbox.errors import unimplemented
-from sandbox.iam import federation, issuers, pools, tokens
+from sandbox.iam import federation, issuers, pools, scopes, tokens
 from sandbox.iam.federation import Refused
 
 SERVICE = "sts.googleapis.com"
@@ -31,7 +31,6 @@ _OTHERS = (
     f"{_TYPE}mtls",
     "urn:ietf:params:aws:token-type:aws4_request",
 )
-_SCOPES = "https://www.googleapis.com/auth/"
 _HOST = "//iam.googleapis.com/"
 _PROVIDER = re.compile(rf"{_HOST}((projects/[^/]+/locations/global/workloadIdentityPools/[^/]+)/providers/[^/]+)")
 _WORKFORCE = f"{_HOST}locations/global/workforcePools/"
@@ -72,7 +71,7 @@ def _exchanged(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
     claims, seconds = federation.verify(token, provider, keys, _now(call, provider))
     identity = federation.admit(claims, provider)
     return {
-        "access_token": tokens.mint(call.world, identity.member, seconds, tick=False),
+        "access_token": tokens.mint(call.world, identity.member, seconds, tick=False, wanted=asked["scope"].split()),
         "issued_token_type": _ACCESS_TOKEN,
         "token_type": "Bearer",
         "expires_in": seconds,
@@ -143,7 +142,7 @@ def _introspected(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
         "iss": f"https://{SERVICE}/",
         "username": principal.name,
         "exp": str(int(expires)),
-        "scope": f"{_SCOPES}cloud-platform",
+        "scope": scopes.told(principal.scopes),
     }
 
 

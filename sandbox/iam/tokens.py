@@ -13,6 +13,7 @@ import re
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jwt
@@ -22,10 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.api import strict_json
 from sandbox.api.principal import ANONYMOUS, Principal
-from sandbox.iam import standing
+from sandbox.iam import scopes, standing
 from sandbox.state.world import World
 
 LIFETIME = 3600  # seconds; https://cloud.google.com/docs/authentication/token-types#access-lifetime
+_CLOUD = f"{scopes.PREFIX}{scopes.CLOUD}"
 _LEEWAY = 30  # seconds that two clocks may differ
 
 # https://cloud.google.com/artifact-registry/docs/docker/authentication, and gcloud's docker_helper.py
@@ -42,8 +44,13 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True) -> str:
+def mint(
+    world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True, wanted: Iterable[str] = (_CLOUD,)
+) -> str:
     """Make a new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s.
+
+    Args:
+        wanted: its scopes, as a client asks for them.
 
     Raises:
         InvalidToken: for a service account that is disabled, or is not there any more.
@@ -54,8 +61,8 @@ def mint(world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = Tr
             raise InvalidToken(f"{member.partition(':')[2]} is disabled or deleted")
         rows.execute("DELETE FROM tokens WHERE expires < ?", (time.time() - LIFETIME,))
         rows.execute(
-            "INSERT INTO tokens (hash, member, expires) VALUES (?, ?, ?)",
-            (_hash(token), member, time.time() + lifetime),
+            "INSERT INTO tokens (hash, member, expires, scopes) VALUES (?, ?, ?, ?)",
+            (_hash(token), member, time.time() + lifetime, " ".join(scopes.narrow(wanted))),
         )
     return token
 
@@ -128,14 +135,18 @@ def _verified(assertion: str, key: sqlite3.Row) -> dict[str, Any]:
 def _row(world: World, token: str) -> tuple[sqlite3.Row | None, bool]:
     """Return an access token's row, and whether its account's tokens count."""
     with world.reading() as rows:
-        row = rows.execute("SELECT member, expires FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+        row = rows.execute("SELECT member, expires, scopes FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
         return row, row is None or standing.is_active(rows, row["member"])
 
 
 def held(world: World, token: str) -> tuple[Principal, float] | None:
     """Return whose access token this is, and until when by the wall clock; None for one that is not good any more."""
     row, active = _row(world, token)
-    return (Principal(row["member"]), row["expires"]) if row and active and row["expires"] > time.time() else None
+    return (_principal(row), row["expires"]) if row and active and row["expires"] > time.time() else None
+
+
+def _principal(row: sqlite3.Row) -> Principal:
+    return Principal(row["member"], tuple(row["scopes"].split()))
 
 
 def from_bearer(world: World, token: str, host: str) -> Principal:
@@ -153,7 +164,7 @@ def from_bearer(world: World, token: str, host: str) -> Principal:
             raise InvalidToken("the access token's account is disabled or deleted")
         if row["expires"] <= time.time():
             raise InvalidToken("the access token has expired")
-        return Principal(row["member"])
+        return _principal(row)
     if token.count(".") != 2:
         raise InvalidToken("the access token is unknown")
     claims = verify_assertion(world, token)
@@ -163,9 +174,10 @@ def from_bearer(world: World, token: str, host: str) -> Principal:
         name = audience.removeprefix("https://").split("/", 1)[0]
         if name != host:
             raise InvalidToken(f"the JWT is meant for {name}")
-    elif "https://www.googleapis.com/auth/" not in str(claims.get("scope", "")):
+    elif scopes.PREFIX not in str(claims.get("scope", "")):
         raise InvalidToken("the JWT has neither an audience nor a scope")
-    return Principal(f"serviceAccount:{claims['iss']}")
+    asked = () if audience else scopes.narrow(str(claims["scope"]).split())
+    return Principal(f"serviceAccount:{claims['iss']}", asked)
 
 
 def from_basic(world: World, credentials: str, host: str) -> Principal:

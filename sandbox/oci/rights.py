@@ -11,7 +11,7 @@ from sandbox.artifact_registry.catalog import Repository, find_repository
 from sandbox.artifact_registry.image_names import Image
 from sandbox.artifact_registry.repository_modes import STANDARD
 from sandbox.errors import ApiError, RegistryError
-from sandbox.iam import admission, policies
+from sandbox.iam import admission, policies, scopes
 from sandbox.state import projects
 from sandbox.state.projects import Project
 from sandbox.state.world import World
@@ -52,6 +52,8 @@ def may(world: World, principal: Principal, permission: str, image: Image) -> bo
 def _may(world: World, principal: Principal, permission: str, image: Image, project: Project | None) -> bool:
     if project is None or project.id != image.project:
         return False
+    if not scopes.allow(principal.scopes, SERVICE, reading=permission == DOWNLOAD):
+        return False  # unverified: that the refusal is the one of a missing right
     return policies.decide(world, principal.member, permission, image.repository).allowed
 
 

@@ -11,7 +11,7 @@ import logging
 from sandbox.api.principal import Principal
 from sandbox.artifact_registry.catalog import Repository, find_repository
 from sandbox.errors import ApiError
-from sandbox.iam import admission, policies, tokens
+from sandbox.iam import admission, policies, scopes, tokens
 from sandbox.iam.tokens import InvalidToken
 from sandbox.package_hosts.address import Address
 from sandbox.package_hosts.refusals import PackageRefusal
@@ -60,7 +60,8 @@ def enter(world: World, principal: Principal, address: Address, permission: str)
         except ApiError as error:
             raise PackageRefusal(403, error.message) from None
     named = project is not None and project.id == address.project
-    if not named or not policies.decide(world, principal.member, permission, address.repository).allowed:
+    enough = scopes.allow(principal.scopes, SERVICE, reading=permission == DOWNLOAD)
+    if not named or not enough or not policies.decide(world, principal.member, permission, address.repository).allowed:
         if principal.anonymous:
             raise _challenge(address.host, "not authenticated: No credential was supplied.")
         raise PackageRefusal(

@@ -12,8 +12,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-VERSION = 8
-_CARRIED_OVER = (0, 3, 4, 5, 6, 7, VERSION)  # 0 is a new folder
+VERSION = 9
+_CARRIED_OVER = (0, 3, 4, 5, 6, 7, 8, VERSION)  # 0 is a new folder
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,7 +32,7 @@ CREATE TABLE service_account_keys (
     id TEXT PRIMARY KEY, email TEXT NOT NULL REFERENCES service_accounts(email) ON DELETE CASCADE,
     public_key TEXT NOT NULL, create_time TEXT NOT NULL, expire_time TEXT NOT NULL);
 CREATE TABLE tokens (
-    hash TEXT PRIMARY KEY, member TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
+    hash TEXT PRIMARY KEY, member TEXT NOT NULL, expires REAL NOT NULL, scopes TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE TABLE policies (
     resource TEXT PRIMARY KEY, policy TEXT NOT NULL, etag TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE roles (
@@ -242,6 +242,8 @@ def prepare(rows: sqlite3.Connection, folder: Path) -> None:
             rows.execute(statement)
     if "fields" not in {row["name"] for row in rows.execute("PRAGMA table_info(objects)")}:
         rows.execute("ALTER TABLE objects ADD COLUMN fields TEXT NOT NULL DEFAULT '{}'")
+    if "scopes" not in {row["name"] for row in rows.execute("PRAGMA table_info(tokens)")}:
+        rows.execute("ALTER TABLE tokens ADD COLUMN scopes TEXT NOT NULL DEFAULT ''")
     for name, trigger in _COUNTING.items():
         rows.execute(f"CREATE TRIGGER IF NOT EXISTS {name} {trigger}")
     if 0 < found < 8:

@@ -62,6 +62,19 @@ def test_a_folder_of_version_3_is_carried_over(tmp_path: Path, there: tuple[str,
         world.close()
 
 
+def test_a_token_of_version_8_may_do_all_that_its_account_may(tmp_path: Path) -> None:
+    _folder_of_version_3(tmp_path / "state", *LAZY[:-1])
+    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+        rows.execute("ALTER TABLE tokens DROP COLUMN scopes")
+        rows.execute("INSERT INTO tokens VALUES ('h', 'user:ana@example.com', 1)")
+        rows.execute("PRAGMA user_version = 8")
+    rows.close()
+    world = World(tmp_path / "state", Clock())
+    with world.reading() as opened:
+        assert tuple(opened.execute("SELECT * FROM tokens").fetchone()) == ("h", "user:ana@example.com", 1, "")
+    world.close()
+
+
 def test_a_build_of_version_3_keeps_its_id_to_itself(tmp_path: Path) -> None:
     """It was made from the number of builds that were there, as the first of version 4 would be."""
     new = World(tmp_path / "new", Clock())
