@@ -99,6 +99,11 @@ def test_who_may_not_read_reads_nothing(learner: AuthorizedSession, secret: str,
 def test_a_version_s_life(learner: AuthorizedSession, secret: str) -> None:
     missing = ask(learner, "GET", f"{secret}/versions/latest:access", status=404)["error"]["message"]
     assert missing.endswith("not found or has no versions.")
+    # The same where there is no secret; asked for itself, it is said otherwise.
+    gone = f"{secret}-gone"
+    missing = ask(learner, "GET", f"{gone}/versions/latest:access", status=404)["error"]["message"]
+    assert missing.endswith("-gone] not found or has no versions.")
+    assert ask(learner, "GET", gone, status=404)["error"]["message"].endswith("-gone] not found.")
     assert add(learner, secret, b"one")["name"].endswith("/versions/1")
     add(learner, secret, b"two")
     assert value(ask(learner, "GET", f"{secret}/versions/1:access")) == b"one"
