@@ -25,6 +25,8 @@ _CONDITIONS = "ifGenerationMatch ifGenerationNotMatch ifMetagenerationMatch ifMe
 _TAKEN: Mapping[str, str] = {
     "list": _PAGES,
     "patch": "updateMask",
+    "iam.projects.serviceAccounts.patch": "",
+    "logging.entries.list": "",
     "getIamPolicy": "options.requestedPolicyVersion",
     "projects.updateProjectSettings": "updateMask",
     "repositories.create": "repositoryId",
@@ -38,8 +40,15 @@ _TAKEN: Mapping[str, str] = {
     "repositories.dockerImages.list": f"{_PAGES} orderBy",
     "repositories.files.list": f"{_PAGES} filter orderBy",
     "genericArtifacts.upload": "upload_id",
-    "builds.create": "parent",
-    "builds.list": f"{_PAGES} filter parent",
+    # What the path says already, and gcloud says again: projectId, id, triggerId.
+    "builds.create": "parent projectId",
+    "builds.list": f"{_PAGES} filter parent projectId",
+    "builds.get": "id projectId",
+    "triggers.create": "projectId",
+    "triggers.list": f"{_PAGES} projectId",
+    "triggers.get": "projectId triggerId",
+    "triggers.delete": "projectId triggerId",
+    "triggers.patch": "projectId triggerId updateMask",
     "connections.create": "connectionId",
     "connections.fetchLinkableRepositories": _PAGES,
     # Nothing is out of reach here, so every list is whole.

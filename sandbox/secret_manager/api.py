@@ -14,6 +14,7 @@ import sqlite3
 from typing import Any
 
 import google_crc32c
+import msgspec
 
 from sandbox.api import field_masks, lists, shapes
 from sandbox.api.methods import Api, Call, Method, ordered
@@ -157,7 +158,7 @@ def _delete(call: Call) -> Json:
 
 class _Payload(shapes.Shape):
     data: str | None = None
-    data_crc32c: str | int | None = None
+    data_crc32c: str | int | None = msgspec.field(default=None, name="dataCrc32c")
 
 
 class _NewVersion(shapes.Shape):
