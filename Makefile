@@ -76,6 +76,7 @@ bench: setup
 	@$(VENV)/bin/python benchmarks/registry/learners.py
 	@$(VENV)/bin/python benchmarks/cleanup/preview.py
 	@$(VENV)/bin/python benchmarks/console/pages.py
+	@$(VENV)/bin/python benchmarks/packages/install.py
 	@$(VENV)/bin/python benchmarks/scanning/push.py
 	@$(VENV)/bin/python benchmarks/registry/against_distribution.py $(ARGS)
 

@@ -58,12 +58,17 @@ class Peer:
 
     def busy(self) -> float:
         """Seconds of the processor that it has used, its own and the kernel's for it."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return busy(self.pid)
 
     def memory(self) -> int:
         """Return the most resident bytes that it ever had."""
         return int(Path(f"/proc/{self.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+def busy(pid: int) -> float:
+    """Return the seconds of the processor that a process has used, its own and the kernel's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run(*command: str) -> str:
@@ -81,9 +86,9 @@ def answers(url: str) -> bool:
     return False
 
 
-def wait_for(url: str) -> None:
-    """Until it answers, 30 s at most."""
-    deadline = time.monotonic() + 30
+def wait_for(url: str, seconds: float = 30) -> None:
+    """Until it answers."""
+    deadline = time.monotonic() + seconds
     while not answers(url):
         if time.monotonic() > deadline:
             raise TimeoutError(url)
