@@ -148,9 +148,10 @@ def test_a_sandbox_that_is_killed_loses_nothing_that_it_acknowledged(tmp_path: P
                     }
                     versions = dict(zip(uploads, (f"{kill}.{number}.0" for number in range(UPLOADS)), strict=True))
                     done = concurrent.futures.as_completed(uploads)
-                    # In the middle of them, at another place each time.
-                    for _ in range(4 + kill % 11):
-                        next(done)
+                    # In the middle of them, at another place each time, and when each format has one behind it.
+                    ended: list[Format] = []
+                    while len(ended) < 4 + kill % 11 or len(set(ended)) < len(FORMATS):
+                        ended.append(uploads[next(done)])
                     server.kill()
                 for upload, one in uploads.items():
                     if upload.result():
