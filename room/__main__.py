@@ -31,6 +31,8 @@ def main() -> NoReturn:
         folder = places.folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment = os.environ | {"WORKBOOK_ROOM_PROXY": str(proxy(folder)), "PYTHONPATH": str(ROOT)}
+        # The Hub works in the room's folder, and reads the list again there.
+        environment["WORKBOOK_CLASS"] = str(Path(os.environ["WORKBOOK_CLASS"]).absolute())
         # One engine for the room, there before the first learner comes and for as long as the Hub runs.
         found = engine.ensure(print)
         engine.lease(_LEASE, os.getpid())

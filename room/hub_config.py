@@ -31,8 +31,10 @@ c.FirstUseAuthenticator.create_users = False
 c.FirstUseAuthenticator.min_password_length = 8
 c.Authenticator.allowed_users = {*_learners, _lead}
 
-# The lead comes to lead, and has no server unless one is asked for.
-c.JupyterHub.default_url = lambda handler: "/services/room/" if handler.current_user.name == _lead else "/hub/spawn"
+# The lead comes to lead, and has no server unless one is asked for. Whoever isn't signed in yet is nobody.
+c.JupyterHub.default_url = lambda handler: (
+    "/services/room/" if handler.current_user and handler.current_user.name == _lead else "/hub/spawn"
+)
 
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = str(_folder / "learners" / "{username}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from traitlets.config import Config
 
+from helpers.target import ROOT
 from room import places
 from room.places import BadRoom
 
@@ -53,3 +58,19 @@ def test_a_room_without_a_list_says_how_to_write_one(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("WORKBOOK_CLASS", raising=False)
     with pytest.raises(BadRoom, match=r"Write one name on a line: WORKBOOK_CLASS=names\.txt make hub"):
         places.learners()
+
+
+@pytest.mark.parametrize(
+    ("who", "aim"),
+    [(None, "/hub/spawn"), ("ada", "/hub/spawn"), ("lead", "/services/room/")],
+    ids=["nobody yet", "learner", "lead"],
+)
+def test_the_room_s_address_leads_everybody_somewhere(
+    who: str | None, aim: str, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_list(room, "ada\n", monkeypatch)
+    monkeypatch.setenv("WORKBOOK_ROOM_PROXY", "configurable-http-proxy")
+    config: Any = Config()
+    runpy.run_path(str(ROOT / "room" / "hub_config.py"), {"get_config": lambda: config})
+    user = SimpleNamespace(name=who, admin=who == "lead") if who else None
+    assert config.JupyterHub.default_url(SimpleNamespace(current_user=user)) == aim

@@ -75,7 +75,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     subprocess.run([ROOT / "machine" / "install.sh"], cwd=ROOT, env=os.environ | settings, check=True, timeout=600)
     port = free_ports(4)
     environment = os.environ | {
-        "WORKBOOK_CLASS": str(names),
+        "WORKBOOK_CLASS": os.path.relpath(names, ROOT),  # as the guide has it: from where the lead stands
         "WORKBOOK_ROOM": str(folder / "room"),
         "WORKBOOK_ROOM_PORT": str(port),
     }
