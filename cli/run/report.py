@@ -239,7 +239,8 @@ def print_table(console: Console, results: Sequence[Result], digests: Sequence[S
     inside = terminal_seconds(folder / "journal.jsonl")
     python = {one.notebook: python_seconds(one.output) for one in results}
     table = Table("notebook", "status")
-    for head in ("cells", "seconds", "in terminal cells", "in Python cells"):
+    # Short enough that no notebook's name is cut in 80 columns.
+    for head in ("cells", "seconds", "terminal", "Python"):
         table.add_column(head, justify="right")
     for one in results:
         table.add_row(
