@@ -109,6 +109,8 @@ def _refuse_unread(service: Json, container: Json) -> None:
         for key in meta.get("annotations") or {}:
             if key.startswith(("run.googleapis.com/", "autoscaling.knative.dev/")) and key not in _ANNOTATIONS:
                 raise unimplemented(f"the annotation {key} of a service")
+    if container.get("resources", {}).get("requests"):
+        raise unimplemented("the requests of a container's resources")
     limits = container.get("resources", {}).get("limits") or {}
     for name in limits:
         if name not in ("cpu", "memory"):

@@ -50,6 +50,7 @@ class _Port(Shape):
 
 class _Resources(Shape):
     limits: dict[str, str] | None = None
+    requests: dict[str, str] | None = None  # gcloud sends an empty one
 
 
 class _Asked(Shape):

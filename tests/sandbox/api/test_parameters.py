@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import QueryParams
 
-from sandbox.api import parameters
+from sandbox.api import parameters, shapes
 from sandbox.apis import APIS
+from sandbox.cloud_run import shape
 from sandbox.errors import ApiError
 from tests.sandbox import google_messages
 from tests.sandbox.in_process import Learner
@@ -65,6 +66,27 @@ def test_what_is_taken_passes(query: str) -> None:
     method = "run.namespaces.services.create" if "dryRun" in query else "secretmanager.projects.secrets.list"
     method = "secretmanager.projects.secrets.getIamPolicy" if "options" in query else method
     parameters.check(method, QueryParams(query))
+
+
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [
+        ("cloudbuild.projects.triggers.get", "alt=json&triggerId=t"),
+        ("cloudbuild.projects.triggers.delete", "alt=json&triggerId=t"),
+        ("run.namespaces.services.list", "alt=json&limit=100&labelSelector=a%3Db"),
+        ("secretmanager.projects.secrets.list", "alt=json&pageSize=500"),
+        ("artifactregistry.projects.locations.repositories.packages.versions.list", "view=FULL&orderBy=a&pageSize=10"),
+    ],
+)
+def test_what_gcloud_says_passes(method: str, query: str) -> None:
+    parameters.check(method, QueryParams(query))
+
+
+def test_a_service_that_gcloud_sends_passes() -> None:
+    container = {"image": "nginx", "resources": {"limits": {"memory": "1Gi"}, "requests": {}}, "ports": []}
+    body = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a", "annotations": {}}}
+    asked = body | {"spec": {"template": {"metadata": {}, "spec": {"containers": [container]}}, "traffic": []}}
+    assert shapes.check(shape.Service, asked, strict=True) == asked
 
 
 def test_an_unknown_parameter_changes_nothing(learner: Learner) -> None:

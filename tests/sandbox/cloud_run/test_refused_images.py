@@ -84,8 +84,9 @@ def test_who_deploys_must_be_able_to_read_the_image(learner: AuthorizedSession, 
         ({"run.googleapis.com/cloudsql-instances": "p:r:i"}, {}, "cloudsql-instances"),
         ({"run.googleapis.com/execution-environment": "gen2"}, {}, "execution-environment"),
         ({}, {"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "nvidia.com/gpu"),
+        ({}, {"resources": {"requests": {"cpu": "1"}}}, "requests"),
     ],
-    ids=["connector", "sql", "generation", "gpu"],
+    ids=["connector", "sql", "generation", "gpu", "requests"],
 )
 def test_what_nothing_would_act_on_is_refused_by_name(
     learner: AuthorizedSession, template: dict[str, str], container: dict[str, Any], word: str
