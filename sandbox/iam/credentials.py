@@ -43,7 +43,7 @@ def _lifetime(text: Any) -> int:
 
 def _generate_access_token(call: Call) -> dict[str, Any]:
     body = call.json()
-    check_fields(body, ("scope", "lifetime", "delegates"))
+    check_fields(body, ("scope", "lifetime", "delegates", "name"))
     asked = body.get("scope", [])
     if not isinstance(asked, list) or not asked or not all(isinstance(scope, str) and scope for scope in asked):
         raise invalid("Request contains an invalid argument. A token needs at least one scope.")

@@ -112,7 +112,7 @@ def _store(rows: sqlite3.Connection, role: dict[str, Any]) -> dict[str, Any]:
 
 def _create(call: Call) -> dict[str, Any]:
     body = call.json()
-    check_fields(body, ("roleId", "role"))
+    check_fields(body, ("roleId", "role", "parent"))
     role_id, parent = body.get("roleId", ""), f"projects/{call.params['project']}"
     if not isinstance(role_id, str) or not _ID.fullmatch(role_id):
         raise invalid(f'The role ID "{role_id}" is not valid: 3 to 64 letters, digits, underscores and periods.')
@@ -166,7 +166,7 @@ def _patch(call: Call) -> dict[str, Any]:
 def _mark(call: Call, *, deleted: bool) -> dict[str, Any]:
     with call.world.writing() as rows:
         role, body = _find(call, rows), call.json()
-        check_fields(body, ("etag",))
+        check_fields(body, ("etag", "name"))
         _check_etag(call.query.get("etag") or body.get("etag"), role)
         if bool(role.get("deleted")) is deleted:
             raise ApiError(

@@ -81,7 +81,7 @@ def _text(body: dict[str, Any], field: str, limit: int) -> str:
 
 def _create(call: Call) -> dict[str, Any]:
     body = call.json()
-    check_fields(body, ("accountId", "serviceAccount"))
+    check_fields(body, ("accountId", "serviceAccount", "name"))
     account_id, details = body.get("accountId", ""), body.get("serviceAccount", {})
     if not isinstance(account_id, str) or not 6 <= len(account_id) <= 30:
         raise invalid(f'The account ID "{account_id}" does not have a length between 6 and 30.')
@@ -191,7 +191,7 @@ def _render_key(account: sqlite3.Row, key: sqlite3.Row) -> dict[str, Any]:
 def _create_key(call: Call) -> dict[str, Any]:
     with call.world.writing() as rows:
         body = call.json()
-        check_fields(body, ("privateKeyType", "keyAlgorithm"))
+        check_fields(body, ("privateKeyType", "keyAlgorithm", "name"))
         account = find_account(call)
         kind = body.get("privateKeyType") or "TYPE_GOOGLE_CREDENTIALS_FILE"
         if kind not in ("TYPE_GOOGLE_CREDENTIALS_FILE", "TYPE_UNSPECIFIED"):

@@ -153,7 +153,7 @@ def _enable(call: Call) -> dict[str, Any]:
 
 def _batch_enable(call: Call) -> dict[str, Any]:
     body = call.json()
-    check_fields(body, ("serviceIds",))
+    check_fields(body, ("serviceIds", "parent"))
     services = body.get("serviceIds", [])
     _may_enable(call, services if isinstance(services, list) else [])
     if not isinstance(services, list) or not services or not all(isinstance(service, str) for service in services):
@@ -173,6 +173,7 @@ def _batch_enable(call: Call) -> dict[str, Any]:
 class _Disable(shapes.Shape):
     """Of services.disable; no API here depends on another, so there is nothing to disable beside it."""
 
+    name: str | None = None
     disable_dependent_services: bool | None = None
     check_if_service_has_usage: str | None = None
 

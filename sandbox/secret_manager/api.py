@@ -165,6 +165,7 @@ class _NewVersion(shapes.Shape):
     """A version to add, https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets/addVersion."""
 
     payload: _Payload | None = None
+    parent: str | None = None
 
 
 def _add_version(call: Call) -> Json:
@@ -210,7 +211,7 @@ def _access(call: Call) -> Json:
 
 def _switch(state: str) -> Any:
     def handle(call: Call) -> Json:
-        check_fields(call.json(), ("etag",))
+        check_fields(call.json(), ("etag", "name"))
         with call.world.writing() as rows:
             version = _version(call)
             if version.state == "DESTROYED":
