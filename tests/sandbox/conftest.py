@@ -46,12 +46,30 @@ def done(session: requests.Session, host: str, operation: dict[str, Any], versio
     return polled
 
 
+_sessions: dict[str, AuthorizedSession] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sessions_closed() -> Iterator[None]:
+    """Close what `_learners_session` opened for a file."""
+    yield
+    while _sessions:
+        _sessions.popitem()[1].close()
+
+
+def _learners_session() -> AuthorizedSession:
+    """The learner's session in this world, one for a file: its token and its TLS connections cost more than a call."""
+    key = Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text(encoding="utf-8")
+    if key not in _sessions:
+        credentials, _ = google.auth.default(scopes=SCOPES)
+        _sessions[key] = AuthorizedSession(credentials)
+    return _sessions[key]
+
+
 @pytest.fixture
-def session(in_world: target.Target) -> Iterator[AuthorizedSession]:
+def session(in_world: target.Target) -> AuthorizedSession:
     """The learner's session."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as opened:
-        yield opened
+    return _learners_session()
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +82,10 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Learner]:
 @contextlib.contextmanager
 def learner_with(*services: str) -> Iterator[AuthorizedSession]:
     """The learner's session, in a project that has these APIs: `run`, `iam`."""
-    credentials, _ = google.auth.default(scopes=SCOPES)
-    with AuthorizedSession(credentials) as session:
-        url = f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable"
-        ask(session, "POST", url, {"serviceIds": [f"{name}.googleapis.com" for name in services]})
-        yield session
+    session = _learners_session()
+    url = f"https://serviceusage.googleapis.com/v1/projects/{project()}/services:batchEnable"
+    ask(session, "POST", url, {"serviceIds": [f"{name}.googleapis.com" for name in services]})
+    yield session
 
 
 def projects_url() -> str:
