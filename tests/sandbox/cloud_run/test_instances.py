@@ -151,8 +151,16 @@ def test_it_is_reached_on_loopback_wherever_the_engine_keeps_it(world: World, en
 
 
 def test_a_probe_may_ask_another_port(world: World) -> None:
-    both = 'python3 -m http.server 9090 & exec python3 -m http.server "$PORT"'
-    asked = revision("sh", "-c", both, periodSeconds=5, failureThreshold=12, httpGet={"path": "/etc/", "port": 9090})
+    # Both listen before one answers.
+    both = """
+import http.server, os, threading
+ports = int(os.environ["PORT"]), 9090
+servers = [http.server.ThreadingHTTPServer(("", port), http.server.SimpleHTTPRequestHandler) for port in ports]
+threading.Thread(target=servers[0].serve_forever).start()
+servers[1].serve_forever()
+"""
+    probe = {"httpGet": {"path": "/etc/", "port": 9090}}
+    asked = revision("python3", "-c", both, periodSeconds=5, failureThreshold=12, **probe)
     with world.part(instances.Instances).use(NAME, asked) as one:
         one.connection.sendall(b"GET /etc/hostname HTTP/1.0\r\n\r\n")
         assert one.connection.recv(12) == b"HTTP/1.0 200"
