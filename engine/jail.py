@@ -122,6 +122,8 @@ def _proot(program: str, process: Process) -> list[str]:
     for place in ("/proc",) if makes_devices() else ("/proc", "/dev", "/sys"):
         line += ["-b", place]
     for bind in process.binds:
+        if ":" in bind.source or ":" in bind.target:
+            raise Refused(f"proot can't bind a path with a colon: {bind.source} at {bind.target}", 501)
         line += ["-b", f"{bind.source}:{bind.target}"]
     return [*line, "-w", process.cwd, *process.argv]
 

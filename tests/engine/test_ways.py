@@ -33,6 +33,13 @@ def test_root_s_processes_may_give_files_to_others_where_that_can_be_had() -> No
     assert jail.Means(chroot=False, mounts=False, bwrap="bwrap", proot="").way(_process(0)) == "bwrap"
 
 
+def test_proot_s_bind_with_a_colon_is_refused_and_not_lost(tmp_path: Path) -> None:
+    process = jail.Process(tmp_path, ["true"], {}, binds=[jail.Bind("/a:b", "/shown")])
+    means = jail.Means(chroot=False, mounts=False, bwrap="", proot="proot")
+    with pytest.raises(jail.Refused, match="colon: /a:b"):
+        jail.start(process, means, tmp_path / "spec", None, None, None)
+
+
 # Children that have ended and that nobody has asked for yet, as a container with many processes leaves them.
 _ENDED = """
 import os
