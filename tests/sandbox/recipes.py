@@ -221,7 +221,8 @@ RECIPES: dict[str, Recipe] = {
     "serviceusage.services.disable": Recipe(
         "POST", f"{USAGE}/pubsub.googleapis.com:disable", {}, {},
         (("POST", f"{USAGE}/pubsub.googleapis.com:enable", {}),),
-        ("disableDependentServices",),  # no API here depends on another
+        # No API here depends on another, and no calls are counted: see `_Disable`.
+        ("disableDependentServices", "checkIfServiceHasUsage"),
     ),
     "cloudbilling.projects.updateBillingInfo": Recipe(
         "PUT", "https://cloudbilling.googleapis.com/v1/projects/{project}/billingInfo",
