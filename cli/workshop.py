@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from cli.run.report import Verdict
 from helpers import show
-from helpers.cell import documents, extractor
+from helpers.cell import documents
 from helpers.target import ROOT
 from machine import engine as machine_engine
-from machine import gcloud, reach
+from machine import gcloud, gcloud_components, reach
 
 _WANTED: Final = ("python", "gcloud", "docker", "docker engine")
 _MEMORY: Final = 4 * 10**9  # bytes; docs/workshop.md says how it was measured
@@ -52,9 +52,14 @@ def parts(echo: Callable[[str], None]) -> dict[str, str]:
         "kind of engine": machine_engine.kind(found),
         "the engine reaches the sandbox": f"no: {elsewhere}" if elsewhere else "yes",
         "gcloud is": whose if program else "no: run make setup, which downloads it",
-        "gcloud's local-extract": "yes" if program and extractor.is_there() else f"no: {extractor.WAYS}",
+        "gcloud's beta commands": _component("beta"),
+        "gcloud's local-extract": _component("local-extract"),
         "curl": "yes" if shutil.which("curl") else "no: install it, notebook 6 calls a service with it",
     }
+
+
+def _component(name: str) -> str:
+    return f"no: {gcloud_components.ways(name)}" if name in gcloud_components.missing() else "yes"
 
 
 def memory() -> int:

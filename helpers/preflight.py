@@ -15,10 +15,9 @@ import docker.errors
 import requests
 
 from helpers import show, target
-from helpers.cell import extractor
+from machine import gcloud_components
 
 _DISK_NEEDED = 3 * 10**9  # bytes: base, builder stages and two versions of the image, measured and rounded up
-_NO_EXTRACTOR = f"its component local-extract is missing: notebook 7 scans with it. {extractor.WAYS}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,10 @@ def _gcloud() -> Finding:
             "terminal cells",
             "run `make setup`, which downloads it; without it the Python cells do the work.",
         )
-    lacking = "" if extractor.is_there() else _NO_EXTRACTOR
+    lacking = " ".join(
+        f"its component {name} is missing: {gcloud_components.PURPOSES[name]}. {gcloud_components.ways(name)}"
+        for name in gcloud_components.missing()
+    )
     return Finding("gcloud", _first(r"Google Cloud SDK (\S+)", "gcloud", "--version"), "terminal cells", lacking)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from machine import download, gcloud_archives, locks, unpacking
+from machine import download, gcloud_archives, gcloud_components, locks, unpacking
 from machine.errors import ArchiveRefused, MachineError
 from machine.gcloud_archives import Archive
 
@@ -29,14 +29,9 @@ FORBID: Final = "WORKBOOK_INSTALL_GCLOUD"
 ARCHIVE: Final = "WORKBOOK_GCLOUD_ARCHIVE"
 SHA256: Final = "WORKBOOK_GCLOUD_SHA256"
 HOME: Final = "WORKBOOK_GCLOUD_HOME"
-# Measured with the components that an archive holds and local-extract: 468 MB.
+# Measured with the components that an archive holds, beta and local-extract: 468 MB.
 UNPACKED_BYTES: Final = 470 * 10**6
 WITHOUT: Final = "Without gcloud its commands are not run, and a run of all notebooks ends with PARTIAL."
-COMPONENT: Final = "local-extract"
-COMPONENT_WAYS: Final = (
-    f"Add it with `gcloud components install {COMPONENT}`, or, where gcloud is apt's, "
-    f"`sudo apt-get install google-cloud-cli-{COMPONENT}`."
-)
 _RUN_SECONDS: Final = 300
 _NOTE: Final = "workbook.json"
 
@@ -57,11 +52,6 @@ def foreign() -> str | None:
     """Return the gcloud on the PATH that isn't ours, or None."""
     found = shutil.which("gcloud")
     return None if found is None or Path(found).is_relative_to(home()) else found
-
-
-def has_component(program: str) -> bool:
-    """Tell whether that gcloud has the component with which it scans an image of the engine."""
-    return (Path(program).resolve().parent / COMPONENT).is_file()
 
 
 def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -90,9 +80,10 @@ def ensure(echo: Callable[[str], None]) -> bool:
     if found:
         if chosen:
             echo(f"{ARCHIVE} isn't used: {found} is on the PATH.")
-        if not has_component(found):
+        for name in gcloud_components.missing(found):
             # Whose it is may change it; we don't.
-            echo(f"{found} lacks its component {COMPONENT}: notebook 7 scans with it. {COMPONENT_WAYS}")
+            purpose = gcloud_components.PURPOSES[name]
+            echo(f"{found} lacks its component {name}: {purpose}. {gcloud_components.ways(name)}")
         return True
     if os.environ.get(FORBID) == "0":
         if program() is None:
@@ -107,7 +98,7 @@ def ensure(echo: Callable[[str], None]) -> bool:
         with locks.held(home() / "lock"):
             if _is_stale(wanted, given=bool(chosen)):
                 _install(wanted, echo, given=bool(chosen))
-            _add_component(echo)
+            _add_components(echo)
     except ArchiveRefused as error:
         echo(f"gcloud could not be set up. {error} {WITHOUT if program() is None else 'The one from before stays.'}")
     return program() is not None
@@ -182,14 +173,17 @@ def version() -> str:
     return path.read_text().strip() if path.is_file() else ""
 
 
-def _add_component(echo: Callable[[str], None]) -> None:
+def _add_components(echo: Callable[[str], None]) -> None:
     root = home() / "google-cloud-sdk"
-    if has_component(str(root / "bin" / "gcloud")):
+    wanted = gcloud_components.missing(str(root / "bin" / "gcloud"))
+    if not wanted:
         return
-    echo(f"Adding gcloud's component {COMPONENT}, which scans on demand need: about 33 MB to download.")
-    reason = _run(root, ["components", "install", COMPONENT])
+    for name in wanted:
+        echo(f"Adding gcloud's component {name}: {gcloud_components.PURPOSES[name]} to download.")
+    reason = _run(root, ["components", "install", *wanted])
     if reason:
-        echo(f"{COMPONENT} could not be added ({reason}). Notebook 7's scan on demand fails without it; set up again.")
+        names = " and ".join(wanted)
+        echo(f"{names} could not be added ({reason}). Their commands are not run without it; set up again.")
 
 
 def _run(root: Path, arguments: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 _GCLOUD_TOOLS: Final = ("gcloud", "docker-credential-gcloud")
 _HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_BETA: Final = re.compile(r"gcloud\s+beta\s")
 _SCAN: Final = re.compile(r"gcloud\s+(?:\w+\s+)?artifacts\s+docker\s+images\s+scan\s")
 # Where bash takes the next word for a command.
 _POSITION: Final = (
@@ -57,14 +58,15 @@ def needing_gcloud(script: str) -> tuple[str, ...]:
     return tuple(command for command in split(script) if any(uses(command, tool) for tool in _GCLOUD_TOOLS))
 
 
-def needing_extractor(script: str) -> tuple[str, ...]:
-    """Return the commands of the script that scan an image of the engine.
-
-    For that gcloud needs a component of its own.
-    """
-    return tuple(
-        command for command in needing_gcloud(script) if _SCAN.search(command) and "--remote" not in command.split()
-    )
+def components(script: str) -> frozenset[str]:
+    """Return the components that gcloud needs for the script: `beta`, and for a scan of the engine `local-extract`."""
+    needed = set()
+    for command in needing_gcloud(script):
+        if _BETA.search(command):
+            needed.add("beta")
+        if _SCAN.search(command) and "--remote" not in command.split():
+            needed.add("local-extract")
+    return frozenset(needed)
 
 
 def expand(command: str, values: Mapping[str, str]) -> str:

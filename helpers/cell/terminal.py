@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from helpers import target
-from helpers.cell import addresses, commands, extractor, mistakes, progress, refusals, rich
+from helpers.cell import addresses, commands, mistakes, progress, refusals, rich
 from helpers.cell.rich import Rich
 from helpers.target import ROOT
+from machine import gcloud_components
 
 # After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
 _LINGER_SECONDS: Final = 0.5
@@ -128,9 +129,10 @@ def run(
         show(f"Not run: {reason}. Install the Google Cloud CLI to run it; the Python cells reach the same state.\n")
         _note(needing, ran=False, reason=reason, seconds=0.0)
         return
-    if commands.needing_extractor(script) and not extractor.is_there():
-        reason = "gcloud's component local-extract isn't installed"
-        show(f"Not run: {reason}. {extractor.WAYS}\n")
+    lacking = [name for name in gcloud_components.missing() if name in commands.components(script)] if needing else []
+    if lacking:
+        reason = f"gcloud's component {lacking[0]} isn't installed"
+        show(f"Not run: {reason}. {gcloud_components.ways(lacking[0])}\n")
         _note(needing, ran=False, reason=reason, seconds=0.0)
         return
     output, status = _stream(script, show)

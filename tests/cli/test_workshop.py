@@ -18,6 +18,7 @@ CHECKED = {
     "kind of engine": "overlay2, classic builder",
     "the engine reaches the sandbox": "yes",
     "gcloud is": "on the PATH",
+    "gcloud's beta commands": "yes",
     "gcloud's local-extract": "yes",
     "curl": "yes",
 }

@@ -160,7 +160,7 @@ def test_one_gcloud_everywhere() -> None:
     for name in ("test.yml", "real.yml", "engines.yml"):
         (gcloud,) = (step for step in steps(WORKFLOWS / name) if "setup-gcloud" in step.get("uses", ""))
         # Notebook 7 scans with the component.
-        assert gcloud["with"] == {"version": recorded, "install_components": "local-extract"}
+        assert gcloud["with"] == {"version": recorded, "install_components": "beta, local-extract"}
 
 
 def test_cloud_build_runs_every_part_of_the_tests_beside_each_other() -> None:

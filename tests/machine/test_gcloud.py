@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from machine import download, gcloud, gcloud_archives
+from machine import download, gcloud, gcloud_archives, gcloud_components
 from machine.errors import MachineError
 from tests.machine.archive_server import Behaviour, serving
 
@@ -22,7 +22,8 @@ PROGRAM = """#!/bin/sh
 here=$(dirname "$0")
 echo "$* CLOUDSDK_CONFIG=$CLOUDSDK_CONFIG CLOUDSDK_PYTHON=${CLOUDSDK_PYTHON-}" >> "$here/../told"
 [ -z "${CLOUDSDK_CORE_PROJECT-}" ] || exit 9
-if [ "$1" = components ]; then printf '#!/bin/sh\\n' > "$here/local-extract"; fi
+if [ "$1" = components ]; then printf '#!/bin/sh\\n' > "$here/local-extract"; mkdir -p "$here/../lib/surface/beta"; fi
+if [ "$1" = components ]; then : > "$here/../lib/surface/beta/__init__.py"; fi
 """
 
 
@@ -43,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without gcloud, and where the workbook's own goes."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("sh", "dirname"):
+    for name in ("sh", "dirname", "mkdir"):
         (tools / name).symlink_to(f"/bin/{name}" if Path(f"/bin/{name}").exists() else f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setenv(gcloud.HOME, str(tmp_path / "own"))
@@ -77,11 +78,11 @@ def test_an_archive_becomes_a_gcloud_of_the_workbooks_own(
     assert there
     assert "470 MB on disk" in said
     assert "gcloud 1.2.3 is ready" in said
-    assert (home / "google-cloud-sdk/bin/local-extract").exists()
+    assert gcloud_components.missing(str(home / "google-cloud-sdk/bin/gcloud")) == ()
     told = (home / "google-cloud-sdk/told").read_text().splitlines()
     assert [line.partition(" CLOUDSDK_CONFIG")[0] for line in told] == [
         "version --quiet",
-        "components install local-extract --quiet",
+        "components install beta local-extract --quiet",
     ]
     # The user's own configuration isn't touched, and no folder of ours is left where it ran.
     assert f"CLOUDSDK_CONFIG={home}" in told[0]
@@ -136,16 +137,20 @@ def test_it_is_on_the_path_only_where_no_other_is(home: Path, archive: Path, tmp
 def test_where_gcloud_is_nothing_is_done_and_an_archive_is_said_to_be_unused(
     home: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tools/gcloud").write_text("#!/bin/sh\n")
-    (tmp_path / "tools/gcloud").chmod(0o755)
-    (tmp_path / "tools/local-extract").touch()
-    assert _ensure() == (True, f"WORKBOOK_GCLOUD_ARCHIVE isn't used: {tmp_path}/tools/gcloud is on the PATH.")
+    sdk = tmp_path / "sdk"
+    for file in ("bin/gcloud", *gcloud_components.FILES.values()):
+        (sdk / file).parent.mkdir(parents=True, exist_ok=True)
+        (sdk / file).write_text("#!/bin/sh\n")
+    (sdk / "bin/gcloud").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sdk}/bin{os.pathsep}{os.environ['PATH']}")
+    assert _ensure() == (True, f"WORKBOOK_GCLOUD_ARCHIVE isn't used: {sdk}/bin/gcloud is on the PATH.")
     monkeypatch.delenv(gcloud.ARCHIVE)
     assert _ensure() == (True, "")
-    (tmp_path / "tools/local-extract").unlink()
-    there, said = _ensure()
-    assert there
-    assert said.startswith(f"{tmp_path}/tools/gcloud lacks its component local-extract")
+    for name, file in gcloud_components.FILES.items():
+        (sdk / file).unlink()
+        there, said = _ensure()
+        assert there
+        assert f"{sdk}/bin/gcloud lacks its component {name}" in said
     assert not home.exists()
 
 
@@ -262,7 +267,7 @@ def test_a_component_that_cannot_be_added_is_told_and_tried_again(home: Path, ar
     for _ in range(2):
         there, said = _ensure()
         assert there
-        assert "local-extract could not be added (no network)." in said
+        assert "beta and local-extract could not be added (no network)." in said
 
 
 def test_two_set_ups_at_once_make_one(home: Path, archive: Path) -> None:

@@ -182,6 +182,21 @@ def test_a_scan_without_gcloud_s_component_is_not_run_and_says_how_to_get_it(
     assert output_of(scan) == "scanned\n"
 
 
+def test_a_beta_command_without_its_component_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gcloud would ask whether to install it, and a cell can't answer."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
+    (bin_folder / "gcloud").write_text("#!/bin/bash\necho ran\n")
+    (bin_folder / "gcloud").chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin_folder))
+    assert output_of("gcloud beta builds submit").startswith("Not run: gcloud's component beta isn't installed. Add it")
+    assert output_of("gcloud builds submit") == "ran\n"
+    (tmp_path / "lib/surface/beta").mkdir(parents=True)
+    (tmp_path / "lib/surface/beta/__init__.py").touch()
+    assert output_of("gcloud beta builds submit") == "ran\n"
+
+
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(ValueError, match="--refused TEXT"):
         terminal.terminal("--refuse x", "true")
