@@ -68,7 +68,7 @@ doctor: setup
 # The long runs of which make test runs a slice. ARGS=tests/image runs that folder alone.
 soak: setup
 	@WORKBOOK_SOAK=1 $(PYTEST) --timeout=0 \
-		$(if $(filter tests/%,$(ARGS)),,tests/soak tests/notebooks tests/browser tests/image tests/sandbox/test_fuzz*.py tests/engine) $(ARGS)
+		$(if $(filter tests/%,$(ARGS)),,tests/notebooks $(shell grep -rl --include='test_*.py' WORKBOOK_SOAK tests)) $(ARGS)
 
 # The last one stands beside the docker-registry of Debian, and needs it: root, curl, skopeo.
 bench: setup
