@@ -94,7 +94,11 @@ def changed(copy: Path) -> set[str]:
 @pytest.mark.timeout(300)
 def test_a_notebook_is_one_file_and_readmes_table(copy: Path) -> None:
     follow(copy, recipe("Add a notebook"))
-    assert changed(copy) == {"notebooks/90_create_another_repository.ipynb", "README.md"}
+    assert changed(copy) == {
+        "notebooks/90_create_another_repository.ipynb",
+        "README.md",
+        "docs/solutions.md",
+    }
     assert re.search(r"\| create one more repository \| \d+ \|", (copy / "README.md").read_text(encoding="utf-8"))
     asks = """
 from cli.readiness import needs

@@ -13,6 +13,7 @@ _MADE = {
     "billing budgets create": "budget",
     "builds connections create": "connection",
     "builds repositories create": "goes with its connection",
+    "beta builds submit": "build source",
     "builds submit": "build source",
     "builds triggers create": "trigger",
     "iam service-accounts create": "service account",

@@ -35,9 +35,9 @@ from tests.sandboxes import ROOT
 from tests.soak.test_kills import Server
 
 WHOLE = os.environ.get("WORKBOOK_SOAK") == "1"
-KILLS = 20 if WHOLE else 2
-RUN_KILLS = 10 if WHOLE else 2
-CTRL_CS = 10 if WHOLE else 2
+KILLS = 20 if WHOLE else 1
+RUN_KILLS = 10 if WHOLE else 1
+CTRL_CS = 10 if WHOLE else 1
 REGION = "us-central1"
 WORKBOOK = Path(sys.executable).with_name("workbook")
 

@@ -23,6 +23,7 @@ HOST = "us-central1-docker.pkg.dev"
 KIND = "application/vnd.oci.image.manifest.v1+json"
 PLACE = ("--location=us-central1",)
 
+# make test has tests/sandbox/artifact_registry/test_artifacts.py, where gcloud lists, downloads and annotates.
 whole = pytest.mark.skipif(not WHOLE, reason="gcloud starts slowly: make soak runs all of it")
 
 # `run(...)`: what the command prints, as JSON where it is asked for that.
@@ -88,6 +89,7 @@ def ids(found: list[dict[str, Any]], key: str = "name") -> list[str]:
     return sorted(one[key].rpartition("/")[2] for one in found)
 
 
+@whole
 def test_images_and_their_tags(run: Run, repository: str, push: Callable[..., str]) -> None:
     first, second = push("team/nested", "v1", "latest"), push("team/nested", "v2")
     place = f"{HOST}/{os.environ['PROJECT_ID']}/{repository}/team/nested"

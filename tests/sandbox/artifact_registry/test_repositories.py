@@ -160,7 +160,7 @@ def test_a_patch_that_is_wrong_changes_nothing(
         ("?repositoryId=ok", {}, 400),
         ("?repositoryId=ok", {"format": "DOCKER", "nosuch": 1}, 400),
         ("?repositoryId=ok", {"format": "APT"}, 501),
-        ("?repositoryId=ok", {"format": "NPM", "mode": "VIRTUAL_REPOSITORY"}, 501),
+        ("?repositoryId=ok", {"format": "GENERIC", "mode": "VIRTUAL_REPOSITORY"}, 501),
         ("?repositoryId=ok", {"format": "DOCKER", "mode": "REMOTE_REPOSITORY"}, 400),
         ("?repositoryId=ok", {"format": "DOCKER", "kmsKeyName": "x"}, 501),
         ("?repositoryId=ok", {"format": "DOCKER", "disallowUnspecifiedMode": True}, 400),

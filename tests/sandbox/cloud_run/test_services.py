@@ -277,7 +277,8 @@ def test_a_deaf_container_meets_its_startup_probe(
         ({"startupProbe": {"periodSeconds": 5}}, 400, "exactly one"),
         ({"startupProbe": {"grpc": {"port": 1}}}, 501, "gRPC"),
         ({"livenessProbe": {"httpGet": {"path": "/"}}}, 501, "livenessProbe"),
-        ({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {}}}]}, 400, "secret_key_ref"),
+        ({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {}}}]}, 501, "configMapKeyRef"),
+        ({"env": [{"name": "A", "valueFrom": {}}]}, 400, "secret_key_ref"),
         ({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "p:s", "key": "1"}}}]}, 501, "another project"),
     ],
 )
