@@ -17,12 +17,14 @@
     return made;
   };
   const line = text => Object.assign(document.createElement("div"), { textContent: text });
-  const say = yes => {
-    const xsrf = (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || ["", ""])[1];
-    return fetch(base + "workbook/board", {
-      method: "POST", headers: { "X-XSRFToken": xsrf, "Content-Type": "application/json" }, body: JSON.stringify({ yes }),
-    });
-  };
+  // A Hub wants the token of reads too, where a page makes them.
+  const call = options => fetch(base + "workbook/board", {
+    ...options,
+    headers: {
+      "X-XSRFToken": (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || ["", ""])[1], "Content-Type": "application/json",
+    },
+  });
+  const say = yes => call({ method: "POST", body: JSON.stringify({ yes }) });
   const show = board => {
     const parts = [];
     if (board.text && Number(localStorage.getItem(seen)) < board.number) {
@@ -45,7 +47,7 @@
     bar.style.display = parts.length ? "block" : "none";
   };
   const look = async () => {
-    const answer = await fetch(base + "workbook/board");
+    const answer = await call({});
     if (!answer.ok) return;
     const text = await answer.text(), key = text + localStorage.getItem(seen);
     if (key !== shown) { shown = key; show(JSON.parse(text)); }
