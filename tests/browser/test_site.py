@@ -145,6 +145,8 @@ def test_keys_turn_the_slides_and_show_what_to_say(talk: str, site: Path, tab: c
     assert press("n") == ("s2", True)
     last, _ = press("End")
     assert press("PageDown")[0] == last != "s2"
+    # From another page: a change of the place alone loads nothing.
+    tab.open("about:blank")
     tab.open((site / talk).as_uri() + "#s3")
     # Every slide fits a projector, with its notes hidden.
     for _ in range(2, int(last[1:])):
