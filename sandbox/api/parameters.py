@@ -6,6 +6,7 @@ words of Google's front end. Source: the methods' pages, as their discovery docu
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -162,22 +163,30 @@ def check_message(method: str, content: bytes) -> None:
     Raises:
         ApiError: INVALID_ARGUMENT.
     """
-    if any(f".{method}".endswith(f".{key}") for key in _MESSAGES) and content.strip():
+    fields = _of_message(method)
+    if fields is not None and content.strip():
         body = strict_json.loads_object(content)
         # A recording of 2025 says the name again in the message, and was answered with 200.
-        check_fields(body, {"name", "parent", *_row(_MESSAGES, method)})
+        check_fields(body, {"name", "parent", *fields})
 
 
+@functools.cache
+def _of_message(method: str) -> frozenset[str] | None:
+    return _row(_MESSAGES, method)
+
+
+@functools.cache
 def taken(method: str) -> frozenset[str]:
     """Return the parameters that a method acts on, or ignores as Google does."""
-    return _row(_TAKEN, method)
+    return _row(_TAKEN, method) or frozenset()
 
 
+@functools.cache
 def refused(method: str) -> frozenset[str]:
     """Return the parameters that Google documents of a method, and the sandbox does not do."""
-    return _row(_REFUSED, method)
+    return _row(_REFUSED, method) or frozenset()
 
 
-def _row(table: Mapping[str, str], method: str) -> frozenset[str]:
+def _row(table: Mapping[str, str], method: str) -> frozenset[str] | None:
     fits = [key for key in table if f".{method}".endswith(f".{key}")]
-    return frozenset(table[max(fits, key=len)].split()) if fits else frozenset()
+    return frozenset(table[max(fits, key=len)].split()) if fits else None
