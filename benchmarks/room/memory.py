@@ -31,7 +31,8 @@ import psutil
 from cli.world import starter
 from helpers.cell import documents
 from helpers.target import ROOT
-from tests.room.browsing import Browser, wait
+from tests.conditions import until
+from tests.room.browsing import Browser
 from tests.room.test_room import free_ports, kernel
 
 # Part → what stands in its command line; the first that fits is it.
@@ -104,7 +105,7 @@ def room(names: list[str], folder: Path) -> Iterator[tuple[int, str]]:
             [ROOT / ".venv-hub" / "bin" / "python", "-m", "room"], cwd=ROOT, env=environment, stdout=out, stderr=out
         )
     try:
-        wait(lambda: "JupyterHub is now running" in log.read_text() or hub.poll() is not None)
+        until(lambda: "JupyterHub is now running" in log.read_text() or hub.poll() is not None, 180)
         if hub.poll() is not None:
             raise SystemExit(log.read_text())
         yield hub.pid, f"http://127.0.0.1:{port}"
@@ -176,7 +177,7 @@ def ready(name: str, address: str) -> None:
     """Sign a learner in, and wait for the server."""
     browser = Browser(address)
     browser.sign_in(name, f"password-of-{name}")
-    wait(lambda: bool(re.search("jupyter-config-data", browser.get(f"/user/{name}/lab").text)))
+    until(lambda: bool(re.search("jupyter-config-data", browser.get(f"/user/{name}/lab").text)), 180)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 
 import requests
 
@@ -52,11 +50,3 @@ class Browser:
     def _xsrf(self, path: str) -> str:
         found = [one.value for one in self._session.cookies if one.name == "_xsrf" and path.startswith(one.path)]
         return str(found[-1]) if found else ""
-
-
-def wait(until: Callable[[], bool], seconds: float = 180) -> None:
-    """Wait for a condition; AssertionError after so many seconds."""
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.2)

@@ -18,7 +18,7 @@ from cli.world.starter import World
 from helpers import target
 from helpers.target import ROOT
 from room import board, door
-from tests.room.browsing import wait
+from tests.conditions import until
 
 BASE = "/user/ada/"
 OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals")
@@ -50,7 +50,7 @@ def address(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(line, env=environment | own, stdout=log, stderr=log, cwd=folder)
     try:
-        wait(lambda: answers(port) or server.poll() is not None, 60)
+        until(lambda: answers(port) or server.poll() is not None, 60)
         assert server.poll() is None, (folder / "log").read_text(encoding="utf-8")
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -30,7 +30,8 @@ from helpers.target import ROOT
 from machine import processes
 from tests.browser import chrome
 from tests.browser.test_site import axe, findings, keep_picture
-from tests.room.browsing import Browser, wait
+from tests.conditions import until
+from tests.room.browsing import Browser
 
 __all__ = ["axe"]
 
@@ -55,7 +56,7 @@ class Room:
         """A learner whose server is ready."""
         browser = Browser(self.address)
         assert browser.sign_in(name, f"password-of-{name}").status_code == 200
-        wait(lambda: "jupyter-config-data" in browser.get(f"/user/{name}/lab").text)
+        until(lambda: "jupyter-config-data" in browser.get(f"/user/{name}/lab").text, 180)
         return browser
 
     def lead(self) -> Browser:
@@ -85,7 +86,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
             [ROOT / ".venv-hub" / "bin" / "python", "-m", "room"], cwd=ROOT, env=environment, stdout=out, stderr=out
         )
     try:
-        wait(lambda: "JupyterHub is now running" in log.read_text(encoding="utf-8") or hub.poll() is not None)
+        until(lambda: "JupyterHub is now running" in log.read_text(encoding="utf-8") or hub.poll() is not None, 180)
         said = log.read_text(encoding="utf-8")
         assert hub.poll() is None, said
         password = re.search(r"You lead as lead, password (\S+)\.\n", said)
@@ -232,7 +233,7 @@ def enter(tab: chrome.Tab, browser: Browser) -> None:
 
 def holds(tab: chrome.Tab, condition: str) -> None:
     """Wait until a condition holds in the page, whichever page is there then."""
-    wait(lambda: bool(tab.ask(f"Boolean({condition})")), 60)
+    until(lambda: bool(tab.ask(f"Boolean({condition})")), 60)
 
 
 def test_a_learner_opens_console_and_service_through_the_hub(room: Room, tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_the_lead_says_something_and_looks_with_leave(room: Room, axe: str, tmp_
         tab.open(f"{room.address}/user/linus/lab")
         holds(tab, "document.body.textContent.includes('The lead may look at your notebooks')")
         tab.ask(press.format("No longer"))
-        wait(lambda: lead.get("/services/room/look/linus/").status_code == 403)
+        until(lambda: lead.get("/services/room/look/linus/").status_code == 403, 180)
     assert lead.get("/services/room/look/ada/").status_code == 403
 
 
@@ -317,7 +318,7 @@ def test_the_lead_sees_a_check_within_five_seconds(room: Room) -> None:
     with kernel(grace, "grace") as opened:
         opened.run("import os; os.environ['WORKBOOK_NOTEBOOK'] = '08_clean_up_old_images'")
         opened.run("from helpers import answers; answers.note(2, 'not yet')")
-        wait(lambda: rows(lead.get("/services/room/").text)["grace"][1:3] == ["08_clean_up_old_images", "2"], 5)
+        until(lambda: rows(lead.get("/services/room/").text)["grace"][1:3] == ["08_clean_up_old_images", "2"], 5)
 
 
 def test_what_happens_to_one_happens_to_nobody_else(room: Room) -> None:
