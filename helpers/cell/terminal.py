@@ -129,7 +129,8 @@ def run(
         show(f"Not run: {reason}. Install the Google Cloud CLI to run it; the Python cells reach the same state.\n")
         _note(needing, ran=False, reason=reason, seconds=0.0)
         return
-    lacking = [name for name in gcloud_components.missing() if name in commands.components(script)] if needing else []
+    needed = commands.components(script)
+    lacking = sorted(needed.intersection(gcloud_components.missing())) if needed else []
     if lacking:
         reason = f"gcloud's component {lacking[0]} isn't installed"
         show(f"Not run: {reason}. {gcloud_components.ways(lacking[0])}\n")

@@ -162,15 +162,21 @@ def test_without_gcloud_the_cell_says_so_and_goes_on(
     assert output_of("echo no gcloud here") == "no gcloud here\n"
 
 
-def test_a_scan_without_gcloud_s_component_is_not_run_and_says_how_to_get_it(
-    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _path_with_gcloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> Path:
+    """A PATH of bash and a gcloud that prints a word; returns its one folder."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
-    (bin_folder / "gcloud").write_text("#!/bin/bash\necho scanned\n")
+    (bin_folder / "gcloud").write_text(f"#!/bin/bash\necho {says}\n")
     (bin_folder / "gcloud").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_folder))
+    return bin_folder
+
+
+def test_a_scan_without_gcloud_s_component_is_not_run_and_says_how_to_get_it(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_folder = _path_with_gcloud(tmp_path, monkeypatch, "scanned")
     scan = 'found="$(\n  gcloud artifacts docker images scan "$IMAGE" \\\n    2>/dev/null\n)"\necho "$found"'
     shown = output_of(scan)
     assert shown.startswith("Not run: gcloud's component local-extract isn't installed. Add it with `gcloud components")
@@ -184,12 +190,7 @@ def test_a_scan_without_gcloud_s_component_is_not_run_and_says_how_to_get_it(
 
 def test_a_beta_command_without_its_component_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gcloud would ask whether to install it, and a cell can't answer."""
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
-    (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")
-    (bin_folder / "gcloud").write_text("#!/bin/bash\necho ran\n")
-    (bin_folder / "gcloud").chmod(0o755)
-    monkeypatch.setenv("PATH", str(bin_folder))
+    _path_with_gcloud(tmp_path, monkeypatch, "ran")
     assert output_of("gcloud beta builds submit").startswith("Not run: gcloud's component beta isn't installed. Add it")
     assert output_of("gcloud builds submit") == "ran\n"
     (tmp_path / "lib/surface/beta").mkdir(parents=True)
