@@ -104,9 +104,6 @@ def test_the_step_blocks_passes_and_stops_without_a_scan(
     in_world: target.Target,
 ) -> None:
     projects.enable(Project(in_world.project_id), "ondemandscanning.googleapis.com")
-    key = f"--key-file={environment['GOOGLE_APPLICATION_CREDENTIALS']}"
-    for command in (["auth", "activate-service-account", key], ["config", "set", "project", in_world.project_id]):
-        subprocess.run(["gcloud", *command, "--quiet"], env=environment, check=True, capture_output=True)
     values = {
         "_REGION": images.repository.location.id,
         "PROJECT_ID": in_world.project_id,
