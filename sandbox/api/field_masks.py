@@ -1,10 +1,11 @@
-"""Update masks: which fields of a message a PATCH changes. Pure.
+"""Update masks, which say which fields of a message a PATCH changes.
 
 Source: https://google.aip.dev/134 and https://google.aip.dev/161.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,8 +16,18 @@ from sandbox.errors import invalid
 
 
 def of(call: Call) -> str:
-    """Return the call's mask; clients write it in both spellings."""
+    """Return the call's mask. Clients spell the parameter in both ways."""
     return call.query.get("updateMask") or call.query.get("update_mask") or ""
+
+
+def camel(name: str) -> str:
+    """Return a field's or a parameter's name in lowerCamelCase."""
+    return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+
+
+def paths(mask: str) -> list[str]:
+    """Return the paths of a mask in lowerCamelCase."""
+    return [camel(path.strip()) for path in mask.split(",") if path.strip()]
 
 
 def apply(
@@ -26,9 +37,9 @@ def apply(
 
     Args:
         kind: the message's descriptor.
-        current: the fields that may change, as they are, lowerCamelCase.
-        body: the request's, likewise.
-        mask: comma-separated paths in either spelling; empty or `*` stands for every field that may change.
+        current: the present values of the fields that may change, with names in lowerCamelCase.
+        body: the request's fields, likewise.
+        mask: comma-separated paths in either spelling; empty or `*` means every field that may change.
         may: the fields that may change.
 
     Raises:

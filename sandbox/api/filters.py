@@ -1,6 +1,6 @@
-"""Filters of lists, one reader for all APIs: https://google.aip.dev/160.
+"""Parse the filters of lists: https://google.aip.dev/160.
 
-Each API says what a comparison means (`Compare`); what it does not understand is refused, never ignored.
+Each API defines what a comparison means (`Compare`), and refuses every form that it does not support.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sandbox.errors import ApiError, invalid
 
 T = TypeVar("T")
 Predicate = Callable[[T], bool]
-# path, sign and value of one comparison; `has_prefix(path, "value")` arrives with the sign `has_prefix`
+# Path, sign and value of one comparison. `has_prefix(path, "value")` has the sign `has_prefix`.
 Compare = Callable[[str, str, str], Predicate[T]]
 
 _WORD = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^\s()",=:<>!])+)')
 _SIGN = re.compile(r"\s*(<=|>=|!=|=~|!~|[=:<>])")
 _VALUE = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\s()"]+)')
 _MARK = re.compile(r"\s*([(),])")
-_DEPTH = 50  # brackets inside brackets
+_DEPTH = 50  # nested brackets
 
 
 def _unreadable(text: str, where: str) -> ApiError:
@@ -29,23 +29,23 @@ def _unreadable(text: str, where: str) -> ApiError:
 
 
 def parse(text: str, compare: Compare[T], refuse: Callable[[str, str], ApiError] = _unreadable) -> Callable[[T], bool]:
-    """Return the predicate that a filter describes; an empty filter holds for everything.
+    """Return the predicate of a filter; an empty filter matches everything.
 
-    OR binds tighter than AND, and a blank between two terms is AND, as AIP-160 has it.
+    OR binds tighter than AND, and a blank between two terms means AND, as in AIP-160.
 
     Args:
         text: the filter.
-        compare: what one comparison means; raises ApiError for a field or a sign that the API does not have.
-        refuse: words the refusal, given the filter and the place that could not be read.
+        compare: returns the predicate of one comparison; raises ApiError for an unsupported field or sign.
+        refuse: returns the refusal, given the filter and the part that could not be parsed.
 
     Raises:
-        ApiError: for a form that is not understood.
+        ApiError: if the filter cannot be parsed.
     """
     return _Reader(text, compare, refuse).read()
 
 
 class _Reader(Generic[T]):
-    """Recursive descent over the text."""
+    """A recursive-descent parser."""
 
     def __init__(self, text: str, compare: Compare[T], refuse: Callable[[str, str], ApiError]) -> None:
         self._text = text.rstrip()
@@ -127,12 +127,12 @@ def matcher(text: str, fields: Mapping[str, Callable[[T], Any]]) -> Predicate[T]
     """Return the predicate of a filter over named fields: `name="…*" AND version="…"`, where `*` matches any text.
 
     Args:
-        text: the filter; case does not matter in values.
-        fields: how an item answers for each field: a text, a tuple of which one must match, or a mapping for
-            `annotations.key`.
+        text: the filter; values are case-insensitive.
+        fields: by field name, a function that returns an item's value: a string, a tuple of which one must match, or a
+            mapping for `annotations.key`.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a field that is not in `fields` or a form that is not understood.
+        ApiError: INVALID_ARGUMENT for a field that is not in `fields`, or if the filter cannot be parsed.
     """
 
     def compare(path: str, sign: str, value: str) -> Predicate[T]:
@@ -142,7 +142,7 @@ def matcher(text: str, fields: Mapping[str, Callable[[T], Any]]) -> Predicate[T]
             raise invalid(f"Invalid filter {text[:300]!r}: {name!r} is not one of {', '.join(sorted(fields))}.")
         if sign not in ("=", "!=", ":"):
             raise _unreadable(text, sign)
-        # Only the star is special; fnmatch would also read brackets and question marks.
+        # Only `*` is a wildcard here; for fnmatch, `[` and `?` are too.
         pattern = re.compile(fnmatch.translate(re.sub(r"([\[?])", r"[\1]", value)), re.IGNORECASE)
 
         def holds(item: T) -> bool:

@@ -1,8 +1,8 @@
-"""Lists as Google's APIs give them: in order, and page by page.
+"""Sorted and paged lists, as in Google's APIs.
 
-`page` cuts a page out of items that are in memory. `read` reads one from SQL: such a page costs what is on it, however
-many rows follow. Its token holds the sort key of the last row of its page, so what is inserted or deleted meanwhile
-neither repeats nor hides another row, and the next page begins with a look into an index.
+`page` takes a page from items in memory. `read` reads a page from SQL; its cost does not depend on the number of rows
+that follow. A token holds the sort key of the last row of its page, so rows that are inserted or deleted meanwhile
+neither repeat nor hide another row, and an index finds the start of the next page.
 Sources: https://google.aip.dev/132 (orderBy), https://google.aip.dev/158 (pages) and, for the fields of
 Artifact Registry, facts/artifact-registry.md 1.1.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sandbox.api import filters, strict_json
-from sandbox.errors import invalid, unknown_field
+from sandbox.errors import invalid
 
 T = TypeVar("T")
 
@@ -28,16 +28,16 @@ DEFAULT_PAGE = 100
 
 
 def answer(key: str, items: Iterable[Any], token: str) -> dict[str, Any]:
-    """Return a page as Google writes it: an empty list and an empty token are left out."""
+    """Return a page in Google's form, which omits an empty list and an empty token."""
     found = list(items)
     return ({key: found} if found else {}) | ({"nextPageToken": token} if token else {})
 
 
 def page_size(query: Mapping[str, str]) -> int:
-    """How many items a page has; sizes above 1000 are cut to 1000, 0 means the default of 100.
+    """Return the number of items on a page: at most 1000, and 100 if the request has none or 0.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a negative size, or no number.
+        ApiError: INVALID_ARGUMENT if the size is negative or not a number.
     """
     text = query.get("pageSize") or query.get("page_size") or "0"
     if not re.fullmatch(r"[0-9]{1,9}", text):
@@ -46,45 +46,40 @@ def page_size(query: Mapping[str, str]) -> int:
 
 
 def page(items: Sequence[T], query: Mapping[str, str], name: Callable[[T], str]) -> tuple[list[T], str]:
-    """One page, and the token of the next (empty on the last).
+    """Return one page, and the token of the next (empty on the last).
 
-    A token names the last item of its page, so that what is inserted or deleted meanwhile neither repeats nor hides
-    another item; when that very item is gone, its place in the order is taken.
+    A token holds the name and the index of the last item. If that item was deleted, the index is used.
 
     Args:
-        items: in their order.
+        items: the whole list, sorted.
         query: with `pageSize` and `pageToken`.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a negative size or a token that this list did not give.
+        ApiError: INVALID_ARGUMENT for a negative size or a token of another list.
     """
     size = page_size(query)
     start = 0
     if token := query.get("pageToken") or query.get("page_token") or "":
-        last, place = _read_token(token)
+        parts = open_token(token)
+        if len(parts) != 2 or not isinstance(parts[0], str) or not isinstance(parts[1], int):
+            raise invalid("Invalid page token.")
+        last, index = parts[0], parts[1]
         names = [name(item) for item in items]
-        start = names.index(last) + 1 if last in names else min(place, len(items))
+        start = names.index(last) + 1 if last in names else min(index, len(items))
     chosen = list(items[start : start + size])
     more = start + size < len(items)
-    return chosen, _token(name(chosen[-1]), start + size) if more and chosen else ""
+    return chosen, _seal(name(chosen[-1]), start + size) if more and chosen else ""
 
 
-def _token(last: str, place: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps([last, place]).encode()).decode()
-
-
-def _read_token(token: str) -> tuple[str, int]:
-    parts = open_token(token)
-    if len(parts) != 2 or not isinstance(parts[0], str) or not isinstance(parts[1], int):
-        raise invalid("Invalid page token.")
-    return parts[0], parts[1]
+def _seal(*parts: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
 def open_token(token: str) -> list[str | int]:
-    """Return the parts of a page token, each a text or a number that a database holds.
+    """Return the parts of a page token, each a string or a number that the database can hold.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for what is no token.
+        ApiError: INVALID_ARGUMENT if it is not a page token.
     """
     try:
         parts = strict_json.loads(base64.urlsafe_b64decode(token))
@@ -101,14 +96,14 @@ def _storable(part: Any) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """What is listed.
+    """The rows of a list.
 
     Attributes:
         statement: a SELECT that ends in its WHERE.
-        values: of the statement's question marks.
-        unique: columns that tell one row from every other; their order is the order by name.
-        orders: what may be ordered by, snake_case field to column; empty where the method has no orderBy.
-        fields: what a filter may ask, and how a row answers (`filters.matcher`); empty where it has no filter.
+        values: the statement's parameters.
+        unique: columns that identify a row, in the order of the sort by name.
+        orders: columns by the snake_case field of an orderBy; empty if the method has no orderBy.
+        fields: the fields of a filter (`filters.matcher`); empty if the method has no filter.
     """
 
     statement: str
@@ -119,16 +114,15 @@ class Source:
 
 
 def read(rows: sqlite3.Connection, source: Source, query: Mapping[str, str]) -> tuple[list[sqlite3.Row], str]:
-    """One page, and the token of the next (empty on the last).
+    """Return one page, and the token of the next (empty on the last).
 
     Args:
-        query: with pageSize, pageToken, orderBy and filter. Without a filter no more rows are read than the page holds.
+        query: with pageSize, pageToken, orderBy and filter. Without a filter no rows are read beyond the page.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a page size, a token, an order or a filter that cannot be.
+        ApiError: INVALID_ARGUMENT for an invalid page size, token, order or filter.
     """
     size = page_size(query)
-    _refuse_unknown(source, query)
     wanted = query.get("filter", "")
     keep = filters.matcher(wanted, source.fields) if wanted.strip() else None
     column, descending = _order(source, query.get("orderBy") or query.get("order_by") or "")
@@ -147,23 +141,16 @@ def read(rows: sqlite3.Connection, source: Source, query: Mapping[str, str]) -> 
         if keep is not None and not keep(row):
             continue
         if len(chosen) == size:
-            return chosen, _seal(about, [chosen[-1][name] for name in key])
+            return chosen, _seal(about, *(chosen[-1][name] for name in key))
         chosen.append(row)
     return chosen, ""
 
 
-def _refuse_unknown(source: Source, query: Mapping[str, str]) -> None:
-    for name, known in (("orderBy", source.orders), ("order_by", source.orders), ("filter", source.fields)):
-        if name in query and not known:
-            raise unknown_field(
-                name, f"Cannot bind query parameter. Field '{name}' could not be found in request message."
-            )
-
-
 def _order(source: Source, text: str) -> tuple[str, bool]:
-    """Return the column, empty for the order by name, and whether it descends.
+    """Return the column, empty for the sort by name, and whether the sort descends.
 
-    One field only: "Multi-ordering is not supported yet on backend" (gcloud's command_lib/artifacts/file_util.py).
+    Only one field is allowed: "Multi-ordering is not supported yet on backend" (gcloud's
+    command_lib/artifacts/file_util.py).
     """
     words = text.split()
     plain = {field.replace("_", ""): column for field, column in source.orders.items()} | {"name": ""}
@@ -174,13 +161,9 @@ def _order(source: Source, text: str) -> tuple[str, bool]:
 
 
 def _fingerprint(source: Source, query: Mapping[str, str], key: tuple[str, ...], descending: bool) -> str:
-    """Return what a token is bound to: one list, filtered and ordered in one way."""
+    """Return a hash of the list, its filter and its order: a page token is valid for these only."""
     about = json.dumps([source.statement, source.values, query.get("filter", ""), key, descending])
     return hashlib.sha256(about.encode()).hexdigest()[:12]
-
-
-def _seal(about: str, key: list[Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([about, *key]).encode()).decode()
 
 
 def _open(token: str, about: str, length: int) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Media in a request of a Google API: with its metadata in one body, or resumable in pieces.
+"""Media uploads of Google APIs: multipart, with the metadata in the same body, and resumable, in several requests.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1/how-tos/upload and facts/gcloud.md "builds": gcloud's
-multipart upload has boundaries in single quotes and bare line feeds, a resumable one gets 308 until it is whole.
+multipart upload has boundaries in single quotes and bare line feeds; a resumable one gets 308 until it is complete.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sandbox.api.methods import Call
 from sandbox.errors import ApiError, invalid
 
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)")
-_PIECE = 1 << 20  # bytes read at once
+_PIECE = 1 << 20  # bytes per read
 _LONGEST_HEAD = 256 << 10  # bytes of a multipart upload's metadata, and of the head of its media
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _BOUNDARY = re.compile(r"boundary=(?:'([^']+)'|\"([^\"]+)\"|([^;\s]+))")
 
 
 def body(call: Call) -> BinaryIO:
-    """Return the request's body as a file, wherever it is."""
+    """Return the request's body as a file, whether it is in memory or on disk."""
     return call.body or io.BytesIO(call.content)
 
 
@@ -37,14 +37,14 @@ def _size(body: BinaryIO) -> int:
 
 
 def parts(call: Call, file: BinaryIO) -> tuple[dict[str, Any], str]:
-    """Return the metadata of a multipart/related upload and its media's type, and write the media, exactly."""
+    """Write the media of a multipart/related upload to a file, and return the metadata and the media's type."""
     match = _BOUNDARY.search(call.headers.get("content-type", ""))
     if match is None:
         raise invalid("The multipart upload names no boundary.")
     boundary = b"--" + next(group for group in match.groups() if group).encode()
     media = body(call)
     head = media.read(_LONGEST_HEAD)
-    # preamble, metadata, the media's head and its beginning
+    # The preamble, the metadata, and the beginning of the media with its headers
     pieces = head.split(boundary, 2)
     blank = _BLANK.search(pieces[2]) if len(pieces) == 3 else None
     if blank is None:
@@ -58,20 +58,20 @@ def parts(call: Call, file: BinaryIO) -> tuple[dict[str, Any], str]:
         raise invalid(f"Invalid JSON in the metadata part: {error}") from None
     if not isinstance(found, dict):
         raise invalid("Invalid JSON in the metadata part: expected an object.")
-    # Line ends are CRLF by the book and LF from gcloud; the last one before a boundary belongs to the boundary.
+    # The standard's line end is CRLF; gcloud sends LF. The one before a boundary belongs to the boundary.
     end = (b"\r\n" if blank[0].startswith(b"\r") else b"\n") + boundary
     _copy_until(end, boundary, pieces[2][blank.end() :], media, file)
     return found, kind[1].decode("latin-1").strip() if kind else ""
 
 
 def _copy_until(end: bytes, boundary: bytes, begun: bytes, body: BinaryIO, file: BinaryIO) -> None:
-    """Write what comes before the boundary, which must be the last and close the body."""
+    """Write what precedes the boundary, which must be the last one and end the body."""
     held = begun
     while (place := held.find(boundary)) < 0:
         more = body.read(_PIECE)
         if not more:
             raise _no_parts()
-        # What is held back may be the beginning of the end.
+        # The last bytes may be the beginning of the boundary.
         keep = len(held) - min(len(held), len(end))
         file.write(held[:keep])
         held = held[keep:] + more
@@ -86,10 +86,10 @@ def _no_parts() -> ApiError:
 
 
 def take_piece(call: Call, part: Path, largest: int) -> Response | None:
-    """Append a piece of a resumable upload; None when it is whole, and 308 with how much there is until then.
+    """Append a piece of a resumable upload. Return None if the upload is complete, else 308 with its size so far.
 
     Raises:
-        ApiError: OUT_OF_RANGE (416) for a piece that doesn't continue it; INVALID_ARGUMENT when it is too long.
+        ApiError: OUT_OF_RANGE (416) if the piece doesn't start at the upload's end; INVALID_ARGUMENT if it is too long.
     """
     match = _CONTENT_RANGE.fullmatch(call.headers.get("content-range", ""))
     have, piece = part.stat().st_size, body(call)

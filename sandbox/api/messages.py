@@ -1,7 +1,6 @@
-"""Google's published message types as the sandbox's schema: JSON in, message, JSON out.
+"""Convert between JSON and Google's published message types, which are the schema of requests and responses.
 
-A field or an enum that Google does not have cannot be misspelt here, and one that a caller misspells is refused in
-the words of Google's front end.
+A field or an enum value that Google does not have is refused in the words of Google's front end.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def _normal(value: Any, field: FieldDescriptor, path: str) -> Any:
         if not isinstance(value, dict):
             raise invalid(f"Invalid value at '{path}' (map), expected an object")
         item = field.message_type.fields_by_name["value"]
-        # Google's front end counts map entries by place and calls them `value`.
+        # Google's front end names a map's entries by index, and calls each `value`.
         return {key: _normal(entry, item, f"{path}[{place}].value") for place, (key, entry) in enumerate(value.items())}
     if field.is_repeated:
         if not isinstance(value, list):
@@ -66,16 +65,16 @@ def _fields(body: dict[str, Any], kind: Descriptor, path: str) -> dict[str, Any]
 
 
 def parse(kind: type[M], body: dict[str, Any], path: str = "") -> M:
-    """Return a message from a request body.
+    """Return the message in a request body.
 
-    Enums are taken in any case and as numbers, durations in every spelling that gcloud sends, field names in both
+    Accepts enums in any case and as numbers, durations in every spelling that gcloud sends, and field names in both
     spellings.
 
     Args:
-        path: how the body is called in messages, for example `repository`.
+        path: the body's name in error messages, for example `repository`.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for an unknown field or a value that does not fit.
+        ApiError: INVALID_ARGUMENT for an unknown field or a value of another type.
     """
     message = kind()
     try:
@@ -86,9 +85,6 @@ def parse(kind: type[M], body: dict[str, Any], path: str = "") -> M:
 
 
 def render(message: Message) -> dict[str, Any]:
-    """Return a message as Google's JSON.
-
-    Names in lowerCamelCase, enums by name, 64-bit integers as strings, defaults left out.
-    """
+    """Return a message as Google's JSON: lowerCamelCase, enums by name, 64-bit integers as strings, no defaults."""
     rendered: dict[str, Any] = json_format.MessageToDict(message)
     return rendered

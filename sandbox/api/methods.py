@@ -1,6 +1,6 @@
-"""What one method of a Google API is: its path, its permission, the API that must be enabled, its function.
+"""The types of method tables: an `Api`, its `Method`s, and a `Call` of one.
 
-Each service's package lists its methods in an `Api`; `sandbox.apis` lists the APIs, and `sandbox.app` serves them.
+Each service's package defines an `Api`; `sandbox.apis` lists the APIs, and `sandbox.app` serves them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Answer = Mapping[str, Any] | Response
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a method by an authenticated principal that may make it.
+    """One authorised call of a method.
 
     Attributes:
-        params: the path's variables, decoded once; a project number is already the project id.
-        content: the whole body; empty when it is in `body`.
-        named_project: the project named in the path, if the path names one.
-        body: a large body of a method that `spills`, in a file that goes with the call.
+        params: the path's variables, decoded; a project number is already replaced by the project id.
+        content: the whole body; empty if it is in `body`.
+        named_project: the project in the path, if it has one.
+        body: a large body of a method that `spills`, in a file that is deleted after the call.
     """
 
     world: World
@@ -47,20 +47,20 @@ class Call:
 
     @property
     def project(self) -> Project:
-        """The project named in the path.
+        """The project in the path.
 
         Raises:
-            LookupError: when the method's path names none; a mistake in the method's table.
+            LookupError: if the method's path has none, which is a mistake in the method table.
         """
         if self.named_project is None:
             raise LookupError(f"{self.method.id} names no project")
         return self.named_project
 
     def json(self) -> dict[str, Any]:
-        """Return the request body as a JSON object; an empty body is an empty object.
+        """Return the request body, a JSON object; an empty body is an empty object.
 
         Raises:
-            ApiError: INVALID_ARGUMENT when it is no JSON object.
+            ApiError: INVALID_ARGUMENT if it is not a JSON object.
         """
         if self.body is not None:
             raise invalid("Invalid JSON payload received. It is too large.")  # unverified: the sentence
@@ -77,14 +77,14 @@ class Method:
         id: Google's method id, for example `artifactregistry.projects.locations.repositories.create`.
         verb: GET, POST, PATCH, PUT or DELETE.
         path: with variables in braces; `{name}` is one segment, `{name**}` is any number of them.
-        handle: a plain function; runs in a thread.
-        permissions: all of them are needed, on `resource`; empty means that any authenticated principal may call it.
-        resource: the policy-bearing resource, with the path's variables in braces.
-        shown: the resource that a refusal names, where it is not the one whose policy decides.
-        denial: words a 403 of this method, where it is not the API's.
+        handle: runs in a thread.
+        permissions: all are required, on `resource`; if empty, any authenticated principal may call the method.
+        resource: the resource whose policy decides, with the path's variables in braces.
+        shown: the resource that a refusal names, if it is another one.
+        denial: returns a 403 of this method, if it differs from the API's.
         open_to_all: also callable without credentials (the token endpoint).
         spills: whether a large body is kept in a file and not in memory.
-        body_limit: bytes of one request, where it is not the API's.
+        body_limit: bytes of one request, if it differs from the API's.
     """
 
     id: str
@@ -116,15 +116,15 @@ class Api:
 
     Attributes:
         service: name in Service Usage, for example `artifactregistry.googleapis.com`.
-        title: how Google calls it in messages, for example `Artifact Registry API`.
+        title: the API's name in Google's messages, for example `Artifact Registry API`.
         methods: those with a verb after a colon come first, since a variable would also match `name:verb`.
-        regional: also answers at `SERVICE.REGION.rep.googleapis.com` and `REGION-SERVICE`.
+        regional: also served at `SERVICE.REGION.rep.googleapis.com` and `REGION-SERVICE`.
         needs_enabling: False for the few APIs that work in every project.
         body_limit: bytes of one request.
-        sees_deleted: whether it still answers for a project whose deletion was asked for.
-        lists_errors: whether a refusal has the older list of errors beside the status.
-        enums: name of a field to its enum's numbers, where no package of Google's is here to say them.
-        denial: words a 403, given the permission and the full resource name.
+        sees_deleted: whether it still serves projects that are marked for deletion.
+        lists_errors: whether a refusal also has the list of errors of older APIs.
+        enums: the numbers of enum values by field name, for an API without a message package.
+        denial: returns a 403, given the permission and the full resource name.
     """
 
     service: str
@@ -139,7 +139,7 @@ class Api:
     denial: Callable[[str, str], ApiError] = permission_denied
 
     def serves(self, host: str) -> bool:
-        """Whether a host name belongs to this API."""
+        """Return whether a host name belongs to this API."""
         if host == self.service:
             return True
         if not self.regional:
@@ -149,9 +149,9 @@ class Api:
         return bool(re.fullmatch(rf"{name}\.{region}\.rep\.googleapis\.com|{region}-{name}\.googleapis\.com", host))
 
     def find(self, verb: str, raw: str) -> tuple[Method, dict[str, str]] | None:
-        """Return the method for a verb and a path as it was sent, with the path's variables decoded.
+        """Return the method for a verb and an undecoded path, and the path's decoded variables.
 
-        A variable may hold an escaped slash (`packages/team%2Fapp`), and a client may escape the colon of a verb.
+        A variable may contain an escaped slash (`packages/team%2Fapp`), and a client may escape the colon of a verb.
         """
         for path in dict.fromkeys((raw, raw.replace("%3A", ":"), unquote(raw))):
             for method in self.methods:
@@ -163,5 +163,5 @@ class Api:
 
 
 def ordered(methods: Iterable[Method]) -> tuple[Method, ...]:
-    """Methods with a custom verb (`:setIamPolicy`) before those without, otherwise in the order given."""
+    """Return methods with a custom verb (`:setIamPolicy`) before those without, otherwise in the same order."""
     return tuple(sorted(methods, key=lambda method: ":" not in method.path.rsplit("/", 1)[-1]))

@@ -1,7 +1,7 @@
 """Long-running operations: google.longrunning.Operation as JSON.
 
-The work of an operation is done when it is answered, and as on Google the first answer doesn't say so yet: it has name
-and metadata. The first poll says that it is done; in a slow sandbox (`sandbox.state.pace`) the third.
+The work is finished before the first response, which, as on Google, doesn't have the result yet. The first poll reports
+that the operation is done; in a slow sandbox (`sandbox.state.pace`) the third does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sandbox.errors import not_found
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-# How many polls are left until the operation is reported as done, and its metadata until then; in no answer.
+# Fields that are stored and not sent: the number of polls until the operation is reported done, its metadata till then.
 _POLLS, _BEGUN = "pollsLeft", "begun"
 
 
@@ -33,10 +33,10 @@ def finish(
 
     Args:
         name: the operation's resource name, unique in the world.
-        response: the result, with its `@type`; None for an operation that failed.
+        response: the result, with its `@type`; None if the operation failed.
         metadata: likewise.
-        error: why it failed, a google.rpc.Status.
-        begun: the metadata until it is done, where that is another; empty for none.
+        error: a google.rpc.Status, if the operation failed.
+        begun: the metadata until it is reported done, if it differs; may be empty.
     """
     operation: dict[str, Any] = {"name": name, "done": True}
     operation |= {"response": dict(response)} if response is not None else {"error": dict(error or {})}
@@ -82,7 +82,7 @@ def _as_json(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def under(world: World, prefix: str) -> list[dict[str, Any]]:
-    """Return the operations whose names start with a prefix, the oldest first; that is a poll of each."""
+    """Return the operations whose names start with a prefix, oldest first. This counts as a poll of each."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT operation FROM operations WHERE substr(name, 1, ?) = ? ORDER BY create_time, name",

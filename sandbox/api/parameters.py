@@ -1,28 +1,28 @@
-"""What a request may say to each method: what it does not take is refused by its name before anything is done.
+"""The query parameters of each method. Others are refused before the method runs.
 
-What Google documents of a method and the sandbox does not do is refused with 501, what no method has with 400 in the
-words of Google's front end. Source: the methods' pages, as their discovery documents of November 2026 list them.
+A parameter that Google documents and the sandbox does not support gets 501; one that does not exist gets 400 in the
+words of Google's front end. Source: the methods' discovery documents of November 2026.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 
 from starlette.datastructures import QueryParams
 
-from sandbox.api import strict_json
+from sandbox.api import field_masks, strict_json
 from sandbox.errors import check_fields, unimplemented, unknown_field
 
-# https://cloud.google.com/apis/docs/system-parameters; all but those of `system_parameters` say who calls, or how.
+# https://cloud.google.com/apis/docs/system-parameters. `system_parameters` acts on some; the others identify the caller
+# or choose a protocol.
 _OF_EVERY_METHOD = frozenset(
     ("access_token", "alt", "callback", "fields", "key", "oauth_token", "prettyPrint", "quotaUser", "uploadType")
 ) | {"upload_protocol", "userIp", "userProject", "$.xgafv", "$alt", "$fields", "$prettyPrint", "$callback", "$key"}
 _PAGES = "pageSize pageToken"
 _KNATIVE = "continue labelSelector limit fieldSelector includeUninitialized resourceVersion watch"
 _CONDITIONS = "ifGenerationMatch ifGenerationNotMatch ifMetagenerationMatch ifMetagenerationNotMatch"
-# By the end of a method's id: the longest that fits.
+# By the end of a method's id; the longest match applies.
 _TAKEN: Mapping[str, str] = {
     "list": _PAGES,
     "patch": "updateMask",
@@ -41,7 +41,7 @@ _TAKEN: Mapping[str, str] = {
     "repositories.dockerImages.list": f"{_PAGES} orderBy",
     "repositories.files.list": f"{_PAGES} filter orderBy",
     "genericArtifacts.upload": "upload_id",
-    # What the path says already, and gcloud says again: projectId, id, triggerId.
+    # gcloud repeats projectId, id and triggerId, which are also in the path.
     "builds.create": "parent projectId",
     "builds.list": f"{_PAGES} filter parent projectId",
     "builds.get": "id projectId",
@@ -52,10 +52,10 @@ _TAKEN: Mapping[str, str] = {
     "triggers.patch": "projectId triggerId updateMask",
     "connections.create": "connectionId",
     "connections.fetchLinkableRepositories": _PAGES,
-    # Nothing is out of reach here, so every list is whole.
+    # No location is ever unreachable here, so every list is complete.
     "connections.list": f"{_PAGES} returnPartialSuccess",
     "connections.repositories.list": f"{_PAGES} returnPartialSuccess",
-    # "Not supported, and ignored by Cloud Run": all but the first three, and of a deletion the three that are here.
+    # "Not supported, and ignored by Cloud Run": all but the first three, and the three of a deletion.
     "namespaces.services.list": _KNATIVE,
     "namespaces.revisions.list": _KNATIVE,
     "namespaces.services.delete": "apiVersion kind propagationPolicy",
@@ -82,7 +82,7 @@ _TAKEN: Mapping[str, str] = {
     "cloudresourcemanager.projects.list": f"{_PAGES} filter",
     "serviceusage.services.list": f"{_PAGES} filter",
     "services.batchGet": "names",
-    # Access is uniform here, so an answer with lists of who may what is the same as one without.
+    # Access is uniform here, so `projection=full` adds no access control lists.
     "storage.buckets.insert": "project projection",
     "storage.buckets.list": "project prefix maxResults pageToken projection returnPartialSuccess",
     "storage.buckets.get": "projection",
@@ -99,7 +99,7 @@ _REFUSED: Mapping[str, str] = {
     "billingAccounts.list": "filter parent",
     "budgets.list": "scope",
     "oauth2.tokeninfo": "id_token",
-    # The path says which it is.
+    # Also in the path
     "builds.get": "name",
     "triggers.run": "name",
     "triggers.get": "name",
@@ -121,14 +121,14 @@ _REFUSED: Mapping[str, str] = {
     "secrets.versions.list": "filter",
     "services.consumerQuotaMetrics.list": "view",
 }
-# Methods that take nothing from their message: its fields, which say again what the path says.
+# Methods that use nothing of their message: its fields, which repeat the path.
 _MESSAGES: Mapping[str, str] = {
     "artifactregistry.projects.locations.operations.cancel": "",
     "builds.cancel": "id name projectId",
     "builds.retry": "id name projectId",
     "projects.getAncestry": "",
     "projects.undelete": "",
-    # An empty message, which says that the bill goes to Cloud Storage, as it does.
+    # An empty message: the SBOM goes to Cloud Storage, as it does here.
     "resources.exportSBOM": "cloudStorageLocation",
     "workloadIdentityPools.undelete": "",
     "providers.undelete": "",
@@ -139,16 +139,16 @@ _MESSAGES: Mapping[str, str] = {
 
 
 def check(method: str, query: QueryParams) -> None:
-    """Refuse a parameter that a method does not take.
+    """Raise for a parameter that a method does not take.
 
     Raises:
-        ApiError: UNIMPLEMENTED for one that Google documents, INVALID_ARGUMENT for one that no method has.
+        ApiError: UNIMPLEMENTED if Google documents it, INVALID_ARGUMENT otherwise.
     """
     for given, value in query.multi_items():
-        name = re.sub(r"_([a-z])", lambda match: match[1].upper(), given)
+        name = field_masks.camel(given)
         if given in _OF_EVERY_METHOD or {given, name} & taken(method):
             continue
-        # What Cloud Storage answers to a parameter that it does not know isn't known.
+        # unverified: what Cloud Storage answers to an unknown parameter
         if name not in refused(method) and not method.startswith("storage."):
             raise unknown_field(
                 given, f"Cannot bind query parameter. Field '{given}' could not be found in request message."
@@ -158,7 +158,7 @@ def check(method: str, query: QueryParams) -> None:
 
 
 def check_message(method: str, content: bytes) -> None:
-    """Refuse a field in the message of a method that takes nothing from it.
+    """Raise for an unknown field in the message of a method that uses nothing of it.
 
     Raises:
         ApiError: INVALID_ARGUMENT.
@@ -166,7 +166,7 @@ def check_message(method: str, content: bytes) -> None:
     fields = _of_message(method)
     if fields is not None and content.strip():
         body = strict_json.loads_object(content)
-        # A recording of 2025 says the name again in the message, and was answered with 200.
+        # A recording of 2025 repeats the name in the message, and Google answered 200.
         check_fields(body, {"name", "parent", *fields})
 
 
@@ -183,7 +183,7 @@ def taken(method: str) -> frozenset[str]:
 
 @functools.cache
 def refused(method: str) -> frozenset[str]:
-    """Return the parameters that Google documents of a method, and the sandbox does not do."""
+    """Return the parameters of a method that Google documents and the sandbox does not support."""
     return _row(_REFUSED, method) or frozenset()
 
 

@@ -1,4 +1,4 @@
-"""Who makes a call."""
+"""The caller of a request."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Principal:
-    """Who makes a call.
+    """The caller of a request.
 
     Attributes:
         member: as in a policy, `serviceAccount:learner@p.iam.gserviceaccount.com`; empty for an anonymous caller,
-            who matches only `allUsers`. For an identity of a pool `principal://…`, and in a line of its own every
-            `principalSet://…` that it is in: they come with its token, and no table knows them.
-        scopes: of its token, without their common beginning; none for one that may do all that the caller may.
+            which matches only `allUsers`. For an identity of a pool, `principal://…` and each `principalSet://…` that
+            includes it on lines of their own: they come from its token and are not stored elsewhere.
+        scopes: of its token, without their common prefix; empty if the token is not limited.
     """
 
     member: str = ""
@@ -21,12 +21,12 @@ class Principal:
 
     @property
     def name(self) -> str:
-        """How a policy names the caller alone."""
+        """The member that names only the caller."""
         return self.member.partition("\n")[0]
 
     @property
     def email(self) -> str:
-        """The address without its kind; an identity of a pool has none, and is called by its name."""
+        """The e-mail address, or the name of an identity of a pool, which has no address."""
         return self.name if self.federated else self.member.partition(":")[2]
 
     @property
@@ -36,7 +36,7 @@ class Principal:
 
     @property
     def anonymous(self) -> bool:
-        """Whether the caller showed no credential."""
+        """Whether the caller sent no credential."""
         return not self.member
 
 

@@ -1,6 +1,6 @@
-"""What a body looks like in the APIs for which Google publishes no message type that the sandbox could read.
+"""Check request bodies of APIs for which no package has Google's message types.
 
-A service describes the fields that it reads as `Shape`s; what else a body has is kept as it came.
+A service declares the fields that it reads as `Shape`s; other fields are kept unchanged.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from sandbox.errors import invalid, unimplemented
 
 
 class Shape(msgspec.Struct, rename="camel"):
-    """An object of JSON; every field may be left out: what is missing is the service's to say, in Google's words."""
+    """A JSON object whose fields are all optional: the service itself reports a missing field in Google's words."""
 
 
 def check(kind: type[Shape], body: dict[str, Any], where: str = "", *, strict: bool = False) -> dict[str, Any]:
-    """Return the body, without the fields that are null: in Google's JSON such a field is one that is not given.
+    """Return the body without its null fields, which in Google's JSON are the same as missing ones.
 
     Args:
-        where: how the body is called in messages, for example `trigger`.
-        strict: whether a field that the shape has not is refused, at any depth.
+        where: the body's name in error messages, for example `trigger`.
+        strict: whether to refuse fields that the shape does not have, at any depth.
 
     Raises:
-        ApiError: INVALID_ARGUMENT with the name of the field whose type is wrong.
+        ApiError: INVALID_ARGUMENT with the name of a field of the wrong type.
     """
     found: dict[str, Any] = _without_nulls(body, 0)
     if strict:
@@ -33,15 +33,15 @@ def check(kind: type[Shape], body: dict[str, Any], where: str = "", *, strict: b
     try:
         msgspec.convert(found, kind)
     except msgspec.ValidationError as error:
-        said, _, path = str(error).partition(" - at `$")
+        reason, _, path = str(error).partition(" - at `$")
         field = f"{where}{path.rstrip('`')}".lstrip(".")
         # unverified: the sentence
-        raise invalid(f"Invalid JSON payload received. {said}" + (f" at '{field}'." if field else ".")) from None
+        raise invalid(f"Invalid JSON payload received. {reason}" + (f" at '{field}'." if field else ".")) from None
     return found
 
 
 def _refuse_further(kind: Any, value: Any, where: str) -> None:
-    """Refuse what a shape, or one in it, has no field for."""
+    """Raise for a field that is missing in a shape or in a shape nested in it."""
     if isinstance(value, list):
         for one in value:
             _refuse_further(kind, one, where)
@@ -61,7 +61,7 @@ def _parts(kind: Any) -> list[Any]:
     return [one for each in inner for one in _parts(each)] if inner else [kind]
 
 
-_DEEPEST = 100  # as in Google's own reader of JSON: google/protobuf/json_format
+_DEEPEST = 100  # as in google/protobuf/json_format
 
 
 def _without_nulls(value: Any, depth: int) -> Any:

@@ -1,4 +1,4 @@
-"""JSON as Google's front end takes it: finite numbers, and text that UTF-8 can say."""
+"""Parse JSON as strictly as Google's front end: only finite numbers, and text that UTF-8 can encode."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sandbox.errors import invalid
 
 
 def loads(content: bytes | str) -> Any:
-    """Read a document.
+    """Parse a document.
 
     Raises:
-        ValueError: for what is no JSON, nests too deeply, holds NaN or Infinity, or half of a surrogate pair: such a
-            text could be stored, and no answer could ever carry it.
+        ValueError: if it is not JSON, nests too deeply, or has NaN, Infinity or half of a surrogate pair. Text with
+            half of a pair could be stored, but never sent.
     """
     text = content.decode() if isinstance(content, bytes) else content
     try:
@@ -39,10 +39,10 @@ def _finite(text: str) -> float:
 
 
 def loads_object(content: bytes) -> dict[str, Any]:
-    """Read a request's body.
+    """Parse a request's body.
 
     Raises:
-        ApiError: INVALID_ARGUMENT when it is no JSON object.
+        ApiError: INVALID_ARGUMENT if it is not a JSON object.
     """
     try:
         body = loads(content)

@@ -1,6 +1,6 @@
-"""The parameters that every method of every Google API has: `alt`, `fields`, `prettyPrint`.
+"""The query parameters that every method of every Google API has: `alt`, `fields`, `prettyPrint`.
 
-Source: https://cloud.google.com/apis/docs/system-parameters; the numbers for enums as recorded on Google (2026-06-16,
+Source: https://cloud.google.com/apis/docs/system-parameters. Enums as numbers are as recorded on Google (2026-06-16,
 tests/observed/facts).
 """
 
@@ -27,40 +27,38 @@ _BOOLEANS = {"true": True, "1": True, "": True, "false": False, "0": False}
 
 @dataclass(frozen=True)
 class Wanted:
-    """How an answer is to be written.
+    """The form of a response.
 
     Attributes:
         pretty: with line breaks, which is the default.
-        selection: the fields that are wanted; None for all.
-        numbers: whether enums are given by their numbers.
+        selection: the fields to send; None for all.
+        numbers: whether enums are sent as numbers.
     """
 
     pretty: bool = True
     selection: Selection | None = None
     numbers: bool = False
 
-    def write(
-        self, answer: Mapping[str, Any], kind: Descriptor | None, enums: Mapping[str, Mapping[str, int]]
-    ) -> bytes:
-        """Return the answer as JSON.
+    def write(self, answer: Mapping[str, Any], kind: Descriptor | None, enums: Enums) -> bytes:
+        """Return the response as JSON.
 
         Args:
-            kind: the answer's message, where Google's package has it.
-            enums: name of a field to its enum's numbers, where it has none.
+            kind: the response's message type, if a package has it.
+            enums: otherwise, the numbers of enum values by field name.
         """
-        told: Any = dict(answer)
+        found: Any = dict(answer)
         if self.numbers:
-            told = _numbered(told, kind) if kind is not None else _renumbered(told, enums)
+            found = _numbered(found, kind) if kind is not None else _renumbered(found, enums)
         if self.selection is not None:
-            told = _selected(told, self.selection)
-        return as_json(told, pretty=self.pretty)
+            found = _selected(found, self.selection)
+        return as_json(found, pretty=self.pretty)
 
 
 def read(query: QueryParams) -> Wanted:
-    """Return what a request asks for.
+    """Return the form of the response that a request wants.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a value that no API has, UNIMPLEMENTED for a form that is not JSON.
+        ApiError: INVALID_ARGUMENT for an invalid value, UNIMPLEMENTED for a form other than JSON.
     """
     alt, _, encoding = _value(query, "alt").partition(";")
     if alt == "proto" or query.get("callback"):
@@ -74,12 +72,12 @@ def read(query: QueryParams) -> Wanted:
 
 
 def is_pretty(query: QueryParams) -> bool:
-    """Whether an answer or a refusal is written with line breaks."""
+    """Return whether a response, or a refusal, is written with line breaks."""
     return _BOOLEANS.get(_value(query, "prettyPrint").lower(), True)
 
 
 def as_json(answer: Any, *, pretty: bool) -> bytes:
-    """Return JSON as Google writes it, with two spaces for a level, or without any."""
+    """Return JSON in Google's format: indented by two spaces, or without white space."""
     compact = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
     return msgspec.json.format(compact, indent=2) + b"\n" if pretty else compact
 
@@ -89,7 +87,7 @@ def _value(query: QueryParams, name: str) -> str:
 
 
 def _parse(text: str) -> Selection:
-    """Return the fields of `a/b,items(name,id)`, `*` among them."""
+    """Parse a selection such as `a/b,items(name,id)`; a name may be `*`."""
     chosen, rest = _list(text, text, 0)
     if rest:
         raise _unreadable(text)
@@ -97,7 +95,7 @@ def _parse(text: str) -> Selection:
 
 
 def _list(whole: str, text: str, depth: int) -> tuple[Selection, str]:
-    """Return the fields up to the closing parenthesis or the end, and what is left from there."""
+    """Parse fields up to a closing parenthesis or the end; return them and the rest of the text."""
     chosen: Selection = {}
     while True:
         match = _PATH.match(text)
@@ -123,7 +121,7 @@ def _unreadable(text: str) -> ApiError:
 
 
 def _selected(value: Any, selection: Selection) -> Any:
-    """Return what a selection leaves of a value; an empty one is all of it."""
+    """Return the selected part of a value; an empty selection selects all of it."""
     if not selection:
         return value
     if isinstance(value, list):

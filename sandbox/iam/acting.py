@@ -1,9 +1,9 @@
-"""May this caller run something as this account? One answer for builds, triggers, services and whatever comes.
+"""Check whether a caller may run a build, a trigger or a service as a service account.
 
-The name is brought into one form first, whatever spelling it comes in, and `iam.serviceAccounts.actAs` is asked for on
-that: a project that is only written into the name decides nothing.
-Sources: https://cloud.google.com/iam/docs/attach-service-accounts; that the default compute account asks for it like
-any other, and the legacy account of Cloud Build for nothing:
+The permission `iam.serviceAccounts.actAs` is checked on the account's canonical name, so a project that the caller
+writes into the name has no influence.
+Sources: https://cloud.google.com/iam/docs/attach-service-accounts. The default compute account needs the permission
+like any other, and Cloud Build's legacy account does not:
 https://cloud.google.com/build/docs/cloud-build-service-account-updates
 """
 
@@ -23,23 +23,21 @@ _NAME = re.compile(r"(?:projects/(?P<project>[^/]+)/serviceAccounts/)?(?P<accoun
 
 
 def default_account(project: Project) -> str:
-    """Return what builds and services run as when they name nobody: Compute Engine's default account, since 2024."""
+    """Return the account of builds and services that name none: Compute Engine's default account, since 2024."""
     return COMPUTE_ACCOUNT.format(number=project.number)
 
 
 def check(world: World, member: str, named: str, *, builds_of: Project | None = None) -> str | None:
-    """Return the e-mail address of the account that is named, when the caller may run something as it.
-
-    None when it may not.
+    """Return the e-mail address of an account, or None if the caller may not act as it.
 
     Args:
-        member: who asks.
+        member: the caller.
         named: an e-mail address or a unique id, alone or in `projects/P/serviceAccounts/…`, where P is an id, a number
             or `-`.
-        builds_of: the project whose build is asked for; its legacy account of Cloud Build needs no permission.
+        builds_of: the project of the build to run; its legacy account of Cloud Build needs no permission.
 
     Raises:
-        ApiError: FAILED_PRECONDITION for an account that the caller may act as, and that is disabled.
+        ApiError: FAILED_PRECONDITION if the caller may act as the account, but it is disabled.
     """
     found = _look(world, named, builds_of)
     if found is None:
@@ -53,13 +51,13 @@ def check(world: World, member: str, named: str, *, builds_of: Project | None = 
 
 
 def resolve(world: World, named: str, *, builds_of: Project | None = None) -> str | None:
-    """Return the e-mail address of an account that is there and active, whoever asks; None for any other."""
+    """Return the e-mail address of an account, or None if it does not exist or is disabled. Checks no permission."""
     found = _look(world, named, builds_of)
     return found[0] if found is not None and found[2] else None
 
 
 def _look(world: World, named: str, builds_of: Project | None) -> tuple[str, str, bool] | None:
-    """Return an account's address, its resource ("" where nobody needs a permission), and whether it is active."""
+    """Return an account's address, its resource ("" if no permission is needed), and whether it is active."""
     match = _NAME.fullmatch(named)
     if match is None:
         return None
@@ -69,13 +67,13 @@ def _look(world: World, named: str, builds_of: Project | None) -> tuple[str, str
     with world.reading() as rows:
         resource = policies.canonical(rows, f"projects/{project}/serviceAccounts/{account}")
         email = resource.rpartition("/")[2]
-        known = _is_of(rows, resource)
+        exists = _exists(rows, resource)
         active = standing.is_active(rows, f"serviceAccount:{email}")
-    return (email, resource, active) if known else None
+    return (email, resource, active) if exists else None
 
 
-def _is_of(rows: sqlite3.Connection, resource: str) -> bool:
-    """Whether a canonical name is that of an account, in the project that the name says."""
+def _exists(rows: sqlite3.Connection, resource: str) -> bool:
+    """Return whether a canonical name is that of an existing account, in the right project."""
     _, project, _, email = resource.split("/")
     if project == "-":
         return False

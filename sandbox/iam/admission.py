@@ -1,6 +1,6 @@
-"""Whether a call may be made: its project is there, the project has the API, and the caller has the permission.
+"""Check whether a call may be made: the project has the API, and the caller has the permission.
 
-The Google APIs, the registry, IAM and Logging all ask these questions here. What a refusal says is the API's own.
+The Google APIs, the registry, IAM and Logging share these checks, and each words its own refusal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sandbox.state.world import World
 
 
 def require_api(world: World, project: Project, service: str, title: str) -> None:
-    """Refuse a call in a project that does not have the API.
+    """Raise if an API is not enabled in a project.
 
     Args:
         service: for example `artifactregistry.googleapis.com`.
@@ -33,12 +33,12 @@ def is_allowed(call: Call, permission: str, resource: str) -> bool:
 
 
 def require(call: Call, permission: str, resource: str, *, service: str, shown: str = "") -> None:
-    """Refuse a caller without a permission, in the usual words of Google's APIs.
+    """Raise if the caller does not have a permission, in the usual words of Google's APIs.
 
     Args:
         resource: the resource whose policy decides.
         service: the API that the resource belongs to.
-        shown: the resource that the message names, where it is another one.
+        shown: the resource that the message names, if it is another one.
 
     Raises:
         ApiError: PERMISSION_DENIED.

@@ -10,7 +10,7 @@ API = Api(
     service_accounts.SERVICE,
     service_accounts.TITLE,
     ordered((*service_accounts.METHODS, *custom_roles.METHODS, *pool_methods.METHODS)),
-    # As recorded for an account that is not there (2026-08-14) and one that is there already.
+    # As recorded for an account that does not exist (2026-08-14) and one that already exists.
     lists_errors=True,
     denial=denial,
 )

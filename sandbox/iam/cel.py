@@ -1,7 +1,7 @@
-"""The Common Expression Language of attribute mappings and conditions: cel-python, and what Google has beside it.
+"""The Common Expression Language of attribute mappings and conditions: cel-python with Google's extra functions.
 
-An expression is compiled when a provider is written, and evaluated at every exchange of a token. cel-python finds a
-name that nobody declared when it evaluates; Google's compiler finds it at once, and so does `compile_expression`.
+An expression is compiled when a provider is stored, and evaluated at every token exchange. cel-python only reports an
+undeclared name when it evaluates; Google's compiler reports it earlier, and so does `compile_expression`.
 Sources: https://github.com/google/cel-spec/blob/master/doc/langdef.md; `extract` of
 https://cloud.google.com/iam/docs/conditions-attribute-reference#extract; the functions on strings of
 https://github.com/google/cel-go/tree/master/ext#strings, of which Google's own examples use `split`, `join` and
@@ -25,7 +25,7 @@ from celpy.celparser import CELParseError
 from celpy.celtypes import BoolType, IntType, ListType, StringType
 from celpy.evaluation import CELEvalError
 
-_LONGEST = 1 << 16  # characters of a text that a function makes; unverified: Google limits what an expression costs
+_LONGEST = 1 << 16  # characters of a string that a function returns; unverified: Google limits an expression's cost
 _MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 _TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
 _CALLED = frozenset({"bool", "bytes", "double", "duration", "dyn", "has", "int", "matches", "size", "string"})
@@ -35,11 +35,11 @@ _lock = threading.Lock()
 
 
 class NotCompiled(ValueError):
-    """An expression that is none, or names what is not there."""
+    """The text is not a valid expression, or it uses an undeclared name."""
 
 
 class NotEvaluated(ValueError):
-    """An expression without a value: a claim that the token does not have, two types that do not go together."""
+    """The expression has no value: the token lacks a claim, for example, or two types do not match."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Expression:
     """A compiled expression.
 
     Attributes:
-        references: the fields of variables that it names, `assertion.repository`.
+        references: the fields of variables that it uses, for example `assertion.repository`.
     """
 
     text: str
@@ -55,13 +55,13 @@ class Expression:
     program: celpy.Runner
 
     def evaluate(self, variables: Mapping[str, Mapping[str, Any]]) -> Any:
-        """Return the value as JSON has it.
+        """Return the value as a JSON type.
 
         Raises:
-            NotEvaluated: when there is none.
+            NotEvaluated: if there is none.
         """
         try:
-            # The library's parser and its types keep state of their own.
+            # The library is not thread-safe.
             with _lock:
                 found = self.program.evaluate({_own(name): json_to_cel(dict(held)) for name, held in variables.items()})
         except (CELEvalError, ValueError, TypeError, RecursionError, OverflowError) as error:
@@ -70,12 +70,12 @@ class Expression:
 
 
 def _own(name: str) -> str:
-    """Return what a variable is called inside: to the library, `google` is a package of its own."""
+    """Return a variable's internal name: the library would read `google` as a package."""
     return f"{name}_"
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of CEL as Python's own; what JSON does not know stays as it is, and is no text."""
+    """Return a CEL value as a plain Python value; types that JSON lacks stay unchanged."""
     if isinstance(value, BoolType):
         return bool(value)
     if isinstance(value, str):
@@ -89,7 +89,7 @@ def compile_expression(text: str, variables: frozenset[str]) -> Expression:
     """Compile an expression over these variables.
 
     Raises:
-        NotCompiled: the text says what is wrong with it.
+        NotCompiled: the message says why.
     """
     try:
         with _lock:
@@ -112,7 +112,7 @@ def _compiled(text: str, variables: frozenset[str]) -> Expression:
 def _look(
     tree: lark.Tree[Any], names: frozenset[str], variables: frozenset[str], references: set[str], *, inside: bool
 ) -> None:
-    """Find what the expression names, and refuse what nobody declared; `inside` a macro there is no other."""
+    """Collect the references of a subtree and raise for an undeclared name, or for a macro `inside` a macro."""
     kind, children = str(tree.data), tree.children
     if kind == "ident":
         name = str(children[0])
@@ -148,7 +148,7 @@ def _look_into(child: Any, names: frozenset[str], variables: frozenset[str], fou
 
 
 def _root(node: Any) -> str:
-    """Return the name that a subtree is, and "" for any other."""
+    """Return the identifier that a subtree consists of, or ""."""
     while isinstance(node, lark.Tree) and len(node.children) == 1:
         if node.data == "ident":
             return str(node.children[0])
@@ -174,7 +174,7 @@ def _short(text: str) -> StringType:
 
 
 def _texts(*values: Any) -> None:
-    # Two texts that were added are Python's own, by the library.
+    # The library returns the sum of two strings as a plain str.
     if not all(isinstance(value, str) for value in values):
         raise TypeError("found no matching overload: a text is asked for")
 
@@ -185,7 +185,7 @@ def _numbers(*values: Any) -> None:
 
 
 def _extract(text: Any, template: Any) -> StringType:
-    """Return what stands where the template has its place in braces; "" where the template does not fit."""
+    """Return the part of the text at the template's placeholder in braces; "" if the template does not match."""
     _texts(text, template)
     places = _PLACE.findall(template)
     if len(places) != 1:
@@ -273,7 +273,7 @@ def _trim(text: Any) -> StringType:
 
 def _matches(text: Any, pattern: Any) -> BoolType:
     _texts(text, pattern)
-    # cel-python's own lets RE2 write what it refuses to standard error.
+    # cel-python's own function lets RE2 write its errors to standard error.
     options = re2.Options()
     options.log_errors = False
     try:

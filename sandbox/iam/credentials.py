@@ -1,7 +1,7 @@
-"""iamcredentials.googleapis.com v1: short-lived access tokens of a service account for whoever may impersonate it.
+"""iamcredentials.googleapis.com v1: short-lived access tokens for callers that may impersonate a service account.
 
-Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts. ID tokens and
-signatures are not made here: those paths answer 501.
+Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts. The paths for ID
+tokens and signatures answer 501.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _RESOURCE = "projects/{owner}/serviceAccounts/{account}"
 
 
 def _lifetime(text: Any) -> int:
-    """Seconds, up to an hour; more needs an organisation policy, which the sandbox has none of."""
+    """Return the lifetime in seconds, at most an hour: more needs an organisation policy that the sandbox lacks."""
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise invalid(f"Invalid value at 'lifetime' (type.googleapis.com/google.protobuf.Duration), {text!r}")
     seconds = int(match[1])
-    # Measured on Google (2026-09-28), misspelt as here; the beginning of the second is not quoted.
+    # Measured on Google (2026-09-28), with the misspelling; the beginning of the second sentence is not quoted.
     if seconds <= 0:
         raise invalid("Lifetime of access token must be larger then zero.")
     if seconds > tokens.LIFETIME:
@@ -44,8 +44,8 @@ def _lifetime(text: Any) -> int:
 def _generate_access_token(call: Call) -> dict[str, Any]:
     body = call.json()
     check_fields(body, ("scope", "lifetime", "delegates", "name"))
-    asked = body.get("scope", [])
-    if not isinstance(asked, list) or not asked or not all(isinstance(scope, str) and scope for scope in asked):
+    wanted = body.get("scope", [])
+    if not isinstance(wanted, list) or not wanted or not all(isinstance(scope, str) and scope for scope in wanted):
         raise invalid("Request contains an invalid argument. A token needs at least one scope.")
     if body.get("delegates"):
         raise unimplemented("a chain of delegates; grant the Token Creator role on the last account instead")
@@ -53,8 +53,8 @@ def _generate_access_token(call: Call) -> dict[str, Any]:
     account = find_account(call, SERVICE, TITLE)
     if account["disabled"]:
         raise ApiError("FAILED_PRECONDITION", f"Service account {account['email']} is disabled.")  # unverified
-    token = tokens.mint(call.world, f"serviceAccount:{account['email']}", seconds, wanted=asked)
-    # Tokens live by the wall clock, whatever the sandbox's own clock says.
+    token = tokens.mint(call.world, f"serviceAccount:{account['email']}", seconds, wanted=wanted)
+    # Tokens follow the wall clock, not the sandbox's (`sandbox.state.clock`).
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     return {"accessToken": token, "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
 

@@ -1,7 +1,7 @@
-"""Roles of iam.googleapis.com v1: the predefined ones to read, custom ones to make.
+"""Roles of iam.googleapis.com v1: predefined roles, which can be read, and custom roles.
 
-Source: https://cloud.google.com/iam/docs/reference/rest/v1/roles and .../projects.roles. Deleting a custom role marks
-it; its bindings stay in the policies and grant nothing.
+Source: https://cloud.google.com/iam/docs/reference/rest/v1/roles and .../projects.roles. A deleted custom role is only
+marked; its bindings stay in the policies and grant nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.api import lists, shapes
+from sandbox.api import field_masks, lists, shapes
 from sandbox.api.methods import Call, Method
 from sandbox.errors import ApiError, check_fields, conflict, invalid, not_found, unimplemented
 from sandbox.iam import policies, roles
@@ -34,7 +34,7 @@ def _render_custom(role: Mapping[str, Any], *, full: bool) -> dict[str, Any]:
 
 
 def _page(call: Call, found: list[dict[str, Any]]) -> dict[str, Any]:
-    # 300 is the API's default, documented.
+    # 300 is the documented default.
     query = {"pageSize": "300", **{key: value for key, value in call.query.items() if value != "0"}}
     chosen, token = lists.page(found, query, lambda role: str(role["name"]))
     return lists.answer("roles", chosen, token)
@@ -72,11 +72,7 @@ class _Role(shapes.Shape):
 
 
 def _checked(body: Any) -> dict[str, Any]:
-    """Return the fields of a Role that a caller may set.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for an unknown field, stage or permission.
-    """
+    """Return the fields of a Role that a caller may set, or raise for an unknown field, stage or permission."""
     if not isinstance(body, dict):
         raise invalid("Invalid value at 'role': expected an object.")
     check_fields(body, (*_FIELDS, "name", "etag", "deleted"), "role")
@@ -147,11 +143,7 @@ def _check_etag(given: Any, role: Mapping[str, Any]) -> None:
 def _patch(call: Call) -> dict[str, Any]:
     body = call.json()
     changes = _checked(body)
-    mask = [
-        re.sub(r"_(\w)", lambda match: match[1].upper(), field)
-        for field in call.query.get("updateMask", "").split(",")
-        if field
-    ]
+    mask = field_masks.paths(field_masks.of(call))
     if unknown := [field for field in mask if field not in _FIELDS]:
         raise invalid(f"Invalid updateMask: {unknown[0]} is not one of {', '.join(_FIELDS)}.")
     with call.world.writing() as rows:
@@ -184,12 +176,12 @@ def _undelete(call: Call) -> dict[str, Any]:
 
 
 def _testable(call: Call) -> dict[str, Any]:
-    """Return what a custom role may hold; gcloud asks before it makes one. Every permission counts as supported."""
+    """List the permissions that a custom role may hold. gcloud calls this before it creates a role."""
     body = call.json()
     check_fields(body, ("fullResourceName", "pageSize", "pageToken"))
-    asked = body.get("fullResourceName", _PROJECTS)
-    if not str(asked).startswith(_PROJECTS):
-        raise unimplemented(f"the permissions that can be tested on the fullResourceName {str(asked)[:100]!r}")
+    resource = str(body.get("fullResourceName", _PROJECTS))
+    if not resource.startswith(_PROJECTS):
+        raise unimplemented(f"the permissions that can be tested on the fullResourceName {resource[:100]!r}")
     query = {"pageSize": str(body.get("pageSize") or 1000), "pageToken": str(body.get("pageToken") or "")}
     chosen, token = lists.page(sorted(roles.KNOWN), query, lambda name: name)
     return lists.answer("permissions", [{"name": name, "stage": "GA"} for name in chosen], token)

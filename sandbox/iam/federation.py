@@ -1,11 +1,11 @@
-"""May the bearer of this token come in, and as whom? Decided from a provider, its issuer's keys and the time alone.
+"""Verify OIDC tokens and map them to identities, as Google's Security Token Service does.
 
-What Google's Security Token Service does with an OIDC token, and says of one that it refuses. Sources:
+The result depends only on the provider, its issuer's keys and the time. Sources:
 https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token (what a token needs),
 https://cloud.google.com/iam/docs/troubleshooting-workload-identity-federation (issuer, size of the subject),
-measurements of somebody's against the real service (2026-09-28: 45 tokens, the clocks' leeway, which key, each missing
+third-party measurements against the real service (2026-09-28: 45 tokens, the clocks' leeway, which key, each missing
 claim) and google-github-actions/auth's issues 202, 211, 378 and 423. The order in which several faults of one token
-are found is unverified.
+are reported is unverified.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _UNKNOWN_ISSUER = "Error connecting to the given credential's issuer."
 
 
 class Refused(Exception):
-    """An exchange that is refused, in the form of RFC 6749, section 5.2.
+    """The token exchange is refused, in the form of RFC 6749, section 5.2.
 
     Args:
         error: for example `invalid_grant`.
-        description: Google's sentence.
+        description: Google's message.
     """
 
     def __init__(self, error: str, description: str) -> None:
@@ -47,11 +47,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """Whom a provider lets in.
+    """The identity to which a provider maps a token.
 
     Attributes:
         principal: `principal://…/subject/…`.
-        sets: every `principalSet://…` that it is in.
+        sets: every `principalSet://…` that includes it.
     """
 
     principal: str
@@ -59,20 +59,20 @@ class Identity:
 
     @property
     def member(self) -> str:
-        """As `sandbox.api.principal.Principal` has a member."""
+        """Return the identity in the form of `sandbox.api.principal.Principal.member`."""
         return "\n".join((self.principal, *self.sets))
 
 
 def verify(token: str, provider: Json, keys: Sequence[Json] | None, now: float) -> tuple[dict[str, Any], int]:
-    """Return a token's claims, and for how many seconds an access token may be had for it.
+    """Return a token's claims, and the lifetime of an access token for it in seconds.
 
     Args:
-        provider: as Google's JSON, with its name.
-        keys: the issuer's public keys; None when they could not be had.
-        now: seconds since 1970 by the clock of whoever signed.
+        provider: Google's JSON, including `name`.
+        keys: the issuer's public keys; None if they are unavailable.
+        now: seconds since 1970 by the clock of the issuer.
 
     Raises:
-        Refused: for a token that the provider does not take.
+        Refused: if the provider does not accept the token.
     """
     oidc = provider["oidc"]
     try:
@@ -103,12 +103,12 @@ def _is_moment(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    # As Java writes what is not there.
+    # Google's messages show a missing claim as "null".
     return "null" if value is None else str(value)[:500]
 
 
 def _audiences(provider: Json) -> Sequence[str]:
-    """Return what the provider takes for an audience; its own name, in two forms, where it lists none."""
+    """Return the audiences that a provider accepts; by default its own name, in two forms."""
     own = f"//iam.googleapis.com/{provider['name']}"
     return provider["oidc"].get("allowedAudiences") or (own, f"https:{own}")
 
@@ -127,8 +127,8 @@ def _verify_signature(token: str, header: Json, keys: Sequence[Json] | None) -> 
     chosen = [key for key in keys if key["kid"] == header.get("kid") and issuers.ALGORITHMS[key["kty"]] == algorithm]
     if not chosen:
         raise Refused("invalid_grant", _UNKNOWN_ISSUER)
-    unasked = ("verify_aud", "verify_exp", "verify_iat", "verify_jti", "verify_nbf", "verify_sub")
-    options: Any = dict.fromkeys(unasked, False)
+    others = ("verify_aud", "verify_exp", "verify_iat", "verify_jti", "verify_nbf", "verify_sub")
+    options: Any = dict.fromkeys(others, False)
     for key in chosen:
         try:
             jwt.decode(token, issuers.public_key(key), algorithms=[str(algorithm)], options=options)
@@ -139,10 +139,10 @@ def _verify_signature(token: str, header: Json, keys: Sequence[Json] | None) -> 
 
 
 def admit(claims: Json, provider: Json) -> Identity:
-    """Map a token's claims to an identity, and ask the provider's condition.
+    """Map a token's claims to an identity.
 
     Raises:
-        Refused: when the condition is not met, or the identity has no name that Google takes.
+        Refused: if the provider's condition is not met, or Google would not accept a mapped attribute.
     """
     mapped = _mapped(claims, provider.get("attributeMapping", {}))
     google = {key.partition(".")[2]: value for key, value in mapped.items() if key.startswith("google.")}
@@ -169,7 +169,7 @@ def admit(claims: Json, provider: Json) -> Identity:
     if sum(map(len, (name.encode() for name in names))) > _ALL_BYTES:
         # unverified: the sentence; the limit is the reference's
         raise Refused("invalid_request", f"The size of all mapped attributes exceeds the {_ALL_BYTES} bytes limit.")
-    # No policy can name what has a line break in it, and none may be made to look like two.
+    # `Identity.member` separates names by line breaks, so a value with a line break could forge another name.
     named = ["*", *(name for name in sorted(names) if not _CONTROL.search(name))]
     return Identity(
         f"principal://iam.googleapis.com/{pool}/subject/{subject}",
@@ -178,14 +178,14 @@ def admit(claims: Json, provider: Json) -> Identity:
 
 
 def _mapped(claims: Json, mapping: Json) -> dict[str, Any]:
-    """Return every attribute that has a value; a claim that the token does not have gives none."""
-    # unverified: that Google lets such a token in, as long as it has a subject
+    """Return the attributes that have a value, which those of a missing claim do not."""
+    # unverified: that Google accepts such a token, as long as it has a subject
     found = {key: _value(text, MAPPING_VARIABLES, {"assertion": claims}) for key, text in mapping.items()}
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _value(text: str, names: frozenset[str], variables: Mapping[str, Json]) -> Any:
-    # It takes half a second to load, which nobody waits for who exchanges no tokens.
+    # Loading CEL takes half a second, which only a token exchange needs.
     from sandbox.iam import cel
 
     try:

@@ -1,4 +1,4 @@
-"""Keys: of service accounts, whose private half is handed out once, and Google's own, which signs ID tokens."""
+"""RSA keys: those of service accounts, and the one that signs ID tokens in Google's name."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 
+def new_pem() -> tuple[rsa.RSAPublicKey, str]:
+    """Generate a key, and return its public half and the private half as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.public_key(), pem.decode()
+
+
 def create(rows: sqlite3.Connection, world: World, project_id: str, email: str, key_id: str) -> dict[str, str]:
-    """Make a new key of a service account, and return the key file that Google hands out once.
+    """Create a key of a service account, and return the key file. The private half is not stored.
 
     Source: https://cloud.google.com/iam/docs/keys-create-delete (fields of the file; keys without an end date expire
     on 9999-12-31).
     """
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    key, private = new_pem()
+    public = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     rows.execute(
         "INSERT INTO service_account_keys (id, email, public_key, create_time, expire_time) VALUES (?, ?, ?, ?, ?)",
         (key_id, email, public.decode(), timestamp(world.now()), "9999-12-31T23:59:59Z"),
@@ -31,7 +35,7 @@ def create(rows: sqlite3.Connection, world: World, project_id: str, email: str, 
         "type": "service_account",
         "project_id": project_id,
         "private_key_id": key_id,
-        "private_key": private.decode(),
+        "private_key": private,
         "client_email": email,
         "client_id": unique_id,
         "auth_uri": "https://accounts.google.com/o/oauth2/auth",
@@ -43,24 +47,21 @@ def create(rows: sqlite3.Connection, world: World, project_id: str, email: str, 
 
 
 def id_token_signing_key(world: World) -> str:
-    """Return the private key as PEM; made when the first ID token is asked for."""
+    """Return the private key as PEM. The first call generates it."""
     with world.writing() as rows:
         row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
         if row:
             return str(row["value"])
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ).decode()
+        _, pem = new_pem()
         rows.execute("INSERT INTO meta VALUES ('id_token_key', ?)", (pem,))
         return pem
 
 
 def id_token_public_key(world: World) -> rsa.RSAPublicKey:
-    """Return the public half. Looking is no change: a fixed clock does not tick."""
+    """Return the public half. Reading it does not tick a fixed clock."""
     with world.reading() as rows:
         row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
     pem = str(row["value"]) if row else id_token_signing_key(world)
     key = serialization.load_pem_private_key(pem.encode(), None)
-    assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - it is made above
+    assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - `new_pem` made it
     return key.public_key()

@@ -1,6 +1,6 @@
-"""Who exists: the people and groups of a small directory, service accounts, and the accounts that Google makes.
+"""Members that policies may name: people and groups of a small directory, service accounts, Google's own accounts.
 
-A policy may only name somebody who exists; Google answers 400 for a group or a person that does not.
+A member must exist: Google answers 400 for a group or a person that does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sandbox.iam import pools
 
 TYPES = "https://cloud.google.com/iam/help/members/types"
 
-# Google's own accounts that the workbook meets; {number} is the project's number.
+# Accounts that Google creates for a project; {number} is the project's number.
 # https://cloud.google.com/iam/docs/service-account-types#google-managed
 BUILD_ACCOUNT = "{number}@cloudbuild.gserviceaccount.com"
 COMPUTE_ACCOUNT = "{number}-compute@developer.gserviceaccount.com"
@@ -44,22 +44,19 @@ DOMAIN = "example.com"
 
 
 def service_account_exists(rows: sqlite3.Connection, email: str) -> bool:
-    """Whether a service account was made in this world, or is one that Google makes for one of its projects."""
+    """Return whether a caller created the service account, or Google creates it for one of this world's projects."""
     if rows.execute("SELECT 1 FROM service_accounts WHERE email = ?", (email,)).fetchone():
         return True
     return made_for(rows, email) is not None
 
 
 def is_googles(email: str) -> bool:
-    """Whether an address is one that Google makes accounts under, for a project that may or may not be there."""
+    """Return whether an address is one of Google's own accounts, for an existing project or not."""
     return _MADE_BY_GOOGLE.fullmatch(email) is not None
 
 
 def made_for(rows: sqlite3.Connection, email: str) -> str | None:
-    """Return the id of the project that Google makes an account for.
-
-    None for other accounts and without that project.
-    """
+    """Return the id of the project of one of Google's own accounts, or None for other accounts and projects."""
     match = _MADE_BY_GOOGLE.fullmatch(email)
     if match is None:
         return None
@@ -69,17 +66,17 @@ def made_for(rows: sqlite3.Connection, email: str) -> str | None:
 
 
 def check(rows: sqlite3.Connection, member: str) -> str:
-    """Return a member of a policy as Google stores it: addresses in lower case, identities of a pool as they are.
+    """Return a member of a policy as Google stores it: addresses in lower case, identities of a pool unchanged.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for an unknown kind, a malformed address, or somebody who does not exist. The
-            sentences about people, groups, pools and service accounts are Google's, seen in public issue threads; the
+        ApiError: INVALID_ARGUMENT for an unknown kind, a malformed address, or a member that does not exist. The
+            messages about people, groups, pools and service accounts are Google's, seen in public issue threads; the
             one about domains is `# unverified`.
     """
     if member in ("allUsers", "allAuthenticatedUsers"):
         return member
     if (pool := pools.pool_of(member)) is not None:
-        # Upper and lower case count in them: they are the issuer's claims.
+        # Identities are case-sensitive: they hold the issuer's claims.
         _check_pool(rows, pool)
         return member
     kind, _, name = member.partition(":")

@@ -1,7 +1,7 @@
-"""oauth2.googleapis.com: a service account's key becomes a token.
+"""oauth2.googleapis.com: exchange an assertion signed with a service account's key for a token.
 
-Source: https://developers.google.com/identity/protocols/oauth2/service-account; gcloud asks twice, for an access token
-and for an ID token (facts/gcloud.md 2).
+Source: https://developers.google.com/identity/protocols/oauth2/service-account. gcloud makes two requests, for an
+access token and for an ID token (facts/gcloud.md 2).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AUDIENCES = (
 
 
 def _refused(error: str, description: str, status: int = 400) -> Response:
-    """RFC 6749 section 5.2."""
+    """Return an error in the form of RFC 6749, section 5.2."""
     return JSONResponse({"error": error, "error_description": description}, status)
 
 
@@ -77,19 +77,19 @@ def _id_token(world: World, email: str, audience: str) -> str:
 
 
 def _tokeninfo(call: Call) -> dict[str, Any] | Response:
-    """Whose token this is: https://oauth2.googleapis.com/tokeninfo?access_token=..."""
+    """Describe an access token: https://oauth2.googleapis.com/tokeninfo?access_token=..."""
     token = call.query.get("access_token") or request_body.form(call.content).get("access_token", "")
     try:
         principal = tokens.from_bearer(call.world, token, "oauth2.googleapis.com")
     except tokens.InvalidToken:
         return _refused("invalid_token", "Invalid Value")
     if principal.federated:
-        # Measured on Google (2026-09-28): of a federated token it knows nothing.
+        # Measured on Google (2026-09-28): it does not know federated tokens.
         return _refused("invalid_token", "Invalid Value")
     return {
         "email": principal.email,
         "email_verified": "true",
-        "scope": scopes.told(principal.scopes),
+        "scope": scopes.as_text(principal.scopes),
         "access_type": "online",
     }
 
@@ -107,7 +107,7 @@ API = Api(
     needs_enabling=False,
 )
 
-# Where Google's older clients ask, and Node's of today.
+# The token endpoint of Google's older clients and of today's for Node.
 LEGACY = Api(
     "www.googleapis.com",
     "Google OAuth 2.0, its older address",

@@ -1,10 +1,10 @@
-"""Policies as the world stores them, and decisions about its resources.
+"""Stored policies, and decisions by them.
 
 A resource is a Google resource name without host: `projects/P`, `projects/P/locations/L/repositories/R`,
-`projects/P/serviceAccounts/EMAIL`. Every ancestor's policy counts too.
+`projects/P/serviceAccounts/EMAIL`. The policies of its ancestors apply to it too.
 
-In a slow sandbox (`sandbox.state.pace`) a policy is read as it was written at once, and counts some time later: until
-then decisions are made by the one before it.
+In a slow sandbox (`sandbox.state.pace`) a changed policy can be read immediately, and takes effect later. Until then
+the previous policy decides.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sandbox.iam.decisions import Decision, Policy
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-# What Google answers for a resource whose policy was never set.
+# The etag that Google returns for a resource whose policy was never set.
 EMPTY_ETAG = "ACAB"
 
 # https://cloud.google.com/iam/quotas: principals in one policy, all bindings together
@@ -33,26 +33,26 @@ MAX_MEMBERS = 1500
 
 
 def decide(world: World, member: str, permission: str, resource: str) -> Decision:
-    """Whether a member has a permission on a resource, and why.
+    """Decide whether a member has a permission on a resource.
 
     Args:
         member: with its prefix; empty for an anonymous caller, who matches only `allUsers`.
-        resource: for a service account also `projects/-/serviceAccounts/EMAIL_OR_UNIQUE_ID`, as Google takes it.
+        resource: for a service account also `projects/-/serviceAccounts/EMAIL_OR_UNIQUE_ID`.
     """
     with world.reading() as rows:
         resource = canonical(rows, resource)
         written = [(name, _stored(rows, name)[0]) for name in ancestry(resource)]
         if not permission.startswith("resourcemanager.") and _is_being_deleted(rows, resource):
-            # unverified: that policies of such a project count for looking at it and undeleting it, and nothing else
+            # unverified: that policies of such a project only allow to read and to undelete the project itself
             written = [(name, {}) for name, _ in written]
-        decision = _decided(rows, member, permission, written)
-        counting = _counting(rows, world, written)
-        if counting == written:
-            return decision
-        counts = _decided(rows, member, permission, counting)
-    if counts.allowed != decision.allowed:
+        eventual = _decided(rows, member, permission, written)
+        in_effect = _in_effect(rows, world, written)
+        if in_effect == written:
+            return eventual
+        decision = _decided(rows, member, permission, in_effect)
+    if decision.allowed != eventual.allowed:
         world.nudge_clock()
-    return counts
+    return decision
 
 
 _Written = list[tuple[str, dict[str, Any]]]
@@ -64,13 +64,13 @@ def _decided(rows: sqlite3.Connection, member: str, permission: str, written: _W
     return decisions.decide(member, permission, policies, known, members.GROUPS)
 
 
-def _counting(rows: sqlite3.Connection, world: World, written: _Written) -> _Written:
-    """Return the policies as they were before the changes that don't count yet."""
+def _in_effect(rows: sqlite3.Connection, world: World, written: _Written) -> _Written:
+    """Return the policies without the changes that are not in effect yet."""
     if not world.pace.propagation:
         return written
     moment = timestamp(world.now() - world.pace.propagation)
-    asked = "SELECT policy FROM past_policies WHERE resource = ? AND until > ? ORDER BY rowid LIMIT 1"
-    found = [(name, policy, rows.execute(asked, (name, moment)).fetchone()) for name, policy in written]
+    statement = "SELECT policy FROM past_policies WHERE resource = ? AND until > ? ORDER BY rowid LIMIT 1"
+    found = [(name, policy, rows.execute(statement, (name, moment)).fetchone()) for name, policy in written]
     return [(name, json.loads(row["policy"]) if row else policy) for name, policy, row in found]
 
 
@@ -83,7 +83,7 @@ def _is_being_deleted(rows: sqlite3.Connection, resource: str) -> bool:
 
 
 def test_permissions(world: World, member: str, resource: str, wanted: Iterable[str]) -> list[str]:
-    """Those of the wanted permissions that the member has, in the order asked for.
+    """Return the wanted permissions that the member has, in their order.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a wildcard, as the API's reference says.
@@ -95,10 +95,10 @@ def test_permissions(world: World, member: str, resource: str, wanted: Iterable[
 
 
 def canonical(rows: sqlite3.Connection, resource: str) -> str:
-    """Return a resource with a service account's project and e-mail written out, where the name leaves them open.
+    """Return the resource name; a service account's with its project's id and its e-mail address.
 
-    A project that is not the account's becomes `-`, which has no policy: whoever owns that project decides nothing.
-    Google's agents are in projects of Google's, so they have it always.
+    A project that is not the account's becomes `-`, which has no policy, so that project's owner gains nothing.
+    Google's agents belong to Google's projects, so theirs is always `-`.
     """
     parts = resource.split("/")
     if len(parts) < 4 or parts[0] != "projects" or parts[2] != "serviceAccounts":
@@ -121,42 +121,38 @@ def canonical(rows: sqlite3.Connection, resource: str) -> str:
 
 
 def ancestry(resource: str) -> list[str]:
-    """Return a resource and what it is in, nearest first.
-
-    `projects/P/locations/L/repositories/R` down to `projects/P`.
-    """
+    """Return a resource and its ancestors: `projects/P/locations/L/repositories/R` down to `projects/P`."""
     parts = resource.split("/")
     pairs = range(len(parts) - len(parts) % 2, 0, -2)
     return [resource, *(name for end in pairs if (name := "/".join(parts[:end])) != resource)]
 
 
 def get_policy(rows: sqlite3.Connection, resource: str) -> dict[str, Any]:
-    """Return a resource's own policy as Google answers it.
+    """Return a resource's own policy in Google's form.
 
-    One that was never set has an etag and nothing else, one that was emptied its version too: recorded traffic,
+    A policy that was never set has only an etag; one that was emptied also has a version: recorded traffic,
     facts/artifact-registry.md 1.6 and a flight of 2023-08-09.
     """
     policy, etag = _stored(rows, canonical(rows, resource))
-    told = {"etag": etag} if etag == EMPTY_ETAG else {"version": 1, "etag": etag}
-    return {**told, "bindings": policy["bindings"]} if policy.get("bindings") else told
+    answer = {"etag": etag} if etag == EMPTY_ETAG else {"version": 1, "etag": etag}
+    return {**answer, "bindings": policy["bindings"]} if policy.get("bindings") else answer
 
 
 def set_policy(
     world: World, resource: str, policy: Mapping[str, Any], exists: Callable[[], object] | None = None
 ) -> dict[str, Any]:
-    """Replace a resource's policy, and answer the new one.
+    """Replace a resource's policy, and return the new one.
 
     Args:
-        policy: Google's Policy as JSON; with an `etag` it must be the current one's.
-        exists: raises when the resource is not there. Asked in the transaction that stores: a policy that outlived its
-            resource would be in effect for the next one of that name.
+        policy: Google's Policy as JSON; an `etag` in it must be the current one.
+        exists: raises if the resource does not exist. Called in the transaction that stores the policy: a policy that
+            outlived its resource would apply to the next resource of that name.
 
     Raises:
-        ApiError: ABORTED (409) when somebody else changed the policy since it was read; INVALID_ARGUMENT for a
-            version other than 0, 1 and 3, an unknown role, a member that does not exist, a condition;
+        ApiError: ABORTED (409) if another caller changed the policy since it was read; INVALID_ARGUMENT for a
+            version other than 0, 1 and 3, an unknown role, a member that does not exist, or a condition;
             UNIMPLEMENTED for audit configurations.
     """
-    # Google's Policy message is the schema: a misspelt field is refused, not ignored.
     parsed = messages.parse(PolicyMessage, dict(policy), "policy")
     if parsed.version not in (0, 1, 3):
         raise invalid(f"Policy version {parsed.version} is not valid. Use 1, or 3 for a policy with conditions.")
@@ -190,14 +186,14 @@ def set_policy(
 
 
 def grant(rows: sqlite3.Connection, world: World, resource: str, role: str, member: str) -> None:
-    """Add one member to one role, for what a world starts with and what Google grants by itself; nothing is checked.
+    """Grant one role to one member, unchecked and in effect immediately, whatever the pace.
 
-    It counts at once, whatever the pace.
+    For a new world, and for roles that Google grants by itself.
     """
     policy, _ = _stored(rows, resource)
     _store(rows, world, resource, _with(policy, role, member))
-    asked = "SELECT rowid, policy FROM past_policies WHERE resource = ?"
-    for row in rows.execute(asked, (resource,)).fetchall():
+    statement = "SELECT rowid, policy FROM past_policies WHERE resource = ?"
+    for row in rows.execute(statement, (resource,)).fetchall():
         past = json.dumps(_body(_with(json.loads(row["policy"]), role, member)))
         rows.execute("UPDATE past_policies SET policy = ? WHERE rowid = ?", (past, row["rowid"]))
 
@@ -209,7 +205,7 @@ def _with(policy: Mapping[str, Any], role: str, member: str) -> dict[str, set[st
 
 
 def _remember(rows: sqlite3.Connection, world: World, resource: str, before: Mapping[str, Any]) -> None:
-    """Keep what a policy was, for as long as it still counts."""
+    """Keep a replaced policy for as long as it is still in effect."""
     if not world.pace.propagation:
         return
     now = world.now()
@@ -218,7 +214,7 @@ def _remember(rows: sqlite3.Connection, world: World, resource: str, before: Map
 
 
 def forget(rows: sqlite3.Connection, resource: str) -> None:
-    """Remove the policies of a resource that is made or deleted, and of all that is in it: a new one starts without."""
+    """Delete the policies of a resource and its descendants, when it is created or deleted."""
     prefix = f"{resource}/"
     for table in ("policies", "past_policies"):
         rows.execute(
@@ -228,7 +224,7 @@ def forget(rows: sqlite3.Connection, resource: str) -> None:
 
 
 def forget_member(rows: sqlite3.Connection, world: World, email: str, unique_id: str) -> None:
-    """Mark a deleted service account in every policy, so that a new one of the same name gets nothing from them.
+    """Mark a deleted service account in every policy, so that a new one of the same name inherits nothing.
 
     Source: https://cloud.google.com/iam/docs/principal-identifiers (deleted service accounts).
     """
@@ -245,7 +241,7 @@ def _stored(rows: sqlite3.Connection, resource: str) -> tuple[dict[str, Any], st
     return (json.loads(row["policy"]), row["etag"]) if row else ({}, EMPTY_ETAG)
 
 
-def _store(rows: sqlite3.Connection, world: World, resource: str, bindings: Mapping[str, Iterable[str]]) -> None:
+def _store(rows: sqlite3.Connection, world: World, resource: str, bindings: Mapping[str, set[str]]) -> None:
     _, before = _stored(rows, resource)
     rows.execute(
         "INSERT OR REPLACE INTO policies (resource, policy, etag) VALUES (?, ?, ?)",
@@ -253,14 +249,12 @@ def _store(rows: sqlite3.Connection, world: World, resource: str, bindings: Mapp
     )
 
 
-def _body(bindings: Mapping[str, Iterable[str]]) -> dict[str, Any]:
-    return {
-        "bindings": [{"role": role, "members": sorted(named)} for role, named in sorted(bindings.items()) if set(named)]
-    }
+def _body(bindings: Mapping[str, set[str]]) -> dict[str, Any]:
+    return {"bindings": [{"role": role, "members": sorted(named)} for role, named in sorted(bindings.items()) if named]}
 
 
 def _etag_bytes(text: Any) -> bytes:
-    # Protobuf's own JSON reader drops what is no base64, and an etag that vanishes protects nobody.
+    # Protobuf's JSON reader ignores characters that are not base64, so it would ignore a wrong etag.
     if not text:
         return b""
     try:
@@ -270,7 +264,7 @@ def _etag_bytes(text: Any) -> bytes:
 
 
 def _next_etag(world: World, before: str) -> str:
-    # Google's etags are a 7 and the microseconds of the change; two changes never share one.
+    # Google's etags are a 7 and the time of the change in microseconds; no two changes share one.
     moment = (7 << 56) + int(world.now().timestamp() * 10**6)
     last = int.from_bytes(base64.b64decode(before))
     return base64.b64encode(max(moment, last + 1).to_bytes(8)).decode()
@@ -307,7 +301,7 @@ def _check_role(rows: sqlite3.Connection, resource: str, role: str) -> None:
 
 
 def _check_member(rows: sqlite3.Connection, resource: str, member: str, kept: set[str]) -> str:
-    # Whoever was deleted may stay in a policy that is written back, but not be added.
+    # A deleted member may stay in a policy that is written back, but not be added.
     if member.startswith("deleted:") and member in kept:
         return member
     named = members.check(rows, member)
@@ -317,7 +311,7 @@ def _check_member(rows: sqlite3.Connection, resource: str, member: str, kept: se
 
 
 def _takes_public(resource: str) -> bool:
-    # Projects and service accounts refuse everybody; repositories and services take them.
+    # Projects and service accounts cannot be public; repositories and services can.
     parts = resource.split("/")
     return len(parts) > 2 and parts[2] != "serviceAccounts"
 

@@ -1,4 +1,4 @@
-"""getIamPolicy, setIamPolicy and testIamPermissions: the same three methods on every resource that has a policy.
+"""getIamPolicy, setIamPolicy and testIamPermissions, the methods that every resource with a policy has.
 
 Source: google/iam/v1/iam_policy.proto, whose messages are the schema here.
 """
@@ -31,9 +31,9 @@ def policy_methods(
         prefix: of the method ids, for example `artifactregistry.projects.locations.repositories`.
         path: of the resource, for example `/v1/projects/{project}/locations/{location}/repositories/{repository}`.
         resource: the policy-bearing resource, with the path's variables in braces.
-        permission: what `.getIamPolicy` and `.setIamPolicy` are put behind: `artifactregistry.repositories`.
+        permission: the prefix of `.getIamPolicy` and `.setIamPolicy`: `artifactregistry.repositories`.
         get_verbs: getIamPolicy is a GET in some APIs and a POST in others.
-        exists: raises the API's own 404 when the resource is not there; None when the dispatch table has seen to it.
+        exists: raises the API's own 404 if the resource does not exist; None if the dispatch table checks it.
     """
 
     def check(call: Call) -> str:
@@ -83,8 +83,8 @@ def policy_methods(
 
 
 def _check_version(call: Call) -> None:
-    """Check the version, which stands in the query or in the body; without conditions the answer is always 1."""
+    """Check the version in the query or in the body. Policies without conditions always have version 1."""
     request = messages.parse(iam_policy_pb2.GetIamPolicyRequest, call.json())
-    asked = call.query.get("options.requestedPolicyVersion") or str(request.options.requested_policy_version)
-    if asked not in ("0", "1", "3"):
-        raise invalid(f"Invalid value {asked} for requestedPolicyVersion: valid values are 0, 1, and 3.")
+    version = call.query.get("options.requestedPolicyVersion") or str(request.options.requested_policy_version)
+    if version not in ("0", "1", "3"):
+        raise invalid(f"Invalid value {version} for requestedPolicyVersion: valid values are 0, 1, and 3.")

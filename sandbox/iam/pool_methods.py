@@ -1,7 +1,7 @@
-"""Workload identity federation in iam.googleapis.com v1: pools, and the OIDC providers whose tokens they take.
+"""Workload identity federation in iam.googleapis.com v1: pools and their OIDC providers.
 
-As far as `gcloud iam workload-identity-pools` and `… providers` create, describe, list, update, delete and undelete go.
-Tokens are exchanged in `sandbox.iam.sts`.
+Serves what `gcloud iam workload-identity-pools` and `… providers` call to create, describe, list, update, delete and
+undelete. `sandbox.iam.sts` exchanges tokens.
 Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.locations.workloadIdentityPools and
 …/iam/docs/workload-identity-federation-with-deployment-pipelines.
 """
@@ -26,7 +26,7 @@ _ID = re.compile(r"[a-z0-9-]{4,32}")
 _MAPPED = re.compile(r"google\.(subject|groups)|attribute\.[a-z0-9_]{1,100}")
 _LIMITS = {"displayName": 32, "description": 256}
 _MAX_EXPRESSION, _MAX_CONDITION, _MAX_MAPPED, _MAX_AUDIENCES = 2048, 4096, 50, 10
-# Issuers with many tenants behind one address: without a condition, every one of their users could come in.
+# Multi-tenant issuers: without a condition, a provider would accept every user of theirs.
 # https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines#conditions
 _SHARED_ISSUERS = ("https://token.actions.githubusercontent.com", "https://gitlab.com", "https://app.terraform.io")
 _CONDITIONS_PAGE = "https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines#conditions"
@@ -44,7 +44,7 @@ def _pool_name(call: Call) -> str:
 
 
 def _name(call: Call) -> str:
-    """Of the pool or the provider in the path."""
+    """Return the name of the pool or the provider in the path."""
     provider = call.params.get("provider")
     return f"{_pool_name(call)}/providers/{provider}" if provider else _pool_name(call)
 
@@ -68,7 +68,7 @@ def _checked_id(call: Call, parameter: str) -> str:
 
 
 def _checked(body: Json, *more: str) -> Json:
-    """Return the fields of a request that are there, checked as far as pools and providers share them."""
+    """Return the request's non-empty fields, after checking those that pools and providers share."""
     known = ("displayName", "description", "disabled", *more)
     check_fields(body, ("name", *known))
     for field, limit in _LIMITS.items():
@@ -80,8 +80,8 @@ def _checked(body: Json, *more: str) -> Json:
 
 
 def _compiled(text: Any, what: str, limit: int, variables: frozenset[str]) -> frozenset[str]:
-    """Compile an expression, and return the fields of variables that it names."""
-    # It takes half a second to load.
+    """Compile an expression, and return the fields of variables that it uses."""
+    # Loading CEL takes half a second.
     from sandbox.iam import cel
 
     if not isinstance(text, str) or not text.strip() or len(text) > limit:
@@ -113,7 +113,7 @@ def _check_condition(condition: Any, mapping: Mapping[str, str], issuer: str) ->
         named = _compiled(condition, "attribute condition", _MAX_CONDITION, CONDITION_VARIABLES)
     shared = issuer.rstrip("/").lower().startswith(_SHARED_ISSUERS)
     if shared and not named:
-        # Quoted in public issues, for a condition that is missing.
+        # Quoted in public issues, for a missing condition.
         raise invalid(
             "The attribute condition must reference one of the provider's claims. For more information, see "
             f"{_CONDITIONS_PAGE}"
@@ -151,6 +151,14 @@ def _check_oidc(oidc: Any) -> Json:
     return {"issuerUri": oidc["issuerUri"]} | ({"allowedAudiences": audiences} if audiences else {}) | keys
 
 
+def _check_provider(body: Json) -> Json:
+    """Return the provider with its checked oidc configuration."""
+    oidc = _check_oidc(body.get("oidc"))
+    mapping = _check_mapping(body.get("attributeMapping"))
+    _check_condition(body.get("attributeCondition"), mapping, oidc["issuerUri"])
+    return {**body, "oidc": oidc}
+
+
 def _add(call: Call, name: str, body: Json, kind: str) -> Json:
     with call.world.writing() as rows:
         if kind == "Provider" and _find(call, _pool_name(call))["state"] != "ACTIVE":
@@ -176,14 +184,11 @@ def _create_pool(call: Call) -> Json:
 
 
 def _create_provider(call: Call) -> Json:
-    asked = call.json()
+    request = call.json()
     for field in ("aws", "saml", "x509"):
-        if field in asked:
+        if field in request:
             raise unimplemented(f"providers of the kind {field}; OIDC is here")
-    body = _checked(asked, "attributeMapping", "attributeCondition", "oidc")
-    body["oidc"] = _check_oidc(body.get("oidc"))
-    mapping = _check_mapping(body.get("attributeMapping"))
-    _check_condition(body.get("attributeCondition"), mapping, body["oidc"]["issuerUri"])
+    body = _check_provider(_checked(request, "attributeMapping", "attributeCondition", "oidc"))
     name = f"{_pool_name(call)}/providers/{_checked_id(call, 'workloadIdentityPoolProviderId')}"
     return _add(call, name, body, "Provider")
 
@@ -213,18 +218,18 @@ def _list_providers(call: Call) -> Json:
 _MAY_CHANGE = ("displayName", "description", "disabled", "attributeMapping", "attributeCondition", "oidc")
 
 
-def _changed(call: Call, asked: Json, before: Json) -> Json:
-    """Return what a pool or a provider holds after a patch, without its name and state.
+def _changed(call: Call, request: Json, before: Json) -> Json:
+    """Return the fields of a pool or a provider after a patch, without its name and state.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a path that may not change.
     """
     after = {key: value for key, value in before.items() if key in _MAY_CHANGE}
-    for path in field_masks.of(call).split(",") if field_masks.of(call) else asked:
+    for path in field_masks.paths(field_masks.of(call)) or request:
         top, _, inner = path.partition(".")
         if top not in _MAY_CHANGE or ("." in inner or (inner and top != "oidc")):
             raise invalid(f"Invalid update mask: {path[:200]!r} cannot change.")  # unverified: the sentence
-        holder, source = (after, asked) if not inner else (after.setdefault(top, {}), asked.get(top, {}))
+        holder, source = (after, request) if not inner else (after.setdefault(top, {}), request.get(top, {}))
         if (inner or top) in source:
             holder[inner or top] = source[inner or top]
         else:
@@ -233,21 +238,13 @@ def _changed(call: Call, asked: Json, before: Json) -> Json:
 
 
 def _patch_pool(call: Call) -> Json:
-    asked = _checked(call.json(), "mode")
-    return _change(call, lambda before: _changed(call, asked, before), "")
+    request = _checked(call.json(), "mode")
+    return _change(call, lambda before: _changed(call, request, before), "")
 
 
 def _patch_provider(call: Call) -> Json:
-    asked = _checked(call.json(), "attributeMapping", "attributeCondition", "oidc")
-
-    def change(before: Json) -> Json:
-        body = _changed(call, asked, before)
-        body["oidc"] = _check_oidc(body.get("oidc"))
-        mapping = _check_mapping(body.get("attributeMapping"))
-        _check_condition(body.get("attributeCondition"), mapping, body["oidc"]["issuerUri"])
-        return body
-
-    return _change(call, change, "Provider")
+    request = _checked(call.json(), "attributeMapping", "attributeCondition", "oidc")
+    return _change(call, lambda before: _check_provider(_changed(call, request, before)), "Provider")
 
 
 def _change(call: Call, change: Callable[[Json], Json], kind: str) -> Json:

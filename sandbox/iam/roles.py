@@ -1,11 +1,11 @@
-"""What each predefined role holds, as far as the workbook goes.
+"""The permissions of the predefined roles that the workbook uses.
 
-Artifact Registry's, Cloud Build's, Cloud Run's and the scanners' roles are Google's own, permission by permission, as
-published on 22 August 2026 (facts/artifact-registry.md, appendix B; https://cloud.google.com/iam/docs/roles-permissions).
-Those marked `# unverified` are written from Google's descriptions of them and may lack permissions that the workbook
-never asks for; service agents' roles hold the part that Artifact Registry sees.
+The roles of Artifact Registry, Cloud Build, Cloud Run and the scanners have exactly the permissions that Google
+published on 22 August 2026 (facts/artifact-registry.md, appendix B;
+https://cloud.google.com/iam/docs/roles-permissions). Those marked `# unverified` follow Google's descriptions and may
+lack permissions that no method here checks. Service agents' roles have only their `artifactregistry.*` permissions.
 
-A line reads `service: resource.verb,verb resource.verb`.
+The notation is `service: resource.verb,verb resource.verb`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Role:
 
 
 def held(text: str) -> frozenset[str]:
-    """Return the permissions written in this file's notation, one service on a line.
+    """Return the permissions in this file's notation, with one service per line.
 
     Raises:
         ValueError: for a second service on a line.
@@ -320,7 +320,7 @@ _DESCRIBED = (
     Role("roles/billing.user", "Billing Account User", held("billing: accounts.get,list resourceAssociations.create")),
 )
 
-# What basic roles hold beside everything above.
+# Further permissions of the basic roles.
 _ELSEWHERE = held("""
     cloudbuild: triggers.create,delete,get,list,update,run
     containeranalysis: notes.attachOccurrence,create,delete,get,getIamPolicy,list,listOccurrences,setIamPolicy,update
@@ -339,8 +339,8 @@ def _together(roles: Iterable[Role]) -> frozenset[str]:
 
 KNOWN: frozenset[str] = _together(_PUBLISHED) | _together(_DESCRIBED) | _ELSEWHERE
 
-# A billing account is no part of a project; and an owner who wants to act as a service account must first grant
-# himself the Token Creator role: https://cloud.google.com/iam/docs/service-account-permissions
+# A billing account is not part of a project. To impersonate a service account, an owner needs the Token Creator role:
+# https://cloud.google.com/iam/docs/service-account-permissions
 _OWNER = frozenset(
     permission
     for permission in KNOWN - _IMPERSONATION
@@ -348,9 +348,9 @@ _OWNER = frozenset(
 )
 
 
-# Data Access entries: only owners and Private Logs Viewers read them.
+# Only owners and Private Logs Viewers can read Data Access entries.
 _PRIVATE_LOGS = "logging.privateLogEntries.list"
-# An editor may make secrets and not read them.
+# An editor can create secrets, but not read them.
 _READ_SECRETS = "secretmanager.versions.access"
 
 
@@ -359,14 +359,14 @@ def _is_owners_alone(permission: str) -> bool:
     return (
         permission in (_PRIVATE_LOGS, _READ_SECRETS)
         or verb in ("setIamPolicy", "createTagBinding", "deleteTagBinding")
-        # Who may be trusted is an owner's affair as well.
+        # An editor can change neither custom roles nor identity pools.
         or (resource.startswith(("roles", "workloadIdentityPool")) and verb not in ("get", "list"))
         or (permission.startswith("resourcemanager.") and not verb.startswith(("get", "list")))
     )
 
 
-# unverified: the rules. Editor: all but who may do what, and the project itself. Viewer: what reads, where Artifact
-# Registry's own viewer role says what reads there.
+# unverified: these rules. An editor has all permissions of an owner except those on access and on the project itself.
+# A viewer has the permissions that read, and in Artifact Registry those of its viewer role.
 _EDITOR = frozenset(permission for permission in _OWNER if not _is_owners_alone(permission))
 _BASIC_VIEWER = _VIEWER | frozenset(
     permission

@@ -13,7 +13,7 @@ import re
 import sqlite3
 from typing import Any
 
-from sandbox.api import lists
+from sandbox.api import field_masks, lists
 from sandbox.api.methods import Call, Method
 from sandbox.errors import ApiError, check_fields, invalid, not_found, unimplemented
 from sandbox.iam import admission, keys, members, policies, standing
@@ -26,7 +26,7 @@ TITLE = "Identity and Access Management (IAM) API"
 _ID = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])")
 _MAX_KEYS = 10  # https://cloud.google.com/iam/quotas
 _ETAG = "MDEwMjE5MjA="
-# What of it is Google's to write is ignored in a request.
+# A request's output-only fields are ignored.
 _FIELDS = frozenset(
     ("name", "projectId", "uniqueId", "email", "displayName", "etag", "description", "oauth2ClientId", "disabled")
 )
@@ -35,10 +35,10 @@ _DISPLAY_NAME_LIMIT = 100
 
 
 def find_account(call: Call, service: str = SERVICE, title: str = TITLE) -> sqlite3.Row:
-    """Return the service account that a path names, in a project that has the API.
+    """Return the service account in the path.
 
     Raises:
-        ApiError: NOT_FOUND; PERMISSION_DENIED when the API is not enabled in the account's project.
+        ApiError: NOT_FOUND; PERMISSION_DENIED if the API is not enabled in the account's project.
     """
     with call.world.reading() as rows:
         name = policies.canonical(rows, _RESOURCE.format(**call.params))
@@ -123,16 +123,15 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    """Change the texts that the mask names; the answer holds nothing else, as recorded on Google (2025-05-23)."""
+    """Change the fields in the mask. The response has only these fields, as recorded on Google (2025-05-23)."""
     body = call.json()
     check_fields(body, ("serviceAccount", "updateMask"))
-    asked, mask = body.get("serviceAccount", {}), body.get("updateMask", "")
-    if not isinstance(asked, dict) or not isinstance(mask, str):
+    changes, mask = body.get("serviceAccount", {}), body.get("updateMask", "")
+    if not isinstance(changes, dict) or not isinstance(mask, str):
         raise invalid("Invalid value at 'service_account' or 'update_mask': expected an object and a text.")
-    check_fields(asked, _FIELDS, "service_account")
+    check_fields(changes, _FIELDS, "service_account")
     columns = {"displayName": ("display_name", _DISPLAY_NAME_LIMIT), "description": ("description", _DESCRIPTION_LIMIT)}
-    chosen = [path.strip() for path in mask.split(",") if path.strip()]
-    chosen = [re.sub(r"_(\w)", lambda match: match[1].upper(), path) for path in chosen]
+    chosen = field_masks.paths(mask)
     if not chosen or not set(chosen) <= columns.keys():
         other = min(set(chosen) - columns.keys(), default="")
         # unverified: the sentence
@@ -142,7 +141,7 @@ def _patch(call: Call) -> dict[str, Any]:
         for field in chosen:
             column, limit = columns[field]
             statement = f"UPDATE service_accounts SET {column} = ? WHERE email = ?"  # noqa: S608 - of the table above
-            rows.execute(statement, (_text(asked, field, limit), email))
+            rows.execute(statement, (_text(changes, field, limit), email))
         answer = _render(find_account(call))
     return {key: answer[key] for key in ("name", *columns) if key in answer}
 
@@ -219,7 +218,7 @@ def _list_keys(call: Call) -> dict[str, Any]:
         found = rows.execute(
             "SELECT * FROM service_account_keys WHERE email = ? ORDER BY create_time, id", (account["email"],)
         ).fetchall()
-    # The keys that Google keeps for itself (SYSTEM_MANAGED) are not modelled.
+    # There are no SYSTEM_MANAGED keys here.
     if kinds and "USER_MANAGED" not in kinds:
         found = []
     return {"keys": [_render_key(account, key) for key in found]} if found else {}
@@ -250,7 +249,7 @@ def _delete_key(call: Call) -> dict[str, Any]:
 
 
 _ACCOUNTS = "/v1/projects/{project}/serviceAccounts"
-# `owner` and not `project`: it may be `-`, which no project is called.
+# `owner` and not `project`: it may be `-`, which is not the id of a project.
 _ACCOUNT = "/v1/projects/{owner}/serviceAccounts/{account}"
 _RESOURCE = "projects/{owner}/serviceAccounts/{account}"
 _ID_PREFIX = "iam.projects.serviceAccounts"

@@ -1,7 +1,7 @@
-"""Whether an account's credentials still count: one that is disabled, deleted or made anew ends all that it had.
+"""Whether an account's credentials are still valid. Disabling, deleting or re-creating it revokes them all.
 
-Every account has an era, and so has the world. A credential that carries its era (a registry token) ends when the era
-does; an access token is a row, which is deleted with it; a key's JWT ends with the key.
+Every account has an era, and so has the world. A credential that carries its era (a registry token) becomes invalid
+when the era ends. Access tokens are rows that are deleted, and a key's JWT becomes invalid with the key.
 Source: https://cloud.google.com/iam/docs/service-accounts-disable-enable
 """
 
@@ -16,10 +16,10 @@ _KIND = "serviceAccount:"
 
 
 def is_active(rows: sqlite3.Connection, member: str) -> bool:
-    """Whether credentials of a member count. People's and anonymous callers' always do.
+    """Return whether a member's credentials are valid; those of people and anonymous callers always are.
 
-    Those of a pool that is disabled or deleted grant nothing until it is back; what became of the provider that they
-    came by does not matter: https://cloud.google.com/iam/docs/manage-workload-identity-pools-providers
+    A pool's are invalid while it is disabled or deleted. The state of the provider that issued them does not matter:
+    https://cloud.google.com/iam/docs/manage-workload-identity-pools-providers
     """
     if (pool := pools.pool_of(member.partition("\n")[0])) is not None:
         found = pools.find(rows, pool) or {}
@@ -32,29 +32,26 @@ def is_active(rows: sqlite3.Connection, member: str) -> bool:
 
 
 def is_same(rows: sqlite3.Connection, email: str, unique_id: str) -> bool:
-    """Whether a service account of that name and unique id is there, and not disabled."""
+    """Return whether an enabled service account has that address and unique id."""
     asked = "SELECT 1 FROM service_accounts WHERE email = ? AND unique_id = ? AND disabled = 0"
     return rows.execute(asked, (email, unique_id)).fetchone() is not None
 
 
 def era(rows: sqlite3.Connection, member: str) -> str:
-    """Return what a credential of the member has to carry.
-
-    It changes when the member's credentials, or everybody's, end.
-    """
+    """Return the era that a credential of the member must carry. It changes when credentials are revoked."""
     keys = (_key(""), _key(member)) if member else (_key(""),)
     return ".".join(str(_count(rows, key)) for key in keys)
 
 
 def end(rows: sqlite3.Connection, email: str) -> None:
-    """End all credentials of a service account."""
+    """Revoke all credentials of a service account."""
     member = f"{_KIND}{email}"
     rows.execute("DELETE FROM tokens WHERE member = ?", (member,))
     _next(rows, _key(member))
 
 
 def end_all(rows: sqlite3.Connection) -> None:
-    """End the credentials of everybody that carry an era."""
+    """Revoke every credential that carries an era."""
     _next(rows, _key(""))
 
 

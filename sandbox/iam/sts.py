@@ -1,8 +1,8 @@
-"""sts.googleapis.com v1: a token of somebody else's becomes a federated access token, and whose token that is.
+"""sts.googleapis.com v1: exchange an identity provider's token for a federated access token, and describe one.
 
 Sources: https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token, RFC 8693 for the form, RFC 7662 for
-`introspect`, which `gcloud auth login --cred-file` calls for the name of an identity that impersonates nobody.
-What a token is judged by stands in `sandbox.iam.federation`.
+`introspect`, which `gcloud auth login --cred-file` calls for the name of an identity that does not impersonate an
+account. `sandbox.iam.federation` verifies tokens.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _UNTRUE_TARGET = (
 
 
 def _parameters(call: Call) -> Mapping[str, str]:
-    """Return a form's fields, or JSON's, which are the same in camel case."""
+    """Return the fields of a form, or of a JSON body, whose names are in camel case."""
     if call.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
         found = {key: value for key, value in call.json().items() if isinstance(value, str)}
     else:
@@ -62,16 +62,16 @@ def _token(call: Call) -> dict[str, Any] | Response:
     return _answer_refusals(call, _exchanged)
 
 
-def _exchanged(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
-    provider = _provider(call, asked)
-    token = asked.get("subject_token", "")
+def _exchanged(call: Call, form: Mapping[str, str]) -> dict[str, Any]:
+    provider = _provider(call, form)
+    token = form.get("subject_token", "")
     if not token:
         raise Refused("invalid_request", "Invalid value of subject_token in request.")  # unverified: the sentence
     keys = issuers.keys_for(call.world, provider)
     claims, seconds = federation.verify(token, provider, keys, _now(call, provider))
     identity = federation.admit(claims, provider)
     return {
-        "access_token": tokens.mint(call.world, identity.member, seconds, tick=False, wanted=asked["scope"].split()),
+        "access_token": tokens.mint(call.world, identity.member, seconds, tick=False, wanted=form["scope"].split()),
         "issued_token_type": _ACCESS_TOKEN,
         "token_type": "Bearer",
         "expires_in": seconds,
@@ -79,27 +79,27 @@ def _exchanged(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _now(call: Call, provider: Mapping[str, Any]) -> float:
-    """Return the time by the clock of whoever signs: this world's for its own GitHub, the wall's for everybody else."""
+    """Return the time by the issuer's clock: this world's for its own GitHub, the wall clock for other issuers."""
     own = "jwksJson" not in provider["oidc"]
     return (call.world.now() if own else dt.datetime.now(dt.UTC)).timestamp()
 
 
-def _provider(call: Call, asked: Mapping[str, str]) -> Mapping[str, Any]:
-    """Check what is asked for, and return the provider that is to judge.
+def _provider(call: Call, form: Mapping[str, str]) -> Mapping[str, Any]:
+    """Check the parameters of an exchange, and return the provider.
 
     `Invalid value of requested_token_type in request.` and `Scope(s) must be provided.` are quoted in public
-    repositories; the sentences about the other two are theirs with another name. # unverified
+    repositories. That the messages about the other two parameters have the same form is `# unverified`.
     """
-    if asked.get("grant_type") != _EXCHANGE:
+    if form.get("grant_type") != _EXCHANGE:
         raise Refused("invalid_request", "Invalid value of grant_type in request.")
-    if asked.get("requested_token_type") != _ACCESS_TOKEN:
+    if form.get("requested_token_type") != _ACCESS_TOKEN:
         raise Refused("invalid_request", "Invalid value of requested_token_type in request.")
-    kind = asked.get("subject_token_type")
+    kind = form.get("subject_token_type")
     if kind in _OTHERS:
         raise unimplemented(f"the exchange of a token of the type {kind}; OIDC's are here, {' and '.join(_ID_TOKENS)}")
     if kind not in _ID_TOKENS:
         raise Refused("invalid_request", "Invalid value of subject_token_type in request.")
-    audience = asked.get("audience", "")
+    audience = form.get("audience", "")
     if audience.startswith(_WORKFORCE):
         raise unimplemented("workforce pools")
     match = _PROVIDER.fullmatch(audience)
@@ -109,9 +109,9 @@ def _provider(call: Call, asked: Mapping[str, str]) -> Mapping[str, Any]:
             'Invalid value for "audience". This value should be the full resource name of the Identity Provider. See '
             f"{_FORMS} for the list of possible formats.",
         )
-    if not asked.get("scope", "").split():
+    if not form.get("scope", "").split():
         raise Refused("invalid_request", "Scope(s) must be provided.")
-    if asked.get("options", "").strip() not in ("", "{}") or asked.get("actor_token"):
+    if form.get("options", "").strip() not in ("", "{}") or form.get("actor_token"):
         raise unimplemented("options and actors of an exchange")
     with call.world.reading() as rows:
         pool, provider = pools.find(rows, match[2]), pools.find(rows, match[1])
@@ -126,14 +126,14 @@ def _introspect(call: Call) -> dict[str, Any] | Response:
     return _answer_refusals(call, _introspected)
 
 
-def _introspected(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
-    # gcloud comes as its own OAuth client; which others there are, nobody here knows.
-    if not call.headers.get("authorization", "").lower().startswith("basic ") and not asked.get("client_id"):
+def _introspected(call: Call, form: Mapping[str, str]) -> dict[str, Any]:
+    # gcloud authenticates as its own OAuth client. The sandbox has no list of clients.
+    if not call.headers.get("authorization", "").lower().startswith("basic ") and not form.get("client_id"):
         raise Refused("invalid_client", "The OAuth client was not found.")  # unverified: the sentence
-    if asked.get("token_type_hint", _ACCESS_TOKEN) not in (_ACCESS_TOKEN, "access_token"):
+    if form.get("token_type_hint", _ACCESS_TOKEN) not in (_ACCESS_TOKEN, "access_token"):
         raise Refused("unsupported_token_type", "Invalid value of token_type_hint in request.")  # unverified
-    found = tokens.held(call.world, asked.get("token", ""))
-    # unverified: what Google answers about a token that it did not make here
+    found = tokens.held(call.world, form.get("token", ""))
+    # unverified: what Google answers about a token that is not federated
     if found is None or not found[0].federated:
         return {"active": False}
     principal, expires = found
@@ -142,7 +142,7 @@ def _introspected(call: Call, asked: Mapping[str, str]) -> dict[str, Any]:
         "iss": f"https://{SERVICE}/",
         "username": principal.name,
         "exp": str(int(expires)),
-        "scope": scopes.told(principal.scopes),
+        "scope": scopes.as_text(principal.scopes),
     }
 
 

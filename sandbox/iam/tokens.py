@@ -1,6 +1,6 @@
-"""Who is calling: access tokens, self-signed JWTs, and the exchange of a key's assertion for a token.
+"""Authentication: access tokens, self-signed JWTs, and assertions that are exchanged for a token.
 
-Tokens live by the wall clock (`sandbox.state.clock` says why). Only their SHA-256 is stored.
+Tokens expire by the wall clock (`sandbox.state.clock` says why). Only their SHA-256 is stored.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LEEWAY = 30  # seconds that two clocks may differ
 
 # https://cloud.google.com/artifact-registry/docs/docker/authentication, and gcloud's docker_helper.py
 TOKEN_USERNAMES = ("oauth2accesstoken", "_dcgcloud_token", "_token")
-# What docker-credential-gcr sends, with its version: config/const.go; Google refuses an empty one (its issue 129).
+# docker-credential-gcr puts its version here (config/const.go); Google refuses an empty version (its issue 129).
 _STANDALONE_HELPER = re.compile(r"_dcgcr_[0-9A-Za-z_]+_token")
 
 
 class InvalidToken(Exception):
-    """A credential that is unknown, expired, forged, or meant for somebody else; the text says which."""
+    """The credential is unknown, expired, forged, or meant for another host; the message says which."""
 
 
 def _hash(token: str) -> str:
@@ -47,13 +47,15 @@ def _hash(token: str) -> str:
 def mint(
     world: World, member: str, lifetime: int = LIFETIME, *, tick: bool = True, wanted: Iterable[str] = (_CLOUD,)
 ) -> str:
-    """Make a new access token for a member, valid for `lifetime` seconds; `tick` is `World.writing`'s.
+    """Return a new access token for a member.
 
     Args:
-        wanted: its scopes, as a client asks for them.
+        lifetime: seconds.
+        tick: passed to `World.writing`.
+        wanted: the scopes in the client's request.
 
     Raises:
-        InvalidToken: for a service account that is disabled, or is not there any more.
+        InvalidToken: if the member is a disabled or deleted service account.
     """
     token = f"ya29.sandbox-{secrets.token_urlsafe(48)}"
     with world.writing(tick=tick) as rows:
@@ -68,17 +70,14 @@ def mint(
 
 
 def expire_all(world: World) -> int:
-    """Expire every access token, and the registry's with them; the fault that lessons ask for by name.
-
-    Returns how many access tokens there were.
-    """
+    """Expire every access token and registry token, for lessons, and return how many access tokens there were."""
     with world.writing() as rows:
         standing.end_all(rows)
         return rows.execute("UPDATE tokens SET expires = ? WHERE expires > ?", (time.time() - 1, time.time())).rowcount
 
 
 def _keys(rows: sqlite3.Connection, key_id: str, issuer: str) -> list[sqlite3.Row]:
-    """Return the key of an id; without an id, as Node's clients sign, all keys of the account."""
+    """Return the key with an id, or all keys of the account if the id is empty, as in assertions of Node's clients."""
     return rows.execute(
         "SELECT keys.public_key, keys.email FROM service_account_keys AS keys JOIN service_accounts USING (email)"
         " WHERE (keys.id = ? OR (? = '' AND email = ?)) AND disabled = 0",
@@ -87,20 +86,20 @@ def _keys(rows: sqlite3.Connection, key_id: str, issuer: str) -> list[sqlite3.Ro
 
 
 def verify_assertion(world: World, assertion: str) -> dict[str, Any]:
-    """Return the claims of a JWT signed with a service account's key; the audience is for the caller to judge.
+    """Return the claims of a JWT signed with a service account's key. The caller must check the audience.
 
     Source: https://developers.google.com/identity/protocols/oauth2/service-account (claims, at most one hour).
 
     Raises:
-        InvalidToken: malformed, unknown key, wrong signature, expired, or valid for more than an hour.
+        InvalidToken: if it is malformed, expired or valid for more than an hour, or if no key verifies it.
     """
     try:
         key_id = jwt.get_unverified_header(assertion).get("kid", "")
-        said = jwt.decode(assertion, options={"verify_signature": False})
+        unverified = jwt.decode(assertion, options={"verify_signature": False})
     except (jwt.InvalidTokenError, RecursionError, OverflowError) as error:
         raise InvalidToken(f"Invalid JWT: {error}") from None
     with world.reading() as rows:
-        keys = _keys(rows, str(key_id), str(said.get("iss", "")))
+        keys = _keys(rows, str(key_id), str(unverified.get("iss", "")))
     for key in keys[:-1]:
         with contextlib.suppress(InvalidToken):
             return _verified(assertion, key)
@@ -133,14 +132,14 @@ def _verified(assertion: str, key: sqlite3.Row) -> dict[str, Any]:
 
 
 def _row(world: World, token: str) -> tuple[sqlite3.Row | None, bool]:
-    """Return an access token's row, and whether its account's tokens count."""
+    """Return an access token's row, and whether its account is active."""
     with world.reading() as rows:
         row = rows.execute("SELECT member, expires, scopes FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
         return row, row is None or standing.is_active(rows, row["member"])
 
 
 def held(world: World, token: str) -> tuple[Principal, float] | None:
-    """Return whose access token this is, and until when by the wall clock; None for one that is not good any more."""
+    """Return the principal of an access token and when it expires, or None if it is not valid."""
     row, active = _row(world, token)
     return (_principal(row), row["expires"]) if row and active and row["expires"] > time.time() else None
 
@@ -150,13 +149,13 @@ def _principal(row: sqlite3.Row) -> Principal:
 
 
 def from_bearer(world: World, token: str, host: str) -> Principal:
-    """Return the principal behind a bearer token: an access token, or a self-signed JWT for this host.
+    """Return the principal of a bearer token: an access token, or a self-signed JWT for this host.
 
-    Google's Python clients send the second when they have a key (https://google.aip.dev/auth/4111): the audience is
-    the API's URL, or the JWT carries a scope instead.
+    Google's Python clients with a key send a self-signed JWT (https://google.aip.dev/auth/4111): its audience is the
+    API's URL, or it has a scope instead.
 
     Raises:
-        InvalidToken: when it is neither, or is expired or meant for another host.
+        InvalidToken: if it is neither, or is expired or meant for another host.
     """
     row, active = _row(world, token)
     if row is not None:
@@ -169,25 +168,24 @@ def from_bearer(world: World, token: str, host: str) -> Principal:
         raise InvalidToken("the access token is unknown")
     claims = verify_assertion(world, token)
     audience = str(claims.get("aud", ""))
-    # The audience may be a list in JWTs at large; Google's self-signed ones carry one string.
     if audience:
         name = audience.removeprefix("https://").split("/", 1)[0]
         if name != host:
             raise InvalidToken(f"the JWT is meant for {name}")
     elif scopes.PREFIX not in str(claims.get("scope", "")):
         raise InvalidToken("the JWT has neither an audience nor a scope")
-    asked = () if audience else scopes.narrow(str(claims["scope"]).split())
-    return Principal(f"serviceAccount:{claims['iss']}", asked)
+    narrowed = () if audience else scopes.narrow(str(claims["scope"]).split())
+    return Principal(f"serviceAccount:{claims['iss']}", narrowed)
 
 
 def from_basic(world: World, credentials: str, host: str) -> Principal:
-    """Return the principal behind `user:password` as the registry takes it.
+    """Return the principal of the registry's `user:password`.
 
     The user names are Artifact Registry's: `oauth2accesstoken`, `_token` and gcloud's `_dcgcloud_token` with an access
     token; `_json_key` with a service-account key file; `_json_key_base64` with the same, encoded.
 
     Raises:
-        InvalidToken: for another user name, or a token or key that is not valid.
+        InvalidToken: for another user name, or an invalid token or key.
     """
     try:
         user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
@@ -206,7 +204,7 @@ def from_basic(world: World, credentials: str, host: str) -> Principal:
 
 
 def _from_key_file(world: World, text: str) -> Principal:
-    """Let a key file prove itself: its private key signs an assertion which the stored public key verifies."""
+    """Check a key file: its private key must sign an assertion that the stored public key verifies."""
     try:
         key = strict_json.loads(text)
         now = int(time.time())
@@ -226,14 +224,14 @@ def _from_key_file(world: World, text: str) -> Principal:
 
 
 def authenticate(world: World, authorization: str | None, host: str, *, basic: bool = False) -> Principal:
-    """Return the principal behind an Authorization header; none at all is the anonymous principal.
+    """Return the principal of an Authorization header; without a header, the anonymous principal.
 
     Args:
-        host: Google's name of the host that is called; the audience of a self-signed JWT.
-        basic: whether Basic credentials are taken (the registry does, the APIs do not).
+        host: Google's name of the called host; the audience of a self-signed JWT.
+        basic: whether Basic credentials are accepted (by the registry, not by the APIs).
 
     Raises:
-        InvalidToken: for a credential that is there and not valid.
+        InvalidToken: if the credential is not valid.
     """
     if not authorization:
         return ANONYMOUS

@@ -1,4 +1,4 @@
-"""GitHub's issuer in this world: keys of its own, changed with time, and tokens that nobody else can sign."""
+"""Test the keys of this world's GitHub issuer: how they are published and rotated, and which tokens they verify."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def signed(world: World, ttl: int = 300) -> str:
     return issuers.sign(world, {"aud": f"//iam.googleapis.com/{NAME}", "sub": "repo:a/b", "iat": now, "exp": now + ttl})
 
 
-def judged(world: World, token: str) -> str:
-    """What becomes of a token: "" when it is taken, or why not."""
+def refusal(world: World, token: str) -> str:
+    """Return why a token is refused, or "" if it is accepted."""
     try:
         federation.verify(token, PROVIDER, issuers.keys_for(world, PROVIDER), world.now().timestamp())
     except federation.Refused as refused:
@@ -40,58 +40,53 @@ def judged(world: World, token: str) -> str:
     return ""
 
 
-def test_a_key_is_published_and_signs(world: World) -> None:
+def test_published_key_verifies_a_signed_token(world: World) -> None:
     assert issuers.published(world) == []
     token = signed(world)
     assert [set(key) for key in issuers.published(world)] == [{"kty", "use", "alg", "kid", "n", "e"}]
-    assert judged(world, token) == ""
+    assert refusal(world, token) == ""
 
 
-def test_tokens_go_by_the_worlds_clock(world: World) -> None:
+def test_token_expires_by_the_worlds_clock(world: World) -> None:
     token, issued = signed(world), int(world.now().timestamp())
     world.clock.advance(dt.timedelta(seconds=300 + federation.LEEWAY))
-    assert judged(world, token) == ""
+    assert refusal(world, token) == ""
     world.clock.advance(dt.timedelta(seconds=1))
-    assert judged(world, token) == f"ID Token issued at {issued} is stale to sign-in."
+    assert refusal(world, token) == f"ID Token issued at {issued} is stale to sign-in."
 
 
-def test_the_key_before_stays_good_and_the_one_before_that_does_not(world: World) -> None:
-    first = signed(world)
-    issuers.rotate(world)
-    second = signed(world)
-    assert (judged(world, first), judged(world, second)) == ("", "")
-    issuers.rotate(world)
-    assert judged(world, first) == "Error connecting to the given credential's issuer."
-    assert (judged(world, second), judged(world, signed(world))) == ("", "")
-
-
-def test_a_key_is_changed_after_ninety_days(world: World) -> None:
-    signed(world)
+def test_key_is_rotated_after_ninety_days_and_the_previous_one_stays_valid(world: World) -> None:
+    year = 365 * 86400
+    first = signed(world, year)
     before = issuers.published(world)[0]["kid"]
     world.clock.advance(dt.timedelta(days=89))
     signed(world)
     assert issuers.published(world)[0]["kid"] == before
     world.clock.advance(dt.timedelta(days=2))
-    signed(world)
+    second = signed(world, year)
     assert [key["kid"] for key in issuers.published(world)][1:] == [before]
+    assert (refusal(world, first), refusal(world, second)) == ("", "")
+    world.clock.advance(dt.timedelta(days=91))
+    third = signed(world)
+    assert refusal(world, first) == "Error connecting to the given credential's issuer."
+    assert (refusal(world, second), refusal(world, third)) == ("", "")
 
 
-def test_another_worlds_github_is_nobody_here(world: World, tmp_path: Path) -> None:
+def test_token_of_another_worlds_github_is_refused(world: World, tmp_path: Path) -> None:
     signed(world)
     other = World(tmp_path / "other", Clock(START))
-    assert judged(world, signed(other)) == "Error connecting to the given credential's issuer."
+    assert refusal(world, signed(other)) == "Error connecting to the given credential's issuer."
     other.close()
 
 
-def test_uploaded_keys_are_used_in_place_of_the_worlds(world: World) -> None:
-    """A provider for GitHub's issuer that was given keys: its own and no others."""
+def test_provider_with_uploaded_keys_ignores_the_worlds(world: World) -> None:
     provider = {**PROVIDER, "oidc": {**PROVIDER["oidc"], "jwksJson": idp.jwks("rsa")}}
     assert [key["kid"] for key in issuers.keys_for(world, provider) or []] == ["rsa"]
     assert issuers.keys_for(world, {"oidc": {"issuerUri": "https://gitlab.com"}}) is None
 
 
 @pytest.mark.parametrize("name", ["rsa", "ec"])
-def test_the_kinds_of_keys(name: str) -> None:
+def test_rsa_and_ec_keys_are_accepted(name: str) -> None:
     issuers.check(idp.jwks(name))
 
 
@@ -99,6 +94,6 @@ def test_the_kinds_of_keys(name: str) -> None:
     "text",
     ["", "[]", "{}", '{"keys": {}}', '{"keys": [1]}', '{"keys": [{"kty": "RSA"}]}', '{"keys": [{"kid": "1"}]}'],
 )
-def test_what_is_no_set_of_keys(text: str) -> None:
+def test_invalid_key_set_is_refused(text: str) -> None:
     with pytest.raises(issuers.BadKeys):
         issuers.check(text)
