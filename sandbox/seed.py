@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.iam import keys, policies
-from sandbox.state import projects
+from sandbox.state import projects, schema
 from sandbox.state.world import World
 
 BILLING_ACCOUNT = "billingAccounts/01SAND-B0XB0X-000001"
@@ -28,12 +28,11 @@ def prepare(world: World, home: Path, project_id: str, region: str) -> dict[str,
         what `sandbox.json` says of the world: project_id, project_number, region, learner, billing_account.
     """
     with world.reading() as rows:
-        found = rows.execute("SELECT value FROM meta WHERE key = 'about'").fetchone()
-        offset = rows.execute("SELECT value FROM meta WHERE key = 'clock_offset'").fetchone()
+        found, offset = schema.meta(rows, "about"), schema.meta(rows, "clock_offset")
     if offset:
-        world.clock.advance(dt.timedelta(seconds=float(offset["value"])))
+        world.clock.advance(dt.timedelta(seconds=float(offset)))
     if found:
-        about: dict[str, Any] = json.loads(found["value"])
+        about: dict[str, Any] = json.loads(found)
         return about
     with world.writing() as rows:
         projects.create(rows, world, project_id, "Artifact Registry workbook", {})
@@ -49,7 +48,7 @@ def prepare(world: World, home: Path, project_id: str, region: str) -> dict[str,
             "learner": learner,
             "billing_account": BILLING_ACCOUNT.removeprefix("billingAccounts/"),
         }
-        rows.execute("INSERT INTO meta VALUES ('about', ?)", (json.dumps(about),))
+        schema.put_meta(rows, "about", json.dumps(about))
     return about
 
 

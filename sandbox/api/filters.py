@@ -6,6 +6,7 @@ Each API defines what a comparison means (`Compare`), and refuses every form tha
 from __future__ import annotations
 
 import fnmatch
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,15 @@ T = TypeVar("T")
 Predicate = Callable[[T], bool]
 # Path, sign and value of one comparison. `has_prefix(path, "value")` has the sign `has_prefix`.
 Compare = Callable[[str, str, str], Predicate[T]]
+
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 _WORD = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|[^\s()",=:<>!])+)')
 _SIGN = re.compile(r"\s*(<=|>=|!=|=~|!~|[=:<>])")

@@ -1,8 +1,8 @@
-"""containeranalysis.googleapis.com v1: what is known about an image, as occurrences that point at notes.
+"""containeranalysis.googleapis.com v1: metadata of images, as occurrences that refer to notes.
 
 Source: https://cloud.google.com/container-analysis/docs/reference/rest and facts/artifact-registry.md 4 and Appendix A.
-The sandbox's scanner writes DISCOVERY and VULNERABILITY occurrences, its builds BUILD, and an exported bill of
-materials SBOM_REFERENCE; what a project writes itself is in `analysis_notes`.
+The scanner writes DISCOVERY and VULNERABILITY occurrences, builds write BUILD, and the export of a bill of materials
+writes SBOM_REFERENCE. `note_methods` has what clients write themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sandbox.scanner import severity
 
 
 def _found(call: Call) -> list[dict[str, Any]]:
-    """Return the project's occurrences that the filter holds for, by kind, image and note."""
+    """Return the project's occurrences that match the filter, sorted by kind, image and note."""
     wanted = occurrence_filter.matcher(call.query.get("filter", ""))
     location = call.params.get("location", "-")
     if call.world.pace.scan and automatic_scans.is_pending(call.world, call.params["project"]):
@@ -32,8 +32,8 @@ def _found(call: Call) -> list[dict[str, Any]]:
             "SELECT occurrence FROM occurrences WHERE project = ? AND (? = '-' OR location = ?)",
             (call.params["project"], location, location),
         ).fetchall()
-        told = notes.of_project(rows, call.params["project"])
-    read = [notes.assessed(json.loads(row["occurrence"]), told) for row in found]
+        known = notes.of_project(rows, call.params["project"])
+    read = [notes.assessed(json.loads(row["occurrence"]), known) for row in found]
     return sorted((one for one in read if wanted(one)), key=_order)
 
 
@@ -53,10 +53,10 @@ def _one(call: Call) -> dict[str, Any]:
             "SELECT occurrence FROM occurrences WHERE project = ? AND substr(name, -length(?)) = ?",
             (call.params["project"], ending, ending),
         ).fetchone()
-        told = notes.of_project(rows, call.params["project"])
+        known = notes.of_project(rows, call.params["project"])
     if row is None:
         raise not_found()
-    return notes.assessed(json.loads(row["occurrence"]), told)
+    return notes.assessed(json.loads(row["occurrence"]), known)
 
 
 def _note_of(call: Call) -> dict[str, Any]:
@@ -70,10 +70,7 @@ def _note_of(call: Call) -> dict[str, Any]:
 
 
 def _get_note(call: Call) -> dict[str, Any]:
-    """Return a note of Google's vulnerability project.
-
-    It is made from the advisories, so that it tells nothing of anybody's images.
-    """
+    """Return a note of Google's vulnerability project, which depends on the advisories alone."""
     return _note(call, call.params["note"])
 
 
@@ -85,7 +82,7 @@ def _note(call: Call, identifier: str) -> dict[str, Any]:
 
 
 def _summary(call: Call) -> dict[str, Any]:
-    """Return counts by image and severity, worst first."""
+    """Return the numbers of vulnerabilities by image and severity, worst first."""
     total: Counter[tuple[str, str]] = Counter()
     fixable: Counter[tuple[str, str]] = Counter()
     for one in _found(call):
@@ -103,7 +100,7 @@ def _summary(call: Call) -> dict[str, Any]:
 
 def _methods() -> list[Method]:
     made: list[Method] = [
-        # Google's own project: everybody who is signed in may read its notes. # unverified
+        # Google's own project, whose notes every signed-in caller may read. # unverified
         Method(
             "containeranalysis.goog-vulnz.notes.get",
             "GET",

@@ -1,4 +1,4 @@
-"""Documents about an image, stored beside it: OCI artifacts whose `subject` is the image.
+"""Attach documents to an image: OCI artifacts whose `subject` is the image.
 
 OCI image-spec 1.1 manifest.md, "Guidelines for Artifact Usage".
 """
@@ -16,8 +16,8 @@ from sandbox.state.world import World
 _EMPTY: Final = b"{}"
 
 
-def place(world: World, media_type: str, content: bytes, image: catalog.Version, created: str) -> tuple[str, bytes]:
-    """Write an attachment's blobs and return its manifest's digest and bytes. Blocking, and before the transaction."""
+def place(world: World, media_type: str, content: bytes, image: catalog.Version, created: str) -> bytes:
+    """Store an attachment's blobs, and return its manifest. Blocking; call it before the transaction."""
     own, empty = blobs.digest_of(content), blobs.digest_of(_EMPTY)
     manifest = json.dumps(
         {
@@ -30,16 +30,15 @@ def place(world: World, media_type: str, content: bytes, image: catalog.Version,
             "annotations": {"org.opencontainers.image.created": created},
         }
     ).encode()
-    digest = blobs.digest_of(manifest)
-    for name, data in ((own, content), (empty, _EMPTY), (digest, manifest)):
+    for name, data in ((own, content), (empty, _EMPTY), (blobs.digest_of(manifest), manifest)):
         blobs.store(world, data, name)
-    return digest, manifest
+    return manifest
 
 
 def record(
     rows: sqlite3.Connection, world: World, media_type: str, content: bytes, image: catalog.Version, manifest: bytes
 ) -> None:
-    """Make a placed attachment known, in an open transaction. Idempotent."""
+    """Add the rows of an attachment whose blobs are stored, in an open transaction. Idempotent."""
     own, empty, digest = blobs.digest_of(content), blobs.digest_of(_EMPTY), blobs.digest_of(manifest)
     for name, size in ((own, len(content)), (empty, len(_EMPTY)), (digest, len(manifest))):
         blobs.record(rows, world, image.repository, name, size)

@@ -1,7 +1,7 @@
-"""Automatic scanning: each new digest once, when the API is enabled and the repository takes part.
+"""Scan each new digest once, if the API is enabled and the repository has scanning enabled.
 
 Source: https://cloud.google.com/artifact-analysis/docs/container-scanning-overview (facts/artifact-registry.md 4): a
-scan starts at push, moving a tag starts none, and images that were there before the API was enabled are not scanned.
+scan starts at push, moving a tag starts none, and images from before the API was enabled are not scanned.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import IO, Any, Final
 
 from sandbox.artifact_analysis import image_parts, occurrences
-from sandbox.artifact_analysis.image_parts import NoImage, Parts
+from sandbox.artifact_analysis.image_parts import NoImage
 from sandbox.artifact_analysis.occurrences import Finding
-from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry import blobs, catalog, integrity
 from sandbox.scanner import inventory, snapshot
-from sandbox.scanner.advisories import Match
 from sandbox.scanner.inventory import Inventory, Unsupported
 from sandbox.scanner.limits import LimitExceeded
 from sandbox.scanner.snapshot import Snapshot
@@ -33,18 +31,18 @@ from sandbox.state.world import World
 
 SERVICE: Final = "containerscanning.googleapis.com"
 _UNFINISHED: Final = ("PENDING", "SCANNING")
-_PATIENCE: Final = 3.0  # seconds that a stop waits for the scan at hand
+_PATIENCE: Final = 3.0  # seconds that `stop` waits for the running scan
 
 log = logging.getLogger("sandbox")
 
 
 def advisories(world: World) -> Snapshot:
-    """Return the advisories of this world: those that ship with the workbook, or newer ones in its home folder."""
+    """Return the advisories of this world: those shipped with the workbook, or newer ones in its home folder."""
     return snapshot.load(world.folder.parent / "advisories")
 
 
 def put(rows: sqlite3.Connection, occurrence: dict[str, Any]) -> None:
-    """Keep an occurrence; one of the same name is replaced."""
+    """Store an occurrence, replacing one of the same name."""
     parts = occurrence["name"].split("/")
     location = parts[3] if parts[2] == "locations" else ""
     rows.execute(
@@ -62,19 +60,19 @@ def put(rows: sqlite3.Connection, occurrence: dict[str, Any]) -> None:
 
 
 def get(rows: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """Return an occurrence by name."""
+    """Return an occurrence by name, or None."""
     row = rows.execute("SELECT occurrence FROM occurrences WHERE name = ?", (name,)).fetchone()
     found: dict[str, Any] | None = json.loads(row["occurrence"]) if row else None
     return found
 
 
 def resource_of(repository: catalog.Repository, version: catalog.Version) -> str:
-    """`https://us-central1-docker.pkg.dev/P/R/I@sha256:…`."""
+    """Return an image's resource URI: `https://us-central1-docker.pkg.dev/P/R/I@sha256:…`."""
     return f"https://{repository.uri}/{version.package}@{version.digest}"
 
 
 class Scanner:
-    """Notes what is pushed, in the push's own transaction, and scans it in a thread of its own."""
+    """Queue each pushed image in the push's own transaction, and scan it in a separate thread."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -83,8 +81,8 @@ class Scanner:
         self._thread = threading.Thread(target=self._work, name="scanner", daemon=True)
 
     def start(self) -> None:
-        """Watch the world, and take up what a stop or a crash left unfinished."""
-        self._world.watchers.append(self.noticed)
+        """Start watching the world, and queue scans that a stop or a crash left unfinished."""
+        self._world.watchers.append(self.on_version)
         with self._world.reading() as rows:
             found = rows.execute("SELECT * FROM versions").fetchall() if _has_unfinished(rows) else []
             for row in found:
@@ -94,26 +92,23 @@ class Scanner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the scan at hand if that is quick, and leave the others for the next start."""
+        """Wait a short time for the running scan, and leave the others for the next start."""
         self._stopping.set()
         self._waiting.put(None)
         self._thread.join(timeout=_PATIENCE)
 
-    def noticed(self, rows: sqlite3.Connection, version: catalog.Version) -> None:
-        """Note that a new version is to be scanned, in the transaction that makes it known."""
+    def on_version(self, rows: sqlite3.Connection, version: catalog.Version) -> None:
+        """Queue the scan of a new version, in the transaction that adds it."""
         repository = catalog.find_repository(rows, version.repository)
-        if repository is None or not image_parts.is_image(version) or not _takes_part(rows, repository):
+        if repository is None or not image_parts.is_image(version) or not _is_enabled(rows, repository):
             return
         parent = f"projects/{repository.project}/locations/{repository.location}"
         resource = resource_of(repository, version)
         name = occurrences.name_of(parent, resource, "DISCOVERY")
         if get(rows, name) is not None:
-            return  # Scanned before: a digest that was deleted and pushed again is still the same digest.
+            return  # This digest was scanned before it was deleted and pushed again.
         now = self._world.now()
-        put(
-            rows,
-            occurrences.discovery(parent, repository.location, resource, "PENDING", timestamp(now), now),
-        )
+        put(rows, occurrences.discovery(parent, repository.location, resource, "PENDING", timestamp(now), now))
         self._waiting.put((version.repository, version.package, version.digest))
 
     def _work(self) -> None:
@@ -123,11 +118,11 @@ class Scanner:
                 self._scan(*key)
             except Exception:
                 if self._stopping.is_set():
-                    return  # The world was closed under a scan that took too long; the next start takes it up.
+                    return  # The world was closed during a long scan, which the next start repeats.
                 log.exception("the scan of %s/%s@%s failed", *key)
 
     def _wait_until_due(self, name: str, package: str, digest: str) -> None:
-        """Keep the scan PENDING for a while of the sandbox's clock, if the sandbox is slow."""
+        """Keep the scan PENDING for some time of the sandbox's clock, if the sandbox is slow."""
         if not self._world.pace.scan:
             return
         with self._world.writing(tick=False) as rows:
@@ -137,20 +132,20 @@ class Scanner:
             self._world.clock.wait_until(begun + self._world.pace.scan, self._stopping)
 
     def _scan(self, name: str, package: str, digest: str) -> None:
-        # Waits for the transaction of the push: there is one writer at a time.
+        # The single writer makes this wait for the push's transaction.
         with self._world.writing(tick=False) as rows:
             repository = catalog.find_repository(rows, name)
             version = catalog.find_version(rows, name, package, digest)
             if repository is None or version is None or _status(rows, name, package, digest) not in _UNFINISHED:
-                return  # Deleted meanwhile, or the push was undone.
+                return  # It was deleted, or the push was rolled back.
             resource = resource_of(repository, version)
-            self._tell(rows, repository, resource, "SCANNING")
+            self._report(rows, repository, resource, "SCANNING")
         found: list[dict[str, Any]] = []
         status, error, kinds, taken = "FINISHED_SUCCESS", "", set[str](), ""
         try:
             with self._world.reading() as rows:
                 parts = image_parts.find(self._world, rows, version)
-            read = self._inventory(parts)
+            read = inventory.read([partial(_open, self._world, digest) for digest in parts.layers])
             known = advisories(self._world)
             kinds, taken = {one.kind for one in read.packages}, known.taken
             found = occurrences.vulnerabilities(
@@ -165,7 +160,7 @@ class Scanner:
         except (Unsupported, NoImage) as reason:
             status, error = "FINISHED_UNSUPPORTED", str(reason)
         except FileNotFoundError:
-            # A layer that is fetched elsewhere, or was deleted meanwhile. Its path is this machine's.
+            # A foreign layer, or one that was deleted. The message must not contain this machine's path.
             status, error = "FINISHED_FAILED", "a layer of the image is not in the registry"
         except OSError as reason:
             status, error = "FINISHED_FAILED", f"a layer of the image cannot be read: {reason.strerror}"
@@ -177,13 +172,9 @@ class Scanner:
         with self._world.writing(tick=False) as rows:
             for occurrence in found:
                 put(rows, occurrence)
-            self._tell(rows, repository, resource, status, taken=taken, kinds=sorted(kinds), error=error)
+            self._report(rows, repository, resource, status, taken=taken, kinds=sorted(kinds), error=error)
 
-    def _inventory(self, parts: Parts) -> Inventory:
-        layers = [partial(_open, self._world, digest) for digest in parts.layers]
-        return inventory.read(layers)
-
-    def _tell(
+    def _report(
         self,
         rows: sqlite3.Connection,
         repository: catalog.Repository,
@@ -214,19 +205,15 @@ class Scanner:
 
 
 def findings(read: Inventory, known: Snapshot) -> list[Finding]:
-    """Return what the advisories say of each package."""
-    return [Finding(package, match) for package in read.packages for match in _matches(known, package, read)]
-
-
-def _matches(known: Snapshot, package: inventory.Package, read: Inventory) -> list[Match]:
-    return known.match(package, read.system)
+    """Return the matches of each package with the advisories."""
+    return [Finding(package, match) for package in read.packages for match in known.match(package, read.system)]
 
 
 def _open(world: World, digest: str) -> AbstractContextManager[IO[bytes]]:
-    return Path(blobs.blob_path(world, blobs.check_digest(digest))).open("rb")
+    return integrity.path_of(world, blobs.check_digest(digest)).open("rb")
 
 
-def _takes_part(rows: sqlite3.Connection, repository: catalog.Repository) -> bool:
+def _is_enabled(rows: sqlite3.Connection, repository: catalog.Repository) -> bool:
     enabled = rows.execute(
         "SELECT 1 FROM services WHERE project = ? AND service = ?", (repository.project, SERVICE)
     ).fetchone()
@@ -235,7 +222,7 @@ def _takes_part(rows: sqlite3.Connection, repository: catalog.Repository) -> boo
 
 
 def is_pending(world: World, project: str) -> bool:
-    """Whether the scan of an image of the project hasn't ended."""
+    """Return whether the scan of an image in the project is unfinished."""
     with world.reading() as rows:
         return _has_unfinished(rows, project)
 

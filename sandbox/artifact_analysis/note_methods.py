@@ -1,8 +1,8 @@
-"""What a project tells Container Analysis itself: notes, and occurrences that say where a bill of materials lies.
+"""Notes, and occurrences that refer to a bill of materials, written by clients of Container Analysis.
 
-gcloud asks for this with `artifacts sbom load` (command_lib/artifacts/sbom_util.py) and `artifacts vulnerabilities
-load-vex` (surface/artifacts/vulnerabilities/load_vex.py). Paths and permissions: facts/artifact-registry.md, appendices
-A and C. Occurrences of other kinds are written by scans and builds only.
+Called by gcloud's `artifacts sbom load` (command_lib/artifacts/sbom_util.py) and `artifacts vulnerabilities load-vex`
+(surface/artifacts/vulnerabilities/load_vex.py). Paths and permissions: facts/artifact-registry.md, appendices A and C.
+Only scans and builds write occurrences of other kinds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ATTACH = "containeranalysis.notes.attachOccurrence"
 _DETAILS = {field.json_name for field in types.Occurrence.pb().DESCRIPTOR.oneofs_by_name["details"].fields} - {
     "sbomReference"
 }
-_BATCH = 1000  # notes of one request, as gcloud cuts them
+_BATCH = 1000  # notes in one request of gcloud
 
 
 def _parent(call: Call) -> str:
@@ -116,7 +116,7 @@ def _attach(call: Call) -> dict[str, Any]:
 
 
 def _own(call: Call) -> dict[str, Any]:
-    """Return the occurrence of the call, if it is one that a client wrote."""
+    """Return the occurrence in the path, or raise if a scan or a build wrote it."""
     name = f"{_parent(call)}/occurrences/{call.params['occurrence']}"
     with call.world.reading() as rows:
         found = automatic_scans.get(rows, name)

@@ -1,7 +1,7 @@
-"""Notes that a project keeps itself: which bills of materials it refers to, and which findings it has looked at.
+"""A project's own notes: references to bills of materials, and assessments of vulnerabilities.
 
-Grafeas' notes say a thing once; occurrences point at them. Source: grafeas/v1/grafeas.proto and, for what an assessment
-does to a finding, vex.proto and https://cloud.google.com/artifact-analysis/docs/create-vex-statements.
+Occurrences refer to notes. Source: grafeas/v1/grafeas.proto; for the effect of an assessment on a vulnerability,
+vex.proto and https://cloud.google.com/artifact-analysis/docs/create-vex-statements.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from sandbox.api import messages
 from sandbox.errors import ApiError, invalid, not_found, unimplemented
 
 _ID: Final = re.compile(r"[a-zA-Z0-9._%~-]{1,256}")  # unverified: the letters and the length
-# What a note is about, and the kind that this makes it.
+# The field that a note has, and its kind
 _KINDS: Final = {"sbomReference": "SBOM_REFERENCE", "vulnerabilityAssessment": "VULNERABILITY_ASSESSMENT"}
-# Of an assessment, what a finding repeats.
+# The fields of an assessment that a vulnerability occurrence repeats
 _REPEATED: Final = ("cve", "vulnerabilityId", "relatedUris", "state", "impacts", "remediations", "justification")
 
 Note = dict[str, Any]
 
 
 def read(parent: str, identifier: str, body: Mapping[str, Any], now: str) -> Note:
-    """Return a note from a request.
+    """Return the note in a request.
 
     Args:
         parent: `projects/P` or `projects/P/locations/L`.
 
     Raises:
-        ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for a kind that the sandbox keeps no notes of.
+        ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for another kind of note.
     """
     if not _ID.fullmatch(identifier):
         raise invalid(f"Invalid note id {identifier[:300]!r}.")
@@ -49,70 +49,62 @@ def read(parent: str, identifier: str, body: Mapping[str, Any], now: str) -> Not
 
 
 def add(rows: sqlite3.Connection, note: Note) -> None:
-    """Keep a new note.
-
-    Raises:
-        ApiError: ALREADY_EXISTS.
-    """
+    """Store a new note, or raise ALREADY_EXISTS."""
     if rows.execute("SELECT 1 FROM notes WHERE name = ?", (note["name"],)).fetchone():
         raise ApiError("ALREADY_EXISTS", f"note with name {note['name']!r} already exists")  # unverified: the sentence
     _put(rows, note)
 
 
 def change(rows: sqlite3.Connection, note: Note) -> Note:
-    """Put a note in the place of the one of its name, which must be there."""
+    """Replace an existing note."""
     note = note | {"createTime": get(rows, note["name"])["createTime"]}
     _put(rows, note)
     return note
 
 
 def get(rows: sqlite3.Connection, name: str) -> Note:
-    """Return a note by its name.
-
-    Raises:
-        ApiError: NOT_FOUND.
-    """
+    """Return a note by its name, or raise NOT_FOUND."""
     row = rows.execute("SELECT note FROM notes WHERE name = ?", (name,)).fetchone()
     if row is None:
         project, identifier = name.split("/")[1], name.rpartition("/")[2]
-        # As in a fixture of 2026-08-06, which was new and so recorded on Google.
+        # From a fixture of 2026-08-06, which was new and therefore recorded on Google.
         raise not_found(f'note with ID "{identifier}" for project "{project}" does not exist')
     found: Note = json.loads(row["note"])
     return found
 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[Note]:
-    """Return a project's notes by name."""
+    """Return a project's notes, sorted by name."""
     found = rows.execute("SELECT note FROM notes WHERE project = ? ORDER BY name", (project,)).fetchall()
     return [json.loads(row["note"]) for row in found]
 
 
 def remove(rows: sqlite3.Connection, name: str) -> None:
-    """Remove a note, which must be there."""
+    """Delete a note, or raise NOT_FOUND."""
     get(rows, name)
     rows.execute("DELETE FROM notes WHERE name = ?", (name,))
 
 
 def assessed(occurrence: Mapping[str, Any], notes: Iterable[Note]) -> dict[str, Any]:
-    """Return a finding with what the project's assessments say of it. Pure.
+    """Return an occurrence with the project's assessment of the vulnerability, if there is one.
 
-    An assessment of the digest counts before one of the image.
+    An assessment of the digest has priority over one of the image.
     """
     found = dict(occurrence)
     if found["kind"] != "VULNERABILITY":
         return found
     resource, identifier = found["resourceUri"], found["vulnerability"].get("shortDescription")
-    said: dict[str, Note] = {}
+    by_product: dict[str, Note] = {}
     for note in notes:
         body = note.get("vulnerabilityAssessment", {})
         if identifier in (body.get("assessment", {}).get("vulnerabilityId"), body.get("assessment", {}).get("cve")):
-            said[body.get("product", {}).get("genericUri", "")] = note
-    chosen = said.get(resource) or said.get(resource.partition("@")[0])
+            by_product[body.get("product", {}).get("genericUri", "")] = note
+    chosen = by_product.get(resource) or by_product.get(resource.partition("@")[0])
     if chosen is None:
         return found
     assessment = chosen["vulnerabilityAssessment"]["assessment"]
-    told = {key: assessment[key] for key in _REPEATED if key in assessment}
-    found["vulnerability"] = found["vulnerability"] | {"vexAssessment": {**told, "noteName": chosen["name"]}}
+    repeated = {key: assessment[key] for key in _REPEATED if key in assessment}
+    found["vulnerability"] = found["vulnerability"] | {"vexAssessment": {**repeated, "noteName": chosen["name"]}}
     return found
 
 

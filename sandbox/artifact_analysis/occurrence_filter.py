@@ -1,7 +1,7 @@
-"""What a comparison means in the filters of Container Analysis' lists. Pure.
+"""Filters of Container Analysis' lists.
 
-`((kind = "BUILD") OR (kind = "VULNERABILITY")) AND has_prefix(resourceUrl, "https://…")` is what gcloud's own code
-sends (facts/gcloud-requests.md 4h to 4j2); besides, any field of an occurrence by its path,
+gcloud sends `((kind = "BUILD") OR (kind = "VULNERABILITY")) AND has_prefix(resourceUrl, "https://…")`
+(facts/gcloud-requests.md 4h to 4j2). A filter can also compare any other field of an occurrence by its path,
 `vulnerability.effectiveSeverity = "CRITICAL"`.
 """
 
@@ -16,7 +16,7 @@ from sandbox.api import filters
 Occurrence = Mapping[str, Any]
 Predicate = Callable[[Occurrence], bool]
 
-# Google's filters call it resourceUrl, the message resourceUri.
+# The field resourceUri is called resourceUrl in Google's filters.
 _FIELDS: Final = {"resourceUrl": "resourceUri", "resource_url": "resourceUri", "resource_uri": "resourceUri"}
 _SIGNS: Final[dict[str, Callable[[str, str], bool]]] = {
     "=": operator.eq,
@@ -24,20 +24,10 @@ _SIGNS: Final[dict[str, Callable[[str, str], bool]]] = {
     ":": operator.contains,
     "has_prefix": str.startswith,
 }
-_ORDERS: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 def matcher(text: str) -> Predicate:
-    """Return a predicate over occurrences as JSON; an empty filter holds for all.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for a form that is not understood.
-    """
+    """Return the predicate of a filter over occurrences as JSON, or raise INVALID_ARGUMENT."""
     return filters.parse(text, _comparison)
 
 
@@ -46,7 +36,7 @@ def _path(name: str) -> tuple[str, ...]:
 
 
 def _at(occurrence: Occurrence, path: tuple[str, ...]) -> Any:
-    """Return the value at a path, of a list its first entry's; empty if the path leads nowhere, like an unset field."""
+    """Return the value at a path, taking the first entry of a list; empty if there is none."""
     if path == ("noteId",):
         return str(occurrence.get("noteName", "")).rpartition("/")[2]
     if path == ("noteProjectId",):
@@ -75,14 +65,14 @@ def _comparison(name: str, sign: str, value: str) -> Predicate:
 
     def ordered(one: Occurrence) -> bool:
         found = _order(text(one))
-        # What is not set is neither more nor less than anything, and a number is not compared with a text.
-        return bool(text(one)) and found[0] == wanted[0] and _ORDERS[sign](found, wanted)
+        # False for an unset field, and for a number and a text.
+        return bool(text(one)) and found[0] == wanted[0] and filters.COMPARISONS[sign](found, wanted)
 
     return ordered
 
 
 def _order(text: str) -> tuple[int, float, str]:
-    """Return a key that orders numbers by value and everything else (times) as text."""
+    """Return a sort key: numbers sort by value, and everything else (times) as text."""
     try:
         return 0, float(text), ""
     except ValueError:

@@ -1,7 +1,7 @@
-"""What a scan says of an image, as Grafeas' occurrences: one discovery, and one for each vulnerability.
+"""The results of a scan as Grafeas occurrences: a discovery, and one for each vulnerability.
 
-Message definitions: https://github.com/googleapis/googleapis/tree/master/grafeas/v1. Names of notes and shapes as in
-facts/artifact-registry.md 4 (a published sample of Google's answers).
+Message definitions: https://github.com/googleapis/googleapis/tree/master/grafeas/v1. The names of notes and the fields
+are those of facts/artifact-registry.md 4 (a published sample of Google's responses).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DISCOVERY_NOTE: Final = "projects/goog-analysis/locations/{location}/notes/PACK
 _SPACE: Final = uuid.UUID("5d1d3f0c-6f0b-4f0a-9c56-0c8a1c3f9a07")
 _DEBIAN: Final = re.compile(r"(?:(?P<epoch>\d+):)?(?P<name>.+?)(?:-(?P<revision>[^-]+))?")
 
-# The metrics of a CVSS 3 vector, as Grafeas spells their values.
+# The metrics of a CVSS 3 vector, with Grafeas' names for their values
 _METRICS: Final = {
     "AV": ("attackVector", {"N": "NETWORK", "A": "ADJACENT", "L": "LOCAL", "P": "PHYSICAL"}, "ATTACK_VECTOR"),
     "AC": ("attackComplexity", {"L": "LOW", "H": "HIGH"}, "ATTACK_COMPLEXITY"),
@@ -42,12 +42,12 @@ _METRICS: Final = {
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer as the image's config tells it.
+    """The data on a layer in the image's config.
 
     Attributes:
-        diff_id: its uncompressed digest.
-        chain_id: the digest of it with all layers below; OCI image-spec 1.1 config.md, "Layer ChainID".
-        command: the Dockerfile's line that made it.
+        diff_id: the digest of the uncompressed layer.
+        chain_id: the digest of it and all layers below; OCI image-spec 1.1 config.md, "Layer ChainID".
+        command: the Dockerfile's line.
     """
 
     diff_id: str
@@ -57,14 +57,14 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class Finding:
-    """One match in one package of an image."""
+    """A vulnerability in a package of an image."""
 
     package: Package
     match: Match
 
 
 def name_of(parent: str, *parts: str) -> str:
-    """Return an occurrence's name; the same finding in the same image has the same name on every run."""
+    """Return an occurrence's name, which is the same for the same finding in the same image."""
     return f"{parent}/occurrences/{uuid.uuid5(_SPACE, ' '.join((parent, *parts)))}"
 
 
@@ -80,13 +80,13 @@ def discovery(
     kinds: Iterable[str] = (),
     error: str = "",
 ) -> dict[str, Any]:
-    """Return the occurrence that says how far the scan of an image is.
+    """Return the occurrence with the status of an image's scan.
 
     Args:
         parent: `projects/P/locations/L`.
         resource: `https://HOST/P/R/I@sha256:…`.
         status: PENDING, SCANNING, FINISHED_SUCCESS, FINISHED_FAILED or FINISHED_UNSUPPORTED.
-        taken: the day of the advisories, once they were used.
+        taken: the date of the advisories, after a successful scan.
         error: why it failed or is not supported.
     """
     body: dict[str, Any] = {"continuousAnalysis": "ACTIVE", "analysisStatus": status}
@@ -109,7 +109,7 @@ def discovery(
     }
     rendered = _checked(occurrence)
     if "lastScanTime" in body:
-        # gcloud cuts nanoseconds off its end (surface/artifacts/vulnerabilities/list.py), so nine digits are sent.
+        # gcloud expects nine digits, of which it removes three (surface/artifacts/vulnerabilities/list.py).
         rendered["discovery"]["lastScanTime"] = body["lastScanTime"].replace("Z", "000Z")
     return rendered
 
@@ -123,7 +123,7 @@ def vulnerabilities(
     taken: str,
     layers: tuple[LayerFacts, ...] = (),
 ) -> list[dict[str, Any]]:
-    """One occurrence for each vulnerability, with an issue for each package that has it, by identifier."""
+    """Return an occurrence for each vulnerability, sorted by identifier, with an issue for each affected package."""
     by_id: dict[str, list[Finding]] = {}
     for finding in findings:
         by_id.setdefault(finding.match.id, []).append(finding)
@@ -174,14 +174,14 @@ def _vulnerability(
 
 
 def note(identifier: str, known: Iterable[Advisory]) -> dict[str, Any]:
-    """Return the note of a vulnerability: what the advisories about it say, whatever image has it.
+    """Return the note of a vulnerability.
 
     Args:
-        known: those advisories, at least one.
+        known: the advisories about it, at least one.
     """
-    told = list(known)
-    match = max((severity.score(one.vector) or 0.0, one.vector) for one in told)
-    word = severity.highest(severity.from_word(one.word) for one in told)
+    all_known = list(known)
+    match = max((severity.score(one.vector) or 0.0, one.vector) for one in all_known)
+    word = severity.highest(severity.from_word(one.word) for one in all_known)
     details = [
         {
             "affectedPackage": affected.name,
@@ -191,11 +191,11 @@ def note(identifier: str, known: Iterable[Advisory]) -> dict[str, Any]:
             "fixedVersion": _version("", fixed) if fixed else {"kind": "MAXIMUM"},
             "severityName": severity.from_word(affected.urgency),
         }
-        for one in told
+        for one in all_known
         for affected in one.affected
         for fixed in [text for events in affected.ranges for kind, text in events if kind == "fixed"] or [""]
     ]
-    urls = dict.fromkeys(url for one in told for url in one.urls)
+    urls = dict.fromkeys(url for one in all_known for url in one.urls)
     entry = {
         "name": f"{VULNERABILITY_NOTES}/{identifier}",
         "shortDescription": identifier,
@@ -218,11 +218,11 @@ def _scores(match: Match) -> dict[str, Any]:
         return {"cvssScore": match.score, "cvssVersion": "CVSS_VERSION_4", "cvssV4": {"baseScore": match.score}}
     if not match.vector.startswith("CVSS:3"):
         return {"cvssScore": match.score, "cvssVersion": "CVSS_VERSION_2", "cvssV2": {"baseScore": match.score}}
-    said = dict(part.partition(":")[::2] for part in match.vector.split("/")[1:])
+    metrics = dict(part.partition(":")[::2] for part in match.vector.split("/")[1:])
     values = {
-        name: f"{prefix}_{words[said[key]]}"
+        name: f"{prefix}_{words[metrics[key]]}"
         for key, (name, words, prefix) in _METRICS.items()
-        if said.get(key) in words
+        if metrics.get(key) in words
     }
     return {
         "cvssScore": match.score,
@@ -244,12 +244,12 @@ def _issue(finding: Finding, system: OperatingSystem | None, layers: tuple[Layer
         layer = layers[package.layer]
         where["layerDetails"] = {
             "index": package.layer,
-            # As in a recording of 2025: this one without its algorithm, the other with it.
+            # As in a recording of 2025, only the chain id has its algorithm.
             "diffId": layer.diff_id.removeprefix("sha256:"),
             "chainId": layer.chain_id,
             "command": layer.command,
         }
-    issue: dict[str, Any] = {
+    return {
         "affectedPackage": package.name,
         "affectedVersion": _version(package.kind, match.version),
         "affectedCpeUri": cpe,
@@ -261,7 +261,6 @@ def _issue(finding: Finding, system: OperatingSystem | None, layers: tuple[Layer
         "effectiveSeverity": match.effective,
         "fileLocation": [where] if package.path else [],
     }
-    return issue
 
 
 def _version(kind: str, text: str) -> dict[str, Any]:
@@ -272,6 +271,6 @@ def _version(kind: str, text: str) -> dict[str, Any]:
 
 
 def _checked(occurrence: dict[str, Any]) -> dict[str, Any]:
-    """As Grafeas' own message type writes it; the two times as they are written everywhere else."""
+    """Return the occurrence in the form of Grafeas' message, with the usual format of the two times."""
     rendered = messages.render(messages.parse(types.Occurrence.pb(), occurrence))
     return rendered | {name: occurrence[name] for name in ("createTime", "updateTime")}

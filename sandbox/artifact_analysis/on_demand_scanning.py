@@ -1,6 +1,6 @@
-"""ondemandscanning.googleapis.com v1: packages in, vulnerabilities out; no image is sent.
+"""ondemandscanning.googleapis.com v1: find the vulnerabilities of a list of packages.
 
-gcloud's extractor reads the packages on the caller's machine. Source: facts/gcloud.md "scan" and
+gcloud's extractor reads the packages on the caller's machine and sends no image. Source: facts/gcloud.md "scan" and
 facts/artifact-registry.md 4 and Appendix A. Google has no Python messages for this API, so the fields are listed here.
 """
 
@@ -82,16 +82,12 @@ def _analyze(call: Call) -> dict[str, Any]:
             call.world,
             operation,
             {"@type": f"{_TYPE}.AnalyzePackagesResponse", "scan": scan},
-            {
-                "@type": f"{_TYPE}.AnalyzePackagesMetadata",
-                "createTime": timestamp(now),
-                "resourceUri": resource,
-            },
+            {"@type": f"{_TYPE}.AnalyzePackagesMetadata", "createTime": timestamp(now), "resourceUri": resource},
         )
 
 
 def _package(entry: Any, place: int) -> tuple[Package, OperatingSystem | None]:
-    """Return a package as the extractor sends it, and the distribution that its CPE names."""
+    """Return a package of the request, and the distribution in its CPE."""
     where = f"packages[{place}]"
     if not isinstance(entry, Mapping):
         raise invalid(f"Invalid value at '{where}' (message), expected an object")
@@ -125,7 +121,7 @@ def _operation(call: Call) -> dict[str, Any]:
 
 
 def _operations(call: Call) -> dict[str, Any]:
-    """Return a project's scans on demand as operations, the newest last."""
+    """List a project's on-demand scans as operations, newest last."""
     if call.query.get("filter"):
         raise unimplemented("filters of operations")
     found = operations.under(call.world, "projects/{project}/locations/{location}/operations/".format(**call.params))
@@ -136,39 +132,26 @@ def _operations(call: Call) -> dict[str, Any]:
 _PARENT = "/v1/projects/{project}/locations/{location}"
 _ID = "ondemandscanning.projects.locations"
 
+
+def _method(name: str, verb: str, path: str, handle: Any, permission: str) -> Method:
+    return Method(f"{_ID}.{name}", verb, f"{_PARENT}/{path}", handle, (f"ondemandscanning.{permission}",))
+
+
 API = Api(
     "ondemandscanning.googleapis.com",
     "On-Demand Scanning API",
     ordered(
         (
-            Method(
-                f"{_ID}.scans.analyzePackages",
-                "POST",
-                f"{_PARENT}/scans:analyzePackages",
-                _analyze,
-                ("ondemandscanning.scans.analyzePackages",),
-            ),
-            Method(
-                f"{_ID}.scans.vulnerabilities.list",
+            _method("scans.analyzePackages", "POST", "scans:analyzePackages", _analyze, "scans.analyzePackages"),
+            _method(
+                "scans.vulnerabilities.list",
                 "GET",
-                f"{_PARENT}/scans/{{scan}}/vulnerabilities",
+                "scans/{scan}/vulnerabilities",
                 _vulnerabilities,
-                ("ondemandscanning.scans.listVulnerabilities",),
+                "scans.listVulnerabilities",
             ),
-            Method(
-                f"{_ID}.operations.list",
-                "GET",
-                f"{_PARENT}/operations",
-                _operations,
-                ("ondemandscanning.operations.list",),
-            ),
-            Method(
-                f"{_ID}.operations.get",
-                "GET",
-                f"{_PARENT}/operations/{{operation}}",
-                _operation,
-                ("ondemandscanning.operations.get",),
-            ),
+            _method("operations.list", "GET", "operations", _operations, "operations.list"),
+            _method("operations.get", "GET", "operations/{operation}", _operation, "operations.get"),
         )
     ),
 )

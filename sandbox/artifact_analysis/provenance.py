@@ -1,12 +1,11 @@
-"""Where an image comes from, as Cloud Build tells it: BUILD occurrences with in-toto statements.
+"""The provenance of built images: BUILD occurrences with in-toto statements.
 
-Cloud Build writes two for each image that a build lists in `images:`, in SLSA's forms 0.1 and 1.0, when the Container
-Analysis API is enabled: https://cloud.google.com/build/docs/securing-builds/view-build-provenance. Fields:
+If the Container Analysis API is enabled, Cloud Build writes two for each image in a build's `images:`, in the formats
+SLSA 0.1 and 1.0: https://cloud.google.com/build/docs/securing-builds/view-build-provenance. Fields:
 grafeas/v1/build.proto, intoto_statement.proto and intoto_provenance.proto.
 
-Google signs them, and names its own workers as the builder. Here nobody signs, and the builder is called what it is:
-a provenance that could be mistaken for Google's would be worth nothing. gcloud therefore says `slsa_build_level: 1`,
-on Google 3.
+Google signs them, and names its own workers as the builder. Here they are not signed and name the workbook's builder,
+so that nobody can mistake them for Google's. gcloud therefore shows `slsa_build_level: 1`, on Google 3.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ SERVICE: Final = "containeranalysis.googleapis.com"
 BUILDER: Final = "https://localhost/artifact-registry-workbook/worker"
 _NOTES: Final = "projects/verified-builder/notes"
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
-# Of a Build message, what Cloud Build repeats as the recipe's arguments. # unverified: which fields exactly
+# The fields of a build that Cloud Build repeats as the recipe's arguments. # unverified: which fields exactly
 _ARGUMENTS: Final = ("id", "name", "options", "sourceProvenance", "steps", "substitutions")
 
 
 def record(world: World, build: Mapping[str, Any]) -> None:
-    """Write what a finished build says of the images that it pushed; nothing where the API is not enabled.
+    """Store the provenance of a finished build's images, if the API is enabled.
 
     Args:
-        build: Google's Build message as JSON, with `results.images` and both its times.
+        build: Google's Build message as JSON, with `results.images` and both times.
     """
     if build.get("status") != "SUCCESS" or not projects.is_enabled(world, build["projectId"], SERVICE):
         return
@@ -50,10 +49,10 @@ def record(world: World, build: Mapping[str, Any]) -> None:
 
 
 def occurrences_of(build: Mapping[str, Any], now: str) -> Iterable[dict[str, Any]]:
-    """Two occurrences for each pushed image, by its name in the order of `images:`. Pure."""
+    """Yield two occurrences for each pushed image, in the order of `images:`."""
     pushed = build.get("results", {}).get("images", [])
     for digest in dict.fromkeys(image["digest"] for image in pushed if image.get("digest")):
-        # An image that was pushed under several tags is one image with several names.
+        # A digest that was pushed with several tags is one image with several names.
         names = [f"https://{image['name']}" for image in pushed if image.get("digest") == digest]
         parent, resource = _place(names[0], digest)
         if not parent:
@@ -67,7 +66,7 @@ def occurrences_of(build: Mapping[str, Any], now: str) -> Iterable[dict[str, Any
 
 
 def _place(name: str, digest: str) -> tuple[str, str]:
-    """Where an image's occurrences stand, and its resource; empty for an image outside Artifact Registry."""
+    """Return the parent of an image's occurrences and its resource; empty outside Artifact Registry."""
     image = image_names.parse(name.removeprefix("https://"))
     if image is None:
         return "", ""
@@ -78,7 +77,7 @@ def _occurrence(
     parent: str, resource: str, note: str, body: str, statement: dict[str, Any], now: str
 ) -> dict[str, Any]:
     payload = json.dumps(statement, separators=(",", ":")).encode()
-    # JSON calls the field `_type`; the message's Python class does not know that name.
+    # The field is `_type` in JSON, and `type` in the message's Python class.
     fields = {"type" if key == "_type" else key: value for key, value in statement.items()}
     occurrence = {
         "name": occurrences.name_of(parent, resource, note),
@@ -96,7 +95,7 @@ def _occurrence(
 
 
 def _steps(build: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the images that the steps ran in, each with the digest of what really ran."""
+    """Return the images of the steps, with the digests that were used."""
     used = build.get("results", {}).get("buildStepImages", [])
     found = []
     for place, step in enumerate(build.get("steps", ())):
@@ -107,7 +106,7 @@ def _steps(build: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _git(build: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return the repository, the ref and the commit of a build that a push began; empty for any other."""
+    """Return the repository, the ref and the commit of a build that was triggered by a push; else empty strings."""
     pushed = build.get("sourceProvenance", {}).get("resolvedGitSource")
     if not pushed:
         return "", "", ""
@@ -193,7 +192,7 @@ def _slsa_10(build: Mapping[str, Any], subject: list[dict[str, Any]]) -> dict[st
 
 
 def _by_id(build: Mapping[str, Any]) -> str:
-    """Return the build's name with the project's id, where the build itself has the number."""
+    """Return the build's name, with the project's id in place of its number."""
     return "/".join(["projects", build["projectId"], *build["name"].split("/")[2:]])
 
 

@@ -1,10 +1,10 @@
-"""An inventory as a bill of materials, in CycloneDX 1.6 and SPDX 2.3. Pure: the same inventory gives the same bytes.
+"""Write an inventory as a bill of materials in CycloneDX 1.6 and SPDX 2.3. Deterministic.
 
 Specifications: https://cyclonedx.org/docs/1.6/json/, https://spdx.github.io/spdx-spec/v2.3/ and, for the package URLs,
 https://github.com/package-url/purl-spec (types `deb` and `pypi`).
 
-Written by hand: two documents of this size are no reason for a dozen more packages in everybody's environment. What the
-standards' own libraries say of them is asked in tests/soak/test_scanner_oracles.py.
+Without the standards' libraries, which would add a dozen packages to the environment; but
+tests/soak/test_scanner_oracles.py checks the documents with them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from sandbox.scanner.inventory import Inventory, Package, normal
+from packaging.utils import canonicalize_name
+
+from sandbox.scanner.inventory import Inventory, Package
 from sandbox.scanner.package_lists import OperatingSystem
 
 CYCLONEDX: Final = "application/vnd.cyclonedx+json"
@@ -28,14 +29,14 @@ _TOOL: Final = "artifact-registry-workbook"
 
 @dataclass(frozen=True)
 class Subject:
-    """The image that the bill is about: `us-central1-docker.pkg.dev/P/R/I`, and its digest `sha256:…`."""
+    """The image in the bill: `us-central1-docker.pkg.dev/P/R/I`, and its digest `sha256:…`."""
 
     name: str
     digest: str
 
 
 def cyclonedx(read: Inventory, subject: Subject, created: str) -> bytes:
-    """CycloneDX 1.6 as JSON; `created` is RFC 3339."""
+    """Return CycloneDX 1.6 as JSON; `created` is RFC 3339."""
     components = [
         {
             "type": "library",
@@ -71,7 +72,7 @@ def cyclonedx(read: Inventory, subject: Subject, created: str) -> bytes:
 
 
 def spdx(read: Inventory, subject: Subject, created: str) -> bytes:
-    """SPDX 2.3 as JSON; `created` is RFC 3339, of which SPDX takes whole seconds."""
+    """Return SPDX 2.3 as JSON; `created` is RFC 3339, which SPDX reduces to whole seconds."""
     packages: list[dict[str, Any]] = [
         {
             "SPDXID": f"SPDXRef-{_reference(package)}",
@@ -122,20 +123,12 @@ def spdx(read: Inventory, subject: Subject, created: str) -> bytes:
 
 
 def purl(package: Package, system: OperatingSystem) -> str:
-    """`pkg:deb/debian/glibc@2.36-9?arch=source&distro=debian-12`, `pkg:pypi/django@5.2.7`."""
+    """Return `pkg:deb/debian/glibc@2.36-9?arch=source&distro=debian-12` or `pkg:pypi/django@5.2.7`."""
     if package.kind == "PYPI":
-        return f"pkg:pypi/{quote(normal(package.name))}@{quote(package.version, safe='')}"
-    # The names of an inventory are source packages.
+        return f"pkg:pypi/{quote(canonicalize_name(package.name))}@{quote(package.version, safe='')}"
+    # The OS packages of an inventory are source packages.
     name, version = quote(package.name.lower(), safe=""), quote(package.version, safe="~")
     return f"pkg:deb/{quote(system.id)}/{name}@{version}?arch=source&distro={quote(f'{system.id}-{system.version}')}"
-
-
-def packages(document: bytes) -> Iterable[tuple[str, str]]:
-    """Name and version of what a bill in either form lists, without the image and its system."""
-    content: dict[str, Any] = json.loads(document)
-    if content.get("bomFormat") == "CycloneDX":
-        return [(one["name"], one["version"]) for one in content["components"] if one["type"] == "library"]
-    return [(one["name"], one["versionInfo"]) for one in content["packages"] if one["SPDXID"] != "SPDXRef-image"]
 
 
 def _identity(subject: Subject) -> uuid.UUID:
@@ -143,7 +136,7 @@ def _identity(subject: Subject) -> uuid.UUID:
 
 
 def _reference(package: Package) -> str:
-    """Return an identifier for the document, of the letters that SPDX takes; the path tells two environments apart."""
+    """Return an identifier in SPDX's alphabet. It includes the path, since two environments can have one package."""
     plain = re.sub(r"[^A-Za-z0-9.-]", "-", f"{package.kind}-{package.name}-{package.version}")
     return f"{plain}-{uuid.uuid5(_SPACE, f'{package.kind} {package.name} {package.version} {package.path}').hex[:8]}"
 

@@ -1,8 +1,8 @@
-"""`projects.resources:exportSBOM` of Container Analysis: the bill of materials of a pushed image.
+"""`projects.resources:exportSBOM` of Container Analysis: write the bill of materials of a pushed image.
 
-gcloud asks for it with `artifacts sbom export` (api_lib/containeranalysis/requests.py, v1beta1). Google writes one SPDX
-file into a bucket of Cloud Storage, and an occurrence that says where; the sandbox does the same, and stores CycloneDX
-and SPDX beside the image as well, as referrers.
+Called by gcloud's `artifacts sbom export` (api_lib/containeranalysis/requests.py, v1beta1). Google writes an SPDX file
+into a bucket of Cloud Storage, and an occurrence that refers to it. The sandbox does the same, and also attaches
+CycloneDX and SPDX to the image as referrers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sandbox.api.methods import Call, Method
 from sandbox.artifact_analysis import attachments, automatic_scans, image_parts, sbom, sbom_reference
 from sandbox.artifact_analysis import occurrences as grafeas
 from sandbox.artifact_analysis.image_parts import NoImage
-from sandbox.artifact_registry import blobs, catalog, image_names
+from sandbox.artifact_registry import catalog, image_names, integrity
 from sandbox.cloud_storage import objects
 from sandbox.errors import ApiError, invalid, not_found
 from sandbox.iam import admission
@@ -37,7 +37,7 @@ def _export(call: Call) -> dict[str, Any]:
     if named is None or not named.digest or named.project != call.params["project"]:
         raise invalid(f"Invalid resource {link[:300]!r}: name an image of this project by digest.")
     name = named.repository
-    # What is written is an artifact of the repository. unverified: which permissions Google asks for
+    # The bills become artifacts of the repository. unverified: which permissions Google checks
     admission.require(call, _UPLOAD, name, service="artifactregistry.googleapis.com")
     with call.world.reading() as rows:
         repository = catalog.find_repository(rows, name)
@@ -49,15 +49,15 @@ def _export(call: Call) -> dict[str, Any]:
         except NoImage as reason:
             raise ApiError("FAILED_PRECONDITION", f"There is no bill of materials: {reason}.") from None
     try:
-        read = inventory.read([partial(_open, blobs.blob_path(call.world, digest)) for digest in parts.layers])
+        read = inventory.read([partial(_open, integrity.path_of(call.world, digest)) for digest in parts.layers])
     except (Unsupported, LayerUnreadable, LimitExceeded) as reason:
         raise ApiError("FAILED_PRECONDITION", f"There is no bill of materials: {reason}.") from None
     subject = sbom.Subject(f"{repository.uri}/{image.package}", image.digest)
-    # The image's own time: a second export gives the same bytes, and so the same artifact.
+    # With the image's own time, a second export writes the same bytes and therefore the same artifacts.
     placed = []
     for kind, write in _FORMS:
         content = write(read, subject, image.create_time)
-        _, manifest = attachments.place(call.world, kind, content, image, image.create_time)
+        manifest = attachments.place(call.world, kind, content, image, image.create_time)
         placed.append((kind, content, manifest))
     with call.world.writing() as rows:
         if catalog.find_version(rows, name, image.package, image.digest) is None:
@@ -71,9 +71,9 @@ def _export(call: Call) -> dict[str, Any]:
 
 
 def _refer(call: Call, parent: str, location: str, resource: str, content: bytes, created: str) -> None:
-    """Put the SPDX file into the bucket of the project's bills, and write the occurrence that says so.
+    """Write the SPDX file into the bucket of the project's bills, and the occurrence that refers to it.
 
-    The bucket is called as gcloud's sbom_util.py calls it. # unverified: how Google calls the object
+    The bucket's name is from gcloud's sbom_util.py. # unverified: the object's name
     """
     bucket = f"artifactanalysis-{location}-{call.project.number}"
     name = f"{quote(resource, safe='')}/sbom/artifact-analysis-2-3.spdx.json"

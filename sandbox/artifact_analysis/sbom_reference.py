@@ -1,7 +1,7 @@
-"""Where the bill of materials of an image lies, as an SBOM_REFERENCE occurrence.
+"""SBOM_REFERENCE occurrences, which refer to the bill of materials of an image.
 
-Shapes: grafeas/v1/sbom.proto, and gcloud's command_lib/artifacts/sbom_util.py, which writes the same for `sbom load`.
-JSON calls a statement's type `_type`; the messages' Python classes do not know that name.
+Fields: grafeas/v1/sbom.proto, and gcloud's command_lib/artifacts/sbom_util.py, which writes the same for `sbom load`.
+A statement's type is `_type` in JSON, and `type` in the messages' Python classes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,7 @@ _REFERRER: Final = "https://containeranalysis.googleapis.com/ArtifactAnalysis@v0
 
 
 def parse(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an occurrence as a client sends it, checked against Grafeas' message.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT.
-    """
+    """Return a client's occurrence after checking it with Grafeas' message, or raise INVALID_ARGUMENT."""
     given = dict(body)
     reference = given.get("sbomReference")
     if isinstance(reference, Mapping) and isinstance(reference.get("payload"), Mapping):
@@ -43,14 +39,12 @@ def parse(body: Mapping[str, Any]) -> dict[str, Any]:
 def occurrence(
     parent: str, resource: str, location: str, digest: str, media_type: str, created: str, now: str
 ) -> dict[str, Any]:
-    """Return the reference to a bill that was written for an image.
-
-    Nobody signs it here, Artifact Analysis does on Google.
+    """Return the reference to an image's bill. On Google, Artifact Analysis signs it.
 
     Args:
         resource: `https://HOST/P/R/I@sha256:…`.
         location: `gs://BUCKET/OBJECT`.
-        digest: of the bill, 64 letters.
+        digest: SHA-256 of the bill in hexadecimal.
     """
     image, _, own = resource.removeprefix("https://").partition("@sha256:")
     body = {

@@ -1,23 +1,21 @@
-"""artifactregistry.googleapis.com v1, as far as repositories of images and of packages go."""
+"""artifactregistry.googleapis.com v1: the methods on repositories of images and of packages."""
 
 from sandbox.api.methods import Api, ordered
 from sandbox.artifact_registry import (
     docker_images,
     files,
+    format_versions,
     generic_artifacts,
     locations,
-    maven_artifacts,
-    npm_packages,
     operations,
     packages,
     project_settings,
-    python_packages,
     repositories,
     tags,
     versions,
 )
 
-_NOUNS = (
+_COLLECTIONS = (
     locations,
     operations,
     project_settings,
@@ -26,15 +24,13 @@ _NOUNS = (
     versions,
     tags,
     docker_images,
-    npm_packages,
-    python_packages,
-    maven_artifacts,
+    format_versions,
     generic_artifacts,
     files,
 )
 API = Api(
     "artifactregistry.googleapis.com",
     "Artifact Registry API",
-    ordered(method for noun in _NOUNS for method in noun.METHODS),
+    ordered(method for collection in _COLLECTIONS for method in collection.METHODS),
     regional=True,
 )

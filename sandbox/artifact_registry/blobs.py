@@ -1,8 +1,8 @@
-"""Blobs: files named by the digest of their content, and the uploads that become blobs.
+"""The blob store: files named by the digest of their content, and their rows.
 
-A blob's file is complete, synced and renamed into place before the row that names it is committed, so a blob that
-has a row is on disk, whole, even after a power cut. Files without a row are leftovers of a crash; `sweep` removes them.
-Blobs that no version needs are collected at the start and every hour.
+A blob's file is complete, synced and renamed before the row that names it is committed, so every blob with a row is
+completely on disk, even after a power cut. A crash can leave files without a row, which `sweep` removes. Garbage
+collection removes unreferenced blobs at the start and every hour.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from sandbox.state.world import World
 # OCI image-spec 1.1 descriptor.md "Digests": the two registered algorithms.
 DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}")
 
-GRACE = dt.timedelta(days=1)  # how long a blob that no version needs is kept for a push that may still name it
-IDLE = 3600.0  # seconds for which a blob is kept that a push found here, however old it is
+GRACE = dt.timedelta(days=1)  # how long an unreferenced blob is kept for a manifest that may still refer to it
+IDLE = 3600.0  # seconds for which a blob is kept after a push relied on it, however old it is
 
 
 class _Pushes:
@@ -37,45 +37,36 @@ class _Pushes:
 
     Attributes:
         lock: taken before a transaction, never inside one.
-        asked: when a push last asked for each, in monotonic seconds.
+        used: when a push last relied on each, in monotonic seconds.
     """
 
     def __init__(self, _world: World) -> None:
         self.lock = threading.Lock()
-        self.asked: dict[str, float] = {}
+        self.used: dict[str, float] = {}
 
 
 def check_digest(digest: str) -> str:
-    """Return the digest itself.
-
-    Raises:
-        RegistryError: DIGEST_INVALID when it is not one of the two registered forms.
-    """
+    """Return the digest, or raise DIGEST_INVALID if it has neither registered form."""
     if not DIGEST.fullmatch(digest):
         expected = "sha256:<64 hex> or sha512:<128 hex>"
         raise RegistryError("DIGEST_INVALID", f"Invalid digest {digest[:200]!r}: expected {expected}")
     return digest
 
 
-def blob_path(world: World, digest: str) -> Path:
-    """Where a blob's bytes are."""
-    return integrity.path_of(world, digest)
-
-
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
-    """`sha256:…` of some bytes."""
+    """Return the digest of bytes, `sha256:…`."""
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def place(world: World, part: Path, digest: str) -> None:
-    """Sync a finished file and rename it to its digest's place. Blocking; call it from a thread, in no transaction.
+    """Move a complete file into the store, synced. Blocking; call it from a thread, outside a transaction.
 
-    A file that is there already stays only where it is known to hold the same bytes.
+    An existing file is replaced unless it is known to be intact.
     """
     needed(world, digest)
     if integrity.is_unchanged(world, digest):
-        # Synced before it was renamed; only the renaming may not be on disk yet.
-        sync_folder(blob_path(world, digest).parent)
+        # The file was synced before it was renamed, but the rename may not be on disk yet.
+        sync_folder(integrity.path_of(world, digest).parent)
         part.unlink()
         return
     with part.open("rb") as file:
@@ -84,10 +75,10 @@ def place(world: World, part: Path, digest: str) -> None:
 
 
 def store(world: World, content: bytes, digest: str) -> None:
-    """Write a small blob (a manifest) whole. Blocking; call it from a thread, in no transaction."""
+    """Write a small blob (a manifest), synced. Blocking; call it from a thread, outside a transaction."""
     needed(world, digest)
     if _holds(world, digest, content):
-        sync_folder(blob_path(world, digest).parent)
+        sync_folder(integrity.path_of(world, digest).parent)
         return
     part = world.folder / "uploads" / f"whole-{secrets.token_hex(16)}"
     try:
@@ -103,13 +94,13 @@ def store(world: World, content: bytes, digest: str) -> None:
 
 def _holds(world: World, digest: str, content: bytes) -> bool:
     try:
-        return blob_path(world, digest).read_bytes() == content
+        return integrity.path_of(world, digest).read_bytes() == content
     except FileNotFoundError:
         return False
 
 
 def _move(world: World, part: Path, digest: str) -> None:
-    target = blob_path(world, digest)
+    target = integrity.path_of(world, digest)
     if not target.parent.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
@@ -138,7 +129,7 @@ def record(rows: sqlite3.Connection, world: World, repository: str, digest: str,
 
 
 def in_use(rows: sqlite3.Connection, repository: str, digest: str) -> bool:
-    """Whether a version in the repository is, or refers to, this blob."""
+    """Return whether a version in the repository is this blob or refers to it."""
     found = rows.execute(
         "SELECT EXISTS (SELECT 1 FROM version_blobs WHERE blob = ? AND repository = ?)"
         " OR EXISTS (SELECT 1 FROM versions WHERE repository = ? AND digest = ?)",
@@ -148,20 +139,20 @@ def in_use(rows: sqlite3.Connection, repository: str, digest: str) -> bool:
 
 
 def forget(rows: sqlite3.Connection, repository: str, digest: str) -> None:
-    """Take a blob out of a repository; its file goes with the next collection, when no repository has it."""
+    """Remove a blob from a repository. The next collection deletes the file if no repository has the blob."""
     rows.execute("DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", (repository, digest))
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A blob that a repository holds; `size` in bytes."""
+    """A blob of a repository; `size` in bytes."""
 
     digest: str
     size: int
 
 
 def find(rows: sqlite3.Connection, repository: str, digest: str) -> Blob | None:
-    """Return a blob, if the repository holds it."""
+    """Return the blob, or None if the repository does not have it."""
     row = rows.execute(
         "SELECT digest, size FROM repository_blobs JOIN blobs USING (digest) WHERE repository = ? AND digest = ?",
         (repository, digest),
@@ -170,12 +161,12 @@ def find(rows: sqlite3.Connection, repository: str, digest: str) -> Blob | None:
 
 
 def read(world: World, digest: str) -> bytes:
-    """Return the bytes of a small blob (a manifest or a config), which are hashed each time.
+    """Return the bytes of a small blob (a manifest or a config), after checking their digest.
 
     Raises:
-        FileNotFoundError: when it is not there, or damaged.
+        FileNotFoundError: if the file is missing or damaged.
     """
-    content = blob_path(world, digest).read_bytes()
+    content = integrity.path_of(world, digest).read_bytes()
     if digest_of(content, digest.partition(":")[0]) != digest:
         integrity.remove(world, digest)
         raise integrity.Damaged(f"{digest} is damaged")
@@ -183,33 +174,34 @@ def read(world: World, digest: str) -> bytes:
 
 
 def needed(world: World, digest: str) -> None:
-    """Say that a push is about to rely on a blob, if it is here: for an hour it is not collected.
+    """Keep a blob from being collected for an hour, since a push is about to rely on it.
 
-    Comes before the look at whether it is here, so that a collection has either ended or leaves the blob.
+    Call it before checking whether the blob exists: then a running collection has ended, and the next one spares it.
     """
     pushes = world.part(_Pushes)
     with pushes.lock:
-        pushes.asked[digest] = time.monotonic()
+        pushes.used[digest] = time.monotonic()
 
 
 def is_collecting(world: World) -> bool:
-    """Whether `needed` would wait: for a collection, which takes its time, or for a moment."""
+    """Return whether `needed` would block, for example until a collection ends."""
     return world.part(_Pushes).lock.locked()
 
 
 def collect(world: World, idle: float = IDLE) -> int:
-    """Remove blobs that no version needs: those that came a day ago or earlier, and that no push asked for lately.
-
-    Returns how many files are gone. Blocking.
+    """Delete unreferenced blobs that are at least a day old and not in use by a push. Blocking.
 
     Args:
-        idle: seconds after which a push that asked for a blob does not need it any more.
+        idle: seconds after which a blob is no longer in use by the push that relied on it.
+
+    Returns:
+        the number of deleted files.
     """
     pushes = world.part(_Pushes)
     with pushes.lock:
-        asked = pushes.asked
-        for digest in [digest for digest, at in asked.items() if at <= time.monotonic() - idle]:
-            del asked[digest]
+        used = pushes.used
+        for digest in [digest for digest, at in used.items() if at <= time.monotonic() - idle]:
+            del used[digest]
         # Commit before deleting: a file without a row is harmless, a row without a file is corruption.
         with world.writing(tick=False) as rows:
             unused = rows.execute(
@@ -220,18 +212,18 @@ def collect(world: World, idle: float = IDLE) -> int:
                 (timestamp(world.now() - GRACE),),
             ).fetchall()
             for row in unused:
-                if row["digest"] not in asked:
+                if row["digest"] not in used:
                     forget(rows, row["repository"], row["digest"])
             gone = rows.execute("SELECT digest FROM blobs WHERE digest NOT IN (SELECT digest FROM repository_blobs)")
-            digests = [row["digest"] for row in gone if row["digest"] not in asked]
+            digests = [row["digest"] for row in gone if row["digest"] not in used]
             rows.executemany("DELETE FROM blobs WHERE digest = ?", [(digest,) for digest in digests])
         for digest in digests:
-            blob_path(world, digest).unlink(missing_ok=True)
+            integrity.path_of(world, digest).unlink(missing_ok=True)
     return len(digests)
 
 
 def sweep(world: World) -> None:
-    """At start: remove uploads that a crash cut short, blobs unused for a day, and blob files that no row names."""
+    """Delete interrupted uploads, unreferenced blobs, and blob files without a row. Called at the start."""
     collect(world, idle=0)
     with world.reading() as rows:
         known = {row["digest"] for row in rows.execute("SELECT digest FROM blobs")}

@@ -1,7 +1,7 @@
-"""What repositories hold: packages, versions and tags, and the rules by which they change.
+"""Repositories, packages, versions and tags, and the rules by which they change.
 
-Both halves of Artifact Registry meet here: `docker push` (`sandbox.oci`) and the API (`sandbox.apis`).
-Functions take an open transaction, so that a rule and the change that it allows are one.
+Both `docker push` (`sandbox.oci`) and the API use them. Functions take an open transaction, so that a rule is checked
+and the change is made in the same one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sandbox.artifact_registry.media_types import OCI_INDEX
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-# The artifact type of the index that the registry itself keeps of a manifest's referrers.
+# The artifact type of the index of a manifest's referrers that the registry itself creates.
 REFERRERS_INDEX = OCI_INDEX
 
 
 class CatalogRefusal(Exception):
-    """A rule of the catalog forbids the change; each half says it in its own dialect."""
+    """A rule forbids the change. The registry and the API word their own refusals."""
 
 
 class TagImmutable(CatalogRefusal):
@@ -56,7 +56,7 @@ class Repository:
 
     @property
     def immutable_tags(self) -> bool:
-        """Whether tags may not be moved or removed."""
+        """Whether tags cannot be moved or deleted."""
         return bool(self.message.get("dockerConfig", {}).get("immutableTags", False))
 
     @property
@@ -76,22 +76,22 @@ class Repository:
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Repository:
-        """From a row of the table `repositories`."""
+        """Return the repository in a row of the table `repositories`."""
         return cls(**{**dict(row), "message": json.loads(row["message"])})
 
 
 @dataclass(frozen=True)
 class Version:
-    """One manifest in one package, or one version of a package of another format.
+    """A manifest, or a version of a package of another format.
 
     Attributes:
-        package: plain, with slashes: `team/nested`.
-        digest: the version's name; an image's is its digest.
-        media_type: empty where the version is no image.
-        size: bytes of the image: config and layers as stored, those of an index's children not counted.
+        package: unescaped, with slashes: `team/nested`.
+        digest: the version's name, which is a digest for images.
+        media_type: empty if the version is not an image.
+        size: bytes of the stored config and layers, without those of an index's children.
         build_time: RFC 3339 from the image's config, or empty.
         tags: sorted.
-        client_annotations: those that the API's callers gave; `annotations` are the manifest's own.
+        client_annotations: set through the API; `annotations` are the manifest's own.
     """
 
     repository: str
@@ -111,18 +111,18 @@ class Version:
 
 
 def find_repository(rows: sqlite3.Connection, name: str) -> Repository | None:
-    """Return a repository by its resource name."""
+    """Return a repository by its resource name, or None."""
     row = rows.execute("SELECT * FROM repositories WHERE name = ?", (name,)).fetchone()
     return Repository.of(row) if row else None
 
 
 def with_tags(rows: sqlite3.Connection, found: Sequence[sqlite3.Row]) -> list[Version]:
-    """Versions of rows of the table `versions` that are of one repository; their tags are read at once."""
+    """Return the versions in rows of the table `versions`, all of one repository, reading their tags in one query."""
     if not found:
         return []
     keys = json.dumps([[row["package"], row["digest"]] for row in found])
     tags: dict[tuple[str, str], list[str]] = {}
-    # CROSS JOIN: the few keys first, and for each a look into the index of tags.
+    # CROSS JOIN fixes the order: for each of the few keys, an index lookup in `tags`.
     for row in rows.execute(
         "SELECT tags.package, tags.digest, tags.id FROM json_each(?) AS wanted CROSS JOIN tags"
         " ON tags.repository = ? AND tags.package = json_extract(wanted.value, '$[0]')"
@@ -139,7 +139,7 @@ def _version(row: sqlite3.Row, tags: tuple[str, ...]) -> Version:
 
 
 def find_version(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> Version | None:
-    """Return a version by digest."""
+    """Return a version by digest, or None."""
     row = rows.execute(
         "SELECT * FROM versions WHERE repository = ? AND package = ? AND digest = ?", (repository, package, digest)
     ).fetchone()
@@ -147,7 +147,7 @@ def find_version(rows: sqlite3.Connection, repository: str, package: str, digest
 
 
 def versions(rows: sqlite3.Connection, repository: str, package: str | None = None) -> list[Version]:
-    """Every version of a package, or of a whole repository, by package and digest."""
+    """Return all versions of a package, or of a whole repository, sorted by package and digest."""
     if package is None:
         found = rows.execute("SELECT * FROM versions WHERE repository = ? ORDER BY package, digest", (repository,))
     else:
@@ -158,7 +158,7 @@ def versions(rows: sqlite3.Connection, repository: str, package: str | None = No
 
 
 def find_tag(rows: sqlite3.Connection, repository: str, package: str, tag: str) -> str | None:
-    """Return the digest that a tag points at."""
+    """Return the digest that a tag points to, or None."""
     row = rows.execute(
         "SELECT digest FROM tags WHERE repository = ? AND package = ? AND id = ?", (repository, package, tag)
     ).fetchone()
@@ -173,14 +173,14 @@ def put_version(
     blobs: Iterable[str] = (),
     children: Sequence[str] = (),
 ) -> bool:
-    """Add a version, its package if it is the first, and what it refers to; known versions stay as they are.
+    """Add a version, its package if necessary, and its references; an existing version only gets a new update time.
 
     Args:
-        blobs: digests of config and layers that the registry holds.
+        blobs: digests of the stored config and layers.
         children: digests of an index's manifests, in the same package.
 
     Returns:
-        True when the version is new.
+        whether the version is new.
     """
     now = timestamp(world.now())
     rows.execute(
@@ -221,10 +221,10 @@ def put_version(
 def set_tag(
     rows: sqlite3.Connection, world: World, repository: Repository, package: str, tag: str, digest: str
 ) -> None:
-    """Point a tag at a version of the package.
+    """Point a tag to a version of the package.
 
     Raises:
-        TagImmutable: the tag exists, points elsewhere, and the repository has immutable tags.
+        TagImmutable: if the tag points to another version and the repository has immutable tags.
     """
     current = find_tag(rows, repository.name, package, tag)
     if current == digest:
@@ -241,10 +241,10 @@ def set_tag(
 
 
 def remove_tag(rows: sqlite3.Connection, repository: Repository, package: str, tag: str) -> bool:
-    """Remove a tag. Returns False when it was not there.
+    """Delete a tag, and return whether it existed.
 
     Raises:
-        TagImmutable: the repository has immutable tags.
+        TagImmutable: if the repository has immutable tags.
     """
     if find_tag(rows, repository.name, package, tag) is None:
         return False
@@ -257,19 +257,17 @@ def remove_tag(rows: sqlite3.Connection, repository: Repository, package: str, t
 def remove_version(
     rows: sqlite3.Connection, repository: Repository, package: str, digest: str, *, force: bool, dry_run: bool = False
 ) -> bool:
-    """Remove a version. Returns False when it was not there.
-
-    A package without versions is removed with its last one.
+    """Delete a version, and its package if it was the last one. Return whether it existed.
 
     Args:
-        force: also remove the tags that point at it ("If force=true, the version and any tags pointing to the version
-            are deleted": the API's versions.delete).
-        dry_run: only look whether it could be removed.
+        force: also delete its tags ("If force=true, the version and any tags pointing to the version are deleted":
+            the API's versions.delete).
+        dry_run: only check whether it could be deleted.
 
     Raises:
-        VersionHasParents: an index refers to it; the text is the index's digest.
-        VersionTagged: it has tags and `force` is False.
-        TagImmutable: it has tags and the repository has immutable tags.
+        VersionHasParents: if an index refers to it; the message is the index's digest.
+        VersionTagged: if it has tags and `force` is False.
+        TagImmutable: if it has tags and the repository has immutable tags.
     """
     version = find_version(rows, repository.name, package, digest)
     if version is None:
@@ -290,10 +288,10 @@ def remove_version(
     if version.tags:
         rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND digest = ?", key)
     rows.execute("DELETE FROM versions WHERE repository = ? AND package = ? AND digest = ?", key)
-    about = (repository.name, package, version.subject)
+    subject = (repository.name, package, version.subject)
     other = "SELECT 1 FROM versions WHERE repository = ? AND package = ? AND subject = ? LIMIT 1"
-    if version.subject and rows.execute(other, about).fetchone() is None:
-        drop_referrers_index(rows, *about)
+    if version.subject and rows.execute(other, subject).fetchone() is None:
+        drop_referrers_index(rows, *subject)
     left = rows.execute(
         "SELECT 1 FROM versions WHERE repository = ? AND package = ? LIMIT 1", (repository.name, package)
     ).fetchone()
@@ -303,7 +301,7 @@ def remove_version(
 
 
 def drop_referrers_index(rows: sqlite3.Connection, repository: str, package: str, subject: str) -> None:
-    """Remove the registry's own tag and index of a manifest's referrers; what others tagged so loses the tag only."""
+    """Delete the tag of a manifest's referrers, and its index unless a client pushed it."""
     key = (repository, package, subject.replace(":", "-"))
     digest = find_tag(rows, *key)
     rows.execute("DELETE FROM tags WHERE repository = ? AND package = ? AND id = ?", key)
@@ -315,10 +313,10 @@ def drop_referrers_index(rows: sqlite3.Connection, repository: str, package: str
 
 
 def remove_package(rows: sqlite3.Connection, repository: Repository, package: str) -> bool:
-    """Remove a package with all its versions and tags. Returns False when it was not there.
+    """Delete a package with all its versions and tags, and return whether it existed.
 
     Raises:
-        TagImmutable: it has tags and the repository has immutable tags.
+        TagImmutable: if it has tags and the repository has immutable tags.
     """
     tag = rows.execute(
         "SELECT id FROM tags WHERE repository = ? AND package = ? LIMIT 1", (repository.name, package)
@@ -331,15 +329,12 @@ def remove_package(rows: sqlite3.Connection, repository: Repository, package: st
 
 
 def remove_repository(rows: sqlite3.Connection, name: str) -> bool:
-    """Remove a repository and everything in it. Returns False when it was not there."""
+    """Delete a repository with everything in it, and return whether it existed."""
     rows.execute("DELETE FROM tags WHERE repository = ?", (name,))
     return rows.execute("DELETE FROM repositories WHERE name = ?", (name,)).rowcount > 0
 
 
 def stored_bytes(rows: sqlite3.Connection, repository: str) -> int:
-    """Return what a repository's versions need, each blob counted once.
-
-    The API's sizeBytes, which storage is billed by.
-    """
+    """Return the size of all blobs of a repository's versions: the API's sizeBytes, by which storage is billed."""
     row = rows.execute("SELECT bytes FROM stored_bytes WHERE repository = ?", (repository,)).fetchone()
     return int(row["bytes"]) if row else 0

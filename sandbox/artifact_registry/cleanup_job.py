@@ -1,8 +1,8 @@
-"""The daily job that applies cleanup policies, the audit log that it writes, and travelling through its days.
+"""The daily job that applies cleanup policies and writes an audit log, and time travel that runs the job.
 
 On Google it runs "periodically", and changes take effect "within approximately one day"
 (https://cloud.google.com/artifact-registry/docs/repositories/cleanup-policy-overview). Here it runs at 00:00 UTC of the
-sandbox's clock, in the name of Artifact Registry's service agent.
+sandbox's clock, as Artifact Registry's service agent.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from urllib.parse import quote
 from sandbox.artifact_registry import catalog, cleanup_policies
 from sandbox.cloud_logging import entries
 from sandbox.iam import members
+from sandbox.state import schema
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 METHOD = "google.devtools.artifactregistry.v1.ArtifactRegistry.BatchDeleteVersions"
 SERVICE = "artifactregistry.googleapis.com"
 DATA_ACCESS = "cloudaudit.googleapis.com%2Fdata_access"
-_BATCH = 1000  # versions in one entry; unverified, an entry of Cloud Logging has at most 256 KB
+_BATCH = 1000  # versions in one log entry; unverified: an entry of Cloud Logging has at most 256 KB
 _DAY = dt.timedelta(days=1)
 
 _travelling = threading.Lock()
@@ -31,7 +32,7 @@ _travelling = threading.Lock()
 
 @dataclass(frozen=True)
 class Run:
-    """What one run did in one repository: versions deleted, or with `dry_run` those that would have been."""
+    """One run in one repository; `versions` were deleted, or with `dry_run` would have been."""
 
     time: dt.datetime
     repository: str
@@ -40,13 +41,13 @@ class Run:
 
 
 def travel(world: World, delta: dt.timedelta) -> list[Run]:
-    """Move the clock forward, and run each daily job at its time on the way.
+    """Move the clock forward, and run the job at each midnight on the way.
 
-    Jobs that fell due before the journey are made up for by one run now.
+    If runs are overdue already, the job runs once immediately.
 
     Raises:
-        ValueError: for a journey backwards.
-        OverflowError: for one beyond the year 9999.
+        ValueError: if the time to move by is negative.
+        OverflowError: if the new time is after the year 9999.
     """
     if delta < dt.timedelta():
         raise ValueError("the clock only moves forward")
@@ -58,23 +59,23 @@ def travel(world: World, delta: dt.timedelta) -> list[Run]:
             runs += run(world)
             due = _midnight(world.now()) + _DAY
         while due <= destination:
-            # A fixed clock ticks at each deletion, so it may have passed the hour already.
+            # A fixed clock ticks at each deletion, so it may be past midnight already.
             world.clock.advance(max(due - world.now(), dt.timedelta()))
             runs += run(world)
             due += _DAY
         world.clock.advance(max(destination - world.now(), dt.timedelta()))
         with world.writing() as rows:
-            _remember(rows, "clock_offset", str(world.clock.offset.total_seconds()))
+            _store_offset(rows, world)
         return runs
 
 
 def next_run(world: World) -> dt.datetime:
-    """Return when the next run is due; past when the clock has moved on without one."""
+    """Return when the next run is due, which may be in the past."""
     return _last_run(world) + _DAY
 
 
 def run(world: World) -> list[Run]:
-    """One run over every repository that has cleanup policies."""
+    """Run the job in every repository with cleanup policies."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT repositories.* FROM repositories JOIN projects ON projects.id = project"
@@ -83,13 +84,13 @@ def run(world: World) -> list[Run]:
     moment = world.now()
     runs = [done for row in found if (done := _apply(world, row["name"], moment)) is not None]
     with world.writing() as rows:
-        _remember(rows, "cleanup_ran", timestamp(moment))
-        _remember(rows, "clock_offset", str(world.clock.offset.total_seconds()))
+        schema.put_meta(rows, "cleanup_ran", timestamp(moment))
+        _store_offset(rows, world)
     return runs
 
 
 def _apply(world: World, name: str, moment: dt.datetime) -> Run | None:
-    # One transaction: what is decided is what is there when it is deleted.
+    # One transaction, so that no version changes between the decision and the deletion.
     with world.writing() as rows:
         repository = catalog.find_repository(rows, name)
         policies = repository.message.get("cleanupPolicies", {}) if repository else {}
@@ -112,7 +113,7 @@ def _apply(world: World, name: str, moment: dt.datetime) -> Run | None:
 
 
 def versions(rows: sqlite3.Connection, repository: str) -> list[cleanup_policies.Version]:
-    """Every version of a repository as the policies see it, by package, oldest first."""
+    """Return a repository's versions in the form that policies need, by package, oldest first."""
     tags: dict[tuple[str, str], list[str]] = {}
     for row in rows.execute("SELECT package, digest, id FROM tags WHERE repository = ? ORDER BY id", (repository,)):
         tags.setdefault((row["package"], row["digest"]), []).append(row["id"])
@@ -144,7 +145,7 @@ def _log(
     going: tuple[cleanup_policies.Version, ...],
     dry_run: bool,
 ) -> None:
-    """Write the Data Access entry; documented are serviceName, methodName, request.parent and request.validateOnly."""
+    """Write a Data Access entry. Google documents serviceName, methodName, request.parent and request.validateOnly."""
     parent = f"{repository.name}/packages/-"
     request: dict[str, Any] = {
         "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.BatchDeleteVersionsRequest",
@@ -178,13 +179,12 @@ def _midnight(moment: dt.datetime) -> dt.datetime:
 
 
 def _last_run(world: World) -> dt.datetime:
-    """Return the midnight whose run is done; in a new world the one before it began."""
+    """Return the midnight of the last run; in a new world, the midnight before its creation."""
     with world.reading() as rows:
-        found = rows.execute("SELECT value FROM meta WHERE key = 'cleanup_ran'").fetchone()
-        began = rows.execute("SELECT MIN(create_time) AS time FROM projects").fetchone()["time"]
-    moment = found["value"] if found else began
+        moment = schema.meta(rows, "cleanup_ran")
+        moment = moment or rows.execute("SELECT MIN(create_time) AS time FROM projects").fetchone()["time"]
     return _midnight(dt.datetime.fromisoformat(moment) if moment else world.now())
 
 
-def _remember(rows: sqlite3.Connection, key: str, value: str) -> None:
-    rows.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+def _store_offset(rows: sqlite3.Connection, world: World) -> None:
+    schema.put_meta(rows, "clock_offset", str(world.clock.offset.total_seconds()))

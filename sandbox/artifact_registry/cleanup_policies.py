@@ -1,4 +1,4 @@
-"""Cleanup policies: what one run of the daily job deletes, and why everything else stays. Pure.
+"""Decide which versions a run of the cleanup job deletes, and why it keeps the others. Pure functions.
 
 Rules: https://cloud.google.com/artifact-registry/docs/repositories/cleanup-policy-overview and the messages
 CleanupPolicy, CleanupPolicyCondition and CleanupPolicyMostRecentVersions (facts/artifact-registry.md 2).
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MAX_POLICIES = 10  # in one repository
-DAILY_DELETIONS = 300_000  # by policies, in one repository
+MAX_POLICIES = 10  # per repository
+DAILY_DELETIONS = 300_000  # per repository
 
 TagState = Literal["ANY", "TAGGED", "UNTAGGED"]
 Reason = Literal[
@@ -22,11 +22,11 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a version must match: every attribute, any prefix of a list; an empty list matches everything.
+    """A condition on versions. All attributes must match; of a list, one prefix must, and an empty list always does.
 
     Attributes:
-        older_than: the upload is longer ago than this.
-        newer_than: the upload is less long ago than this.
+        older_than: the version's minimum age since its upload.
+        newer_than: its maximum age.
     """
 
     tag_state: TagState = "ANY"
@@ -55,7 +55,7 @@ class Policy:
 
     @classmethod
     def of(cls, policy_id: str, message: Mapping[str, Any]) -> Policy:
-        """From a CleanupPolicy as JSON with durations as `2592000s`."""
+        """Return the policy in a CleanupPolicy as JSON, with durations such as `2592000s`."""
         rule: Condition | MostRecent
         if "mostRecentVersions" in message:
             recent = message["mostRecentVersions"]
@@ -76,13 +76,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version as the job sees it.
+    """The properties of a version on which policies depend.
 
     Attributes:
         name: `sha256:…`.
-        uploaded: when it came, the API's createTime.
-        parents: indexes in the same package that list it and are there when the run starts.
-        attachment: it has a subject, so it is about another version.
+        uploaded: the API's createTime.
+        parents: indexes in the same package that list it when the run starts.
+        attachment: whether it has a subject, so is attached to another version.
     """
 
     package: str
@@ -95,7 +95,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What one run does with a version; `policy` is the one that decided, or empty."""
+    """Whether a run deletes a version, and why; `policy` is the id of the policy that decided, or empty."""
 
     version: Version
     delete: bool
@@ -111,11 +111,11 @@ def decide(
     immutable_tags: bool = False,
     limit: int = DAILY_DELETIONS,
 ) -> list[Fate]:
-    """Return the fate of each version in one run, in the order given.
+    """Return the fate of each version in one run, in the same order.
 
-    A keep policy beats every delete policy. A version that a delete policy matches stays all the same while an index
-    lists it, when it is tagged and tags are immutable, and beyond the daily limit (the oldest go first: unverified).
-    Attachments are not subject to policies, and do not count among the most recent (unverified).
+    A keep policy overrides every delete policy. A version that matches a delete policy is still kept while an index
+    lists it, if it is tagged and tags are immutable, and beyond the daily limit (the oldest are deleted first:
+    unverified). Policies do not apply to attachments, which are not among the most recent versions (unverified).
     """
     found = list(versions)
     keeps = sorted((policy for policy in policies if policy.keep), key=lambda policy: policy.id)
@@ -169,7 +169,7 @@ def _meets(rule: Condition | MostRecent, version: Version, now: dt.datetime) -> 
 
 
 def _most_recent(policies: Sequence[Policy], versions: Sequence[Version]) -> dict[str, frozenset[int]]:
-    """By policy the places of the versions that it keeps; the count is per package."""
+    """Return the indexes of the versions that each policy keeps; `keep_count` applies per package."""
     if not policies:
         return {}
     packages: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""`repositories.dockerImages`: versions as docker knows them.
+"""`repositories.dockerImages`: the versions of images.
 
 Source: facts/artifact-registry.md 1.4.
 """
@@ -17,7 +17,7 @@ from sandbox.artifact_registry.names import REPOSITORY_PATH, escape, method, une
 from sandbox.errors import invalid, not_found
 from sandbox.state.world import World
 
-# Field of the message ImageManifest to field of an index's platform (image-spec 1.1 image-index.md).
+# Fields of the message ImageManifest, and of an index's platform (image-spec 1.1 image-index.md)
 _PLATFORM = {
     "architecture": "architecture",
     "os": "os",
@@ -28,25 +28,25 @@ _PLATFORM = {
 
 
 def metadata(version: catalog.Version) -> dict[str, Any]:
-    """Return what Version.metadata and DockerImage share; the number is a string, as every int64 in Google's JSON."""
-    told = {
+    """Return the fields that Version.metadata and DockerImage share."""
+    answer = {
         "name": f"{version.repository}/dockerImages/{escape(version.package)}@{version.digest}",
         "imageSizeBytes": str(version.size),
         "mediaType": version.media_type,
         "buildTime": version.build_time,
         "artifactType": version.artifact_type,
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in answer.items() if value}
 
 
 def _manifests(world: World, version: catalog.Version) -> list[dict[str, Any]]:
-    """One entry for each manifest of a multi-platform image; none for an image of one platform."""
+    """Return an entry for each manifest of a multi-platform image; none for an image of one platform."""
     if version.media_type not in INDEXES:
         return []
     try:
         body = json.loads(blobs.read(world, version.digest))
     except FileNotFoundError:
-        # Deleted and collected since the row was read, or damaged: the list of the others is still one.
+        # Damaged, or collected since the row was read: the rest of the list is still valid.
         return []
     return [_manifest(entry) for entry in body["manifests"]]
 
@@ -54,14 +54,14 @@ def _manifests(world: World, version: catalog.Version) -> list[dict[str, Any]]:
 def _manifest(entry: Mapping[str, Any]) -> dict[str, Any]:
     platform = entry.get("platform")
     platform = platform if isinstance(platform, dict) else {}
-    told = {"digest": entry["digest"], "mediaType": entry.get("mediaType", "")}
+    answer = {"digest": entry["digest"], "mediaType": entry.get("mediaType", "")}
     for name, key in _PLATFORM.items():
-        # A client may push what it likes here; what does not fit the message is left out.
+        # A client can push a value of any type here; one of the wrong type is omitted.
         value = platform.get(key)
-        fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
-        if fits if name == "osFeatures" else isinstance(value, str):
-            told[name] = value
-    return {key: value for key, value in told.items() if value}
+        is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if is_list if name == "osFeatures" else isinstance(value, str):
+            answer[name] = value
+    return {key: value for key, value in answer.items() if value}
 
 
 def _render(world: World, version: catalog.Version, repository: catalog.Repository) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _get(call: Call) -> dict[str, Any]:
     repository = repositories.of_format(call, "DOCKER")
     package, _, digest = call.params["image"].rpartition("@")
     if not package:
-        # An image is asked for by its digest; so Google refuses a tag (googleapis/google-cloud-java#9567).
+        # The name needs a digest; this is how Google refuses a tag (googleapis/google-cloud-java#9567).
         raise invalid("Request contains an invalid argument.")
     with call.world.reading() as rows:
         version = catalog.find_version(rows, repository.name, unescape(package), digest)

@@ -1,7 +1,7 @@
 """`repositories.files`: the manifests, configs and layers of images, and the files of packages.
 
-Source: facts/artifact-registry.md 1.1, 1.4 and Appendix A. A file of an image is named by its digest, another by
-package and file. unverified: the names, and whom Google calls the owner of a layer that several versions share.
+Source: facts/artifact-registry.md 1.1, 1.4 and Appendix A. The name of an image's file is its digest; that of another
+file consists of package and file name. unverified: the names, and the owner of a layer that several versions share.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from starlette.responses import FileResponse
 
 from sandbox.api import lists
 from sandbox.api.methods import Answer, Call
-from sandbox.artifact_registry import blobs, integrity, repositories
+from sandbox.artifact_registry import integrity, repositories
 from sandbox.artifact_registry.names import REPOSITORY_PATH, escape_file, method, package_name, version_name
 from sandbox.errors import not_found
 
 _PATH = REPOSITORY_PATH + "/files/{file}"
-# What only an unfinished push knows is no file yet. The owners: [[package, digest], ...], by name.
+# Blobs of an unfinished push are not files yet. `owners` is [[package, digest], ...], sorted.
 _FILES = """
 SELECT * FROM (SELECT kept.repository, kept.digest AS name, kept.digest, kept.create_time, blobs.size, (
     SELECT json_group_array(json_array(package, digest)) FROM (
@@ -45,7 +45,7 @@ def _name(row: sqlite3.Row) -> str:
 
 
 def _owners(row: sqlite3.Row) -> tuple[str, ...]:
-    """Versions that need the file, then their packages: gcloud asks for either."""
+    """Return the versions that need the file, then their packages: gcloud filters by either."""
     owners = json.loads(row["owners"])
     versions = [version_name(row["repository"], package, digest) for package, digest in owners]
     return (*versions, *dict.fromkeys(package_name(row["repository"], package) for package, _ in owners))
@@ -60,7 +60,7 @@ def _render(row: sqlite3.Row) -> dict[str, Any]:
         "owner": _owners(row)[0],
     }
     algorithm, _, value = row["digest"].partition(":")
-    # Hash.HashType knows SHA256 and MD5 (google/devtools/artifactregistry/v1/file.proto).
+    # Hash.HashType has only SHA256 and MD5 (google/devtools/artifactregistry/v1/file.proto).
     if algorithm == "sha256":
         answer["hashes"] = [{"type": "SHA256", "value": base64.b64encode(bytes.fromhex(value)).decode()}]
     return answer
@@ -95,11 +95,11 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _download(call: Call) -> Answer:
-    """Return the bytes with `alt=media`, whole or a range; else the empty DownloadFileResponse."""
+    """Return the file or a range of it with `alt=media`; otherwise the empty DownloadFileResponse."""
     file = _find(call)
     if call.query.get("alt") != "media":
         return {}
-    path = blobs.blob_path(call.world, file["digest"])
+    path = integrity.path_of(call.world, file["digest"])
     try:
         integrity.require(call.world, file["digest"])
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""The formats that repositories here have, and the hosts that their clients call. Pure.
+"""The formats of repositories, and the hosts of their clients.
 
-A location has two hosts for each, as for Docker: `us-central1-python.pkg.dev`, and `python.us-central1.rep.pkg.dev`.
+A format has two hosts in each location: `us-central1-python.pkg.dev` and `python.us-central1.rep.pkg.dev`.
 """
 
 from __future__ import annotations
 
 import re
 
-# Format to the word in the host's name.
+# Each format's part of the host name
 HOSTS = {"DOCKER": "docker", "GENERIC": "generic", "MAVEN": "maven", "NPM": "npm", "PYTHON": "python"}
 _BY_WORD = {word: kind for kind, word in HOSTS.items()}
 _HOST = re.compile(
@@ -21,7 +21,7 @@ def host_of(kind: str, location: str) -> str:
 
 
 def parse_host(host: str) -> tuple[str, str] | None:
-    """Return format and location of a host's name, or None where it is no format's host."""
+    """Return the format and the location of a host, or None if it is not a host of any format."""
     match = _HOST.fullmatch(host)
     kind = _BY_WORD.get(match["word"] or match["first"]) if match else None
     return (kind, match["location"] or match["endpoint"]) if match and kind else None

@@ -1,7 +1,7 @@
-"""`repositories.genericArtifacts`: files of any kind, uploaded through the API itself.
+"""`repositories.genericArtifacts`: files of any kind, uploaded through the API.
 
-Source: google's discovery document of v1 (UploadGenericArtifactRequest says what each part of a name may hold), and
-gcloud's surface/artifacts/generic: it waits for the operation, and looks for "already exists" in its error.
+Source: Google's discovery document of v1 (UploadGenericArtifactRequest describes the parts of a name), and gcloud's
+surface/artifacts/generic: it waits for the operation, and looks for "already exists" in its error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LARGEST = 2 << 30  # bytes of a file
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is to be uploaded: a file of a version of a package."""
+    """The file to upload."""
 
     repository: Repository
     package: str
@@ -47,14 +47,14 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class _Session:
-    """A resumable upload on its way."""
+    """A resumable upload in progress."""
 
     wanted: _Wanted
     part: Path
 
 
 def _sessions(_world: World) -> dict[str, _Session]:
-    """Start the list of resumable uploads by id."""
+    """Return an empty table of resumable uploads by id."""
     return {}
 
 
@@ -73,14 +73,14 @@ def _wanted(call: Call, about: Mapping[str, Any]) -> _Wanted:
         raise invalid(f"Invalid package_id {package[:100]!r}: letters, digits, hyphens, underscores and periods.")
     if not _VERSION.fullmatch(version) or version == "latest":
         raise invalid(f"Invalid version_id {version[:100]!r}: lower-case letters, digits and -.+~:, and not latest.")
-    # A path of several names: gcloud's --destination-path.
+    # gcloud's --destination-path makes it a path.
     if not all(_FILE.fullmatch(part) and part.strip(".") for part in file.split("/")):
         raise invalid(f"Invalid filename {file[:200]!r}: letters, digits and -_.~@, with slashes between folders.")
     return _Wanted(repository, package, version, file)
 
 
 def _upload(call: Call) -> Answer:
-    """Take a file in one request, or begin a resumable upload."""
+    """Receive a file in one request, or start a resumable upload."""
     kind = call.query.get("uploadType", "")
     if kind == "resumable":
         session = _Session(_wanted(call, call.json()), _part(call.world))
@@ -103,7 +103,7 @@ def _upload(call: Call) -> Answer:
 
 
 def _resume(call: Call) -> Answer:
-    """Take a piece of a resumable upload, or say how much there is of it."""
+    """Receive a piece of a resumable upload, or report its size so far."""
     upload = call.query.get("upload_id", "")
     session = call.world.part(_sessions).get(upload)
     if session is None or session.wanted.repository.name != repositories.find(call).name:
@@ -118,7 +118,7 @@ def _resume(call: Call) -> Answer:
 
 
 def _keep(call: Call, wanted: _Wanted, part: Path) -> dict[str, Any]:
-    """Keep a file; that it is here already is the operation's failure, as gcloud expects it."""
+    """Store a file. If it exists already, the operation fails and not the call, as gcloud expects."""
     with part.open("rb") as file:
         digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     name = f"{wanted.package}:{wanted.version}:{wanted.file}"

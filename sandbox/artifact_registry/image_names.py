@@ -1,7 +1,7 @@
-"""Names of images, `us-central1-docker.pkg.dev/P/R/I:TAG@sha256:…`, and the hosts that they start with. Pure.
+"""Parse names of images, `us-central1-docker.pkg.dev/P/R/I:TAG@sha256:…`, and the hosts in them.
 
-A location has two: `us-central1-docker.pkg.dev`, and the regional endpoint `docker.us-central1.rep.pkg.dev`
-(facts/artifact-registry.md 2). Both name the same repositories; the first is the one that names are written with.
+A location has two hosts: `us-central1-docker.pkg.dev`, and the regional endpoint `docker.us-central1.rep.pkg.dev`
+(facts/artifact-registry.md 2). Both serve the same repositories; names are normally written with the first.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_HOST = r"(?:(?P<location>[a-z0-9-]+)-docker|docker\.(?P<endpoint>[a-z0-9-]+)\.rep)\.pkg\.dev"
-_IMAGE = re.compile(
-    _HOST + r"/(?P<project>[a-z0-9-]+)/(?P<repository>[a-z0-9-]+)/(?P<package>[a-z0-9._/-]+?)"
+from sandbox.artifact_registry import formats
+
+_PATH = re.compile(
+    r"(?P<project>[a-z0-9-]+)/(?P<repository>[a-z0-9-]+)/(?P<package>[a-z0-9._/-]+?)"
     r"(?::(?P<tag>[\w][\w.-]*))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
@@ -40,38 +41,38 @@ class Image:
 
     @property
     def path(self) -> str:
-        """`P/R/I`, as Google writes it."""
+        """The path `P/R/I`."""
         return "/".join(filter(None, (self.project, self.repository_id, self.package)))
 
     @property
     def key(self) -> str:
-        """`us-central1-docker.pkg.dev/P/R/I`, whichever host the name was given with."""
+        """The name `us-central1-docker.pkg.dev/P/R/I`, whichever host the original name had."""
         return f"{host_of(self.location)}/{self.path}"
 
 
 def host_of(location: str) -> str:
     """Return the registry host of a location, `us-central1-docker.pkg.dev`."""
-    return f"{location}-docker.pkg.dev"
+    return formats.host_of("DOCKER", location)
 
 
 def location_of(host: str) -> str | None:
-    """Return `us-central1` of either host of that location, and None for a host that is not Artifact Registry's."""
-    match = re.fullmatch(_HOST, host)
-    return (match["location"] or match["endpoint"]) if match else None
+    """Return the location of either registry host, or None for a host that is not Artifact Registry's."""
+    kind, location = formats.parse_host(host) or ("", "")
+    return location if kind == "DOCKER" else None
 
 
 def parse(name: str) -> Image | None:
     """Return the image that a full name stands for, or None if it is not the name of an image in Artifact Registry."""
-    match = _IMAGE.fullmatch(name)
-    if match is None:
+    host, _, path = name.partition("/")
+    location, match = location_of(host), _PATH.fullmatch(path)
+    if location is None or match is None:
         return None
-    location = match["location"] or match["endpoint"]
-    parts = (match["project"], match["repository"], match["package"])
-    return Image(location, *parts, match["tag"] or "", match["digest"] or "")
+    project, repository, package = match["project"], match["repository"], match["package"]
+    return Image(location, project, repository, package, match["tag"] or "", match["digest"] or "")
 
 
 def through(registry: str, name: str) -> str:
-    """Return the name under which an engine finds an image at the sandbox; other registries' names stay as they are.
+    """Return the name by which an engine pulls an image from the sandbox; names at other registries stay unchanged.
 
     Args:
         registry: the sandbox's address, `localhost:5001`.

@@ -1,8 +1,8 @@
-"""Whether a blob's bytes are still those that were pushed.
+"""Detect blobs that were damaged on disk.
 
-Disks, and people, change files. The size is looked at whenever a blob is asked for; the digest when it is read for the
-first time since the start, and again when the file is not the same any more (inode, size, time of change). What is
-damaged is removed: to whoever asks it is not here, so the next push, which asks as well, brings it back.
+The size is checked at every request for a blob. The digest is checked at the first read since the start, and again
+when the file has changed (inode, size, modification time). A damaged file is deleted, so that clients find the blob
+missing and the next push uploads it again.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from pathlib import Path
 
 from sandbox.state.world import World
 
-_CHUNK = 1 << 20  # bytes that are hashed at once
+_CHUNK = 1 << 20  # bytes per read
 _Signature = tuple[int, int, int]
 
 log = logging.getLogger("sandbox")
 
 
 def _proved(_world: World) -> dict[str, _Signature]:
-    """Start the list of blobs whose files are known to be right, each with the file's signature."""
+    """Return an empty table of intact blobs: digest to the file's signature."""
     return {}
 
 
 class Damaged(FileNotFoundError):
-    """A blob whose file is missing, or holds other bytes than were pushed."""
+    """The blob's file is missing or damaged."""
 
 
 def path_of(world: World, digest: str) -> Path:
-    """Where a blob's bytes are."""
+    """Return the path of a blob's file."""
     algorithm, value = digest.split(":", 1)
     return world.folder / "blobs" / algorithm / value[:2] / value
 
 
 def is_proved(world: World, digest: str) -> bool:
-    """Whether `require` would not have to hash, if the file has not changed."""
+    """Return whether the blob was found intact before, so `require` only hashes it if the file has changed."""
     return digest in world.part(_proved)
 
 
 def is_unchanged(world: World, digest: str) -> bool:
-    """Whether the file is the one that was found right before."""
+    """Return whether the file has not changed since it was found intact."""
     try:
         return world.part(_proved).get(digest) == _signature(path_of(world, digest).stat())
     except FileNotFoundError:
@@ -49,12 +49,12 @@ def is_unchanged(world: World, digest: str) -> bool:
 
 
 def prove(world: World, digest: str) -> None:
-    """Remember that the file that is there now is right: it was hashed on its way."""
+    """Record that the present file is intact, because it was hashed while it was received."""
     world.part(_proved)[digest] = _signature(path_of(world, digest).stat())
 
 
 def has_size(world: World, digest: str, size: int) -> bool:
-    """Whether the file is there and as long as it was; a look, no reading."""
+    """Return whether the file exists and has this size. Does not read it."""
     try:
         return path_of(world, digest).stat().st_size == size
     except FileNotFoundError:
@@ -62,10 +62,10 @@ def has_size(world: World, digest: str, size: int) -> bool:
 
 
 def require(world: World, digest: str, size: int | None = None) -> None:
-    """See that a blob is what was pushed, reading it where that is not known. Blocking.
+    """Ensure that a blob is intact, hashing it if necessary. Blocking.
 
     Raises:
-        Damaged: when it is not; its file is gone then.
+        Damaged: if it is not; then the file is deleted.
     """
     if is_unchanged(world, digest):
         return
@@ -77,12 +77,12 @@ def require(world: World, digest: str, size: int | None = None) -> None:
 
 
 def is_sound(world: World, digest: str, size: int | None = None) -> bool:
-    """Whether the file holds what was pushed; it is read. Blocking, and changes nothing."""
+    """Return whether the file is intact. Blocking: reads the whole file."""
     return (size is None or has_size(world, digest, size)) and _hash(world, digest) == digest
 
 
 def remove(world: World, digest: str) -> None:
-    """Take a damaged blob's file away."""
+    """Delete a damaged blob's file."""
     log.error("the blob %s is missing or damaged: push the image again, and it is whole", digest)
     world.part(_proved).pop(digest, None)
     path_of(world, digest).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Where a repository may be. Source: facts/artifact-registry.md 7, gcloud's list of November 2026."""
+"""The locations of repositories. Source: facts/artifact-registry.md 7, gcloud's list of November 2026."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ LOCATIONS = tuple(sorted((*MULTI_REGIONS, *_REGIONS.split())))
 
 
 def check(location: str) -> None:
-    """Refuse a location that does not exist.
-
-    Raises:
-        ApiError: PERMISSION_DENIED, as for other Google APIs that are asked for an unknown location. # unverified
-    """
+    """Raise PERMISSION_DENIED for an unknown location, as other Google APIs do. # unverified."""
     if location not in LOCATIONS:
         raise ApiError("PERMISSION_DENIED", f"Permission denied on 'locations/{location}' (or it may not exist).")
 

@@ -1,7 +1,7 @@
-"""Names inside a repository, and the methods on them.
+"""Resource names inside a repository, and the methods on them.
 
-Source: facts/artifact-registry.md 1.2. Slashes inside a package's id are `%2F` in its name; on the wire the name is
-escaped once more, so a path that was decoded once carries the id as it is in the name.
+Source: facts/artifact-registry.md 1.2. A slash in a package's id is `%2F` in its resource name. Clients escape the name
+again in URLs, so a path that was decoded once contains the escaped id.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ID_PREFIX = "artifactregistry.projects.locations.repositories"
 
 
 def escape(package: str) -> str:
-    """`team/nested` as it is in a resource name: `team%2Fnested`."""
+    """Return the id of a package as in a resource name: `team/nested` becomes `team%2Fnested`."""
     return package.replace("%", "%25").replace("/", "%2F")
 
 
 def escape_file(name: str) -> str:
-    """Return a file's name as it is in a resource name: gcloud's command_lib/artifacts/file_util.py."""
+    """Return the name of a file as in a resource name: gcloud's command_lib/artifacts/file_util.py."""
     return escape(name).replace("+", "%2B").replace("^", "%5E")
 
 
@@ -35,16 +35,16 @@ def unescape(package: str) -> str:
 
 
 def package_name(repository: str, package: str) -> str:
-    """Resource name of a package."""
+    """Return the resource name of a package."""
     return f"{repository}/packages/{escape(package)}"
 
 
 def version_name(repository: str, package: str, digest: str) -> str:
-    """Resource name of a version."""
+    """Return the resource name of a version."""
     return f"{package_name(repository, package)}/versions/{escape(digest)}"
 
 
 def method(name: str, verb: str, path: str, handle: Callable[[Call], Answer], *permissions: str) -> Method:
-    """Return a method on something inside a repository; its permissions lack `artifactregistry.` in front."""
+    """Return a method on a resource in a repository; `permissions` are without the prefix `artifactregistry.`."""
     needed = tuple(f"artifactregistry.{permission}" for permission in permissions)
     return Method(f"{ID_PREFIX}.{name}", verb, path, handle, needed, RESOURCE)

@@ -1,4 +1,4 @@
-"""`projects.locations.operations`: what they stand for is done when they are answered, and the first poll says so."""
+"""`projects.locations.operations`: the work is finished before the first response (`sandbox.api.operations`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finish(
     response: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Keep an operation that is done, and return it as it was when it began.
+    """Store a finished operation, and return it as a running one.
 
     Args:
         response: with its `@type`; None for Empty.
@@ -42,15 +42,15 @@ def finish(
 
 
 def fail(rows: sqlite3.Connection, call: Call, message: str, code: int = FAILED_PRECONDITION) -> dict[str, Any]:
-    """Keep an operation that failed, since what it was to change may not be changed; return it as it began."""
+    """Store a failed operation, and return it as a running one."""
     error = {"code": code, "message": message}
     return operations.finish(rows, call.world, _name(call), None, _METADATA, error=error)
 
 
 def _get(call: Call) -> dict[str, Any]:
-    """Return an operation, for whoever may see the project's repositories, or one of them in that location.
+    """Return an operation, if the caller may see the project's repositories or one of them in that location.
 
-    unverified: what Google asks for; the permission is in none of its tables
+    unverified: which permission Google checks; its tables have none
     """
     parent = f"projects/{call.params['project']}/locations/{call.params['location']}"
     with call.world.reading() as rows:
@@ -61,18 +61,15 @@ def _get(call: Call) -> dict[str, Any]:
     seen = "artifactregistry.repositories.get"
     resources = [f"projects/{call.params['project']}", *(row["name"] for row in found)]
     decisions = [policies.decide(call.world, call.principal.member, seen, name) for name in resources]
-    # A public repository opens itself, not what goes on beside it.
-    everybody = (ALL_USERS, ALL_AUTHENTICATED_USERS)
-    if not any(grant.member not in everybody for decision in decisions for grant in decision.granted_by):
+    # A public repository makes only itself visible, not the operations of its location.
+    public = (ALL_USERS, ALL_AUTHENTICATED_USERS)
+    if not any(grant.member not in public for decision in decisions for grant in decision.granted_by):
         raise permission_denied(seen, f"//artifactregistry.googleapis.com/{parent}")
     return operations.get(call.world, f"{parent}/operations/{call.params['operation']}")
 
 
 def _cancel(call: Call) -> dict[str, Any]:
-    """Nothing is left to cancel: "the server makes a best effort to cancel [...] but success is not guaranteed".
-
-    Source: google/longrunning/operations.proto, CancelOperation.
-    """
+    """Do nothing, since the work is finished: "success is not guaranteed" (google/longrunning/operations.proto)."""
     _get(call)
     messages.parse(operations_pb2.CancelOperationRequest, call.json())
     return {}

@@ -1,6 +1,6 @@
-"""Files of packages that are no images: a name in the repository, the version that owns it, the blob with its bytes.
+"""The files of packages other than images: their names, versions and blobs.
 
-Files of a repository of images have no row here: they are named by their digests (`sandbox.artifact_registry.files`).
+The files of images have no row here; their names are digests (`sandbox.artifact_registry.files`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PackageFile:
         version: as its format writes it, `1.0`.
         blob: `sha256:…`.
         size: bytes.
-        about: what the format's index says of it.
+        about: the file's metadata in the format's index.
     """
 
     repository: str
@@ -49,25 +49,25 @@ class PackageFile:
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal."""
+        """The SHA-256 of the content, in hexadecimal."""
         return self.blob.partition(":")[2]
 
     @property
     def file_name(self) -> str:
-        """The name without what comes before it in the repository."""
+        """The last part of the name."""
         return self.name.rpartition("/")[2]
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> PackageFile:
-        """From a row with the blob's size."""
+        """Return the file in a row of `_FOUND`."""
         return cls(**{**dict(row), "about": json.loads(row["about"])})
 
 
 def add(rows: sqlite3.Connection, world: World, file: PackageFile) -> None:
-    """Add a file whose blob is stored, its version and package if they are new.
+    """Add a file whose blob is stored, and its version and package if necessary.
 
     Raises:
-        FileExists: nothing is changed then.
+        FileExists: if there is one of that name; nothing is changed then.
     """
     if find(rows, file.repository, file.name) is not None:
         raise FileExists(file.name)
@@ -88,13 +88,13 @@ def add(rows: sqlite3.Connection, world: World, file: PackageFile) -> None:
 
 
 def find(rows: sqlite3.Connection, repository: str, name: str) -> PackageFile | None:
-    """Return a file by its name in the repository."""
+    """Return a file by its name in the repository, or None."""
     row = rows.execute(f"{_FOUND} AND name = ?", (repository, name)).fetchone()
     return PackageFile.of(row) if row else None
 
 
 def remove(rows: sqlite3.Connection, file: PackageFile) -> None:
-    """Remove one file of a version, which stays."""
+    """Delete one file. Its version stays."""
     key = (file.repository, file.package, file.version)
     rows.execute("DELETE FROM package_files WHERE repository = ? AND name = ?", (file.repository, file.name))
     rows.execute(
@@ -109,7 +109,7 @@ def remove(rows: sqlite3.Connection, file: PackageFile) -> None:
 
 
 def of_package(rows: sqlite3.Connection, repository: str, package: str) -> list[PackageFile]:
-    """Every file of a package, by name."""
+    """Return the files of a package, sorted by name."""
     found = rows.execute(f"{_FOUND} AND package = ? ORDER BY name", (repository, package))
     return [PackageFile.of(row) for row in found]
 

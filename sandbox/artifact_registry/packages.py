@@ -1,4 +1,4 @@
-"""`repositories.packages`: an image's name, with all its versions and tags.
+"""`repositories.packages`: an image or another package, with all its versions and tags.
 
 Source: facts/artifact-registry.md 1.2, 1.4 and 1.5.
 """
@@ -19,10 +19,10 @@ from sandbox.errors import ApiError, not_found
 
 
 def find(call: Call) -> sqlite3.Row:
-    """Return the row of the package that a call names.
+    """Return the row of the package in the path.
 
     Raises:
-        ApiError: NOT_FOUND when repository or package is not there.
+        ApiError: NOT_FOUND if the repository or the package does not exist.
     """
     repository = repositories.find(call)
     with call.world.reading() as rows:
@@ -36,7 +36,7 @@ def find(call: Call) -> sqlite3.Row:
 
 
 def immutable(tag: str) -> ApiError:
-    """# unverified: the registry's sentence in the API's dialect."""
+    """Return the API's refusal to change an immutable tag. # unverified: the message is the registry's."""
     return ApiError("FAILED_PRECONDITION", f"cannot update tag {tag}. The repository has enabled tag immutability")
 
 
@@ -68,8 +68,8 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    """Change the annotations, which are all that may change."""
-    # unverified: that the package's time stays as it is
+    """Change the annotations, the only field that can change."""
+    # unverified: that the package's update time stays the same
     with call.world.writing() as rows:
         package = find(call)
         body = messages.render(messages.parse(types.Package.pb(), call.json(), "package"))

@@ -1,4 +1,4 @@
-"""`projects.projectSettings`: where gcr.io leads to.
+"""`projects.projectSettings`: the redirection of gcr.io.
 
 Source: google/devtools/artifactregistry/v1/settings.proto and `gcloud artifacts settings`.
 """
@@ -27,7 +27,7 @@ def _settings(call: Call) -> dict[str, Any]:
 
 
 def _get(call: Call) -> dict[str, Any]:
-    """Return the project's settings; one that never had gcr.io has no state set."""
+    """Return the project's settings, which by default have no redirection state."""
     # unverified: what Google answers for a new project
     return {"name": f"projects/{call.project.id}/projectSettings"} | _settings(call)
 

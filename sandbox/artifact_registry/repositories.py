@@ -1,4 +1,4 @@
-"""`projects.locations.repositories`: the places that images are pushed to, and packages are uploaded to.
+"""`projects.locations.repositories`: the repositories of images and packages.
 
 Source: facts/artifact-registry.md 1.1 to 1.3 and 1.6 (recorded traffic).
 """
@@ -33,7 +33,7 @@ _IMMUTABLE = ("format", "mode", "kmsKeyName", "name")
 
 
 def find(call: Call) -> catalog.Repository:
-    """Return the repository that a call names.
+    """Return the repository in the path.
 
     Raises:
         ApiError: NOT_FOUND.
@@ -46,10 +46,10 @@ def find(call: Call) -> catalog.Repository:
 
 
 def of_format(call: Call, kind: str) -> catalog.Repository:
-    """Return the repository that a call names, for a method that one format alone has.
+    """Return the repository in the path, for a method of a single format.
 
     Raises:
-        ApiError: NOT_FOUND; INVALID_ARGUMENT where it has another format (unverified: code and text).
+        ApiError: NOT_FOUND; INVALID_ARGUMENT if it has another format (unverified: code and message).
     """
     repository = find(call)
     if repository.format != kind:
@@ -58,7 +58,7 @@ def of_format(call: Call, kind: str) -> catalog.Repository:
 
 
 def render(world: World, repository: catalog.Repository) -> dict[str, Any]:
-    """Return a repository as GET answers it; sizeBytes is left out at 0, as on Google."""
+    """Return the response of GET, which omits a sizeBytes of 0, as on Google."""
     with world.reading() as rows:
         size = catalog.stored_bytes(rows, repository.name)
     answer = {
@@ -76,7 +76,7 @@ def render(world: World, repository: catalog.Repository) -> dict[str, Any]:
 
 
 def _scanning(world: World, repository: catalog.Repository) -> dict[str, Any]:
-    """Output fields as recorded on Google (facts 1.6), the reason for a repository switched off as reported (2026)."""
+    """Return the output fields as recorded on Google (facts 1.6), the reason for DISABLED as reported (2026)."""
     config = dict(repository.message.get("vulnerabilityScanningConfig", {}))
     if unsupported := _unsupported(repository):
         state = {"enablementState": "SCANNING_UNSUPPORTED", "enablementStateReason": unsupported}
@@ -96,17 +96,14 @@ def _scanning(world: World, repository: catalog.Repository) -> dict[str, Any]:
 
 
 def _unsupported(repository: catalog.Repository) -> str:
-    """Return why a repository is never scanned; the sentence on a mode is recorded, the one on a format unverified."""
+    """Return why a repository is never scanned. The message on a mode is recorded, the one on a format unverified."""
     if repository.mode == repository_modes.VIRTUAL:
         return f"Repository mode {repository.mode} is not supported."
     return "" if repository.format == "DOCKER" else f"Repository format {repository.format} is not supported."
 
 
 def _check(body: Mapping[str, Any]) -> None:
-    """Refuse what Google refuses of a repository's contents.
-
-    The sentences are unverified unless the facts quote them.
-    """
+    """Raise for invalid fields. The messages are unverified unless the facts quote them."""
     labels = body.get("labels", {})
     if len(labels) > 64:
         raise invalid("A repository has at most 64 labels.")
@@ -125,9 +122,9 @@ def _check(body: Mapping[str, Any]) -> None:
 
 
 def _check_upstreams(rows: sqlite3.Connection, message: Mapping[str, Any]) -> None:
-    """See that each repository that another one leads to is there and has its format.
+    """Raise unless each upstream in Artifact Registry exists and has the same format.
 
-    # unverified: code and text; that a virtual repository leads to no other one is documented.
+    # unverified: code and messages. It is documented that a virtual repository cannot be an upstream.
     """
     remote = message.get("remoteRepositoryConfig", {})
     names = [policy["repository"] for policy in message.get("virtualRepositoryConfig", {}).get("upstreamPolicies", [])]
@@ -233,13 +230,13 @@ def _list(call: Call) -> dict[str, Any]:
     )
     with call.world.reading() as rows:
         found, token = lists.read(rows, source, call.query)
-    told = [_without_uri(render(call.world, catalog.Repository.of(row))) for row in found]
-    return lists.answer("repositories", told, token)
+    answers = [_without_uri(render(call.world, catalog.Repository.of(row))) for row in found]
+    return lists.answer("repositories", answers, token)
 
 
-def _without_uri(told: dict[str, Any]) -> dict[str, Any]:
-    """Only GET tells the address: recorded on 2026-02-18 for the list, and for the answer to a patch."""
-    return {key: value for key, value in told.items() if key != "registryUri"}
+def _without_uri(answer: dict[str, Any]) -> dict[str, Any]:
+    """Remove `registryUri`, which only GET returns: recorded on 2026-02-18 for a list and a patch."""
+    return {key: value for key, value in answer.items() if key != "registryUri"}
 
 
 def _patch(call: Call) -> dict[str, Any]:
@@ -265,7 +262,7 @@ def _patched(call: Call) -> dict[str, Any]:
 def _masked(current: dict[str, Any], body: dict[str, Any], mask: str) -> dict[str, Any]:
     """Return the stored message after a patch.
 
-    What cannot change may be sent as it is, as clients do that send it whole.
+    Clients that send the whole message may include immutable fields, unchanged.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a path that does not exist or that cannot change.
@@ -289,7 +286,7 @@ def _delete(call: Call) -> dict[str, Any]:
 
 
 def _in_location(name: str, verb: str, handle: Callable[[Call], dict[str, Any]]) -> Method:
-    # The project's policy decides; three witnesses of 2024 and 2025 quote the location in the refusal.
+    # The project's policy decides; three reports of 2024 and 2025 quote the location in the refusal.
     permissions = (f"artifactregistry.repositories.{name}",)
     shown = "projects/{project}/locations/{location}"
     return Method(f"{ID_PREFIX}.{name}", verb, REPOSITORIES, handle, permissions, shown=shown)

@@ -1,7 +1,7 @@
-"""What a repository's mode asks of its settings: standard, remote or virtual.
+"""Check the settings of standard, remote and virtual repositories.
 
 Sources: google/devtools/artifactregistry/v1/repository.proto, virtual_repository.proto, remote_repository.proto, and
-https://cloud.google.com/artifact-registry/docs/repositories/virtual-repo. The sentences are unverified.
+https://cloud.google.com/artifact-registry/docs/repositories/virtual-repo. The messages are unverified.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _REPOSITORY = re.compile(r"projects/[a-z0-9-]+/locations/[a-z0-9-]+/repositories
 
 
 def check(message: Mapping[str, Any]) -> None:
-    """Refuse settings that do not belong to the mode, or that cannot be.
+    """Raise for settings that are invalid, or that the repository's mode does not have.
 
     Args:
         message: a repository with its format and its mode.
 
     Raises:
-        ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for what Google does and the sandbox does not.
+        ApiError: INVALID_ARGUMENT; UNIMPLEMENTED for settings that the sandbox does not support.
     """
     mode = message.get("mode", STANDARD)
     for other, field in _CONFIG.items():
@@ -62,10 +62,11 @@ def _check_remote(kind: str, config: Mapping[str, Any]) -> None:
         _check_credentials(address, config["upstreamCredentials"].get("usernamePasswordCredentials", {}))
 
 
-def _check_credentials(address: str, said: Mapping[str, Any]) -> None:
+def _check_credentials(address: str, credentials: Mapping[str, Any]) -> None:
     if _REPOSITORY.fullmatch(address):
         raise invalid("An upstream in Artifact Registry is read with its own permissions, and takes no credentials.")
-    if not said.get("username") or not _SECRET_VERSION.fullmatch(said.get("passwordSecretVersion", "")):
+    version = credentials.get("passwordSecretVersion", "")
+    if not credentials.get("username") or not _SECRET_VERSION.fullmatch(version):
         raise invalid(
             "upstreamCredentials needs usernamePasswordCredentials with a username and a passwordSecretVersion: "
             "projects/P/secrets/S/versions/V."
@@ -93,7 +94,7 @@ def preset_of(kind: str) -> str:
 
 
 def upstream(kind: str, config: Mapping[str, Any]) -> str:
-    """Return a remote repository's upstream: an address, a repository's resource name, or the preset's name."""
+    """Return a remote repository's upstream: a URL, a repository's resource name, or the preset's name."""
     field, preset = _PRESETS.get(kind, ("", ""))
     own = config.get(field, {})
     if own.get("publicRepository") == preset:
@@ -103,6 +104,6 @@ def upstream(kind: str, config: Mapping[str, Any]) -> str:
 
 
 def forget_input(message: dict[str, Any]) -> None:
-    """Remove what is said for one request alone, and never told again."""
+    """Remove the input-only field, which is not stored."""
     if config := message.get(_CONFIG[REMOTE]):
         message[_CONFIG[REMOTE]] = {key: value for key, value in config.items() if key != "disableUpstreamValidation"}

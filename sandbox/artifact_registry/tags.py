@@ -1,4 +1,4 @@
-"""`packages.tags`: names that point at versions.
+"""`packages.tags`: names that point to versions.
 
 Source: facts/artifact-registry.md 1.2 and 1.4.
 """
@@ -17,13 +17,13 @@ from sandbox.artifact_registry import catalog, packages, repositories
 from sandbox.artifact_registry.names import PACKAGE_PATH, RESOURCE, method, package_name, unescape, version_name
 from sandbox.errors import ApiError, invalid, not_found
 
-# Narrower than the API's own ids, which also have ~ : and @: what docker could not pull is of no use here.
+# The API's own ids may also contain ~, : and @, but docker could not pull such a tag.
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PATH = PACKAGE_PATH + "/tags/{tag}"
 
 
 def render(repository: str, package: str, tag: str, digest: str) -> dict[str, str]:
-    """Return a tag as the API tells it."""
+    """Return a tag as JSON."""
     name = f"{package_name(repository, package)}/tags/{tag}"
     return {"name": name, "version": version_name(repository, package, digest)}
 
@@ -55,10 +55,10 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _body(call: Call) -> tuple[str, catalog.Version]:
-    """Return the id and the version that a Tag in a request body names.
+    """Return the id and the version of the Tag in the request body.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a version of another package, NOT_FOUND for one that is not there.
+        ApiError: INVALID_ARGUMENT for a version of another package, NOT_FOUND if it does not exist.
     """
     tag = messages.render(messages.parse(types.Tag.pb(), call.json(), "tag"))
     repository, package = RESOURCE.format(**call.params), unescape(call.params["package"])

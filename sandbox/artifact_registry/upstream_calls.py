@@ -1,4 +1,4 @@
-"""Calls to the upstream of a remote repository: past the sandbox's own proxy, with the credentials of its settings."""
+"""HTTP calls to the upstream of a remote repository, which bypass the sandbox's own proxy."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Unreachable(Exception):
-    """The upstream does not answer, or answers what is no answer; the text says which."""
+    """The upstream does not answer, or its answer is invalid; the message says why."""
 
 
 class Missing(Exception):
-    """The upstream says that it does not have it."""
+    """The upstream answers 404 or 410."""
 
 
 class Credentials(tuple[str, str]):
-    """Name and password for an upstream; its text shows neither."""
+    """The user name and the password for an upstream."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return what a log may hold."""
+        """Hide the password from logs."""
         return "Credentials(…)"
 
 
 def session() -> requests.Session:
-    """Return a session that reaches what this machine reaches without the sandbox."""
-    # Not at the sandbox's start, which it would make longer by a tenth: most learners ask no upstream.
+    """Return a session that uses the user's own proxy, if any, and not the sandbox."""
+    # Imported here because it would make the sandbox's start a tenth longer, and most learners use no upstream.
     import requests
 
     made = requests.Session()
-    # The learner's proxy leads to this very sandbox; the user's own one is kept beside it.
+    # The proxy in the environment is this sandbox.
     if proxy := os.environ.get("WORKBOOK_UPSTREAM_PROXY", ""):
         made.proxies = {"http": proxy, "https": proxy}
     made.headers["User-Agent"] = "artifact-registry-workbook"
@@ -52,17 +52,17 @@ def session() -> requests.Session:
 
 
 def of_same_origin(url: str, address: str, credentials: Credentials | None) -> Credentials | None:
-    """Return the credentials for a URL: those of the upstream for its own origin, and none for another one."""
+    """Return the credentials if a URL has the upstream's own origin, else None."""
     here, there = urlsplit(url), urlsplit(address)
     return credentials if (here.scheme, here.netloc) == (there.scheme, there.netloc) else None
 
 
 def fetch(url: str, accept: str, credentials: Credentials | None = None) -> requests.Response:
-    """Return the upstream's answer with its whole body, after redirects.
+    """Return the upstream's response with its whole body, after redirects.
 
     Raises:
         Missing: for 404 and 410.
-        Unreachable: for every other answer than 200, and for none.
+        Unreachable: for every other status but 200, and without a response.
     """
     import requests
 
@@ -71,7 +71,7 @@ def fetch(url: str, accept: str, credentials: Credentials | None = None) -> requ
             session() as opened,
             opened.get(url, headers={"Accept": accept}, auth=credentials, timeout=SECONDS, stream=True) as answer,
         ):
-            look(answer)
+            check_status(answer)
             body = b""
             for chunk in answer.iter_content(CHUNK):
                 body += chunk
@@ -84,7 +84,7 @@ def fetch(url: str, accept: str, credentials: Credentials | None = None) -> requ
 
 
 def download(url: str, path: Path, credentials: Credentials | None = None) -> None:
-    """Write a file of the upstream to a path. Raises as `fetch`."""
+    """Download a file of the upstream to a path. Raises the same exceptions as `fetch`."""
     import requests
 
     try:
@@ -93,7 +93,7 @@ def download(url: str, path: Path, credentials: Credentials | None = None) -> No
             opened.get(url, auth=credentials, timeout=SECONDS, stream=True) as answer,
             path.open("wb") as file,
         ):
-            look(answer)
+            check_status(answer)
             size = 0
             for chunk in answer.iter_content(CHUNK):
                 size += len(chunk)
@@ -104,7 +104,7 @@ def download(url: str, path: Path, credentials: Credentials | None = None) -> No
         raise Unreachable(type(error).__name__) from None
 
 
-def look(answer: requests.Response) -> None:
+def check_status(answer: requests.Response) -> None:
     """Raise Missing or Unreachable for every status but 200."""
     if answer.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise Missing
@@ -113,19 +113,20 @@ def look(answer: requests.Response) -> None:
 
 
 def token(opened: requests.Session, challenge: str, credentials: Credentials | None) -> str:
-    """Return the token that a registry of images asks for: with the credentials, or the one for everybody.
+    """Return a bearer token for a registry's challenge; without credentials, an anonymous one.
 
     https://distribution.github.io/distribution/spec/auth/token/
 
     Raises:
-        Unreachable: where it asks for something else, or gives none.
+        Unreachable: if the challenge is not for a bearer token, or the token endpoint returns none.
     """
-    said = dict(_CHALLENGE.findall(challenge))
-    if not challenge.lower().startswith("bearer ") or urlsplit(said.get("realm", "")).scheme not in ("http", "https"):
+    fields = dict(_CHALLENGE.findall(challenge))
+    realm = fields.get("realm", "")
+    if not challenge.lower().startswith("bearer ") or urlsplit(realm).scheme not in ("http", "https"):
         raise Unreachable("it wants a credential")
-    query = urlencode({name: said[name] for name in ("service", "scope") if name in said})
-    answer = opened.get(f"{said['realm']}?{query}", auth=credentials, timeout=SECONDS)
-    look(answer)
+    query = urlencode({name: fields[name] for name in ("service", "scope") if name in fields})
+    answer = opened.get(f"{realm}?{query}", auth=credentials, timeout=SECONDS)
+    check_status(answer)
     try:
         body = answer.json()
         return str(body.get("token") or body["access_token"])

@@ -1,8 +1,8 @@
-"""Name and password for an upstream: the password is a version of a secret, which Artifact Registry's agent reads.
+"""The credentials for an upstream. The password is in a secret version, which Artifact Registry's agent reads.
 
 Source: https://cloud.google.com/artifact-registry/docs/repositories/configure-remote-authentication (the agent needs
 the role Secret Manager Secret Accessor), remote_repository.proto (disable_upstream_validation: no request at creation).
-unverified: the sentences, and that the secret is looked at when the repository is created.
+unverified: the messages, and that the secret is read when the repository is created.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from sandbox.state.world import World
 
 _ACCESS = "secretmanager.versions.access"
 _VERSION = re.compile(r"projects/([^/]+)/secrets/([^/]+)/versions/([^/]+)")
-# Where a client of the format begins.
+# The first path that a client of the format requests
 _PROBES = {"DOCKER": "/v2/", "PYTHON": "/simple/"}
 
 
 def of(world: World, project_id: str, config: Mapping[str, Any]) -> Credentials | None:
-    """Return what a remote repository's settings sign in with; None where they name nothing.
+    """Return the credentials in a remote repository's settings, or None if there are none.
 
     Raises:
-        Unreachable: where the secret is not there, not enabled, or not for the agent to read.
+        Unreachable: if the agent cannot read the secret version, or it is missing or not enabled.
     """
-    said = config.get("upstreamCredentials", {}).get("usernamePasswordCredentials")
-    if not said:
+    settings = config.get("upstreamCredentials", {}).get("usernamePasswordCredentials")
+    if not settings:
         return None
-    version = said["passwordSecretVersion"]
+    version = settings["passwordSecretVersion"]
     match = _VERSION.fullmatch(version)
     owner = projects.find(world, match[1]) if match else None
     project = projects.find(world, project_id)
@@ -52,17 +52,17 @@ def of(world: World, project_id: str, config: Mapping[str, Any]) -> Credentials 
         raise Unreachable(f"Secret Version [{version}] not found")
     if found.state != "ENABLED":
         raise Unreachable(f"Secret Version [{version}] is in {found.state} state")
-    return Credentials((said["username"], found.value.decode("utf-8", "replace")))
+    return Credentials((settings["username"], found.value.decode("utf-8", "replace")))
 
 
 def validate(world: World, project_id: str, message: Mapping[str, Any]) -> None:
-    """See that the agent can read the password, and that the upstream takes it. Blocking; call it in no transaction.
+    """Raise unless the upstream accepts the credentials. Blocking; call it outside a transaction.
 
-    An upstream without credentials is not called: a course is also held where it can't be reached (unverified: Google
-    calls every one).
+    Calls only an upstream with credentials, since a course may take place where others can't be reached (unverified:
+    Google calls every upstream).
 
     Args:
-        message: of a repository, as a request gave it.
+        message: the repository in the request.
 
     Raises:
         ApiError: FAILED_PRECONDITION.
@@ -73,7 +73,7 @@ def validate(world: World, project_id: str, message: Mapping[str, Any]) -> None:
     address = repository_modes.upstream(message["format"], config)
     try:
         credentials = of(world, project_id, config)
-        # The address of a preset is what the machine's own clients name.
+        # A preset has no URL here.
         if "://" in address:
             _try(address, message["format"], credentials)
     except (Missing, Unreachable) as error:
@@ -82,7 +82,7 @@ def validate(world: World, project_id: str, message: Mapping[str, Any]) -> None:
 
 
 def _try(address: str, kind: str, credentials: Credentials | None) -> None:
-    """Ask an upstream what its clients ask first."""
+    """Make the first request of the format's clients to an upstream."""
     import requests
 
     url = f"{address.rstrip('/').removesuffix('/simple')}{_PROBES.get(kind, '/')}"

@@ -1,4 +1,4 @@
-"""`packages.versions`: manifests, and the versions of packages that are no images.
+"""`packages.versions`: manifests, and the versions of other packages.
 
 Source: facts/artifact-registry.md 1.2, 1.4 and 1.5.
 """
@@ -29,7 +29,7 @@ def _render(version: catalog.Version, *, full: bool) -> dict[str, Any]:
         "createTime": version.create_time,
         "updateTime": version.update_time,
     }
-    # unverified: what Google says here of a package that is no image
+    # unverified: what Google returns here for a package that is not an image
     if version.media_type:
         answer["metadata"] = docker_images.metadata(version)
     if version.client_annotations:
@@ -40,7 +40,7 @@ def _render(version: catalog.Version, *, full: bool) -> dict[str, Any]:
 
 
 def _view(call: Call) -> bool:
-    """Whether the view is FULL; the Python client sends the enum's number."""
+    """Return whether the view is FULL. The Python client sends the enum's number."""
     view = call.query.get("view", "BASIC").upper()
     if view not in ("VERSION_VIEW_UNSPECIFIED", "BASIC", "FULL", "0", "1", "2"):
         raise invalid(f"Invalid value at 'view' ({_VIEW}), \"{view[:200]}\"")
@@ -81,7 +81,7 @@ def _get(call: Call) -> dict[str, Any]:
 
 
 def _patch(call: Call) -> dict[str, Any]:
-    """Annotations are all that may change: those of the API's callers, never the manifest's own."""
+    """Change the annotations set through the API, the only field that can change."""
     with call.world.writing() as rows:
         version = _find(call)
         body = messages.render(messages.parse(types.Version.pb(), call.json(), "version"))
@@ -105,13 +105,13 @@ def _delete(call: Call) -> dict[str, Any]:
         except catalog.TagImmutable as tag:
             raise packages.immutable(str(tag)) from None
         except catalog.VersionTagged as named:
-            # unverified: the code and text that Google gives here are not known (facts 1.5).
+            # unverified: Google's code and message are not known (facts 1.5).
             raise ApiError(
                 "FAILED_PRECONDITION",
                 f"cannot delete version: it is tagged ({named}). Delete its tags first, or use force.",
             ) from None
         except catalog.VersionHasParents as parent:
-            # Two reports of 2026-02-03 quote it from the operation, not as the call's own refusal.
+            # Two reports of 2026-02-03 quote the message from the operation: the call itself succeeds.
             return operations.fail(
                 rows,
                 call,
@@ -122,9 +122,9 @@ def _delete(call: Call) -> dict[str, Any]:
 
 
 def _batch_delete(call: Call) -> dict[str, Any]:
-    """`versions:batchDelete`; with validateOnly it answers what would fail, and deletes nothing.
+    """Delete versions, or with validateOnly report which ones could not be deleted.
 
-    A version that stays is named in the operation's metadata; that the others go all the same is unverified.
+    The operation's metadata names the versions that stay. That the others are deleted regardless is unverified.
     """
     repository = repositories.find(call)
     body = messages.parse(types.BatchDeleteVersionsRequest.pb(), call.json())

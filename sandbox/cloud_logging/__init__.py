@@ -1,1 +1,1 @@
-"""Log entries, and the API that reads them."""
+"""Log entries, and the API to read them."""

@@ -1,4 +1,4 @@
-"""Cloud Logging, as far as reading the entries that the sandbox's own jobs write.
+"""logging.googleapis.com: read the log entries that the sandbox's own jobs write.
 
 Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list and, for filters,
 https://cloud.google.com/logging/docs/view/logging-query-language (comparisons; no functions, no search in all fields).
@@ -6,6 +6,7 @@ https://cloud.google.com/logging/docs/view/logging-query-language (comparisons; 
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +31,7 @@ Entry = dict[str, Any]
 
 
 def _predicate(text: str) -> Callable[[Entry], bool]:
-    """Return the predicate of a filter; a comparison with a field that an entry lacks is false."""
+    """Return the predicate of a filter. A comparison with a missing field is false."""
     if len(text) > _LONGEST_FILTER:
         raise invalid(f"The filter is longer than {_LONGEST_FILTER} characters.")  # unverified: the sentence
     return filters.parse(text, _comparison, _unknown_form)
@@ -42,17 +43,9 @@ def _unknown_form(text: str, where: str) -> ApiError:
 
 def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
     wanted = value.lower()
-    tests: dict[str, Callable[[str], bool]] = {
-        "=": lambda found: found == wanted,
-        "!=": lambda found: found != wanted,
-        ":": lambda found: wanted in found,
-        # Timestamps in UTC, all written alike, are in the order of their text.
-        ">": lambda found: found > wanted,
-        ">=": lambda found: found >= wanted,
-        "<": lambda found: found < wanted,
-        "<=": lambda found: found <= wanted,
-    }
-    if op not in tests:
+    # Timestamps have one format and time zone, so they can be compared as strings.
+    compare = operator.contains if op == ":" else filters.COMPARISONS.get(op)
+    if compare is None:
         raise unimplemented(f"the operator {op} in a logging filter")
     if path == "severity":
         return _severity(op, wanted)
@@ -66,9 +59,7 @@ def _comparison(path: str, op: str, value: str) -> Callable[[Entry], bool]:
         if found is None:
             return False
         values = found if isinstance(found, list) else [found]
-        return any(
-            tests[op]("true" if one is True else "false" if one is False else str(one).lower()) for one in values
-        )
+        return any(compare(str(one).lower(), wanted) for one in values)
 
     return holds
 
@@ -81,20 +72,11 @@ def _severity(op: str, wanted: str) -> Callable[[Entry], bool]:
     if wanted not in _SEVERITIES:
         raise invalid(f"Invalid severity {wanted!r} in a logging filter.")
     level = _SEVERITIES.index(wanted)
-    tests: dict[str, Callable[[int], bool]] = {
-        "=": lambda found: found == level,
-        ":": lambda found: found == level,
-        "!=": lambda found: found != level,
-        ">": lambda found: found > level,
-        ">=": lambda found: found >= level,
-        "<": lambda found: found < level,
-        "<=": lambda found: found <= level,
-    }
-    # An entry without a severity has the severity DEFAULT.
-    return lambda entry: tests[op](_SEVERITIES.index(str(entry.get("severity", "default")).lower()))
+    compare = filters.COMPARISONS["=" if op == ":" else op]
+    return lambda entry: compare(_SEVERITIES.index(str(entry.get("severity", "default")).lower()), level)
 
 
-class _Asked(shapes.Shape):
+class _Request(shapes.Shape):
     """The body of entries.list, https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list."""
 
     resource_names: list[str] | None = None
@@ -106,7 +88,7 @@ class _Asked(shapes.Shape):
 
 
 def _list(call: Call) -> dict[str, Any]:
-    body = shapes.check(_Asked, call.json())
+    body = shapes.check(_Request, call.json())
     check_fields(body, ("resourceNames", "filter", "orderBy", "pageSize", "pageToken", "projectIds"))
     names = [*body.get("resourceNames", []), *(f"projects/{name}" for name in body.get("projectIds", []))]
     if not names:
@@ -123,7 +105,7 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 def _of(call: Call, name: str) -> list[Entry]:
-    """Return a project's entries that the caller may see."""
+    """Return the entries of a project that the caller may see."""
     match = _PROJECT.fullmatch(name)
     if match is None:
         raise unimplemented(f"log entries of {name[:100]!r}; it keeps the logs of projects")

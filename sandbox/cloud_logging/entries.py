@@ -1,4 +1,4 @@
-"""Log entries, as Cloud Logging keeps them: written by the sandbox's own jobs, read through the Logging API."""
+"""Store and read log entries in the form of Cloud Logging."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ from sandbox.state.world import World
 
 
 def write(rows: sqlite3.Connection, world: World, project: str, log: str, body: Mapping[str, Any]) -> None:
-    """Add an entry at the sandbox's time.
+    """Add an entry with the sandbox's time.
 
     Args:
-        log: its id, escaped as in a log's name: `cloudaudit.googleapis.com%2Fdata_access`.
-        body: the rest of the LogEntry as JSON.
+        log: the log's id, escaped as in its name: `cloudaudit.googleapis.com%2Fdata_access`.
+        body: the other fields of the LogEntry.
     """
     now = timestamp(world.now())
-    entry = {
-        **body,
-        "logName": f"projects/{project}/logs/{log}",
-        "timestamp": now,
-        "receiveTimestamp": now,
-    }
+    entry = {**body, "logName": f"projects/{project}/logs/{log}", "timestamp": now, "receiveTimestamp": now}
     number = rows.execute("INSERT INTO log_entries (project, time, entry) VALUES (?, ?, '')", (project, now)).lastrowid
     entry["insertId"] = f"{number:016x}"
     rows.execute("UPDATE log_entries SET entry = ? WHERE number = ?", (json.dumps(entry), number))

@@ -1,1 +1,1 @@
-"""Cloud Storage, as far as `gcloud builds submit` needs it."""
+"""Cloud Storage: the methods that `gcloud builds submit` and build logs need."""

@@ -1,7 +1,7 @@
-"""storage.googleapis.com, as far as `gcloud builds submit` and the reading of build logs go.
+"""storage.googleapis.com: the methods that `gcloud builds submit` and readers of build logs call.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1 and the requests of gcloud, facts/gcloud.md "builds".
-What changes an answer on Google and not here is refused with 501 and its name.
+A field or a parameter that the sandbox does not support is refused with 501.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 
 _UNIFORM: dict[str, Any] = {"uniformBucketLevelAccess": {"enabled": True}}
+# Values that describe every bucket here
 _DONE: dict[str, tuple[Any, ...]] = {
     "storageClass": ("STANDARD",),
     "iamConfiguration": (_UNIFORM, {**_UNIFORM, "publicAccessPrevention": "inherited"}),
@@ -58,7 +59,7 @@ class _NewBucket(shapes.Shape):
 
 
 def _check_new(body: dict[str, Any]) -> None:
-    """Refuse what a new bucket would not do here, and let through what every bucket here does."""
+    """Raise for a field of a new bucket that the sandbox does not support."""
     for field, value in body.items():
         done = _DONE.get(field)
         if field not in ("name", "location", "labels") and (done is None or value not in done):
@@ -77,7 +78,7 @@ def _create_bucket(call: Call) -> dict[str, Any]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise invalid(f"Invalid bucket name: '{name}'")
     if name.startswith("goog") or "google" in name:
-        # https://cloud.google.com/storage/docs/buckets#naming: where Google's own buckets are, nobody makes one first.
+        # https://cloud.google.com/storage/docs/buckets#naming
         raise invalid(f"Invalid bucket name: '{name}': names with goog in front, or google in them, are Google's.")
     location = str(body.get("location") or "US").upper()
     try:
@@ -143,9 +144,9 @@ def _find(call: Call, permission: str) -> Stored:
         stored = objects.find(rows, bucket.name, call.params["object"])
     if stored is None:
         raise not_found(f"No such object: {bucket.name}/{call.params['object']}")
-    asked = call.query.get("generation")
-    if asked and asked != str(stored.generation):
-        raise not_found(f"No such object: {bucket.name}/{stored.name}#{asked}")
+    generation = call.query.get("generation")
+    if generation and generation != str(stored.generation):
+        raise not_found(f"No such object: {bucket.name}/{stored.name}#{generation}")
     conditions.require(call, stored)
     return stored
 
@@ -157,7 +158,7 @@ def _get(call: Call) -> dict[str, Any] | Response:
 
 def _read_xml(call: Call) -> Response:
     if call.params["bucket"] in ("storage", "upload", "download", "batch"):
-        # A method of the JSON API that isn't here; no bucket has these names.
+        # A method of the JSON API that the sandbox lacks; these are not names of buckets.
         raise unimplemented(f"GET /{call.params['bucket']}/{call.params['object']} of {SERVICE}")
     try:
         return _download(call)
@@ -166,7 +167,7 @@ def _read_xml(call: Call) -> Response:
 
 
 def _as_xml(error: ApiError) -> Response:
-    """Return a refusal as the XML API writes it; https://cloud.google.com/storage/docs/xml-api/reference-status."""
+    """Return a refusal in the XML API's form: https://cloud.google.com/storage/docs/xml-api/reference-status."""
     code, message = {
         304: ("NotModified", ""),
         403: ("AccessDenied", "Access denied."),
@@ -188,20 +189,20 @@ def _download(call: Call) -> Response:
 
 
 def _media(call: Call, stored: Stored) -> Response:
-    """Return the bytes, whole or a range (RFC 9110 section 14); a log is read while it grows."""
+    """Return the object or a range of it (RFC 9110 section 14). A build's log may still be growing."""
     headers = {"Accept-Ranges": "bytes", **metadata.headers(call.world, stored)}
     kind = stored.content_type or "application/octet-stream"
     try:
         file = stored.path(call.world).open("rb", buffering=0)
     except FileNotFoundError:
-        # A log of which nothing is written yet.
+        # A log without any content yet.
         return Response(headers=headers, media_type=kind)
     size = os.fstat(file.fileno()).st_size
-    asked = _RANGE.fullmatch(call.headers.get("range", ""))
-    start, end = int(asked[1]) if asked else 0, size - 1
-    if asked and asked[2]:
-        end = min(int(asked[2]), end)
-    if asked and start >= size:
+    span = _RANGE.fullmatch(call.headers.get("range", ""))
+    start, end = int(span[1]) if span else 0, size - 1
+    if span and span[2]:
+        end = min(int(span[2]), end)
+    if span and start >= size:
         file.close()
         headers["Content-Range"] = f"bytes */{size}"
         return Response(
@@ -211,12 +212,12 @@ def _media(call: Call, stored: Stored) -> Response:
             headers,
             "application/xml; charset=UTF-8",
         )
-    if asked:
+    if span:
         headers["Content-Range"] = f"bytes {start}-{end}/{size}"
     length = max(end - start + 1, 0)
     file.seek(start)
     headers |= {"Content-Type": kind, "Content-Length": str(length)}
-    return FileSlice(file, length, 206 if asked else 200, headers)
+    return FileSlice(file, length, 206 if span else 200, headers)
 
 
 def _delete(call: Call) -> Response:
@@ -246,7 +247,7 @@ API = Api(
             Method("storage.objects.insert", "PUT", f"/resumable/upload/{_UPLOADS}", uploads.resume, spills=True),
             Method("storage.objects.insert", "PUT", f"/upload/{_UPLOADS}", uploads.resume, spills=True),
             Method("storage.objects.get", "GET", "/download/storage/v1/b/{bucket}/o/{object}", _download),
-            # The XML API, which gcloud reads logs with: https://storage.googleapis.com/BUCKET/log-ID.txt
+            # The XML API, by which gcloud reads logs: https://storage.googleapis.com/BUCKET/log-ID.txt
             Method("storage.xml.getObject", "GET", "/{bucket}/{object**}", _read_xml),
         )
     ),

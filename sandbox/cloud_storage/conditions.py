@@ -1,4 +1,4 @@
-"""Under which conditions a request to Cloud Storage is made: https://cloud.google.com/storage/docs/request-preconditions."""
+"""Preconditions of requests: https://cloud.google.com/storage/docs/request-preconditions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _METAGENERATION = 1  # nothing here changes an object's metadata
 
 
 def require(call: Call, now: Stored | None) -> None:
-    """See that the conditions of a request hold for the object as it is; None is one that is not there.
+    """Check the preconditions of a request against the current object, or None if there is none.
 
     Raises:
-        ApiError: 412, or 304 for a read whose negative condition does not hold; INVALID_ARGUMENT for no number.
+        ApiError: 412, or 304 if a negative condition of a read fails; INVALID_ARGUMENT if a value is not a number.
     """
     generation = now.generation if now else 0
     metageneration = _METAGENERATION if now else 0

@@ -1,6 +1,6 @@
-"""Lists of objects: a prefix, a delimiter that folds names into prefixes, bounds, and pages.
+"""Lists of objects, with a prefix, a delimiter that folds names into prefixes, bounds, and pages.
 
-Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list. Pure.
+Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class Page:
-    """One page: objects and prefixes, and where the next one begins."""
+    """One page of objects and prefixes, and the token of the next page."""
 
     items: tuple[Stored, ...]
     prefixes: tuple[str, ...]
@@ -28,10 +28,10 @@ class Page:
 
 
 def page(found: Iterable[Stored], query: QueryParams) -> Page:
-    """Return a page of a bucket's objects, which come by name.
+    """Return a page of a bucket's objects, which must be sorted by name.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a size or a token that is none.
+        ApiError: INVALID_ARGUMENT for an invalid size or token.
     """
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     start, end = query.get("startOffset", ""), query.get("endOffset", "")
@@ -44,7 +44,7 @@ def page(found: Iterable[Stored], query: QueryParams) -> Page:
         if not name.startswith(prefix) or name < start or (end and name >= end):
             continue
         head, sign, rest = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
-        # Each prefix counts as one entry, and stands where its first name would.
+        # A prefix is one entry, sorted among the names.
         key = f"{prefix}{head}{sign}" if sign else name
         kept = entries.setdefault(key, [])
         if sign:

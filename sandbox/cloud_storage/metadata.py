@@ -1,4 +1,4 @@
-"""What an object says of itself: the fields that a caller gives at the upload, and the checksums.
+"""The metadata of an object: the fields in the upload request, and checksums.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1/objects and recordings of 2026 (tests/observed/facts).
 """
@@ -20,16 +20,15 @@ from sandbox.cloud_storage.objects import Stored
 from sandbox.errors import invalid, unimplemented
 from sandbox.state.world import World
 
-_PIECE = 1 << 20  # bytes read at once
-_TEXTS = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage")
+_PIECE = 1 << 20  # bytes per read
 _HEADERS = {
     "cacheControl": "cache-control",
     "contentDisposition": "content-disposition",
     "contentEncoding": "content-encoding",
     "contentLanguage": "content-language",
 }
-_GIVEN = {*_TEXTS, "metadata", "contentType", "crc32c", "md5Hash", "name", "bucket", "storageClass"}
-# Google's own to say, so what a caller sends of them means nothing there either; gcloud sends the size.
+_GIVEN = {*_HEADERS, "metadata", "contentType", "crc32c", "md5Hash", "name", "bucket", "storageClass"}
+# Ignored in requests, as on Google; gcloud sends the size.
 _OUTPUT_ONLY = {
     "kind", "id", "selfLink", "mediaLink", "generation", "metageneration", "size", "timeCreated", "updated", "etag",
     "timeFinalized", "timeStorageClassUpdated",
@@ -50,10 +49,10 @@ class _Given(shapes.Shape):
 
 
 def check(about: dict[str, Any], bucket: str) -> dict[str, Any]:
-    """Return what a caller says of a new object.
+    """Return the metadata in an upload request.
 
     Raises:
-        ApiError: INVALID_ARGUMENT; UNIMPLEMENTED for a field that the sandbox would not keep.
+        ApiError: INVALID_ARGUMENT; UNIMPLEMENTED for a field that the sandbox does not store.
     """
     given = shapes.check(_Given, about)
     if unknown := set(given) - _GIVEN - _OUTPUT_ONLY:
@@ -66,52 +65,52 @@ def check(about: dict[str, Any], bucket: str) -> dict[str, Any]:
 
 
 def keep(given: Mapping[str, Any], content: Path, checksum: str) -> str:
-    """Return what is stored of a new object, as JSON.
+    """Return a new object's metadata to store, as JSON.
 
     Args:
         checksum: the content's `md5Hash`.
 
     Raises:
-        ApiError: INVALID_ARGUMENT when a checksum that the caller gave is another.
+        ApiError: INVALID_ARGUMENT if a checksum in the request is wrong.
     """
     found = 0
     with content.open("rb") as file:
         while piece := file.read(_PIECE):
             found = google_crc32c.extend(found, piece)
-    # As an object's `crc32c` is written: RFC 4648 of four bytes, the most significant first.
+    # The format of `crc32c` is base64 of four bytes, most significant first.
     ours = base64.b64encode(found.to_bytes(4, "big")).decode()
     for field, name, own in (("crc32c", "CRC32C", ours), ("md5Hash", "MD5 hash", checksum)):
         if given.get(field) and given[field] != own:
             raise invalid(f'Provided {name} "{given[field]}" doesn\'t match calculated {name} "{own}".')
-    kept = {field: given[field] for field in (*_TEXTS, "metadata") if given.get(field)}
+    kept = {field: given[field] for field in (*_HEADERS, "metadata") if given.get(field)}
     return json.dumps({**kept, "crc32c": ours})
 
 
 def fields(stored: Stored) -> dict[str, Any]:
-    """Return what an object was given, its checksum, and its etag."""
+    """Return an object's stored metadata and its etag."""
     etag = base64.b64encode(stored.generation.to_bytes(8, "big")).decode()
     return {**json.loads(stored.fields), "etag": etag}
 
 
 def headers(world: World, stored: Stored) -> dict[str, str]:
     """Return the headers of a download."""
-    told = fields(stored)
+    known = fields(stored)
     size = str(stored.size(world))
-    hashes = [f"crc32c={told['crc32c']}"] if "crc32c" in told else []
+    hashes = [f"crc32c={known['crc32c']}"] if "crc32c" in known else []
     hashes += [f"md5={stored.md5}"] if stored.md5 else []
     answer = {
-        "etag": told["etag"],
+        "etag": known["etag"],
         "last-modified": formatdate(dt.datetime.fromisoformat(stored.create_time).timestamp(), usegmt=True),
         "x-goog-generation": str(stored.generation),
         "x-goog-metageneration": "1",
         "x-goog-storage-class": "STANDARD",
-        "x-goog-stored-content-encoding": told.get("contentEncoding", "identity"),
+        "x-goog-stored-content-encoding": known.get("contentEncoding", "identity"),
         "x-goog-stored-content-length": size,
     }
     if hashes:
         answer["x-goog-hash"] = ",".join(hashes)
-    answer |= {name: told[field] for field, name in _HEADERS.items() if field in told}
-    answer |= {f"x-goog-meta-{key}": value for key, value in told.get("metadata", {}).items() if _fits(key, value)}
+    answer |= {name: known[field] for field, name in _HEADERS.items() if field in known}
+    answer |= {f"x-goog-meta-{key}": value for key, value in known.get("metadata", {}).items() if _fits(key, value)}
     return answer
 
 

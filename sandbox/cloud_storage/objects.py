@@ -1,7 +1,7 @@
-"""Buckets and objects: what `gcloud builds submit` uploads, and the logs that builds write while they run.
+"""Buckets and objects: uploads, and the logs of builds.
 
-An object's bytes are a file of their own; the row that names it is committed after the file is whole. A build's log is
-the exception: its file grows while the build runs, and its size is what is there now.
+An object's content is a file, whose row is committed after the file is complete. The log of a build is the exception:
+its file grows while the build runs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Bucket:
 
     @property
     def resource(self) -> str:
-        """What policies are looked up under."""
+        """The resource name for policies."""
         return f"projects/{self.project}/buckets/{self.name}"
 
 
@@ -43,8 +43,8 @@ class Stored:
 
     Attributes:
         file: relative to the state folder.
-        md5: base64; empty for a log that still grows.
-        fields: JSON of what else it says of itself (`metadata.keep`).
+        md5: base64; empty for a growing log.
+        fields: its metadata as JSON (`metadata.keep`).
     """
 
     bucket: str
@@ -57,26 +57,26 @@ class Stored:
     fields: str = "{}"
 
     def path(self, world: World) -> Path:
-        """Where the bytes are."""
+        """Return the path of the content."""
         return world.folder / self.file
 
     def size(self, world: World) -> int:
-        """Bytes that are there now."""
+        """Return the present size in bytes."""
         path = self.path(world)
         return path.stat().st_size if path.exists() else 0
 
 
 def find_bucket(rows: sqlite3.Connection, name: str) -> Bucket | None:
-    """Return a bucket by its name."""
+    """Return a bucket by its name, or None."""
     row = rows.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
     return Bucket(**dict(row)) if row else None
 
 
 def require_own(bucket: Bucket | None, project: str) -> Bucket:
-    """See that a bucket which is used because of its name alone is the project's: anybody may take a name first.
+    """Return a bucket with a predictable name, after checking its owner: another project may have taken the name.
 
     Raises:
-        ApiError: FAILED_PRECONDITION for a bucket of another project.
+        ApiError: FAILED_PRECONDITION if it is missing or belongs to another project.
     """
     if bucket is None or bucket.project != project:
         name = bucket.name if bucket else ""
@@ -85,7 +85,7 @@ def require_own(bucket: Bucket | None, project: str) -> Bucket:
 
 
 def buckets(rows: sqlite3.Connection, project: str, prefix: str = "") -> list[Bucket]:
-    """Return a project's buckets by name."""
+    """Return a project's buckets, sorted by name."""
     found = rows.execute("SELECT * FROM buckets WHERE project = ? ORDER BY name", (project,))
     return [Bucket(**dict(row)) for row in found if row["name"].startswith(prefix)]
 
@@ -96,7 +96,7 @@ def make_bucket(
     """Add a bucket.
 
     Raises:
-        sqlite3.IntegrityError: when the name is taken.
+        sqlite3.IntegrityError: if the name is taken.
     """
     rows.execute(
         "INSERT INTO buckets (name, project, location, labels, create_time) VALUES (?, ?, ?, ?, ?)",
@@ -105,7 +105,7 @@ def make_bucket(
 
 
 def remove_bucket(rows: sqlite3.Connection, name: str) -> bool:
-    """Remove an empty bucket; False when it still holds objects."""
+    """Delete a bucket and return True, or return False if it has objects."""
     if rows.execute("SELECT 1 FROM objects WHERE bucket = ? LIMIT 1", (name,)).fetchone():
         return False
     rows.execute("DELETE FROM buckets WHERE name = ?", (name,))
@@ -113,19 +113,19 @@ def remove_bucket(rows: sqlite3.Connection, name: str) -> bool:
 
 
 def find(rows: sqlite3.Connection, bucket: str, name: str) -> Stored | None:
-    """Return an object by bucket and name."""
+    """Return an object by bucket and name, or None."""
     row = rows.execute("SELECT * FROM objects WHERE bucket = ? AND name = ?", (bucket, name)).fetchone()
     return Stored(**dict(row)) if row else None
 
 
 def in_bucket(rows: sqlite3.Connection, bucket: str, prefix: str = "") -> list[Stored]:
-    """Return a bucket's objects by name."""
+    """Return a bucket's objects, sorted by name."""
     found = rows.execute("SELECT * FROM objects WHERE bucket = ? ORDER BY name", (bucket,))
     return [Stored(**dict(row)) for row in found if row["name"].startswith(prefix)]
 
 
 def part(world: World) -> Path:
-    """Return a new file for bytes that are on their way."""
+    """Return the path of a new file for an upload."""
     folder = world.folder / "objects"
     folder.mkdir(exist_ok=True)
     return folder / f"part-{secrets.token_hex(16)}"
@@ -141,14 +141,14 @@ def keep(
     describe: Callable[[Path, str], str] = lambda _content, _md5: "{}",
     allow: Callable[[Stored | None], None] = lambda _before: None,
 ) -> Stored:
-    """Make a finished file an object, in place of an older one of that name. Blocking.
+    """Store a complete file as an object, replacing one of the same name. Blocking.
 
     Args:
-        describe: gives `Stored.fields` for the file and its MD5, or refuses it.
-        allow: refuses, given the object that is there; asked in the transaction that changes it.
+        describe: returns `Stored.fields` for the file and its MD5, or raises.
+        allow: raises to refuse replacing the given object; called in the transaction that replaces it.
 
     Raises:
-        ApiError: NOT_FOUND when the bucket was deleted meanwhile.
+        ApiError: NOT_FOUND if the bucket was deleted meanwhile.
     """
     with content.open("rb") as file:
         md5 = base64.b64encode(hashlib.file_digest(file, _md5).digest()).decode()
@@ -173,7 +173,7 @@ def keep(
 
 
 def _md5() -> hashlib._Hash:
-    # The API's own checksum of an object; it protects nothing here.
+    # The API's checksum of an object, not for security.
     return hashlib.md5(usedforsecurity=False)
 
 
@@ -200,11 +200,11 @@ def _row(
 
 
 def add_growing(rows: sqlite3.Connection, world: World, bucket: str, name: str, file: str) -> None:
-    """Name a file that is still being written, a log, as an object."""
+    """Add an object for a log file that is still being written."""
     _row(rows, world, bucket, name, file, "text/plain; charset=utf-8", "")
 
 
 def remove(rows: sqlite3.Connection, world: World, stored: Stored) -> None:
-    """Remove an object and its bytes."""
+    """Delete an object and its file."""
     rows.execute("DELETE FROM objects WHERE bucket = ? AND name = ?", (stored.bucket, stored.name))
     stored.path(world).unlink(missing_ok=True)

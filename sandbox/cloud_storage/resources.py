@@ -1,4 +1,4 @@
-"""Buckets and objects as the JSON API tells them, and who may reach them."""
+"""Buckets and objects as JSON, and the permission checks on them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,8 @@ from sandbox.state import projects
 NO_BUCKET = "The specified bucket does not exist."
 
 
-def may(call: Call, permission: str, resource: str, what: str) -> None:
-    """403 in the words of Cloud Storage, which names the caller."""
-    if admission.is_allowed(call, permission, resource):
-        return
-    raise denied(call, permission, f"Google Cloud Storage {what}")
-
-
 def denied(call: Call, permission: str, what: str) -> ApiError:
-    """Return the 403 for a caller without a permission on a bucket, an object or a project."""
+    """Return Cloud Storage's 403, which names the caller, for a bucket, an object or a project."""
     caller = call.principal.email or "Anonymous caller"
     return ApiError(
         "PERMISSION_DENIED",
@@ -35,7 +28,7 @@ def denied(call: Call, permission: str, what: str) -> ApiError:
 
 
 def bucket_of(call: Call, permission: str, what: str = "bucket") -> Bucket:
-    """Return the bucket in the path, for a caller that has the permission on it.
+    """Return the bucket in the path, if the caller has the permission on it.
 
     Raises:
         ApiError: NOT_FOUND or PERMISSION_DENIED.
@@ -44,12 +37,13 @@ def bucket_of(call: Call, permission: str, what: str = "bucket") -> Bucket:
         bucket = objects.find_bucket(rows, call.params["bucket"])
     if bucket is None:
         raise not_found(NO_BUCKET)
-    may(call, permission, bucket.resource, what)
+    if not admission.is_allowed(call, permission, bucket.resource):
+        raise denied(call, permission, f"Google Cloud Storage {what}")
     return bucket
 
 
 def _milliseconds(time: str) -> str:
-    """Return a time as Cloud Storage tells it, with three digits."""
+    """Return a time in Cloud Storage's format, with milliseconds."""
     return dt.datetime.fromisoformat(time).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 

@@ -1,7 +1,6 @@
-"""Uploads: in one request with or without metadata, or resumable in pieces.
+"""Uploads of objects: in one request with or without metadata, or resumable.
 
-Source: https://cloud.google.com/storage/docs/json_api/v1/objects/insert and facts/gcloud.md "builds": gcloud's
-multipart upload has boundaries in single quotes and bare line feeds, a resumable one gets 308 until it is whole.
+Source: https://cloud.google.com/storage/docs/json_api/v1/objects/insert and facts/gcloud.md "builds".
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from sandbox.errors import ApiError, invalid, not_found
 from sandbox.state.world import World
 
 SERVICE = "storage.googleapis.com"
-_PIECE = 1 << 20  # bytes read at once
-_LARGEST = 2 << 30  # bytes of an object that comes in pieces
+_PIECE = 1 << 20  # bytes per read
+_LARGEST = 2 << 30  # bytes of a resumable upload
 
 
 @dataclass
 class _Session:
-    """A resumable upload on its way."""
+    """A resumable upload in progress."""
 
     bucket: str
     name: str
@@ -39,12 +38,12 @@ class _Session:
 
 
 def _sessions(_world: World) -> dict[str, _Session]:
-    """Start the list of resumable uploads by id."""
+    """Return an empty table of resumable uploads by id."""
     return {}
 
 
 def upload(call: Call) -> dict[str, Any] | Response:
-    """Take an object in one request, or begin a resumable upload."""
+    """Receive an object in one request, or start a resumable upload."""
     bucket = bucket_of(call, "storage.objects.create")
     kind = call.query.get("uploadType", "media")
     if kind == "resumable":
@@ -68,7 +67,7 @@ def upload(call: Call) -> dict[str, Any] | Response:
 
 
 def _keep(call: Call, bucket: str, name: str, part: Path, content_type: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Make the uploaded bytes an object, unless a checksum or a condition says otherwise: then they go."""
+    """Store the uploaded file as an object, or delete it if a checksum is wrong or a precondition fails."""
     try:
         stored = objects.keep(
             call.world,
@@ -111,7 +110,7 @@ def _begin(call: Call, bucket: Bucket) -> Response:
 
 
 def resume(call: Call) -> dict[str, Any] | Response:
-    """Take a piece of a resumable upload, or say how much there is of it."""
+    """Receive a piece of a resumable upload, or report its size so far."""
     upload = call.query.get("upload_id", "")
     session = call.world.part(_sessions).get(upload)
     if session is None or session.bucket != call.params["bucket"]:

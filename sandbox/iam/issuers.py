@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox.api import strict_json
 from sandbox.iam.keys import new_pem
+from sandbox.state import schema
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
@@ -29,7 +30,7 @@ GITHUB = "https://token.actions.githubusercontent.com"
 ALGORITHMS = {"RSA": "RS256", "EC": "ES256"}
 # unverified: how often GitHub rotates its keys. The previous key stays published until the next rotation.
 _KEY_AGE = dt.timedelta(days=90)
-_ROW = "github_actions_keys"
+_META = "github_actions_keys"
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k")
 
 
@@ -95,14 +96,13 @@ def sign(world: World, claims: Mapping[str, Any]) -> str:
 
 
 def _held(rows: sqlite3.Connection) -> list[Json]:
-    row = rows.execute("SELECT value FROM meta WHERE key = ?", (_ROW,)).fetchone()
-    return list(json.loads(row["value"])) if row else []
+    return list(json.loads(schema.meta(rows, _META) or "[]"))
 
 
 def _renewed(rows: sqlite3.Connection, world: World, held: Sequence[Json]) -> list[Json]:
     _, pem = new_pem()
     kept = [{"kid": secrets.token_hex(20).upper(), "pem": pem, "made": timestamp(world.now())}, *held[:1]]
-    rows.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_ROW, json.dumps(kept)))
+    schema.put_meta(rows, _META, json.dumps(kept))
     return kept
 
 

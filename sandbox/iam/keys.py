@@ -7,6 +7,7 @@ import sqlite3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sandbox.state import schema
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
@@ -49,19 +50,17 @@ def create(rows: sqlite3.Connection, world: World, project_id: str, email: str, 
 def id_token_signing_key(world: World) -> str:
     """Return the private key as PEM. The first call generates it."""
     with world.writing() as rows:
-        row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
-        if row:
-            return str(row["value"])
-        _, pem = new_pem()
-        rows.execute("INSERT INTO meta VALUES ('id_token_key', ?)", (pem,))
+        pem = schema.meta(rows, "id_token_key")
+        if pem is None:
+            _, pem = new_pem()
+            schema.put_meta(rows, "id_token_key", pem)
         return pem
 
 
 def id_token_public_key(world: World) -> rsa.RSAPublicKey:
     """Return the public half. Reading it does not tick a fixed clock."""
     with world.reading() as rows:
-        row = rows.execute("SELECT value FROM meta WHERE key = 'id_token_key'").fetchone()
-    pem = str(row["value"]) if row else id_token_signing_key(world)
-    key = serialization.load_pem_private_key(pem.encode(), None)
+        pem = schema.meta(rows, "id_token_key")
+    key = serialization.load_pem_private_key((pem or id_token_signing_key(world)).encode(), None)
     assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - `new_pem` made it
     return key.public_key()

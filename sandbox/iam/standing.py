@@ -11,6 +11,7 @@ import sqlite3
 
 from sandbox.iam import pools
 from sandbox.iam.members import service_account_exists
+from sandbox.state import schema
 
 _KIND = "serviceAccount:"
 
@@ -60,9 +61,8 @@ def _key(member: str) -> str:
 
 
 def _count(rows: sqlite3.Connection, key: str) -> int:
-    row = rows.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return int(row["value"]) if row else 0
+    return int(schema.meta(rows, key) or 0)
 
 
 def _next(rows: sqlite3.Connection, key: str) -> None:
-    rows.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, str(_count(rows, key) + 1)))
+    schema.put_meta(rows, key, str(_count(rows, key) + 1))

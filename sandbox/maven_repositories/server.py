@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from sandbox.artifact_registry import blobs, catalog, package_files
+from sandbox.artifact_registry import blobs, catalog, integrity, package_files
 from sandbox.artifact_registry.catalog import Repository
 from sandbox.maven_repositories import layout, sources
 from sandbox.maven_repositories.layout import Place
@@ -129,5 +129,5 @@ def _metadata(world: World, repository: Repository, place: Place) -> str:
 def _checksum(world: World, repository: Repository, place: Place) -> str:
     if place.is_metadata:
         return hashlib.new(place.checksum, _metadata(world, repository, place).encode()).hexdigest()
-    with blobs.blob_path(world, _find(world, repository, place).blob).open("rb") as opened:
+    with integrity.path_of(world, _find(world, repository, place).blob).open("rb") as opened:
         return hashlib.file_digest(opened, place.checksum).hexdigest()

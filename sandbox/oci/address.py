@@ -1,4 +1,4 @@
-"""Where a request goes: the endpoint that it used, and the image that its path names."""
+"""The endpoint that a request used, and the image in its path."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Address:
     """The endpoint that a request used.
 
     Attributes:
-        host: Google's name of the registry, `us-central1-docker.pkg.dev`; empty where the path names none.
+        host: Google's name of the registry, `us-central1-docker.pkg.dev`; empty if the path has none.
         path: the decoded path without the host: `/v2/P/R/I/manifests/T`.
-        base: what a Location and the realm start with, without a slash at the end: `http://localhost:5001`.
-        prefix: empty, or `us-central1-docker.pkg.dev/`: what comes before `P/R/I` in Locations and scopes.
+        base: the beginning of a Location and of the realm, without a final slash: `http://localhost:5001`.
+        prefix: empty, or `us-central1-docker.pkg.dev/` if names in Locations and scopes have the host.
     """
 
     host: str
@@ -36,14 +36,14 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One request that names an image.
+class RegistryCall:
+    """One request for an image.
 
     Attributes:
         service: the request's `host[:port]`.
-        reference: what follows in the path: a tag, a digest or an upload's id; may be empty.
-        kind: what the path asks for, as the router calls it: blobs, manifests, tags.
-        content: the body, where a handler takes it whole.
+        reference: a tag, a digest or an upload's id; may be empty.
+        kind: of the `Route`: blobs, manifests, tags.
+        content: the body, if the handler does not stream it.
     """
 
     world: World
@@ -63,15 +63,15 @@ class Ask:
 
 
 def image_of(host: str, name: str) -> Image:
-    """Return the image behind `P/R/I` on a host; the package stays empty for `P/R`.
+    """Return the image `P/R/I` on a host. Its package is empty for `P/R`.
 
     Raises:
         RegistryError: NAME_UNKNOWN for a host that Artifact Registry does not have, NAME_INVALID for a malformed name.
     """
     location = location_of(host)
     if location is None:
-        # Sentences of the sandbox's own: on Google every host that answers is a registry's. Not NAME_INVALID, which
-        # docker tries again for 50 seconds.
+        # The messages are the sandbox's own: on Google every host that answers is a registry's. Not NAME_INVALID,
+        # since docker would retry for 50 seconds.
         named = (host or name).partition("/")[0]
         if named.endswith("gcr.io"):
             raise RegistryError("NAME_UNKNOWN", f"The workbook's sandbox does not do this: images of {named[:80]}")
@@ -89,9 +89,9 @@ def image_of(host: str, name: str) -> Image:
 
 
 def split_host(address: Address, name: str) -> tuple[str, str]:
-    """Host and `P/R/I` of a name in a scope or in `from=`, which has the host in front where the path has.
+    """Return the host and `P/R/I` of a name in a scope or in `from=`, which has the host if paths have it.
 
-    On the plain port's `/v2/token` the address has no host, so the name brings it.
+    At the plain port's `/v2/token` the address has no host, so the name's is used.
     """
     if address.host and not address.prefix:
         return address.host, name

@@ -1,4 +1,4 @@
-"""Blobs over HTTP: looked up, read, removed."""
+"""HTTP methods on blobs: find, download and delete."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sandbox.artifact_registry.blobs import check_digest
 from sandbox.doors.file_body import FileSlice
 from sandbox.errors import RegistryError
 from sandbox.oci import remotes, signing
-from sandbox.oci.address import Ask
+from sandbox.oci.address import RegistryCall
 from sandbox.oci.rights import DELETE_ARTIFACTS, enter
 from sandbox.oci.token import Caller
 
-_SMALL = 64 << 10  # bytes that are read at once where they need no waiting
+_SMALL = 64 << 10  # bytes that are sent from memory if the file is in the page cache
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def byte_range(value: str, size: int) -> tuple[int, int] | None:
-    """First and last byte of a Range header; None where the whole is the answer (RFC 9110 section 14.2).
+    """Return the first and last byte of a Range header, or None to send everything (RFC 9110 section 14.2).
 
     Raises:
-        RegistryError: RANGE_INVALID for a range that no byte satisfies.
+        RegistryError: RANGE_INVALID if the range contains no byte.
     """
     if not value.startswith("bytes=") or "," in value:
         return None
@@ -47,26 +47,26 @@ def _unknown(digest: str) -> RegistryError:
     return RegistryError("BLOB_UNKNOWN", f"Blob {digest} not found", detail={"digest": digest})
 
 
-def is_quick(ask: Ask) -> bool:
-    """Whether `look_up` can answer on the event loop: it reads a few rows, which costs less than waking a thread."""
-    return ask.method == "GET" or (ask.method == "HEAD" and not blobs.is_collecting(ask.world))
+def is_quick(call: RegistryCall) -> bool:
+    """Return whether `look_up` can run on the event loop: reading a few rows costs less than a thread switch."""
+    return call.method == "GET" or (call.method == "HEAD" and not blobs.is_collecting(call.world))
 
 
-def is_quick_download(ask: Ask) -> bool:
-    """Whether `download` can: the first time since the start the blob is hashed."""
-    return integrity.is_proved(ask.world, ask.reference)
+def is_quick_download(call: RegistryCall) -> bool:
+    """Return whether `download` can run on the event loop: it hashes the blob at the first read since the start."""
+    return integrity.is_proved(call.world, call.reference)
 
 
-def _find(ask: Ask, caller: Caller) -> tuple[str, int]:
-    """Return the digest that is asked for, and the blob's size."""
-    digest = check_digest(ask.reference)
-    repository = remotes.reading(ask, caller)
-    if ask.method == "HEAD":
-        # So a push asks before it leaves a layer out.
-        blobs.needed(ask.world, digest)
-    with ask.world.reading() as rows:
+def _find(call: RegistryCall, caller: Caller) -> tuple[str, int]:
+    """Return the blob's digest and size."""
+    digest = check_digest(call.reference)
+    repository = remotes.reading(call, caller)
+    if call.method == "HEAD":
+        # A push checks with HEAD whether it can skip a layer.
+        blobs.needed(call.world, digest)
+    with call.world.reading() as rows:
         blob = blobs.find(rows, repository.name, digest)
-    if blob is None or not integrity.has_size(ask.world, digest, blob.size):
+    if blob is None or not integrity.has_size(call.world, digest, blob.size):
         raise _unknown(digest)
     return digest, blob.size
 
@@ -82,30 +82,30 @@ def _headers(digest: str, size: int) -> dict[str, str]:
     }
 
 
-def look_up(ask: Ask, caller: Caller) -> Response:
-    """GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists".
+def look_up(call: RegistryCall, caller: Caller) -> Response:
+    """Handle GET and HEAD /v2/<name>/blobs/<digest>. Spec: "Pulling blobs", "Checking if content exists".
 
-    GET leads to an address on the same host where the bytes are, as on Google; HEAD answers by itself.
+    As on Google, GET redirects to a signed address on the same host.
     """
-    digest, size = _find(ask, caller)
-    if ask.method == "HEAD":
+    digest, size = _find(call, caller)
+    if call.method == "HEAD":
         return Response(headers=_headers(digest, size))
-    place = signing.address_of(ask, "download", digest, caller.principal)
+    place = signing.address_of(call, "download", digest, caller.principal)
     return Response(status_code=302, headers={"Location": place})
 
 
-def download(ask: Ask, caller: Caller) -> Response:
-    """GET and HEAD a blob's signed address: the bytes, or a range of them."""
-    digest, size = _find(ask, caller)
+def download(call: RegistryCall, caller: Caller) -> Response:
+    """Handle GET and HEAD of a blob's signed address: send the blob, or a range of it."""
+    digest, size = _find(call, caller)
     headers = _headers(digest, size)
     etag = headers["ETag"]
-    if etag in [entry.strip() for entry in ask.headers.get("if-none-match", "").split(",")]:
+    if etag in [entry.strip() for entry in call.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers={"ETag": etag, "Docker-Content-Digest": digest})
-    if ask.method == "HEAD":
+    if call.method == "HEAD":
         return Response(headers=headers)
     wanted = None
-    if ask.headers.get("if-range", etag) == etag:
-        wanted = byte_range(ask.headers.get("range", ""), size)
+    if call.headers.get("if-range", etag) == etag:
+        wanted = byte_range(call.headers.get("range", ""), size)
     start, stop = wanted or (0, size - 1)
     length = stop - start + 1
     headers["Content-Length"] = str(length)
@@ -113,10 +113,10 @@ def download(ask: Ask, caller: Caller) -> Response:
         headers["Content-Range"] = f"bytes {start}-{stop}/{size}"
     status = 206 if wanted else 200
     try:
-        integrity.require(ask.world, digest, size)
-        file = blobs.blob_path(ask.world, digest).open("rb", buffering=0)
+        integrity.require(call.world, digest, size)
+        file = integrity.path_of(call.world, digest).open("rb", buffering=0)
     except FileNotFoundError:
-        # Deleted and collected since the row was read, or damaged.
+        # Damaged, or collected since the row was read.
         raise _unknown(digest) from None
     if length <= _SMALL and (content := _cached(file, start, length)) is not None:
         file.close()
@@ -126,7 +126,7 @@ def download(ask: Ask, caller: Caller) -> Response:
 
 
 def _cached(file: BinaryIO, start: int, length: int) -> bytes | None:
-    """Return part of a file, if nobody has to wait for the disk; preadv2(2), RWF_NOWAIT."""
+    """Return part of a file, or None if that would wait for the disk; preadv2(2), RWF_NOWAIT."""
     content = bytearray(length)
     try:
         found = os.preadv(file.fileno(), [content], start, os.RWF_NOWAIT)
@@ -135,15 +135,15 @@ def _cached(file: BinaryIO, start: int, length: int) -> bytes | None:
     return bytes(content) if found == length else None
 
 
-def remove(ask: Ask, caller: Caller) -> Response:
-    """DELETE /v2/<name>/blobs/<digest>. Spec: "Deleting Blobs". A blob that a manifest needs stays.
+def remove(call: RegistryCall, caller: Caller) -> Response:
+    """Handle DELETE /v2/<name>/blobs/<digest>. Spec: "Deleting Blobs".
 
     Raises:
         RegistryError: UNSUPPORTED for a blob in use (unverified).
     """
-    repository = enter(ask.world, caller.principal, ask.image, DELETE_ARTIFACTS)
-    digest = check_digest(ask.reference)
-    with ask.world.writing() as rows:
+    repository = enter(call.world, caller.principal, call.image, DELETE_ARTIFACTS)
+    digest = check_digest(call.reference)
+    with call.world.writing() as rows:
         if blobs.find(rows, repository.name, digest) is None:
             raise _unknown(digest)
         if blobs.in_use(rows, repository.name, digest):

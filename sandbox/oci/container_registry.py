@@ -1,7 +1,7 @@
-"""gcr.io, which is not here: every client that asks for it is told so in a sentence, at once.
+"""gcr.io, which the sandbox does not have: refuse every request with a message that clients show.
 
-gcloud's `container images` asks `GET /v2/` first, crashes on all but a 200 or a challenge, and prints what the token
-endpoint answers (containerregistry/client/v2_2/docker_http_.py); docker does the same.
+gcloud's `container images` requests `GET /v2/` first, crashes on anything but a 200 or a challenge, and prints the
+token endpoint's message (containerregistry/client/v2_2/docker_http_.py); docker does the same.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from sandbox.errors import RegistryError
 
 
 def serves(host: str) -> bool:
-    """Whether a host is one of Container Registry's: `gcr.io`, `eu.gcr.io`."""
+    """Return whether a host is one of Container Registry's: `gcr.io`, `eu.gcr.io`."""
     return host == "gcr.io" or host.endswith(".gcr.io")
 
 
 def answer(host: str, path: str, base: str) -> Response:
-    """Return the challenge that leads a client to the refusal.
+    """Return a challenge that sends the client to the token endpoint, where it gets the refusal.
 
     Args:
-        base: what stands in front of a path on this host, for the client that asks.
+        base: the URL of this host as the client sees it.
 
     Raises:
-        RegistryError: DENIED, for everything else.
+        RegistryError: DENIED, at every path but `/v2/`.
     """
     refusal = RegistryError(
         "DENIED",

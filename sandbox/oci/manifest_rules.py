@@ -1,4 +1,4 @@
-"""What a manifest may be: pure functions over its bytes.
+"""Parse and check manifests. Pure functions.
 
 OCI image-spec 1.1 manifest.md and image-index.md; Docker Image Manifest Version 2, Schema 2.
 """
@@ -19,7 +19,8 @@ from sandbox.state.clock import timestamp
 
 LIMIT = 4 << 20  # bytes; OCI Distribution 1.1, "Pushing manifests": at least 4 MiB. unverified: Google's
 
-# Layers that stay where their urls say and are never pushed: image-spec 1.1 layer.md "Non-Distributable Layers".
+# Layers that are never pushed, since clients download them from their urls: image-spec 1.1 layer.md
+# "Non-Distributable Layers".
 _FOREIGN = re.compile(
     r"application/vnd\.oci\.image\.layer\.nondistributable\..+"
     r"|application/vnd\.docker\.image\.rootfs\.foreign\.diff\.tar(\.gzip)?"
@@ -29,14 +30,14 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the registry needs to know of a manifest.
+    """The parts of a manifest that the registry needs.
 
     Attributes:
-        artifact_type: its own; for one with a subject else the config's media type.
+        artifact_type: its own, or with a subject by default the config's media type.
         subject: digest, or empty.
         config: digest of an image's config, or empty.
-        blobs: config and layers that must be here: digest to size in bytes.
-        children: digests that an index lists.
+        blobs: config and layers that the registry must have: digest to size in bytes.
+        children: digests of an index's manifests.
     """
 
     media_type: str
@@ -49,16 +50,12 @@ class Manifest:
 
 
 def is_digest(reference: str) -> bool:
-    """Whether a reference is meant as a digest; a tag has no colon."""
+    """Return whether a reference is a digest and not a tag, which has no colon."""
     return ":" in reference
 
 
 def check_tag(tag: str) -> str:
-    """Return the tag itself.
-
-    Raises:
-        RegistryError: TAG_INVALID. Spec: "Pulling manifests", <reference> as a tag.
-    """
+    """Return the tag, or raise TAG_INVALID. Spec: "Pulling manifests", <reference> as a tag."""
     if not _TAG.fullmatch(tag):
         raise RegistryError("TAG_INVALID", f"Invalid tag {tag[:200]!r}: up to 128 letters, digits, _ . and -")
     return tag
@@ -80,10 +77,10 @@ def _body(content: bytes) -> dict[str, Any]:
 
 def _media_type(body: Mapping[str, Any], header: str) -> str:
     sent = header.split(";", 1)[0].strip()
-    said = body.get("mediaType", "")
-    if not isinstance(said, str) or (said and sent and said != sent):
-        raise _invalid(f"The manifest's mediaType {said!r} is not the Content-Type {sent!r}")
-    kind = said or sent
+    own = body.get("mediaType", "")
+    if not isinstance(own, str) or (own and sent and own != sent):
+        raise _invalid(f"The manifest's mediaType {own!r} is not the Content-Type {sent!r}")
+    kind = own or sent
     if body.get("schemaVersion") == 1 or kind.startswith("application/vnd.docker.distribution.manifest.v1+"):
         # unverified: text
         raise _invalid("Docker image manifest schema 1 is not supported: push with a newer client")
@@ -115,13 +112,13 @@ def _list(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def parse(content: bytes, content_type: str) -> Manifest:
-    """Read a manifest; unknown fields are ignored.
+    """Parse a manifest, ignoring unknown fields.
 
     Args:
         content_type: the request's header, may be empty.
 
     Raises:
-        RegistryError: MANIFEST_INVALID, or DIGEST_INVALID for a malformed digest inside.
+        RegistryError: MANIFEST_INVALID, or DIGEST_INVALID for a malformed digest in it.
     """
     body = _body(content)
     kind = _media_type(body, content_type)
@@ -149,10 +146,10 @@ def parse(content: bytes, content_type: str) -> Manifest:
 
 
 def moment(text: Any) -> str:
-    """RFC 3339 with any number of fractional digits as the API writes it; empty for none and for the year 1.
+    """Return an RFC 3339 time in the API's format; empty if it is missing or in the year 1.
 
     Raises:
-        ValueError: for text that is no time.
+        ValueError: if the text is not a time.
     """
     if not isinstance(text, str) or text.startswith("0001-"):
         return ""

@@ -1,4 +1,4 @@
-"""Manifests over HTTP: put under a digest or a tag, read, removed."""
+"""HTTP methods on manifests: push, pull and delete."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sandbox.artifact_registry import blobs, catalog, integrity
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.errors import RegistryError
 from sandbox.oci import manifest_rules, referrers, remotes, rights
-from sandbox.oci.address import Ask
+from sandbox.oci.address import RegistryCall
 from sandbox.oci.manifest_rules import Manifest, is_digest
 from sandbox.oci.rights import DELETE_ARTIFACTS, DELETE_TAG, DELETE_VERSION, UPLOAD, enter, require
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
 
-_CONFIG_LIMIT = 4 << 20  # bytes of a config that is read for its build time
+_CONFIG_LIMIT = 4 << 20  # bytes; a larger config is not read for its build time
 
 
 def unknown(reference: str) -> RegistryError:
-    """Return the 404; users of Artifact Registry saw its text, https://github.com/firezone/firezone/issues/10484."""
+    """Return the 404, whose message users report: https://github.com/firezone/firezone/issues/10484."""
     return RegistryError("MANIFEST_UNKNOWN", f'Failed to fetch "{reference[:200]}"')
 
 
 def resolve(rows: sqlite3.Connection, repository: str, package: str, reference: str) -> str | None:
-    """Return the digest of a version by tag or digest; None when it is not there."""
+    """Return the digest of the version with a tag or digest, or None."""
     if not is_digest(reference):
         return catalog.find_tag(rows, repository, package, manifest_rules.check_tag(reference))
     version = catalog.find_version(rows, repository, package, blobs.check_digest(reference))
@@ -35,131 +35,132 @@ def resolve(rows: sqlite3.Connection, repository: str, package: str, reference: 
 
 
 def accepts(header: str, media_type: str) -> bool:
-    """Whether an Accept header covers a media type; none at all covers everything (RFC 9110 section 12.5.1)."""
+    """Return whether an Accept header includes a media type; an empty one includes all (RFC 9110 section 12.5.1)."""
     wanted = [entry.split(";", 1)[0].strip() for entry in header.split(",")]
     return not header.strip() or any(entry in (media_type, "*/*", "application/*") for entry in wanted)
 
 
-def read(ask: Ask, caller: Caller) -> Response:
-    """GET and HEAD /v2/<name>/manifests/<reference>. Spec: "Pulling manifests"."""
-    repository = remotes.reading(ask, caller)
-    with ask.world.reading() as rows:
-        digest = resolve(rows, repository.name, ask.image.package, ask.reference)
-        version = catalog.find_version(rows, repository.name, ask.image.package, digest) if digest else None
+def read(call: RegistryCall, caller: Caller) -> Response:
+    """Handle GET and HEAD /v2/<name>/manifests/<reference>. Spec: "Pulling manifests"."""
+    repository = remotes.reading(call, caller)
+    with call.world.reading() as rows:
+        digest = resolve(rows, repository.name, call.image.package, call.reference)
+        version = catalog.find_version(rows, repository.name, call.image.package, digest) if digest else None
     if version is None:
-        raise unknown(ask.reference)
+        raise unknown(call.reference)
     # docker sends one header per media type.
-    accept = ",".join(ask.headers.getlist("accept"))
+    accept = ",".join(call.headers.getlist("accept"))
     if not accepts(accept, version.media_type):
-        # The sentence with quoted media types, as fixtures of two programs have it.
+        # The fixtures of two programs quote the media types in this way.
         listed = ", ".join(f'"{entry.strip()}"' for entry in accept.split(","))
         raise RegistryError(
             "MANIFEST_UNKNOWN", f'Manifest has media type "{version.media_type}" but client accepts [{listed}]'
         )
     headers = {"Docker-Content-Digest": version.digest, "ETag": f'"{version.digest}"'}
-    if headers["ETag"] in [entry.strip() for entry in ask.headers.get("if-none-match", "").split(",")]:
+    if headers["ETag"] in [entry.strip() for entry in call.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
-    # The header is set as it was pushed: a media type here has no charset.
     headers["Content-Type"] = version.media_type
     try:
-        content = blobs.read(ask.world, version.digest)
+        content = blobs.read(call.world, version.digest)
     except FileNotFoundError:
-        # Deleted and collected since the row was read, or damaged.
-        raise unknown(ask.reference) from None
+        # Damaged, or collected since the row was read.
+        raise unknown(call.reference) from None
     return Response(content, headers=headers)
 
 
-def put(ask: Ask, caller: Caller) -> Response:
-    """PUT /v2/<name>/manifests/<reference>. Spec: "Pushing manifests", "Pushing manifests with subject".
+def put(call: RegistryCall, caller: Caller) -> Response:
+    """Handle PUT /v2/<name>/manifests/<reference>. Spec: "Pushing manifests", "Pushing manifests with subject".
 
-    Acknowledged when the bytes are synced and the rows committed.
+    Responds after the bytes are synced and the rows are committed.
     """
-    repository = enter(ask.world, caller.principal, ask.image, UPLOAD)
-    digest, tags = _named(ask)
-    manifest = manifest_rules.parse(ask.content, ask.headers.get("content-type", ""))
-    blobs.store(ask.world, ask.content, digest)
-    with ask.world.writing() as rows:
-        _check_tags(rows, ask, caller, repository, digest, tags)
-        size = _check_references(rows, ask.world, repository.name, ask.image.package, manifest)
-        blobs.record(rows, ask.world, repository.name, digest, len(ask.content))
+    repository = enter(call.world, caller.principal, call.image, UPLOAD)
+    digest, tags = _named(call)
+    manifest = manifest_rules.parse(call.content, call.headers.get("content-type", ""))
+    blobs.store(call.world, call.content, digest)
+    with call.world.writing() as rows:
+        _check_tags(rows, call, caller, repository, digest, tags)
+        size = _check_references(rows, call.world, repository.name, call.image.package, manifest)
+        blobs.record(rows, call.world, repository.name, digest, len(call.content))
         version = Version(
             repository=repository.name,
-            package=ask.image.package,
+            package=call.image.package,
             digest=digest,
             media_type=manifest.media_type,
             artifact_type=manifest.artifact_type,
             subject=manifest.subject,
             size=size,
-            manifest_size=len(ask.content),
+            manifest_size=len(call.content),
             annotations=manifest.annotations,
-            build_time=_build_time(ask, manifest),
+            build_time=_build_time(call, manifest),
             create_time="",
             update_time="",
         )
-        package = ask.image.package
-        held = [entry for entry in manifest.children if not catalog.find_version(rows, repository.name, package, entry)]
+        package = call.image.package
+        other = [
+            entry for entry in manifest.children if not catalog.find_version(rows, repository.name, package, entry)
+        ]
         catalog.put_version(
             rows,
-            ask.world,
+            call.world,
             version,
-            blobs=[*manifest.blobs, *held],
-            children=[entry for entry in manifest.children if entry not in held],
+            blobs=[*manifest.blobs, *other],
+            children=[entry for entry in manifest.children if entry not in other],
         )
         for tag in tags:
             try:
-                catalog.set_tag(rows, ask.world, repository, ask.image.package, tag, digest)
+                catalog.set_tag(rows, call.world, repository, call.image.package, tag, digest)
             except catalog.TagImmutable:
                 raise RegistryError(
                     "MANIFEST_INVALID", f"cannot update tag {tag}. The repository has enabled tag immutability"
                 ) from None
-    headers = {"Location": ask.location(f"manifests/{digest}"), "Docker-Content-Digest": digest}
+    headers = {"Location": call.location(f"manifests/{digest}"), "Docker-Content-Digest": digest}
     if manifest.subject:
-        referrers.publish(ask.world, repository, ask.image.package, manifest.subject)
+        referrers.publish(call.world, repository, call.image.package, manifest.subject)
         headers["OCI-Subject"] = manifest.subject
-    if is_digest(ask.reference) and tags:
+    if is_digest(call.reference) and tags:
         headers["OCI-Tag"] = ", ".join(tags)
     return Response(status_code=201, headers=headers)
 
 
-def _named(ask: Ask) -> tuple[str, list[str]]:
-    """Return the digest of the body, and the tags that it is to get."""
-    tags = [manifest_rules.check_tag(tag) for tag in ask.query.getlist("tag")]
-    if is_digest(ask.reference):
-        promised = blobs.check_digest(ask.reference)
+def _named(call: RegistryCall) -> tuple[str, list[str]]:
+    """Return the digest of the body, and the new tags."""
+    tags = [manifest_rules.check_tag(tag) for tag in call.query.getlist("tag")]
+    if is_digest(call.reference):
+        promised = blobs.check_digest(call.reference)
     else:
-        tags = [manifest_rules.check_tag(ask.reference), *tags]
-        promised = blobs.check_digest(ask.query["digest"]) if "digest" in ask.query else ""
-    digest = blobs.digest_of(ask.content, (promised or "sha256:").split(":", 1)[0])
+        tags = [manifest_rules.check_tag(call.reference), *tags]
+        promised = blobs.check_digest(call.query["digest"]) if "digest" in call.query else ""
+    digest = blobs.digest_of(call.content, (promised or "sha256:").split(":", 1)[0])
     if promised and promised != digest:
         raise RegistryError("DIGEST_INVALID", f"The manifest's digest is {digest}, not {promised}")
     return digest, list(dict.fromkeys(tags))
 
 
 def _check_tags(
-    rows: sqlite3.Connection, ask: Ask, caller: Caller, repository: Repository, digest: str, tags: list[str]
+    rows: sqlite3.Connection, call: RegistryCall, caller: Caller, repository: Repository, digest: str, tags: list[str]
 ) -> None:
-    # Tags are looked at in the transaction that sets them: two pushes of one tag cannot both see it as new.
+    # Checked in the transaction that sets the tags, so that two pushes of one tag cannot both find it missing.
     for tag in tags:
-        current = catalog.find_tag(rows, repository.name, ask.image.package, tag)
+        current = catalog.find_tag(rows, repository.name, call.image.package, tag)
         if current is None:
-            require(ask.world, caller.principal, rights.CREATE_TAG, ask.image)
+            require(call.world, caller.principal, rights.CREATE_TAG, call.image)
         elif current != digest:
-            require(ask.world, caller.principal, rights.UPDATE_TAG, ask.image)
+            require(call.world, caller.principal, rights.UPDATE_TAG, call.image)
 
 
 def _check_references(rows: sqlite3.Connection, world: World, repository: str, package: str, manifest: Manifest) -> int:
-    """Refuse a manifest that names what is not here. Returns the bytes of config and layers as stored."""
+    """Return the size of the stored config and layers, or raise if the manifest refers to a missing blob."""
     size = 0
-    for digest, said in manifest.blobs.items():
+    for digest, declared in manifest.blobs.items():
         blob = blobs.find(rows, repository, digest)
         if blob is None or not integrity.has_size(world, digest, blob.size):
             raise _missing(digest)
-        if blob.size != said:
-            # unverified: that Google looks at it
-            raise RegistryError("MANIFEST_INVALID", f"The manifest gives {digest} {said} bytes; it has {blob.size}")
+        if blob.size != declared:
+            # unverified: that Google checks the size
+            raise RegistryError("MANIFEST_INVALID", f"The manifest gives {digest} {declared} bytes; it has {blob.size}")
         size += blob.size
     for digest in manifest.children:
-        # An index may also list what is no manifest; that must be here as a blob.
+        # An index may also list a blob that is not a manifest.
         if not (catalog.find_version(rows, repository, package, digest) or blobs.find(rows, repository, digest)):
             raise _missing(digest)
     return size
@@ -170,53 +171,53 @@ def _missing(digest: str) -> RegistryError:
     return RegistryError("MANIFEST_BLOB_UNKNOWN", message, detail={"digest": digest})
 
 
-def _build_time(ask: Ask, manifest: Manifest) -> str:
-    """Return `created` of the image's config, as the API gives it; empty where there is none."""
+def _build_time(call: RegistryCall, manifest: Manifest) -> str:
+    """Return `created` of the image's config in the API's format, or an empty string."""
     if not manifest.config or manifest.blobs[manifest.config] > _CONFIG_LIMIT:
         return ""
     with contextlib.suppress(ValueError, AttributeError, OverflowError, RecursionError, FileNotFoundError):
-        return manifest_rules.moment(json.loads(blobs.read(ask.world, manifest.config)).get("created"))
+        return manifest_rules.moment(json.loads(blobs.read(call.world, manifest.config)).get("created"))
     return ""
 
 
-def remove(ask: Ask, caller: Caller) -> Response:
-    """DELETE /v2/<name>/manifests/<reference>. Spec: "Deleting tags", "Deleting manifests".
+def remove(call: RegistryCall, caller: Caller) -> Response:
+    """Handle DELETE /v2/<name>/manifests/<reference>. Spec: "Deleting tags", "Deleting manifests".
 
-    By tag only the tag goes; by digest the version, unless tags or an index hold it.
+    A tag deletes only the tag; a digest deletes the version, unless tags, an index or a referrer refer to it.
     """
-    if not is_digest(ask.reference):
-        return _remove_tag(ask, caller)
-    repository = enter(ask.world, caller.principal, ask.image, DELETE_VERSION, DELETE_ARTIFACTS)
+    if not is_digest(call.reference):
+        return _remove_tag(call, caller)
+    repository = enter(call.world, caller.principal, call.image, DELETE_VERSION, DELETE_ARTIFACTS)
     try:
-        with ask.world.writing() as rows:
-            digest = blobs.check_digest(ask.reference)
-            if referrers.exist(rows, repository.name, ask.image.package, digest):
-                # Two programs of July 2026 quote the code, run on Google. unverified: the sentence
+        with call.world.writing() as rows:
+            digest = blobs.check_digest(call.reference)
+            if referrers.exist(rows, repository.name, call.image.package, digest):
+                # Two programs of July 2026, run on Google, quote the code. unverified: the message
                 raise RegistryError(
                     "GOOGLE_MANIFEST_REFERRING_MANIFEST", "Manifest is still referenced by one or more referrers"
                 )
-            removed = catalog.remove_version(rows, repository, ask.image.package, digest, force=False)
+            removed = catalog.remove_version(rows, repository, call.image.package, digest, force=False)
     except (catalog.VersionTagged, catalog.TagImmutable):
         raise RegistryError(
             "GOOGLE_MANIFEST_DANGLING_TAG", "Manifest is still referenced by one or more tags"
         ) from None
     except catalog.VersionHasParents as parent:
-        # One program reads the parent's digest off the sentence's last word. unverified: what comes before it
+        # One program reads the parent's digest from the message's last word. unverified: the rest of the message
         raise RegistryError(
             "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE",
             f"Manifest is still referenced by one or more parent images: {parent}",
         ) from None
     if not removed:
-        raise unknown(ask.reference)
+        raise unknown(call.reference)
     return Response(status_code=202)
 
 
-def _remove_tag(ask: Ask, caller: Caller) -> Response:
-    repository = enter(ask.world, caller.principal, ask.image, DELETE_TAG)
-    tag = manifest_rules.check_tag(ask.reference)
+def _remove_tag(call: RegistryCall, caller: Caller) -> Response:
+    repository = enter(call.world, caller.principal, call.image, DELETE_TAG)
+    tag = manifest_rules.check_tag(call.reference)
     try:
-        with ask.world.writing() as rows:
-            removed = catalog.remove_tag(rows, repository, ask.image.package, tag)
+        with call.world.writing() as rows:
+            removed = catalog.remove_tag(rows, repository, call.image.package, tag)
     except catalog.TagImmutable:
         # unverified: text
         raise RegistryError(

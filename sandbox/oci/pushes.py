@@ -1,4 +1,4 @@
-"""Pushing blobs: at once, in one streamed piece, or mounted from another repository."""
+"""Push blobs: in one request, by an upload, or by a mount from another repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox.artifact_registry.blobs import check_digest
 from sandbox.artifact_registry.catalog import find_repository
 from sandbox.errors import RegistryError
 from sandbox.oci import signing, uploads
-from sandbox.oci.address import Ask, image_of, split_host
+from sandbox.oci.address import RegistryCall, image_of, split_host
 from sandbox.oci.rights import DOWNLOAD, UPLOAD, enter, may
 from sandbox.oci.token import Caller
 from sandbox.oci.uploads import Upload
@@ -22,125 +22,125 @@ from sandbox.oci.uploads import Upload
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d{1,18}|\*))?")
 
 
-def _created(ask: Ask, digest: str) -> Response:
-    headers = {"Location": ask.location(f"blobs/{digest}"), "Docker-Content-Digest": digest}
+def _created(call: RegistryCall, digest: str) -> Response:
+    headers = {"Location": call.location(f"blobs/{digest}"), "Docker-Content-Digest": digest}
     return Response(status_code=201, headers=headers)
 
 
-def _progress(ask: Ask, caller: Caller, upload: Upload, status: int) -> Response:
+def _progress(call: RegistryCall, caller: Caller, upload: Upload, status: int) -> Response:
     headers = {
-        "Location": signing.address_of(ask, "upload", upload.id, caller.principal),
+        "Location": signing.address_of(call, "upload", upload.id, caller.principal),
         "Docker-Upload-UUID": upload.id,
-        # `0-0` also means none: the header has no way to say "nothing yet".
+        # The header cannot express an empty upload, so `0-0` means that too.
         "Range": f"0-{max(upload.size - 1, 0)}",
     }
     return Response(status_code=status, headers=headers)
 
 
-def _mount(ask: Ask, caller: Caller, digest: str) -> bool:
-    """Make a blob of another repository visible here. Spec: "Mounting a blob from another repository"."""
-    target = ask.image.repository
-    source = ask.image
-    if given := ask.query.get("from", ""):
+def _mount(call: RegistryCall, caller: Caller, digest: str) -> bool:
+    """Add a blob of another repository, if possible. Spec: "Mounting a blob from another repository"."""
+    target = call.image.repository
+    source = call.image
+    if given := call.query.get("from", ""):
         try:
-            source = image_of(*split_host(ask.address, given))
+            source = image_of(*split_host(call.address, given))
         except RegistryError:
             return False
-        # Another host is another registry, even where one door leads to both.
-        if source.location != ask.image.location or not caller.covers(source, "pull"):
+        # Another host is another registry, although the sandbox serves both.
+        if source.location != call.image.location or not caller.covers(source, "pull"):
             return False
-        if not may(ask.world, caller.principal, DOWNLOAD, source):
+        if not may(call.world, caller.principal, DOWNLOAD, source):
             return False
-    blobs.needed(ask.world, digest)
-    with ask.world.reading() as rows:
+    blobs.needed(call.world, digest)
+    with call.world.reading() as rows:
         blob = blobs.find(rows, source.repository, digest)
-    if blob is None or not integrity.has_size(ask.world, digest, blob.size):
+    if blob is None or not integrity.has_size(call.world, digest, blob.size):
         return False
     if source.repository != target:
-        with ask.world.writing() as rows:
+        with call.world.writing() as rows:
             if blobs.find(rows, source.repository, digest) is None:
                 return False
-            blobs.record(rows, ask.world, target, digest, blob.size)
+            blobs.record(rows, call.world, target, digest, blob.size)
     return True
 
 
-def _open(ask: Ask, caller: Caller) -> Upload | Response:
-    enter(ask.world, caller.principal, ask.image, UPLOAD)
-    mounted = ask.query.get("mount")
-    if mounted and _mount(ask, caller, check_digest(mounted)):
-        return _created(ask, mounted)
-    digest = ask.query.get("digest")
-    algorithm = check_digest(digest).split(":", 1)[0] if digest else ask.query.get("digest-algorithm", "sha256")
+def _open(call: RegistryCall, caller: Caller) -> Upload | Response:
+    enter(call.world, caller.principal, call.image, UPLOAD)
+    mounted = call.query.get("mount")
+    if mounted and _mount(call, caller, check_digest(mounted)):
+        return _created(call, mounted)
+    digest = call.query.get("digest")
+    algorithm = check_digest(digest).split(":", 1)[0] if digest else call.query.get("digest-algorithm", "sha256")
     if algorithm not in ("sha256", "sha512"):
         raise RegistryError("DIGEST_INVALID", f"Unknown digest algorithm {algorithm[:40]!r}")
-    return uploads.begin(ask.world, ask.image.repository, algorithm)
+    return uploads.begin(call.world, call.image.repository, algorithm)
 
 
-async def begin(ask: Ask, caller: Caller, request: Request) -> Response:
-    """POST /v2/<name>/blobs/uploads/: mount, push at once, or open an upload. Spec: "Pushing blobs"."""
-    _refuse_large(ask)
-    # Only a mount may write. Rights are a few rows: to wake a thread takes longer than to read them.
-    upload = await asyncio.to_thread(_open, ask, caller) if "mount" in ask.query else _open(ask, caller)
+async def begin(call: RegistryCall, caller: Caller, request: Request) -> Response:
+    """Handle POST /v2/<name>/blobs/uploads/: mount or push a blob, or open an upload. Spec: "Pushing blobs"."""
+    _refuse_large(call)
+    # Without a mount this only reads a few rows, which costs less than a thread switch.
+    upload = await asyncio.to_thread(_open, call, caller) if "mount" in call.query else _open(call, caller)
     if isinstance(upload, Response):
         return upload
-    digest = ask.query.get("digest")
+    digest = call.query.get("digest")
     if not digest:
-        return _progress(ask, caller, upload, 202)
-    await _append(ask, upload, request.stream())
-    return await _close(ask, upload, digest)
+        return _progress(call, caller, upload, 202)
+    await _append(call, upload, request.stream())
+    return await _close(call, upload, digest)
 
 
-def _resume(ask: Ask, caller: Caller) -> Upload:
-    enter(ask.world, caller.principal, ask.image, UPLOAD)
-    return uploads.find(ask.world, ask.image.repository, ask.reference)
+def _resume(call: RegistryCall, caller: Caller) -> Upload:
+    enter(call.world, caller.principal, call.image, UPLOAD)
+    return uploads.find(call.world, call.image.repository, call.reference)
 
 
-async def status(ask: Ask, caller: Caller) -> Response:
-    """GET an upload's address. Spec: "Pushing a blob in chunks", the last paragraph."""
-    return _progress(ask, caller, _resume(ask, caller), 204)
+async def status(call: RegistryCall, caller: Caller) -> Response:
+    """Handle GET of an upload's address. Spec: "Pushing a blob in chunks", the last paragraph."""
+    return _progress(call, caller, _resume(call, caller), 204)
 
 
-async def cancel(ask: Ask, caller: Caller) -> Response:
-    """DELETE an upload's address. Spec: "Cancel a blob upload"."""
-    upload = _resume(ask, caller)
+async def cancel(call: RegistryCall, caller: Caller) -> Response:
+    """Handle DELETE of an upload's address. Spec: "Cancel a blob upload"."""
+    upload = _resume(call, caller)
     uploads.lock(upload)
-    await uploads.in_thread(uploads.discard, ask.world, upload)
+    await uploads.in_thread(uploads.discard, call.world, upload)
     return Response(status_code=204)
 
 
-async def append(ask: Ask, caller: Caller, request: Request) -> Response:
-    """PATCH an upload's address: the whole blob in one streamed piece, as docker sends it."""
-    _refuse_large(ask)
-    upload = _resume(ask, caller)
-    _check_order(ask, caller, upload)
-    await _append(ask, upload, _only_chunk(upload, request.stream()))
-    return _progress(ask, caller, upload, 202)
+async def append(call: RegistryCall, caller: Caller, request: Request) -> Response:
+    """Handle PATCH of an upload's address: receive the whole blob in one request, as docker sends it."""
+    _refuse_large(call)
+    upload = _resume(call, caller)
+    _check_order(call, caller, upload)
+    await _append(call, upload, _only_chunk(upload, request.stream()))
+    return _progress(call, caller, upload, 202)
 
 
-async def complete(ask: Ask, caller: Caller, request: Request) -> Response:
-    """PUT an upload's address?digest=D, with the blob or after it. Spec: "POST then PUT"."""
-    _refuse_large(ask)
-    upload = _resume(ask, caller)
-    digest = check_digest(ask.query.get("digest", ""))
-    _check_order(ask, caller, upload)
-    await _append(ask, upload, _only_chunk(upload, request.stream()))
-    return await _close(ask, upload, digest)
+async def complete(call: RegistryCall, caller: Caller, request: Request) -> Response:
+    """Handle PUT of an upload's address?digest=D, with the blob or after it. Spec: "POST then PUT"."""
+    _refuse_large(call)
+    upload = _resume(call, caller)
+    digest = check_digest(call.query.get("digest", ""))
+    _check_order(call, caller, upload)
+    await _append(call, upload, _only_chunk(upload, request.stream()))
+    return await _close(call, upload, digest)
 
 
-def _refuse_large(ask: Ask) -> None:
-    declared = ask.headers.get("content-length", "")
+def _refuse_large(call: RegistryCall) -> None:
+    declared = call.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > uploads.REQUEST_LIMIT:
         raise uploads.too_large(uploads.REQUEST_LIMIT)
 
 
-def _check_order(ask: Ask, caller: Caller, upload: Upload) -> None:
-    """Check that a chunk begins where the upload ends, if it says where. Spec: "Pushing a blob in chunks"."""
-    if not (value := ask.headers.get("content-range")):
+def _check_order(call: RegistryCall, caller: Caller, upload: Upload) -> None:
+    """Check that a chunk with a Content-Range begins at the upload's end. Spec: "Pushing a blob in chunks"."""
+    if not (value := call.headers.get("content-range")):
         return
     match = _CONTENT_RANGE.fullmatch(value)
-    length = ask.headers.get("content-length", "")
+    length = call.headers.get("content-length", "")
     if match is None or int(match[1]) != upload.size or (length and int(length) != int(match[2]) - int(match[1]) + 1):
-        refusal = _progress(ask, caller, upload, 416)
+        refusal = _progress(call, caller, upload, 416)
         raise RegistryError(
             "RANGE_INVALID",
             f"The chunk {value[:80]!r} does not continue this upload of {upload.size} bytes",
@@ -149,15 +149,15 @@ def _check_order(ask: Ask, caller: Caller, upload: Upload) -> None:
 
 
 async def _only_chunk(upload: Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the body, refused when it would be a second piece.
+    """Yield the body, or raise if it is a second chunk. The upload stays usable.
 
     "Artifact Registry does not support Docker chunked uploads [...] You must use monolithic uploads"
-    (https://cloud.google.com/artifact-registry/docs/docker/pushing-and-pulling). unverified: code and text; 405 is
-    what clients and the conformance suite read as "not supported here". The upload itself stays usable.
+    (https://cloud.google.com/artifact-registry/docs/docker/pushing-and-pulling). unverified: code and message; clients
+    and the conformance suite understand 405 as "not supported here".
     """
-    whole = upload.size == 0
+    is_first = upload.size == 0
     async for chunk in chunks:
-        if chunk and not whole:
+        if chunk and not is_first:
             raise RegistryError(
                 "UNSUPPORTED",
                 "Chunked uploads are not supported: send the blob in one request",
@@ -166,28 +166,28 @@ async def _only_chunk(upload: Upload, chunks: AsyncIterator[bytes]) -> AsyncIter
         yield chunk
 
 
-async def _append(ask: Ask, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
+async def _append(call: RegistryCall, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
     before = upload.size
     try:
         await uploads.receive(upload, chunks)
     except BaseException:
-        # Half a body is of no use, since it could not be continued; what came whole before stays.
+        # A partial body could not be continued, so it is discarded; an earlier complete one is kept.
         if upload.size != before and not upload.busy:
-            await uploads.in_thread(uploads.discard, ask.world, upload)
+            await uploads.in_thread(uploads.discard, call.world, upload)
         raise
 
 
-async def _close(ask: Ask, upload: Upload, digest: str) -> Response:
+async def _close(call: RegistryCall, upload: Upload, digest: str) -> Response:
     # No other request may append between the hash and the move.
     uploads.lock(upload)
-    await uploads.in_thread(_store, ask, upload, digest)
-    return _created(ask, digest)
+    await uploads.in_thread(_store, call, upload, digest)
+    return _created(call, digest)
 
 
-def _store(ask: Ask, upload: Upload, digest: str) -> None:
+def _store(call: RegistryCall, upload: Upload, digest: str) -> None:
     size = upload.size
-    uploads.finish(ask.world, upload, digest)
-    with ask.world.writing() as rows:
-        if find_repository(rows, ask.image.repository) is None:
-            raise RegistryError("NAME_UNKNOWN", f'Repository "{ask.image.repository_id}" not found')
-        blobs.record(rows, ask.world, ask.image.repository, digest, size)
+    uploads.finish(call.world, upload, digest)
+    with call.world.writing() as rows:
+        if find_repository(rows, call.image.repository) is None:
+            raise RegistryError("NAME_UNKNOWN", f'Repository "{call.image.repository_id}" not found')
+        blobs.record(rows, call.world, call.image.repository, digest, size)

@@ -1,8 +1,8 @@
-"""Referrers: what was pushed about a manifest, such as signatures and bills of materials.
+"""Referrers of a manifest, such as signatures and bills of materials.
 
-Artifact Registry answers the referrers API, and beside it makes a tag `sha256-<digest>` in the package, as users report
-(notation's issue 1222, 2025): the place where clients look that don't know the API. unverified: what it points at; here
-it is the index that the specification's "Referrers Tag Schema" names, kept up to date by each push.
+Artifact Registry has the referrers API, and also creates a tag `sha256-<digest>` in the package, as users report
+(notation's issue 1222, 2025), for clients that don't support the API. unverified: what the tag points to; here it is
+the index of the specification's "Referrers Tag Schema", which each push updates.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sandbox.artifact_registry import blobs, catalog
 from sandbox.artifact_registry.blobs import check_digest
 from sandbox.artifact_registry.catalog import Repository, Version
 from sandbox.artifact_registry.media_types import OCI_INDEX
-from sandbox.oci.address import Ask
+from sandbox.oci.address import RegistryCall
 from sandbox.oci.rights import DOWNLOAD, enter
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
 
 
 def exist(rows: sqlite3.Connection, repository: str, package: str, digest: str) -> bool:
-    """Whether somebody refers to a manifest."""
-    asked = "SELECT 1 FROM versions WHERE repository = ? AND package = ? AND subject = ? LIMIT 1"
-    return rows.execute(asked, (repository, package, digest)).fetchone() is not None
+    """Return whether a manifest has referrers."""
+    statement = "SELECT 1 FROM versions WHERE repository = ? AND package = ? AND subject = ? LIMIT 1"
+    return rows.execute(statement, (repository, package, digest)).fetchone() is not None
 
 
 def _described(
@@ -51,7 +51,7 @@ def _described(
 
 
 def publish(world: World, repository: Repository, package: str, subject: str) -> None:
-    """Point the tag `sha256-<digest>` at an index of all that refer to a manifest. Blocking, in no transaction."""
+    """Point the tag `sha256-<digest>` to an index of a manifest's referrers. Blocking; call outside a transaction."""
     tag = subject.replace(":", "-")
     while True:
         with world.reading() as rows:
@@ -61,13 +61,13 @@ def publish(world: World, repository: Repository, package: str, subject: str) ->
         blobs.store(world, content, digest)
         with world.writing() as rows:
             if _described(rows, repository.name, package, subject) != listed:
-                continue  # another push came between
+                continue  # another push has changed the list
             last = catalog.find_tag(rows, repository.name, package, tag)
             if not listed or last == digest:
                 return
             blobs.record(rows, world, repository.name, digest, len(content))
             catalog.put_version(rows, world, _index(repository, package, digest, len(content)))
-            # The registry's own tag moves, also where tags are immutable.
+            # This tag can move even if tags are immutable.
             catalog.drop_referrers_index(rows, repository.name, package, subject)
             catalog.set_tag(rows, world, repository, package, tag, digest)
             return
@@ -90,16 +90,13 @@ def _index(repository: Repository, package: str, digest: str, size: int) -> Vers
     )
 
 
-def list_referrers(ask: Ask, caller: Caller) -> Response:
-    """GET /v2/<name>/referrers/<digest>. Spec: "Listing Referrers".
-
-    A digest that nobody refers to has an empty list.
-    """
-    repository = enter(ask.world, caller.principal, ask.image, DOWNLOAD)
-    digest = check_digest(ask.reference)
-    wanted = ask.query.get("artifactType")
-    with ask.world.reading() as rows:
-        manifests = _described(rows, repository.name, ask.image.package, digest, wanted)
+def list_referrers(call: RegistryCall, caller: Caller) -> Response:
+    """Handle GET /v2/<name>/referrers/<digest>. Spec: "Listing Referrers"."""
+    repository = enter(call.world, caller.principal, call.image, DOWNLOAD)
+    digest = check_digest(call.reference)
+    wanted = call.query.get("artifactType")
+    with call.world.reading() as rows:
+        manifests = _described(rows, repository.name, call.image.package, digest, wanted)
     body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
     headers = {"Content-Type": OCI_INDEX}
     if wanted:

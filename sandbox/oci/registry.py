@@ -1,4 +1,4 @@
-"""The router of /v2: path and verb to a handler, after the caller is known."""
+"""The router of /v2: identify the caller and call the handler for a path and verb."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.artifact_registry.image_names import Image
 from sandbox.doors import request_body
 from sandbox.errors import RegistryError
 from sandbox.oci import blobs, manifest_rules, manifests, pushes, referrers, remotes, signing, tags, token, uploads
-from sandbox.oci.address import MISSING_IMAGE, Address, Ask, image_of
+from sandbox.oci.address import MISSING_IMAGE, Address, RegistryCall, image_of
 from sandbox.oci.rights import DOWNLOAD, may
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
@@ -35,12 +35,12 @@ _PATH = re.compile(
 
 @dataclass(frozen=True)
 class Route:
-    """What a path and a verb mean.
+    """The meaning of a path and a verb.
 
     Attributes:
         kind: begin (an upload), blobs, manifests, referrers or tags.
-        action: what a registry token's scope must hold: pull, push or delete.
-        scope: the actions that a challenge names.
+        action: the action that a registry token must have: pull, push or delete.
+        scope: the actions in a challenge.
     """
 
     kind: str
@@ -61,10 +61,10 @@ _VERBS = {
     "tags": _PULL,
 }
 
-# At an address that is signed, which needs no credential.
+# At signed addresses, which need no credential
 _SIGNED = {"upload": ("GET", "PATCH", "PUT", "DELETE"), "download": ("GET", "HEAD")}
 
-_PLAIN: dict[tuple[str, str], Callable[[Ask, Caller], Response]] = {
+_PLAIN: dict[tuple[str, str], Callable[[RegistryCall, Caller], Response]] = {
     ("GET", "blobs"): blobs.look_up,
     ("HEAD", "blobs"): blobs.look_up,
     ("DELETE", "blobs"): blobs.remove,
@@ -80,15 +80,15 @@ _PLAIN: dict[tuple[str, str], Callable[[Ask, Caller], Response]] = {
 
 
 def route(method: str, path: str) -> Route:
-    """Return what a request to an image means.
+    """Return the route of a request for an image.
 
     Raises:
-        RegistryError: NAME_INVALID for a path that names no image, UNSUPPORTED for a verb that does not fit.
+        RegistryError: NAME_INVALID for a path without an image, UNSUPPORTED for a verb that the path does not have.
     """
     match = _PATH.fullmatch(path)
     if match is None:
         if re.search(r"/blobs/uploads/[^/]+$", path):
-            # Where other registries go on with an upload.
+            # Other registries continue an upload here.
             raise RegistryError("BLOB_UPLOAD_UNKNOWN", "An upload goes on at the address that its POST gave")
         if re.search(r"/(blobs|manifests|tags|referrers)(/|$)", path):
             raise RegistryError("NAME_INVALID", MISSING_IMAGE)
@@ -128,23 +128,23 @@ async def _token(request: Request, world: World, address: Address, service: str)
         answer = await asyncio.to_thread(token.exchange, world, address, service, form)
     elif request.method == "GET":
         authorization = request.headers.get("authorization", "")
-        asked = request.query_params.getlist("scope")
-        answer = await asyncio.to_thread(token.issue, world, address, service, authorization, asked)
+        scopes = request.query_params.getlist("scope")
+        answer = await asyncio.to_thread(token.issue, world, address, service, authorization, scopes)
     else:
         raise RegistryError("UNSUPPORTED", f"{request.method} is not supported here", headers={"Allow": "GET, POST"})
     return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
 
-async def _upload(ask: Ask, caller: Caller, request: Request) -> Response:
-    match ask.method:
+async def _upload(call: RegistryCall, caller: Caller, request: Request) -> Response:
+    match call.method:
         case "PATCH":
-            return await pushes.append(ask, caller, request)
+            return await pushes.append(call, caller, request)
         case "PUT":
-            return await pushes.complete(ask, caller, request)
+            return await pushes.complete(call, caller, request)
         case "DELETE":
-            return await pushes.cancel(ask, caller)
+            return await pushes.cancel(call, caller)
         case _:
-            return await pushes.status(ask, caller)
+            return await pushes.status(call, caller)
 
 
 def _scope(address: Address, image: Image, actions: str) -> str:
@@ -169,7 +169,7 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
     wanted = route(request.method, address.path)
     image = image_of(address.host, wanted.name)
     if not authorization and wanted.action == "pull" and may(world, ANONYMOUS, DOWNLOAD, image):
-        # What everybody may read is read without a token.
+        # A public image can be read without a token.
         caller = Caller(ANONYMOUS)
     else:
         caller = await _identify(world, address, service, authorization, _scope(address, image, wanted.scope))
@@ -184,7 +184,7 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
         )
     if not image.package and wanted.kind != "tags":
         raise RegistryError("NAME_INVALID", MISSING_IMAGE)
-    ask = Ask(
+    call = RegistryCall(
         world,
         address,
         service,
@@ -196,12 +196,12 @@ async def _answer(request: Request, world: World, address: Address) -> Response:
         kind=wanted.kind,
     )
     if wanted.kind == "begin":
-        return await pushes.begin(ask, caller, request)
-    if wanted.kind == "blobs" and blobs.is_quick(ask) and remotes.is_plain(ask):
-        return blobs.look_up(ask, caller)
+        return await pushes.begin(call, caller, request)
+    if wanted.kind == "blobs" and blobs.is_quick(call) and remotes.is_plain(call):
+        return blobs.look_up(call, caller)
     if request.method == "PUT":
-        ask = replace(ask, content=await _body(request, manifest_rules.LIMIT))
-    return await asyncio.to_thread(_PLAIN[request.method, wanted.kind], ask, caller)
+        call = replace(call, content=await _body(request, manifest_rules.LIMIT))
+    return await asyncio.to_thread(_PLAIN[request.method, wanted.kind], call, caller)
 
 
 async def _answer_signed(request: Request, world: World, address: Address) -> Response:
@@ -210,7 +210,7 @@ async def _answer_signed(request: Request, world: World, address: Address) -> Re
     request.scope["sandbox.registry"] = found.address.host
     if request.method not in (verbs := _SIGNED[found.kind]):
         raise _unsupported(request.method, verbs)
-    ask = Ask(
+    call = RegistryCall(
         world,
         found.address,
         request.headers.get("host", ""),
@@ -222,23 +222,23 @@ async def _answer_signed(request: Request, world: World, address: Address) -> Re
     )
     caller = Caller(found.principal)
     if found.kind == "upload":
-        return await _upload(ask, caller, request)
-    if blobs.is_quick_download(ask):
-        return blobs.download(ask, caller)
-    return await asyncio.to_thread(blobs.download, ask, caller)
+        return await _upload(call, caller, request)
+    if blobs.is_quick_download(call):
+        return blobs.download(call, caller)
+    return await asyncio.to_thread(blobs.download, call, caller)
 
 
 async def serve(request: Request, world: World, address: Address) -> Response:
-    """Answer one request to the registry; refusals are answered here, in the registry's dialect.
+    """Answer one request to the registry, including refusals.
 
-    The caller's e-mail is left in `request.scope["sandbox.principal"]`, for a log; at a signed address the registry's
-    host in `["sandbox.registry"]`, which the path doesn't tell.
+    For the log, stores the caller's e-mail address in `request.scope["sandbox.principal"]`, and at a signed address,
+    whose path does not have it, the registry's host in `["sandbox.registry"]`.
     """
     answer = _answer_signed if signing.is_signed(address.path) else _answer
     try:
         response = await answer(request, world, address)
     except RegistryError as refusal:
-        # With a new line at its end: 102 bytes for a credential that is not valid, as users report.
+        # With the final line break the refusal of an invalid credential has 102 bytes, as users report.
         content = json.dumps(refusal.body(), ensure_ascii=False, separators=(",", ":")) + "\n"
         headers = {**_REFUSED, **refusal.headers}
         response = Response(content, refusal.http_status, headers, "application/json; charset=utf-8")

@@ -1,8 +1,8 @@
-"""Which repository a read is answered from: the one that is asked, an upstream that it caches, or one of several.
+"""Reads from remote and virtual repositories.
 
-A remote repository fetches a tag again after an hour and a digest once; a virtual one asks its upstreams by priority
-and keeps nothing. https://cloud.google.com/artifact-registry/docs/repositories/remote-overview, .../virtual-overview.
-unverified: what Google answers while an upstream fails; here it is what is cached, or 404.
+A remote repository caches its upstream: a tag for an hour, a digest permanently. A virtual one tries its upstreams by
+priority and stores nothing. https://cloud.google.com/artifact-registry/docs/repositories/remote-overview,
+.../virtual-overview. unverified: what Google answers while an upstream fails; here it is the cached image, or 404.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sandbox.artifact_registry.media_types import IMAGES, INDEXES
 from sandbox.artifact_registry.upstream_calls import Missing, Unreachable
 from sandbox.errors import RegistryError
 from sandbox.oci import manifest_rules
-from sandbox.oci.address import Ask
+from sandbox.oci.address import RegistryCall
 from sandbox.oci.manifest_rules import is_digest
 from sandbox.oci.rights import DOWNLOAD, enter
 from sandbox.oci.token import Caller
@@ -41,36 +41,37 @@ _ACCEPT = ", ".join((*IMAGES, *INDEXES))
 log = logging.getLogger("sandbox")
 
 
-def is_plain(ask: Ask) -> bool:
-    """Whether a read needs no look at an upstream: a few rows answer it."""
-    with ask.world.reading() as rows:
-        if blobs.find(rows, ask.image.repository, ask.reference) is not None:
+def is_plain(call: RegistryCall) -> bool:
+    """Return whether a read needs no upstream."""
+    with call.world.reading() as rows:
+        if blobs.find(rows, call.image.repository, call.reference) is not None:
             return True
-        repository = catalog.find_repository(rows, ask.image.repository)
+        repository = catalog.find_repository(rows, call.image.repository)
     return repository is None or repository.mode == repository_modes.STANDARD
 
 
-def reading(ask: Ask, caller: Caller) -> Repository:
-    """Return the repository that answers a read, for a caller that may read the one that is asked. Blocking.
+def reading(call: RegistryCall, caller: Caller) -> Repository:
+    """Return the repository to read from: the one in the path, or an upstream of a virtual one. Blocking.
 
     Raises:
         RegistryError: DENIED, NAME_UNKNOWN.
     """
-    asked = enter(ask.world, caller.principal, ask.image, DOWNLOAD)
-    if asked.mode == repository_modes.STANDARD:
-        return asked
-    groups = upstreams.by_priority(ask.world, asked) if asked.mode == repository_modes.VIRTUAL else [[asked]]
+    repository = enter(call.world, caller.principal, call.image, DOWNLOAD)
+    if repository.mode == repository_modes.STANDARD:
+        return repository
+    is_virtual = repository.mode == repository_modes.VIRTUAL
+    groups = upstreams.by_priority(call.world, repository) if is_virtual else [[repository]]
     for one in (one for group in groups for one in group):
         if one.mode == repository_modes.REMOTE:
-            _fetch(ask, one)
-        if _holds(ask, one):
+            _fetch(call, one)
+        if _holds(call, one):
             return one
-    return asked
+    return repository
 
 
-def _holds(ask: Ask, repository: Repository) -> bool:
-    package, reference = ask.image.package, ask.reference
-    with ask.world.reading() as rows:
+def _holds(call: RegistryCall, repository: Repository) -> bool:
+    package, reference = call.image.package, call.reference
+    with call.world.reading() as rows:
         if not is_digest(reference):
             known = "SELECT 1 FROM packages WHERE repository = ? AND id = ?"
             there = rows.execute(known, (repository.name, package)).fetchone() is not None
@@ -79,38 +80,34 @@ def _holds(ask: Ask, repository: Repository) -> bool:
         return version is not None or blobs.find(rows, repository.name, reference) is not None
 
 
-def _fetch(ask: Ask, remote: Repository) -> None:
-    """Fetch what is asked for, where it is not here or too old."""
-    if not ask.reference:
+def _fetch(call: RegistryCall, remote: Repository) -> None:
+    """Fetch the manifest or the blob from the upstream, if it is missing or too old."""
+    if not call.reference:
         return
     try:
-        upstream = _Upstream(ask.world, remote, ask.image.package)
-        if is_digest(ask.reference) and ask.kind == "blobs":
-            if not _holds(ask, remote):
-                upstream.keep_blob(blobs.check_digest(ask.reference))
-        elif ask.kind == "manifests":
-            if is_digest(ask.reference):
-                if not _holds(ask, remote):
-                    upstream.keep_manifest(blobs.check_digest(ask.reference))
-            elif not _is_young(ask, remote):
-                upstream.keep_manifest(manifest_rules.check_tag(ask.reference))
+        upstream = _Upstream(call.world, remote, call.image.package)
+        if is_digest(call.reference) and call.kind == "blobs":
+            if not _holds(call, remote):
+                upstream.keep_blob(blobs.check_digest(call.reference))
+        elif call.kind == "manifests":
+            if is_digest(call.reference):
+                if not _holds(call, remote):
+                    upstream.keep_manifest(blobs.check_digest(call.reference))
+            elif not _is_young(call, remote):
+                upstream.keep_manifest(manifest_rules.check_tag(call.reference))
     except Missing:
         return
     except Unreachable as error:
         log.info("the upstream of %s could not be read: %s", remote.name, error)
 
 
-def _is_young(ask: Ask, remote: Repository) -> bool:
-    _, young = upstreams.kept_page(ask.world, remote, f"{ask.image.package}:{ask.reference}", _TAG_AGE)
-    return young and _holds(ask, remote)
+def _is_young(call: RegistryCall, remote: Repository) -> bool:
+    _, young = upstreams.kept_page(call.world, remote, f"{call.image.package}:{call.reference}", _TAG_AGE)
+    return young and _holds(call, remote)
 
 
 class _Upstream:
-    """One image of a remote repository's upstream.
-
-    Args:
-        package: its path there, `library/python`.
-    """
+    """One image in a remote repository's upstream."""
 
     def __init__(self, world: World, remote: Repository, package: str) -> None:
         self._world = world
@@ -121,13 +118,13 @@ class _Upstream:
         self._name = package
         if self._address == "DOCKER_HUB":
             self._address = world.part(_docker_hub)
-            # Docker's own rule for its official images.
+            # Docker's rule for official images
             self._name = package if "/" in package else f"library/{package}"
         self._token = ""
         self._credentials = upstream_credentials.of(world, remote.project, config)
 
     def keep_manifest(self, reference: str) -> None:
-        """Fetch a manifest by tag or digest, and keep it with the tag."""
+        """Fetch a manifest by tag or digest, and store it with the tag."""
         content, media_type = self._manifest(reference)
         manifest = manifest_rules.parse(content, media_type)
         digest = blobs.digest_of(content)
@@ -161,13 +158,13 @@ class _Upstream:
             upstreams.keep_page(self._world, self._remote, f"{self._package}:{reference}", digest)
 
     def keep_blob(self, digest: str) -> None:
-        """Fetch a config or a layer, and keep it for the versions that name it."""
+        """Fetch a config or a layer, and store it for the versions that refer to it."""
         name = self._remote.name
         with bodies.scratch(self._world) as part:
             size = self._blob(digest, part)
             with self._world.reading() as rows:
                 versions = catalog.versions(rows, name, self._package)
-            users = [one.digest for one in versions if self._names(one.digest, digest)]
+            users = [one.digest for one in versions if self._refers(one.digest, digest)]
             with self._world.writing(tick=False) as rows:
                 if catalog.find_repository(rows, name) is None:
                     return
@@ -178,7 +175,7 @@ class _Upstream:
                     [(digest, name, self._package, user) for user in users],
                 )
 
-    def _names(self, version: str, digest: str) -> bool:
+    def _refers(self, version: str, digest: str) -> bool:
         with contextlib.suppress(FileNotFoundError, ValueError, RegistryError):
             body = json.loads(blobs.read(self._world, version))
             return digest in [entry.get("digest") for entry in (body.get("config") or {}, *body.get("layers", ()))]
@@ -206,7 +203,7 @@ class _Upstream:
             return content, answer.headers.get("Content-Type", "")
 
     def _blob(self, digest: str, part: Path) -> int:
-        """Put a blob in its place. Returns its size."""
+        """Store a blob, and return its size."""
         if self._neighbour:
             blobs.needed(self._world, digest)
             with self._world.reading() as rows:
@@ -227,33 +224,33 @@ class _Upstream:
 
     @contextlib.contextmanager
     def _get(self, path: str) -> Iterator[requests.Response]:
-        """Yield an answer with status 200, its body unread; a challenge is answered with a token."""
+        """Yield a response with status 200 and an unread body, after getting a token if the upstream wants one."""
         import requests
 
         url = f"{self._address.rstrip('/')}/v2/{self._name}/{path}"
         try:
-            with upstream_calls.session() as session, self._asked(session, url) as answer:
+            with upstream_calls.session() as session, self._request(session, url) as answer:
                 challenge = answer.headers.get("WWW-Authenticate", "")
                 if answer.status_code != HTTPStatus.UNAUTHORIZED or self._token:
-                    upstream_calls.look(answer)
+                    upstream_calls.check_status(answer)
                     yield answer
                     return
                 self._token = upstream_calls.token(session, challenge, self._credentials)
-                with self._asked(session, url) as allowed:
-                    upstream_calls.look(allowed)
+                with self._request(session, url) as allowed:
+                    upstream_calls.check_status(allowed)
                     yield allowed
         except requests.RequestException as error:
             raise Unreachable(type(error).__name__) from None
 
-    def _asked(self, session: requests.Session, url: str) -> requests.Response:
+    def _request(self, session: requests.Session, url: str) -> requests.Response:
         headers = {"Accept": _ACCEPT} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
-        # A token goes before name and password, which a registry without tokens takes as they are.
+        # A registry without tokens accepts the user name and the password themselves.
         basic = None if self._token else self._credentials
         return session.get(url, headers=headers, auth=basic, timeout=upstream_calls.SECONDS, stream=True)
 
 
 def _docker_hub(_world: World) -> str:
-    """Return where this machine's engine pulls Docker Hub's images: its first mirror, else the index that it names."""
+    """Return where this machine's engine pulls Docker Hub's images from: its first mirror, or its index."""
     try:
         info = json.loads(containers.call("info", "--format", "{{json .}}", seconds=10))
     except containers.EngineFailed:

@@ -1,6 +1,6 @@
-"""Who may do what: the decision at every operation, and the refusals in Artifact Registry's words.
+"""Check the caller's permissions at every operation, with refusals in Artifact Registry's words.
 
-Texts: facts seen on the real service, collected in docs/fidelity.md; operation to permission:
+The messages were seen on the real service (docs/fidelity.md). The permission of each operation:
 https://cloud.google.com/artifact-registry/docs/access-control
 """
 
@@ -26,26 +26,26 @@ CREATE_TAG = "artifactregistry.tags.create"
 UPDATE_TAG = "artifactregistry.tags.update"
 DELETE_TAG = "artifactregistry.tags.delete"
 
-# The actions of a token's scope and what each needs.
+# The actions in a token's scope, and the permission of each
 ACTIONS = {"pull": DOWNLOAD, "push": UPLOAD, "delete": DELETE_ARTIFACTS}
 
 
 def denied(principal: Principal, permission: str, resource: str) -> RegistryError:
-    """403 as the registry words it, for a known caller and for an anonymous one."""
+    """Return the registry's 403, which differs for anonymous callers."""
     if principal.anonymous:
         return RegistryError(
             "DENIED",
             f'Unauthenticated request. Unauthenticated requests do not have permission "{permission}" on resource '
             f'"{resource}" (or it may not exist)',
         )
-    # The form since August 2026; docs/fidelity.md has the two before it.
+    # The wording since August 2026; docs/fidelity.md has the two earlier ones.
     return RegistryError(
         "DENIED", f"Permission '{permission}' denied on resource '//{SERVICE}/{resource}' (or it may not exist)."
     )
 
 
 def may(world: World, principal: Principal, permission: str, image: Image) -> bool:
-    """Whether the caller has a permission on the image's repository; the repository need not exist."""
+    """Return whether the caller has a permission on the image's repository, which need not exist."""
     return _may(world, principal, permission, image, projects.find(world, image.project))
 
 
@@ -53,32 +53,28 @@ def _may(world: World, principal: Principal, permission: str, image: Image, proj
     if project is None or project.id != image.project:
         return False
     if not scopes.allow(principal.scopes, SERVICE, reading=permission == DOWNLOAD):
-        return False  # unverified: that the refusal is the one of a missing right
+        return False  # unverified: that the refusal is the same as for a missing permission
     return policies.decide(world, principal.member, permission, image.repository).allowed
 
 
 def require(world: World, principal: Principal, permission: str, image: Image) -> None:
-    """Refuse unless the caller has the permission and the project has the API.
-
-    Raises:
-        RegistryError: DENIED.
-    """
+    """Raise DENIED unless the caller has the permission and the project has the API."""
     project = projects.find(world, image.project)
     if project is not None and not principal.anonymous:
         try:
             admission.require_api(world, project, SERVICE, "Artifact Registry API")
         except ApiError as error:
-            # In the API's words to whoever signed in, as several reports have it.
+            # Signed-in callers get the API's message, as several reports show.
             raise RegistryError("DENIED", error.message) from None
     if not _may(world, principal, permission, image, project):
         raise denied(principal, permission, image.repository)
 
 
 def enter(world: World, principal: Principal, image: Image, *permissions: str) -> Repository:
-    """Return the image's repository, for a caller that has every permission on it.
+    """Return the image's repository, if the caller has every permission on it.
 
     Raises:
-        RegistryError: DENIED; NAME_UNKNOWN when the caller has the rights and the repository is not there.
+        RegistryError: DENIED; NAME_UNKNOWN if the caller has the permissions and the repository does not exist.
     """
     with world.reading() as rows:
         for permission in permissions:
@@ -88,6 +84,6 @@ def enter(world: World, principal: Principal, image: Image, *permissions: str) -
         raise RegistryError("NAME_UNKNOWN", f'Repository "{image.repository_id}" not found')
     if UPLOAD in permissions and repository.mode != STANDARD:
         kind = repository.mode.partition("_")[0].lower()
-        # unverified: code and text
+        # unverified: code and message
         raise RegistryError("DENIED", f'"{repository.id}" is a {kind} repository: images are pushed to a standard one.')
     return repository

@@ -1,12 +1,12 @@
-"""What the registry signs: its tokens, and the addresses of blobs and uploads that need no Authorization.
+"""Signatures of registry tokens, and of addresses for downloads and uploads, which need no Authorization.
 
-As on Google, a blob is not sent where it is asked for: the answer is a redirect to an address on the same host, and an
-upload goes on at such an address. Both lie outside /v2, are long, name their repository, and expire:
+As on Google, a request for a blob is redirected to a signed address on the same host, and an upload continues at one.
+These addresses are outside /v2, are long, contain their repository, and expire:
 
     /artifacts-downloads/namespaces/P/repositories/R/downloads/TOKEN      about 1000 characters
     /artifacts-uploads/namespaces/P/repositories/R/uploads/TOKEN          1500 and more
 
-Seen by users of Artifact Registry, 2022 to 2026; docs/fidelity.md. What the token holds is the sandbox's own.
+Seen by users of Artifact Registry, 2022 to 2026; docs/fidelity.md. The content of the token is the sandbox's own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sandbox.api.principal import Principal
 from sandbox.artifact_registry.image_names import host_of
 from sandbox.errors import RegistryError
 from sandbox.iam import standing
-from sandbox.oci.address import Address, Ask, image_of
+from sandbox.oci.address import Address, RegistryCall, image_of
 from sandbox.state.disk import sync_folder
 from sandbox.state.world import World
 
@@ -35,7 +35,7 @@ Kind = Literal["upload", "download"]
 
 LIFETIME = 3600  # seconds; unverified: Google's
 _LENGTHS: dict[Kind, int] = {"upload": 1500, "download": 1000}  # characters of a token
-_LEAST = 32  # bytes of a signature, where the claims leave no room for more
+_LEAST = 32  # bytes of a signature, at least
 _PATH = re.compile(
     r"/artifacts-(?P<kind>upload|download)s/namespaces/(?P<project>[^/]+)/repositories/(?P<repository>[^/]+)/(?P=kind)s"
     r"/(?P<token>[^/]+)"
@@ -44,10 +44,10 @@ _PATH = re.compile(
 
 @dataclass(frozen=True)
 class Signed:
-    """What a signed address leads to.
+    """The content of a signed address.
 
     Attributes:
-        address: as of the request that was answered with it.
+        address: the endpoint of the request whose response contained it.
         reference: a digest, or the id of an upload.
     """
 
@@ -59,7 +59,7 @@ class Signed:
 
 
 def key(world: World) -> bytes:
-    """Return the world's signing key, 32 bytes in the state folder with mode 0600; make it if it is not there."""
+    """Return the world's signing key: 32 bytes in the state folder, with mode 0600, created at the first call."""
     return world.part(_key)
 
 
@@ -78,7 +78,7 @@ def _key(world: World) -> bytes:
 
 
 def encode(content: bytes) -> str:
-    """Write bytes in the alphabet of addresses, without padding."""
+    """Return bytes as URL-safe base64 without padding."""
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
@@ -87,52 +87,52 @@ def _decode(text: str) -> bytes:
 
 
 def pack(claims: dict[str, Any]) -> str:
-    """Write claims as the payload of a token."""
+    """Return claims as the payload of a token."""
     return encode(json.dumps(claims, separators=(",", ":")).encode())
 
 
 def unpack(payload: str) -> Any:
-    """Read the claims of a payload whose signature was found right."""
+    """Return the claims in a payload whose signature was verified."""
     return json.loads(_decode(payload))
 
 
 def _signature(world: World, kind: Kind, payload: str) -> str:
-    # SHAKE256 gives as many bytes as are asked for, so that an address is as long as one of Google's.
+    # SHAKE256 returns any number of bytes, so that an address is as long as Google's.
     count = max(_LEAST, (_LENGTHS[kind] - len(payload) - 1) * 3 // 4)
     return encode(hashlib.shake_256(key(world) + f"{kind}:{payload}".encode()).digest(count))
 
 
-def address_of(ask: Ask, kind: Kind, reference: str, principal: Principal) -> str:
-    """Return the address, from the host's root, at which the caller may get a blob or go on with an upload."""
-    with ask.world.reading() as rows:
+def address_of(call: RegistryCall, kind: Kind, reference: str, principal: Principal) -> str:
+    """Return the absolute path at which the caller can download a blob or continue an upload."""
+    with call.world.reading() as rows:
         era = standing.era(rows, principal.member)
     payload = pack(
         {
-            "base": urlsplit(ask.address.base).path,
-            "prefix": ask.address.prefix,
-            "host": host_of(ask.image.location),
-            "name": ask.image.path,
+            "base": urlsplit(call.address.base).path,
+            "prefix": call.address.prefix,
+            "host": host_of(call.image.location),
+            "name": call.image.path,
             "of": reference,
             "sub": principal.member,
             "era": era,
             "exp": int(time.time()) + LIFETIME,
         }
     )
-    owner = f"/artifacts-{kind}s/namespaces/{ask.image.project}/repositories/{ask.image.repository_id}"
-    return f"{owner}/{kind}s/{payload}.{_signature(ask.world, kind, payload)}"
+    owner = f"/artifacts-{kind}s/namespaces/{call.image.project}/repositories/{call.image.repository_id}"
+    return f"{owner}/{kind}s/{payload}.{_signature(call.world, kind, payload)}"
 
 
 def is_signed(path: str) -> bool:
-    """Tell whether a path is that of a signed address, be its token what it may."""
+    """Return whether a path has the form of a signed address, with a valid token or not."""
     return path.startswith(("/artifacts-uploads/", "/artifacts-downloads/"))
 
 
 def open_address(world: World, address: Address) -> Signed:
-    """Return what a signed address leads to.
+    """Return the content of a signed address.
 
     Raises:
-        RegistryError: DENIED for one that the registry did not make, that is another's, or that has expired (text and
-            code are the sandbox's: unverified).
+        RegistryError: DENIED if the signature is wrong, or the address is expired, revoked or of another repository
+            (unverified: code and message).
     """
     match = _PATH.fullmatch(address.path)
     if match is None:

@@ -1,4 +1,4 @@
-"""Listings: the tags of an image with Google's extension, and the images that a caller may read."""
+"""List the tags of an image, with Google's extension, and the images that a caller may read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.artifact_registry.image_names import Image, location_of
 from sandbox.errors import RegistryError
 from sandbox.iam import policies
 from sandbox.oci import remotes
-from sandbox.oci.address import Address, Ask
+from sandbox.oci.address import Address, RegistryCall
 from sandbox.oci.rights import DOWNLOAD, may
 from sandbox.oci.token import Caller
 from sandbox.state.world import World
@@ -32,14 +32,14 @@ def _count(text: str | None) -> int | None:
 
 
 def page(names: Sequence[str], n: str | None, last: str | None, here: str) -> tuple[list[str], dict[str, str]]:
-    """One page of names after `last`, and the Link header when more follow. Spec: "Listing Tags", RFC 5988.
+    """Return the page of names after `last`, and a Link header if more follow. Spec: "Listing Tags", RFC 5988.
 
     Args:
-        names: all of them, in any order; they come out in the specification's case-insensitive order.
-        here: address of the listing without a query.
+        names: all names, in any order. The page has the specification's case-insensitive order.
+        here: URL of the list without a query.
 
     Raises:
-        RegistryError: UNSUPPORTED (400) for an n that is no number.
+        RegistryError: UNSUPPORTED (400) if n is not a number.
     """
     count = _count(n)
     rest = sorted(names, key=lambda name: (name.lower(), name))
@@ -81,7 +81,7 @@ def _manifests(rows: sqlite3.Connection, repository: str, package: str, shown: s
 
 
 def _children(rows: sqlite3.Connection, repository: str, package: str) -> list[str]:
-    """Return the next components of the packages below a path; of all packages, for the repository itself."""
+    """Return the next path components of packages below a path, or of all packages if the path is empty."""
     start = f"{package}/" if package else ""
     found = rows.execute(
         "SELECT id FROM packages WHERE repository = ? AND substr(id, 1, ?) = ?", (repository, len(start), start)
@@ -89,16 +89,16 @@ def _children(rows: sqlite3.Connection, repository: str, package: str) -> list[s
     return sorted({row["id"][len(start) :].partition("/")[0] for row in found})
 
 
-def list_tags(ask: Ask, caller: Caller) -> Response:
-    """GET /v2/<name>/tags/list. Spec: "Listing Tags"; with `child` and `manifest` as Google's hosts add them.
+def list_tags(call: RegistryCall, caller: Caller) -> Response:
+    """Handle GET /v2/<name>/tags/list. Spec: "Listing Tags", with `child` and `manifest` as on Google's hosts.
 
     The extension's fields are those that ggcr's pkg/v1/google/list.go reads, and that users quote. A repository, or a
-    path that only others begin with, has no tags but children: so `gcrane ls` and `gcrane cp -r` walk
+    path that is only the beginning of others, has children and no tags: `gcrane ls` and `gcrane cp -r` follow them
     (https://cloud.google.com/artifact-registry/docs/docker/copy-images).
     """
-    repository = remotes.reading(ask, caller).name
-    package = ask.image.package
-    with ask.world.reading() as rows:
+    repository = remotes.reading(call, caller).name
+    package = call.image.package
+    with call.world.reading() as rows:
         children = _children(rows, repository, package)
         known = rows.execute("SELECT 1 FROM packages WHERE repository = ? AND id = ?", (repository, package)).fetchone()
         if package and known is None and not children:
@@ -106,19 +106,19 @@ def list_tags(ask: Ask, caller: Caller) -> Response:
             raise RegistryError("NAME_UNKNOWN", f'Package "{package}" not found')
         found = rows.execute("SELECT id FROM tags WHERE repository = ? AND package = ?", (repository, package))
         names = [row["id"] for row in found]
-        last = ask.query.get("last")
-        shown, headers = page(names, ask.query.get("n"), last, ask.location("tags/list"))
-        # A page says what belongs to its tags; the whole list also says which manifests have none.
+        last = call.query.get("last")
+        shown, headers = page(names, call.query.get("n"), last, call.location("tags/list"))
+        # A page has only the manifests of its tags; the whole list also has untagged ones.
         manifests = _manifests(rows, repository, package, set(shown) if headers or last is not None else None)
-    body = {"child": children, "manifest": manifests, "name": ask.image.path, "tags": shown}
+    body = {"child": children, "manifest": manifests, "name": call.image.path, "tags": shown}
     return JSONResponse(body, headers=headers)
 
 
 def catalog(world: World, address: Address, caller: Caller, n: str | None, last: str | None) -> Response:
-    """GET /v2/_catalog: images that the caller may pull, of this host, or of all where the address names none.
+    """Handle GET /v2/_catalog: list the images that the caller may pull, at this host or without one at all hosts.
 
-    No part of the specification 1.1; docker-distribution's HTTP API V2 "Catalog". Who has a role on a repository alone
-    sees an empty list until `resourcemanager.projects.get` on the project comes to it (gcr-cleaner's issue 80, 2022).
+    Not in the specification 1.1, but in docker-distribution's HTTP API V2 "Catalog". The list also requires
+    `resourcemanager.projects.get` on the project (gcr-cleaner's issue 80, 2022).
     """
     wanted = location_of(address.host) if address.host else None
     with world.reading() as rows:

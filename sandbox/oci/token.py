@@ -1,8 +1,8 @@
-"""The registry's own tokens: the challenge, the token endpoint, and who a request comes from.
+"""Registry tokens: the challenge, the token endpoint, and the identification of callers.
 
-https://distribution.github.io/distribution/spec/auth/token/ (GET, as docker, skopeo and crane ask) and .../auth/oauth/
-(POST, as containerd asks). A registry token is a signed list of what was granted; it never widens anybody's rights,
-since every operation asks IAM again.
+https://distribution.github.io/distribution/spec/auth/token/ (GET, from docker, skopeo and crane) and .../auth/oauth/
+(POST, from containerd). A registry token is a signed list of actions. It grants nothing by itself, since every
+operation checks the caller's permissions again.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _SCOPE = re.compile(r"(?P<type>[a-z0-9]+)(?:\([a-z0-9]+\))?:(?P<name>\S+):(?P<ac
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request comes from.
+    """The caller of a request.
 
     Attributes:
-        scopes: what a registry token grants, by `host/P/R/I`; None for a credential that is no registry token.
+        scopes: the actions of a registry token by `host/P/R/I`; None for other credentials, which have no limit.
     """
 
     principal: Principal
     scopes: Mapping[str, frozenset[str]] | None = None
 
     def covers(self, image: Image, action: str) -> bool:
-        """Whether the credential reaches as far as an action on an image."""
+        """Return whether the credential includes an action on an image."""
         return self.scopes is None or action in self.scopes.get(image.key, frozenset())
 
 
@@ -86,15 +86,15 @@ def _open(world: World, token: str, audience: str) -> Caller:
 
 log = logging.getLogger("sandbox")
 
-# Quoted in several public reports (2021 to 2026); why a credential is none, the sandbox's log says.
+# Quoted in several public reports (2021 to 2026). The sandbox's log has the reason for a refusal.
 _NONE = "not authenticated: No credential was supplied."
 _NOT_VALID = "not authenticated: No valid credential was supplied."
 
 
 def challenge(address: Address, service: str, scope: str = "", error: str = "", message: str = _NONE) -> RegistryError:
-    """401 with where to get a token: RFC 6750 section 3, as Artifact Registry sends it.
+    """Return a 401 with Artifact Registry's challenge: RFC 6750 section 3.
 
-    Where no image is asked for it names neither service nor scope, as measured on 2026-08-28.
+    Without an image, it has neither service nor scope, as measured on 2026-08-28.
     """
     parts = [f'realm="{address.base}/v2/token"']
     if scope:
@@ -105,9 +105,9 @@ def challenge(address: Address, service: str, scope: str = "", error: str = "", 
 
 
 def is_quick(authorization: str) -> bool:
-    """Tell whether a header is looked at faster than a thread wakes.
+    """Return whether checking a header costs less than a thread switch.
 
-    A registry token is, by its signature and a few rows, and an access token, by rows; a JWT and a key file are not.
+    True for a registry token (a signature and a few rows) and an access token (rows), not for a JWT or a key file.
     """
     return authorization.lower().startswith((f"bearer {_PREFIX}", "bearer ya29."))
 
@@ -117,13 +117,12 @@ def _is_sealed(authorization: str) -> bool:
 
 
 def identify(world: World, address: Address, service: str, authorization: str, scope: str = "") -> Caller:
-    """Who shows this Authorization header to the registry.
+    """Return the caller with an Authorization header.
 
-    Registry tokens, raw access tokens, self-signed JWTs and Basic credentials are taken.
+    Accepts registry tokens, access tokens, self-signed JWTs and Basic credentials.
 
     Raises:
-        RegistryError: UNAUTHORIZED, with a challenge when there is no credential; as on Google without one for one that
-            is not valid.
+        RegistryError: UNAUTHORIZED, as on Google with a challenge only if there is no credential.
     """
     if not authorization:
         raise challenge(address, service, scope)
@@ -137,13 +136,13 @@ def identify(world: World, address: Address, service: str, authorization: str, s
 
 
 def _grant(world: World, principal: Principal, image: Image, actions: set[str]) -> frozenset[str]:
-    """Return what the caller gets: the asked actions, and whatever else IAM lets it do with the image.
+    """Return all actions that the caller may perform on the image, including the requested ones.
 
-    Some clients (oras for Python) ask for a token to see whether a blob is here, and push with the same token.
-    unverified: whether Google's tokens reach as far
+    Some clients (oras for Python) request a token to check for a blob, and push with the same token.
+    unverified: whether Google's tokens include other actions
 
     Raises:
-        RegistryError: DENIED in Google's words for the first that it does not.
+        RegistryError: DENIED in Google's words, for the first requested action that the caller may not perform.
     """
     for action in ("push", "pull", "delete"):
         if action in actions:
@@ -154,10 +153,10 @@ def _grant(world: World, principal: Principal, image: Image, actions: set[str]) 
     return allowed
 
 
-def _granted(world: World, address: Address, principal: Principal, asked: Iterable[str]) -> dict[str, frozenset[str]]:
+def _granted(world: World, address: Address, principal: Principal, scopes: Iterable[str]) -> dict[str, frozenset[str]]:
     granted: dict[str, frozenset[str]] = {}
     refusal: RegistryError | None = None
-    for scope in asked:
+    for scope in scopes:
         match = _SCOPE.fullmatch(scope)
         if match is None:
             raise RegistryError("NAME_INVALID", f"Invalid scope {scope[:200]!r}: expected repository:NAME:ACTION,...")
@@ -166,17 +165,17 @@ def _granted(world: World, address: Address, principal: Principal, asked: Iterab
         try:
             image = image_of(*split_host(address, match["name"]))
         except RegistryError:
-            # The operation itself says what is wrong with the name; docker would retry for a minute here.
+            # The operation itself reports the invalid name; docker would retry for a minute here.
             continue
         actions = set(match["actions"].split(","))
         if not image.package and "push" in actions:
-            # Reported of pushes (2025-04); a repository without an image may be asked for, to list what is in it.
+            # Reported for pushes (2025-04). A token to pull may name a repository alone, to list its images.
             raise RegistryError("NAME_INVALID", MISSING_IMAGE)
         try:
             granted[image.key] = granted.get(image.key, frozenset()) | _grant(world, principal, image, actions)
         except RegistryError as error:
-            # docker asks to pull from every place that a layer may be mounted from, beside the push itself: one such
-            # place that the caller cannot read must not fail the push. unverified: Google's rule
+            # docker also requests a pull from every repository from which it could mount a layer; one that the caller
+            # cannot read must not make the push fail. unverified: Google's rule
             if "push" in actions:
                 raise
             refusal = refusal or error
@@ -185,21 +184,18 @@ def _granted(world: World, address: Address, principal: Principal, asked: Iterab
     return granted
 
 
-def issue(world: World, address: Address, service: str, authorization: str, asked: Iterable[str]) -> dict[str, Any]:
-    """Answer the token endpoint; without scopes it only authenticates, which is all that `docker login` asks.
+def issue(world: World, address: Address, service: str, authorization: str, requested: Iterable[str]) -> dict[str, Any]:
+    """Return the token endpoint's response. Without scopes, as from `docker login`, this only authenticates.
 
     Args:
-        asked: scopes as they came, `repository:P/R/I:push,pull`, several in one value parted by spaces.
-
-    Returns:
-        what Artifact Registry answers: token, and expires_in in seconds.
+        requested: values such as `repository:P/R/I:push,pull`, which may contain several scopes separated by spaces.
 
     Raises:
-        RegistryError: UNAUTHORIZED for invalid credentials, DENIED when IAM refuses a scope.
+        RegistryError: UNAUTHORIZED for an invalid credential, DENIED if the caller may not perform an action.
     """
-    scopes = [scope for value in asked for scope in value.split()]
+    scopes = [scope for value in requested for scope in value.split()]
     try:
-        # On the plain port only a scope names the host that a self-signed JWT must be meant for.
+        # On the plain port only a scope has the host, which must be the audience of a self-signed JWT.
         named = [match["name"].partition("/")[0] for scope in scopes if (match := _SCOPE.fullmatch(scope))]
         host = address.host or next(iter(named), "")
         principal = tokens.authenticate(world, authorization, host, basic=True) if authorization else ANONYMOUS
@@ -211,10 +207,10 @@ def issue(world: World, address: Address, service: str, authorization: str, aske
 
 
 def exchange(world: World, address: Address, service: str, form: Mapping[str, str]) -> dict[str, Any]:
-    """Answer the token endpoint's OAuth 2 form: grant_type=password with the registry's user names.
+    """Return the response to the token endpoint's OAuth 2 form: grant_type=password with the registry's user names.
 
     Raises:
-        RegistryError: UNSUPPORTED for another grant; else as `issue`.
+        RegistryError: UNSUPPORTED for another grant type, and the errors of `issue`.
     """
     grant = form.get("grant_type", "")
     if grant != "password":
@@ -227,5 +223,5 @@ def exchange(world: World, address: Address, service: str, form: Mapping[str, st
     pair = f"{form.get('username', '')}:{form.get('password', '')}"
     authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
     answer = issue(world, address, service, authorization, [form.get("scope", "")])
-    # The specification of this form wants the first of these, and containerd reads it.
+    # The specification of this form requires `access_token`, and containerd reads it.
     return {"access_token": answer["token"], **answer, "scope": form.get("scope", "")}

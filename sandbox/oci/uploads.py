@@ -1,7 +1,7 @@
-"""Uploads in progress: bytes that are hashed and written as they come, until a digest makes them a blob.
+"""Uploads in progress: hash and write bytes as they arrive, until a digest completes the blob.
 
-Uploads live in memory and in one file each. A restart forgets them (`sandbox.artifact_registry.blobs.sweep`), so a
-push that was cut short leaves nothing that anybody can see.
+Each upload is an object in memory and a file. A restart discards them (`sandbox.artifact_registry.blobs.sweep`), so an
+interrupted push has no visible effect.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from sandbox.errors import RegistryError
 from sandbox.state.disk import start_writing
 from sandbox.state.world import World
 
-BATCH = 1 << 20  # bytes handed to a thread at once
+BATCH = 1 << 20  # bytes per call of a thread
 REQUEST_LIMIT = 9_900_000_000  # bytes; "9.9 GB per request", https://cloud.google.com/artifact-registry/quotas
-IDLE_SECONDS = 3600.0  # after which an upload that nobody touched is forgotten
+IDLE_SECONDS = 3600.0  # after which an unused upload is discarded
 
-# A small blob stays in memory until its digest is named: to wake a thread for its bytes alone takes longer than all
-# else that is done with them. Together these uploads hold 16 MiB at most.
+# A small blob stays in memory until the upload is completed, since a thread switch would take longer than everything
+# else. Together these uploads use at most 16 MiB.
 _SMALL = 64 << 10  # bytes
-_HOLDING = 256  # open uploads from which on new ones go to their file
+_HOLDING = 256  # with so many open uploads, new ones use a file
 
-# Threads of their own, so that hashing and syncing never keep a lookup waiting for a thread.
+# Separate threads, so that hashing and syncing never make other requests wait for a thread.
 _WORKERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="upload")
 
 
@@ -42,9 +42,9 @@ class Upload:
         repository: resource name.
         size: bytes received.
         may_hold: whether it may keep a small blob in memory.
-        held: the bytes received, while they are in no file.
-        busy: whether a request is writing.
-        touched: seconds, monotonic.
+        held: the received bytes, if they are not in the file.
+        busy: whether a request is writing to it.
+        touched: when it was last used, in monotonic seconds.
     """
 
     id: str
@@ -60,17 +60,17 @@ class Upload:
 
     @property
     def in_memory(self) -> bool:
-        """Whether all of it is in memory and there is no file."""
+        """Whether all bytes are in memory and there is no file."""
         return self.size == len(self.held)
 
 
 def _open(_world: World) -> dict[str, Upload]:
-    """Start the list of open uploads by id."""
+    """Return an empty table of open uploads by id."""
     return {}
 
 
 def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
-    """Start an upload. It has no file before it has bytes."""
+    """Open an upload. Its file is created with the first bytes."""
     open_now = world.part(_open)
     name = secrets.token_hex(16)
     part = world.folder / "uploads" / name
@@ -80,7 +80,7 @@ def begin(world: World, repository: str, algorithm: str = "sha256") -> Upload:
 
 
 def forget_idle(world: World) -> None:
-    """Discard uploads that were left alone for an hour."""
+    """Discard uploads that were not used for an hour."""
     deadline = time.monotonic() - IDLE_SECONDS
     for upload in list(world.part(_open).values()):
         if not upload.busy and upload.touched < deadline:
@@ -100,10 +100,10 @@ def find(world: World, repository: str, name: str) -> Upload:
 
 
 def lock(upload: Upload) -> None:
-    """Keep every other request off an upload.
+    """Lock an upload for one request.
 
     Raises:
-        RegistryError: BLOB_UPLOAD_INVALID (409) while another request has it.
+        RegistryError: BLOB_UPLOAD_INVALID (409) if another request has locked it.
     """
     if upload.busy:
         raise RegistryError("BLOB_UPLOAD_INVALID", "Another request is writing to this upload", http_status=409)
@@ -117,8 +117,8 @@ def discard(world: World, upload: Upload) -> None:
 
 
 def too_large(limit: int) -> RegistryError:
-    """413 for a body over a limit; the connection closes, since the rest of the body is not wanted."""
-    # unverified: code and text
+    """Return a 413, which closes the connection without reading the rest of the body."""
+    # unverified: code and message
     return RegistryError(
         "SIZE_INVALID",
         f"The request is larger than {limit} bytes, the most that one request may carry",
@@ -128,19 +128,20 @@ def too_large(limit: int) -> RegistryError:
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Run something that hashes, writes or syncs, off the event loop."""
+    """Run a function that hashes, writes or syncs in an upload thread."""
     return await asyncio.get_running_loop().run_in_executor(_WORKERS, function, *args)
 
 
 async def batches(
     chunks: AsyncIterator[bytes], write: Callable[[Sequence[bytes]], None], limit: int
 ) -> tuple[int, list[bytes]]:
-    """Hand a body to `write` in batches, one in flight while the next arrives.
+    """Pass a body to `write` in batches, while the next batch arrives.
 
-    Returns the bytes received, and the last of them: they make no whole batch, and the caller has to write them.
+    Returns:
+        the number of received bytes, and the chunks of the last, incomplete batch, which the caller must write.
 
     Raises:
-        RegistryError: SIZE_INVALID (413) as soon as more than `limit` bytes have come.
+        RegistryError: SIZE_INVALID (413) as soon as the body exceeds `limit` bytes.
     """
     loop = asyncio.get_running_loop()
     total = gathered = 0
@@ -159,17 +160,17 @@ async def batches(
                 flight = loop.run_in_executor(_WORKERS, write, batch)
                 batch, gathered = [], 0
     finally:
-        # Whatever happens, no thread may still be writing when the caller goes on.
+        # No thread may still be writing when this function ends.
         if flight is not None:
             await flight
     return total, batch
 
 
 async def receive(upload: Upload, chunks: AsyncIterator[bytes], limit: int = REQUEST_LIMIT) -> int:
-    """Append a body to an upload. Returns the bytes received.
+    """Append a body to an upload, and return the number of received bytes.
 
     Raises:
-        RegistryError: SIZE_INVALID (413); BLOB_UPLOAD_INVALID (409) while another request is writing to it.
+        RegistryError: SIZE_INVALID (413); BLOB_UPLOAD_INVALID (409) if another request has locked the upload.
     """
     lock(upload)
     file: BinaryIO | None = None
@@ -210,10 +211,10 @@ def _digest(upload: Upload, algorithm: str) -> str:
 
 
 def finish(world: World, upload: Upload, digest: str) -> None:
-    """Put an upload's bytes in their digest's place, synced. Blocking; its row is for the caller to write.
+    """Move an upload's bytes into the blob store, synced, and close the upload. Blocking. The caller adds the row.
 
     Raises:
-        RegistryError: DIGEST_INVALID when the bytes have another digest; the upload is gone then.
+        RegistryError: DIGEST_INVALID if the bytes have another digest.
     """
     try:
         if (found := _digest(upload, digest.split(":", 1)[0])) != digest:

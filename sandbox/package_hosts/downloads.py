@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import FileResponse
 
-from sandbox.artifact_registry import blobs, integrity
+from sandbox.artifact_registry import integrity
 from sandbox.artifact_registry.package_files import PackageFile
 from sandbox.package_hosts.refusals import PackageRefusal
 from sandbox.state.world import World
@@ -34,4 +34,4 @@ def send(world: World, file: PackageFile, *, lasts: bool) -> FileResponse:
     headers = {"ETag": f'"{file.sha256}"'}
     if lasts:
         headers["Cache-Control"] = "private, max-age=31536000"
-    return FileResponse(blobs.blob_path(world, file.blob), media_type="application/octet-stream", headers=headers)
+    return FileResponse(integrity.path_of(world, file.blob), media_type="application/octet-stream", headers=headers)

@@ -1,1 +1,1 @@
-"""A project seen from outside: Resource Manager, Service Usage, Billing and organisation policies."""
+"""APIs on projects: Resource Manager, Service Usage, Billing and organisation policies."""

@@ -1,7 +1,7 @@
-"""cloudbilling.googleapis.com v1 and billingbudgets.googleapis.com v1: who pays, and when to be warned.
+"""cloudbilling.googleapis.com v1 and billingbudgets.googleapis.com v1: billing accounts and budgets.
 
 Source: https://cloud.google.com/billing/docs/reference/rest and .../reference/budget/rest. A new world has one open
-billing account, linked to the learner's project; the learner is its administrator, and nobody else sees it.
+billing account, linked to the learner's project, which only the learner, its administrator, can see.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from sandbox.api import shapes
 from sandbox.api.methods import Api, Call, Method, ordered
 from sandbox.errors import ApiError, invalid, not_found
 from sandbox.seed import BILLING_ACCOUNT
-from sandbox.state import projects
+from sandbox.state import projects, schema
 
 _ACCOUNT = {"name": BILLING_ACCOUNT, "displayName": "Workbook sandbox (nothing is billed)", "open": True}
 
 
 def _administers(call: Call) -> bool:
-    """Whether the caller is the learner, the account's one administrator; seed writes the learner down."""
+    """Return whether the caller is the learner (stored by `sandbox.seed`), the account's only administrator."""
     with call.world.reading() as rows:
-        about = rows.execute("SELECT value FROM meta WHERE key = 'about'").fetchone()
-    return about is not None and call.principal.email == json.loads(about["value"])["learner"]
+        about = schema.meta(rows, "about")
+    return about is not None and call.principal.email == json.loads(about)["learner"]
 
 
 def _account(call: Call) -> str:
@@ -58,7 +58,7 @@ def _get_info(call: Call) -> dict[str, Any]:
 
 class _Info(shapes.Shape):
     billing_account_name: str | None = None
-    # Google's own to say.
+    # Output only
     name: Any = None
     project_id: Any = None
     billing_enabled: Any = None

@@ -1,6 +1,6 @@
-"""What an organisation forbids in a project, and how much Google gives it: reported, and not enforced.
+"""Organisation policies and quotas of a project, which are reported and not enforced.
 
-Lessons and tests set both through the admin surface. Rows of `meta`, one for each policy and quota that was set.
+Lessons and tests set both through the admin surface. Each one that was set is a row of `meta`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sandbox.state import schema
 from sandbox.state.world import World
 
-# Constraint → what holds where nobody set a policy: https://cloud.google.com/resource-manager/docs/organization-policy/
-# org-policy-constraints. An organisation made since May 2024 enforces some of them from its first day; a project
-# without an organisation, as the sandbox's, none.
+# The default of each constraint: https://cloud.google.com/resource-manager/docs/organization-policy/
+# org-policy-constraints. An organisation created since May 2024 enforces some of them by default; a project without an
+# organisation, like the sandbox's, enforces none.
 _OPEN: Final[dict[str, Any]] = {"allowAll": True}
 _OFF: Final[dict[str, Any]] = {"enforce": False}
 CONSTRAINTS: Final[dict[str, dict[str, Any]]] = {
@@ -29,7 +30,7 @@ CONSTRAINTS: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Quota:
-    """One limit of a service: how much of `metric` a project may use in a region, in `unit`."""
+    """One limit of a service: the amount of `metric` that a project may use in a region, in `unit`."""
 
     metric: str
     title: str
@@ -69,26 +70,26 @@ QUOTAS: Final[dict[str, tuple[Quota, ...]]] = {
 
 
 def rules(world: World, project: str, constraint: str) -> list[dict[str, Any]]:
-    """Return the rules in force. Raises KeyError for a constraint that isn't known here."""
+    """Return the effective rules, or raise KeyError for an unknown constraint."""
     default = CONSTRAINTS[constraint]
     found = _read(world, f"policy {project} {constraint}")
     return found if found is not None else [default]
 
 
 def set_rules(world: World, project: str, constraint: str, wanted: list[dict[str, Any]]) -> None:
-    """Put a constraint into force with these rules; none brings back the default. Raises KeyError likewise."""
+    """Set the rules of a constraint, where none restores the default. Raise KeyError for an unknown constraint."""
     if constraint not in CONSTRAINTS:
         raise KeyError(constraint)
     _write(world, f"policy {project} {constraint}", wanted or None)
 
 
 def override(world: World, project: str, metric: str) -> dict[str, int]:
-    """Region → the limit that was set in the place of the service's own; "" is every region."""
+    """Return the limits that override the service's own, by region; "" means every region."""
     return _read(world, f"quota {project} {metric}") or {}
 
 
 def set_override(world: World, project: str, metric: str, region: str, limit: int) -> None:
-    """Set a limit for a region, or with "" for all; -1 is none. Raises KeyError for a metric that isn't known here."""
+    """Set a limit for a region, or with "" for all; -1 means no limit. Raise KeyError for an unknown metric."""
     if not any(quota.metric == metric for quotas in QUOTAS.values() for quota in quotas):
         raise KeyError(metric)
     _write(world, f"quota {project} {metric}", {**override(world, project, metric), region: limit})
@@ -96,13 +97,9 @@ def set_override(world: World, project: str, metric: str, region: str, limit: in
 
 def _read(world: World, key: str) -> Any | None:
     with world.reading() as rows:
-        row = rows.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return json.loads(row["value"]) if row else None
+        return json.loads(schema.meta(rows, key) or "null")
 
 
 def _write(world: World, key: str, value: Any | None) -> None:
     with world.writing() as rows:
-        if value is None:
-            rows.execute("DELETE FROM meta WHERE key = ?", (key,))
-        else:
-            rows.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, json.dumps(value)))
+        schema.put_meta(rows, key, json.dumps(value))

@@ -1,7 +1,7 @@
-"""orgpolicy.googleapis.com v2: what the organisation forbids in a project. Only reading, as somebody in a project does.
+"""orgpolicy.googleapis.com v2: read the effective organisation policies of a project.
 
 Source: https://cloud.google.com/resource-manager/docs/reference/orgpolicy/rest and gcloud's own client. The sandbox
-tells of the policies that the admin surface set, and enforces none of them.
+reports the policies that were set through the admin surface, and enforces none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def _effective(call: Call) -> dict[str, Any]:
     try:
         rules = org_limits.rules(call.world, call.project.id, constraint)
     except KeyError:
-        # unverified: the words for a constraint that Google doesn't know
+        # unverified: Google's message for an unknown constraint
         raise not_found(f"The constraint {constraint} is none that the sandbox knows.") from None
     return {"name": f"projects/{call.project.number}/policies/{constraint}", "spec": {"rules": rules}}
 

@@ -1,6 +1,7 @@
-"""Project ids that nobody may have: Google's agents are in projects of these names.
+"""Reserved project ids, which are the projects of Google's agents.
 
-Whoever had one could make an account that is another project's agent: `service-NUMBER@serverless-robot-prod…`.
+With such a project, a caller could create an account that is another project's agent:
+`service-NUMBER@serverless-robot-prod…`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _AGENTS = re.compile(r"gcp-(gae-)?sa-.*|service-.*-prod|.*-robot(-prod)?|gae-api
 
 
 def is_reserved(project_id: str) -> bool:
-    """Whether a project id is Google's own, or holds a word that Google lets nobody use."""
+    """Return whether a project id is Google's own or contains a restricted word."""
     return (
         project_id in _OF_AGENTS
         or _AGENTS.fullmatch(project_id) is not None

@@ -1,8 +1,8 @@
-"""cloudresourcemanager.googleapis.com, v1 as gcloud calls it and v3 as the Python client does: projects and policies.
+"""cloudresourcemanager.googleapis.com: projects and their policies, v1 for gcloud and v3 for the Python client.
 
-Source: https://cloud.google.com/resource-manager/reference/rest, facts/gcloud.md 1. Projects here have no parent, as
-those of a person without an organisation. Whoever makes one becomes its owner; Google's service agents and the default
-compute account get no grants, as in new organisations.
+Source: https://cloud.google.com/resource-manager/reference/rest, facts/gcloud.md 1. Projects here have no parent, like
+those of a person without an organisation. The creator of a project becomes its owner; Google's service agents and the
+default compute account get no roles, as in new organisations.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _get_v3(call: Call) -> dict[str, Any]:
 
 
 def _visible(call: Call) -> list[Project]:
-    """Return the projects that the caller may see."""
+    """Return the projects that the caller may get."""
     with call.world.reading() as rows:
         found = [Project.of(row) for row in rows.execute("SELECT * FROM projects ORDER BY id")]
     seen = "resourcemanager.projects.get"
@@ -85,7 +85,7 @@ def _visible(call: Call) -> list[Project]:
 
 
 def _comparison(field: str, sign: str, value: str) -> Callable[[Project], bool]:
-    """Return the predicate of a comparison; gcloud asks for `lifecycleState:ACTIVE AND (labels.team:ml)`."""
+    """Return the predicate of a comparison; gcloud sends `lifecycleState:ACTIVE AND (labels.team:ml)`."""
     if sign not in ("=", ":"):
         raise unimplemented(f"the sign {sign} in a filter of projects")
     if field.startswith("labels."):
@@ -146,7 +146,7 @@ def _check(name: Any, labels: Any) -> None:
 
 
 def _update(call: Call) -> dict[str, Any]:
-    """Set the name and the labels; both are replaced, whatever else the body repeats of the project."""
+    """Replace the name and the labels. Other fields of the project in the body are ignored."""
     body = call.json()
     check_fields(body, (*_CREATABLE, "projectNumber", "lifecycleState", "createTime"))
     if body.get("parent"):
@@ -162,7 +162,7 @@ def _update(call: Call) -> dict[str, Any]:
 
 def _get_operation(call: Call) -> dict[str, Any]:
     name = call.params["operation"]
-    # The name carries the project's number, so it can be guessed: only who may see the project gets an answer.
+    # The name contains the project's number and can be guessed, so the caller must be able to see the project.
     if name.removeprefix("cp.") not in {project.number for project in _visible(call)}:
         raise caller_denied("", "")
     return operations.get(call.world, f"operations/{name}")
@@ -205,10 +205,10 @@ API = Api(
     "Cloud Resource Manager API",
     ordered(
         (
-            # Without an organisation, everybody may make projects.
+            # Without an organisation, every caller may create projects.
             Method(f"{_PREFIX}.create", "POST", _PROJECTS, _create),
             Method(f"{_PREFIX}.list", "GET", _PROJECTS, _list),
-            # v3 names the permission, v1 does not: a golden log that was run on Google (2026-05-26).
+            # v3 names the permission, v1 does not: a golden log recorded on Google (2026-05-26).
             Method(f"{_PREFIX}.get", "GET", _PROJECT, _get, _GET, denial=caller_denied),
             Method(f"{_PREFIX}.update", "PUT", _PROJECT, _update, ("resourcemanager.projects.update",)),
             Method(f"{_PREFIX}.delete", "DELETE", _PROJECT, _delete, ("resourcemanager.projects.delete",)),

@@ -1,4 +1,4 @@
-"""serviceusage.googleapis.com v1: which APIs are enabled in a project; of v1beta1 how much of each it may use.
+"""serviceusage.googleapis.com: the enabled APIs of a project (v1), and its quotas (v1beta1).
 
 Source: facts/gcloud.md 1 "Services", facts/artifact-registry.md Appendix A "serviceusage.v1"; for quotas
 https://cloud.google.com/service-usage/docs/reference/rest/v1beta1/services.consumerQuotaMetrics and gcloud's client.
@@ -21,7 +21,7 @@ from sandbox.project import org_limits
 from sandbox.state import projects
 from sandbox.state.clock import timestamp
 
-# The services that the workbook meets, with their titles; the flag says whether a billing account must be linked.
+# The services that the workbook uses: title, and whether enabling requires a billing account.
 SERVICES: dict[str, tuple[str, bool]] = {
     "artifactregistry.googleapis.com": ("Artifact Registry API", True),
     "binaryauthorization.googleapis.com": ("Binary Authorization API", True),
@@ -51,7 +51,7 @@ SERVICES: dict[str, tuple[str, bool]] = {
     "sts.googleapis.com": ("Security Token Service API", False),
 }
 
-# Google's own accounts that get a role in the project with an API: https://cloud.google.com/iam/docs/service-agents
+# Service agents that get a role when an API is enabled: https://cloud.google.com/iam/docs/service-agents
 _AGENTS = {"run.googleapis.com": (RUN_AGENT, "roles/run.serviceAgent")}
 
 _BATCH_LIMIT = 20  # https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable
@@ -68,7 +68,7 @@ def _render(call: Call, service: str, *, enabled: bool) -> dict[str, Any]:
 
 
 def _may_enable(call: Call, services: list[Any]) -> None:
-    """403 in words that many public reports quote (2024 to 2026): the service, and not the permission."""
+    """Raise a 403 as quoted in many public reports (2024 to 2026): it names the service and not the permission."""
     if admission.is_allowed(call, "serviceusage.services.enable", f"projects/{call.project.id}"):
         return
     raise ApiError(
@@ -86,9 +86,9 @@ def _may_enable(call: Call, services: list[Any]) -> None:
 
 
 def _check(call: Call, services: list[str]) -> None:
-    """Refuse services that do not exist, and those that cost when nobody pays.
+    """Raise for services that do not exist, and for paid ones if the project has no billing account.
 
-    The two sentences are Google's; each is quoted in many public issues. # unverified beyond that
+    Both messages are quoted in many public issues. # unverified beyond that
     """
     unknown = [service for service in services if service not in SERVICES]
     if unknown:
@@ -171,10 +171,10 @@ def _batch_enable(call: Call) -> dict[str, Any]:
 
 
 class _Disable(shapes.Shape):
-    """Of services.disable; no API here depends on another, so there is nothing to disable beside it.
+    """The body of services.disable. No API here depends on another, so `disableDependentServices` has no effect.
 
-    gcloud asks for the check of usage each time. Google refuses where it counted calls in the last 30 days; the sandbox
-    keeps no such count, so its check finds none. unverified: from when on Google counts a call.
+    gcloud always requests the check of usage. Google refuses if there were calls in the last 30 days; the sandbox does
+    not count calls, so its check always passes. unverified: when Google starts to count a call.
     """
 
     name: str | None = None
@@ -230,7 +230,7 @@ def _list(call: Call) -> dict[str, Any]:
 
 def _get_operation(call: Call) -> dict[str, Any]:
     name = call.params["operation"]
-    # The name carries the project's number: acf.p2-NUMBER-ID
+    # The name contains the project's number: acf.p2-NUMBER-ID
     number = re.fullmatch(r"acf\.p2-(\d+)-.+", name)
     project = projects.find(call.world, number[1]) if number else None
     permission = "serviceusage.operations.get"
@@ -247,7 +247,7 @@ def _quota_metrics(call: Call) -> dict[str, Any]:
 
 
 def _render_metric(call: Call, service: str, quota: org_limits.Quota) -> dict[str, Any]:
-    """One metric and its limit: the bucket for everywhere first, then one for each region that has its own."""
+    """Return a metric with its limit: the bucket for all regions first, then those of single regions."""
     name = f"projects/{call.project.number}/services/{service}/consumerQuotaMetrics/{quote(quota.metric, safe='')}"
     limit = f"{name}/limits/{quote(quota.unit.removeprefix('1'), safe='')}"
     set_here = org_limits.override(call.world, call.project.id, quota.metric)
@@ -278,48 +278,31 @@ def _render_metric(call: Call, service: str, quota: org_limits.Quota) -> dict[st
 
 _SERVICES = "/v1/projects/{project}/services"
 
+_SERVICE = f"{_SERVICES}/{{service}}"
+
+
+def _method(name: str, verb: str, path: str, handle: Any, permission: str = "") -> Method:
+    return Method(f"serviceusage.{name}", verb, path, handle, (f"serviceusage.{permission}",) if permission else ())
+
+
 API = Api(
     "serviceusage.googleapis.com",
     "Service Usage API",
     ordered(
         (
-            Method(
-                "serviceusage.services.batchEnable",
-                "POST",
-                f"{_SERVICES}:batchEnable",
-                _batch_enable,
-            ),
-            Method(
-                "serviceusage.services.batchGet",
-                "GET",
-                f"{_SERVICES}:batchGet",
-                _batch_get,
-                ("serviceusage.services.get",),
-            ),
-            Method(
-                "serviceusage.services.enable",
-                "POST",
-                f"{_SERVICES}/{{service}}:enable",
-                _enable,
-            ),
-            Method(
-                "serviceusage.services.disable",
-                "POST",
-                f"{_SERVICES}/{{service}}:disable",
-                _disable,
-                ("serviceusage.services.disable",),
-            ),
-            Method("serviceusage.services.list", "GET", _SERVICES, _list, ("serviceusage.services.list",)),
-            Method(
-                "serviceusage.services.get", "GET", f"{_SERVICES}/{{service}}", _get, ("serviceusage.services.get",)
-            ),
-            Method("serviceusage.operations.get", "GET", "/v1/operations/{operation}", _get_operation),
-            Method(
-                "serviceusage.services.consumerQuotaMetrics.list",
+            _method("services.batchEnable", "POST", f"{_SERVICES}:batchEnable", _batch_enable),
+            _method("services.batchGet", "GET", f"{_SERVICES}:batchGet", _batch_get, "services.get"),
+            _method("services.enable", "POST", f"{_SERVICE}:enable", _enable),
+            _method("services.disable", "POST", f"{_SERVICE}:disable", _disable, "services.disable"),
+            _method("services.list", "GET", _SERVICES, _list, "services.list"),
+            _method("services.get", "GET", _SERVICE, _get, "services.get"),
+            _method("operations.get", "GET", "/v1/operations/{operation}", _get_operation),
+            _method(
+                "services.consumerQuotaMetrics.list",
                 "GET",
                 "/v1beta1/projects/{project}/services/{service}/consumerQuotaMetrics",
                 _quota_metrics,
-                ("serviceusage.quotas.get",),
+                "quotas.get",
             ),
         )
     ),

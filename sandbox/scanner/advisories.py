@@ -1,4 +1,4 @@
-"""Which advisories concern a package. Pure: advisories and packages in, matches out.
+"""Match packages with advisories. Pure functions.
 
 Schema and evaluation: https://ossf.github.io/osv-schema/, "affected[].ranges[].events" and "Evaluation".
 """
@@ -15,20 +15,20 @@ from sandbox.scanner import severity, version_order
 from sandbox.scanner.version_order import NoOrder
 
 _RANGES: Final = ("ECOSYSTEM", "SEMVER")
-# At the same version, what ends comes before what begins, and a last affected version after both.
+# The order of events at the same version
 _EVENTS: Final = ("fixed", "limit", "introduced", "last_affected")
-_VECTORS: Final = ("CVSS_V4", "CVSS_V3", "CVSS_V2")  # the newest that an advisory has counts
+_VECTORS: Final = ("CVSS_V4", "CVSS_V3", "CVSS_V2")  # in order of priority
 
 
 @dataclass(frozen=True)
 class Affected:
-    """One package that an advisory names.
+    """One package in an advisory.
 
     Attributes:
         ecosystem: `PyPI`, `Debian:12`, `npm`.
         ranges: the events of each range, as (event, version).
-        versions: affected versions one by one.
-        urgency: the distribution's own word, or empty.
+        versions: single affected versions.
+        urgency: the distribution's own severity, or empty.
     """
 
     ecosystem: str
@@ -43,8 +43,8 @@ class Advisory:
     """One advisory.
 
     Attributes:
-        vector: the newest CVSS vector that it has, or empty.
-        word: a severity that the database gives in a word, or empty.
+        vector: the CVSS vector of the newest version, or empty.
+        word: a severity as a word, or empty.
     """
 
     id: str
@@ -65,14 +65,14 @@ class Advisory:
 
 @dataclass(frozen=True)
 class Match:
-    """One vulnerability in one package, all advisories about it merged.
+    """One vulnerability in one package, from all advisories about it.
 
     Attributes:
-        id: the CVE where there is one.
-        fixed: the first version of this branch without it, or empty.
+        id: the CVE if there is one.
+        fixed: the first fixed version of this branch, or empty.
         score: CVSS base score, or None.
         assigned: severity by the score.
-        effective: the distribution's severity where it gives one, else `assigned` (Grafeas' rule).
+        effective: the distribution's severity, or by default `assigned` (Grafeas' rule).
     """
 
     id: str
@@ -90,20 +90,16 @@ class Match:
 
 
 def read(entry: Mapping[str, Any]) -> Advisory:
-    """Return an advisory from its OSV JSON.
-
-    Raises:
-        ValueError: without an identifier.
-    """
+    """Return an advisory from its OSV JSON, or raise ValueError if it has no id."""
     if not entry.get("id"):
         raise ValueError("an advisory has no id")
     affected = [_affected(one) for one in (entry.get("affected") or ())]
-    said = {one.get("type", ""): str(one.get("score", "")) for one in _severities(entry)}
+    vectors = {one.get("type", ""): str(one.get("score", "")) for one in _severities(entry)}
     return Advisory(
         id=entry["id"],
         aliases=tuple(entry.get("aliases") or ()),
         affected=tuple(affected),
-        vector=next((said[kind] for kind in _VECTORS if kind in said), ""),
+        vector=next((vectors[kind] for kind in _VECTORS if kind in vectors), ""),
         word=str((entry.get("database_specific") or {}).get("severity") or ""),
         summary=entry.get("summary") or "",
         urls=tuple(one if isinstance(one, str) else one.get("url", "") for one in entry.get("references") or ()),
@@ -113,7 +109,7 @@ def read(entry: Mapping[str, Any]) -> Advisory:
 
 
 def _severities(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    # Some databases give the severity of each affected package instead.
+    # Some databases have a severity for each affected package instead.
     inner = [one for item in (entry.get("affected") or ()) for one in (item.get("severity") or ())]
     return [*(entry.get("severity") or ()), *inner]
 
@@ -135,7 +131,7 @@ def _affected(item: Mapping[str, Any]) -> Affected:
 
 
 def is_affected(affected: Affected, version: str) -> bool:
-    """Whether a version is in one of the ranges, or listed. A version that cannot be ordered is only looked up."""
+    """Return whether a version is listed or in one of the ranges. A range never includes an invalid version."""
     if version in affected.versions:
         return True
     return any(_in_range(affected.ecosystem, events, version) for events in affected.ranges)
@@ -157,7 +153,7 @@ def _in_range(ecosystem: str, events: Sequence[tuple[str, str]], version: str) -
 
 
 def _ordered(ecosystem: str, events: Sequence[tuple[str, str]]) -> list[tuple[str, Any]]:
-    """Events by version; `introduced: 0` (here None) stands before every version."""
+    """Return events sorted by version. `introduced: 0` (here None) is before every version."""
     known: list[tuple[str, Any]] = [
         (kind, None if kind == "introduced" and text == "0" else version_order.key(ecosystem, text))
         for kind, text in events
@@ -171,7 +167,7 @@ def _ordered(ecosystem: str, events: Sequence[tuple[str, str]]) -> list[tuple[st
 
 
 def first_fixed(affected: Affected, version: str) -> str:
-    """Return the lowest fixed version above this one, in the ranges that it is in; empty when there is none."""
+    """Return the lowest fixed version above this one, in the ranges that include it; empty if there is none."""
     found: list[tuple[Any, str]] = []
     for events in affected.ranges:
         if _in_range(affected.ecosystem, events, version):
@@ -183,11 +179,11 @@ def first_fixed(affected: Affected, version: str) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """Advisories, found by ecosystem and name.
+    """Advisories, indexed by ecosystem and name.
 
     Attributes:
-        taken: the day on which they were true, `2026-07-23`.
-        source: where they are from.
+        taken: the date of the data, `2026-07-23`.
+        source: the origin of the data.
     """
 
     taken: str
@@ -203,7 +199,7 @@ class Database:
                 self._by_package.setdefault(_key(affected.ecosystem, affected.name), []).append((advisory, affected))
 
     def match(self, ecosystem: str, name: str, version: str) -> list[Match]:
-        """Return what concerns this version, by identifier; one match for each vulnerability."""
+        """Return a match for each vulnerability of this version, sorted by identifier."""
         hits = [
             (advisory, affected)
             for advisory, affected in self._by_package.get(_key(ecosystem, name), ())
@@ -217,7 +213,7 @@ def _key(ecosystem: str, name: str) -> tuple[str, str]:
 
 
 def _same(hits: Iterable[tuple[Advisory, Affected]]) -> list[list[tuple[Advisory, Affected]]]:
-    """Hits that share an identifier or an alias are one vulnerability."""
+    """Group hits that share an identifier or an alias, and so are one vulnerability."""
     groups: list[tuple[set[str], list[tuple[Advisory, Affected]]]] = []
     for hit in hits:
         names, members = set(hit[0].names), [hit]
@@ -249,7 +245,7 @@ def _merged(group: Sequence[tuple[Advisory, Affected]], name: str, version: str)
         aliases=tuple(one for one in names if one != identifier),
         name=name,
         version=version,
-        # Databases disagree about the first fix now and then: the later one is free of it by every account.
+        # If databases disagree on the first fix, the latest is fixed by all of them.
         fixed=max(fixes, key=lambda text: version_order.key(ecosystem, text), default=""),
         vector=vector,
         score=score,

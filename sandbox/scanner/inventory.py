@@ -1,33 +1,32 @@
-"""What is installed in an image, read from its layers as a scanner does."""
+"""Read the installed packages of an image from its layers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO
 
 from sandbox.scanner import package_lists
-from sandbox.scanner.layers import File, Tree, stack
+from sandbox.scanner.layers import Tree, stack
 from sandbox.scanner.limits import Budget, Limits
 from sandbox.scanner.package_lists import OperatingSystem
 
 
 class Unsupported(ValueError):
-    """The image has no operating system that this scanner knows; Google answers FINISHED_UNSUPPORTED."""
+    """The image has no operating system that this scanner supports; Google reports FINISHED_UNSUPPORTED."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """One package, as the advisories name it.
+    """One package, with its name in advisories.
 
     Attributes:
-        kind: OS or PYPI, as Google's scanner names package types.
-        name: Debian's source package, or the distribution's name as it is written.
-        layer: the layer that brought this version, the lowest is 0; -1 where it is not known.
-        path: the list that names it, from the root, with a slash.
-        binaries: the Debian packages built from it that are installed.
+        kind: OS or PYPI, Google's package types.
+        name: Debian's source package, or the Python distribution's own spelling.
+        layer: the layer that installed this version, where 0 is the lowest; -1 if unknown.
+        path: absolute path of the package list that contains it.
+        binaries: the installed Debian packages that were built from it.
     """
 
     kind: str
@@ -53,13 +52,12 @@ def read(layers: Sequence[Callable[[], AbstractContextManager[IO[bytes]]]], limi
         layers: each opens a layer's blob, lowest first.
 
     Raises:
-        Unsupported: without an os-release, or with another package manager than dpkg.
-        LayerUnreadable, LimitExceeded: as in `sandbox.scanner.tar_reader`.
+        Unsupported: if there is no os-release, or the package manager is not dpkg.
+        LayerUnreadable, LimitExceeded: by `sandbox.scanner.tar_reader`.
     """
     tree = stack(layers, Budget(limits or Limits()), package_lists.is_list)
-    system = next(
-        (found for path in package_lists.OS_RELEASE if (file := tree.read(path)) and (found := _system(file))), None
-    )
+    releases = [file.content for path in package_lists.OS_RELEASE if (file := tree.read(path))]
+    system = next(filter(None, map(package_lists.operating_system, releases)), None)
     if system is None:
         raise Unsupported("the image has no operating system: no os-release in it")
     foreign = [path for path in package_lists.OTHER_LISTS if tree.read(path)]
@@ -70,12 +68,8 @@ def read(layers: Sequence[Callable[[], AbstractContextManager[IO[bytes]]]], limi
     return Inventory(system, tuple(sorted(packages, key=lambda one: (one.kind, one.name.lower(), one.version))))
 
 
-def _system(file: File) -> OperatingSystem | None:
-    return package_lists.operating_system(file.content)
-
-
 def _debian(tree: Tree) -> list[Package]:
-    """Source packages; the layer is the first whose list has this version of a binary."""
+    """Return source packages, each with the first layer whose list has this version of a binary package."""
     since: dict[tuple[str, str], int] = {}
     for file in tree.history(package_lists.DPKG_STATUS):
         known = {(one.name, one.version) for one in package_lists.debian(file.content)}
@@ -104,14 +98,9 @@ def _python(tree: Tree) -> list[Package]:
         named = package_lists.python(file.content) if file else None
         if file is None or named is None:
             continue
-        # An environment that is linked to is one environment.
+        # An environment with a link to it is found twice.
         key = (file.path, *named)
         if key not in seen:
             seen.add(key)
             found.append(Package("PYPI", named[0], named[1], file.layer, f"/{file.path}"))
     return found
-
-
-def normal(name: str) -> str:
-    """Return a Python distribution's name as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()

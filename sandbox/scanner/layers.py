@@ -1,4 +1,4 @@
-"""An image's file system as far as package lists go: layers on top of each other, whiteouts honoured.
+"""Combine the layers of an image, with whiteouts, keeping only the package lists.
 
 Source: OCI image-spec 1.1 layer.md, "Applying Changesets" and "Whiteouts".
 """
@@ -16,15 +16,15 @@ from sandbox.scanner.tar_reader import entries
 
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
-_HOPS: Final = 8  # links followed one after the other
+_HOPS: Final = 8  # links in a chain
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as the container would see it.
+    """A file in the container.
 
     Attributes:
-        layer: which layer it comes from, the lowest is 0.
+        layer: the layer that contains it, where 0 is the lowest.
     """
 
     path: str
@@ -34,14 +34,14 @@ class File:
 
 @dataclass
 class Tree:
-    """The wanted files after all layers; `earlier` keeps what a later layer replaced, oldest first."""
+    """The wanted files after all layers; `earlier` has the replaced versions of a file, oldest first."""
 
     files: dict[str, File] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     earlier: dict[str, list[File]] = field(default_factory=dict)
 
     def read(self, path: str) -> File | None:
-        """Return a file by path; links are followed, never out of the root."""
+        """Return a file by its path, following links inside the root, or None."""
         for _ in range(_HOPS):
             if path in self.files:
                 return self.files[path]
@@ -51,26 +51,26 @@ class Tree:
         return None
 
     def history(self, path: str) -> list[File]:
-        """Every state of a file, oldest first."""
+        """Return every version of a file, oldest first."""
         now = self.files.get(path)
         return [*self.earlier.get(path, ()), *([now] if now else [])]
 
     def paths(self) -> list[str]:
-        """Files and links, sorted."""
+        """Return the paths of files and links, sorted."""
         return sorted({*self.files, *self.links})
 
 
 def stack(
     layers: Iterable[Callable[[], AbstractContextManager[IO[bytes]]]], budget: Budget, wanted: Callable[[str], bool]
 ) -> Tree:
-    """Put layers on top of each other, lowest first.
+    """Combine layers.
 
     Args:
-        layers: each opens a layer's blob.
+        layers: each opens a layer's blob, lowest first.
         wanted: whether a path may be a package list.
 
     Raises:
-        LayerUnreadable, LimitExceeded: as in `sandbox.scanner.tar_reader.entries`.
+        LayerUnreadable, LimitExceeded: by `sandbox.scanner.tar_reader.entries`.
     """
     tree = Tree()
     for number, opened in enumerate(layers):
@@ -91,7 +91,7 @@ def _apply(tree: Tree, number: int, blob: IO[bytes], budget: Budget, wanted: Cal
         elif name.startswith(_WHITEOUT):
             _remove(tree, posixpath.join(folder, name[len(_WHITEOUT) :]))
         else:
-            # Whatever is no directory takes the place of what was there, a directory with all that is in it.
+            # Everything but a directory replaces an existing entry, including a directory and its content.
             replaced = entry.path in held or (entry.kind != "directory" and entry.path in parents)
             if replaced:
                 _remove(tree, entry.path)
@@ -101,7 +101,7 @@ def _apply(tree: Tree, number: int, blob: IO[bytes], budget: Budget, wanted: Cal
                 files[entry.path] = File(entry.path, entry.content, number)
             elif entry.kind in ("symlink", "hardlink") and wanted(entry.path):
                 budget.spend(kept=PLACE)
-                # The archive writes a hard link's target from the root.
+                # A hard link's target is relative to the root.
                 links[entry.path] = entry.link if entry.kind == "symlink" else f"/{entry.link}"
     tree.files |= files
     tree.links |= links
@@ -131,6 +131,6 @@ def _parents(path: str) -> list[str]:
 
 
 def _target(path: str, link: str) -> str:
-    """Where a link leads; `..` at the root stays at the root, as in a container."""
+    """Return the target of a link. As in a container, `..` at the root is the root."""
     start = "/" if link.startswith("/") else posixpath.dirname(f"/{path}")
     return posixpath.normpath(posixpath.join(start, link.lstrip("/"))).lstrip("/")

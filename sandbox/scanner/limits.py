@@ -1,4 +1,4 @@
-"""What one scan may use: bytes, entries, time. Images come from strangers."""
+"""Limits of bytes, entries and time for one scan, since images are untrusted."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-PLACE: Final = 1024  # bytes that a remembered name takes, whatever it holds
+PLACE: Final = 1024  # bytes that a stored name needs, without its content
 
 
 class LimitExceeded(ValueError):
-    """The image is larger, or takes longer, than a scan allows. The message names the limit."""
+    """The image exceeds a limit, which the message names."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one scan may use, all layers together.
+    """The limits of one scan, for all layers together.
 
     Attributes:
         unpacked: bytes after decompression.
         entries: members of all archives.
-        file: bytes of one file that is read.
-        kept: bytes of all files that are read, and `PLACE` for each.
-        seconds: of wall time.
+        file: bytes of one wanted file.
+        kept: bytes of all wanted files, and `PLACE` for each.
+        seconds: wall time.
     """
 
     unpacked: int = 16 << 30
@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass
 class Budget:
-    """What is left of the limits; one for each scan."""
+    """The amounts that one scan has used."""
 
     limits: Limits = field(default_factory=Limits)
     unpacked: int = 0
@@ -43,11 +43,7 @@ class Budget:
     started: float = field(default_factory=time.monotonic)
 
     def spend(self, *, unpacked: int = 0, entries: int = 0, kept: int = 0) -> None:
-        """Count what was used.
-
-        Raises:
-            LimitExceeded: when it is more than a limit allows.
-        """
+        """Add used amounts, or raise LimitExceeded."""
         self.unpacked += unpacked
         self.entries += entries
         self.kept += kept

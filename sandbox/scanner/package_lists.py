@@ -1,4 +1,4 @@
-"""The package lists that an image carries: the OS release, dpkg's status, Python's distributions. Pure.
+"""Parse the package lists in an image: os-release, dpkg's status, Python's distributions.
 
 Sources: os-release(5); deb-control(5) and dpkg's status file; the core metadata of Python distributions,
 https://packaging.python.org/en/latest/specifications/core-metadata/.
@@ -16,7 +16,7 @@ _SOURCE: Final = re.compile(r"(?P<name>\S+)(?:\s+\((?P<version>[^)]+)\))?")
 _PYTHON: Final = re.compile(
     r"(?:.*/)?[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info|egg/EGG-INFO/PKG-INFO)", re.ASCII
 )
-_HEADERS: Final = 64 << 10  # bytes of a METADATA file in which name and version are looked for
+_HEADERS: Final = 64 << 10  # bytes of a METADATA file that may contain name and version
 
 OS_RELEASE: Final = ("etc/os-release", "usr/lib/os-release")
 DPKG_STATUS: Final = "var/lib/dpkg/status"
@@ -31,14 +31,14 @@ OTHER_LISTS: Final = (
 
 @dataclass(frozen=True)
 class OperatingSystem:
-    """`debian`, `12`."""
+    """A distribution's id and version: `debian`, `12`."""
 
     id: str
     version: str
 
     @property
     def cpe(self) -> str:
-        """As Google's extractor writes it: `cpe:/o:debian:debian_linux:12`."""
+        """The CPE in the form of Google's extractor: `cpe:/o:debian:debian_linux:12`."""
         product = {"debian": "debian:debian_linux", "ubuntu": "canonical:ubuntu_linux"}.get(self.id)
         return f"cpe:/o:{product or f'{self.id}:{self.id}'}:{self.version}"
 
@@ -54,7 +54,7 @@ class DebianPackage:
 
 
 def is_list(path: str) -> bool:
-    """Whether a path may hold a package list; `paths` are from the image's root."""
+    """Return whether the file at a path, relative to the image's root, may be a package list."""
     return (
         path in OS_RELEASE
         or path == DPKG_STATUS
@@ -65,12 +65,12 @@ def is_list(path: str) -> bool:
 
 
 def is_python(path: str) -> bool:
-    """Whether a path is the metadata of an installed Python distribution, in an environment or not."""
+    """Return whether a path is the metadata of a Python distribution, in any environment."""
     return _PYTHON.fullmatch(path) is not None
 
 
 def operating_system(content: bytes) -> OperatingSystem | None:
-    """From os-release; None without an ID."""
+    """Return the operating system in an os-release file, or None if the file has no ID."""
     values: dict[str, str] = {}
     for line in content.decode(errors="replace").splitlines():
         key, sign, value = line.strip().partition("=")
@@ -83,16 +83,16 @@ def operating_system(content: bytes) -> OperatingSystem | None:
 
 
 def debian(content: bytes, *, single: bool = False) -> Iterator[DebianPackage]:
-    """Yield the installed packages of a status file; those whose files are gone (`config-files`) are not.
+    """Yield the installed packages in a status file, without those that were removed (`config-files`).
 
     Args:
-        single: a file of `status.d`, which has no Status line.
+        single: whether it is a file of `status.d`, which has no Status line.
     """
     for paragraph in re.split(r"\n[ \t]*\n", content.decode(errors="replace")):
         fields = dict(re.findall(r"(?m)^([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)$", paragraph))
         name, version = fields.get("Package", "").strip(), fields.get("Version", "").strip()
         state = fields.get("Status", "").split()
-        # dpkg(1): the third word; what is half configured is on the disk all the same.
+        # dpkg(1): the third word; half-configured packages are on the disk too.
         there = single or (len(state) == 3 and state[2] not in ("not-installed", "config-files"))
         if not name or not version or not there:
             continue
@@ -103,7 +103,7 @@ def debian(content: bytes, *, single: bool = False) -> Iterator[DebianPackage]:
 
 
 def python(content: bytes) -> tuple[str, str] | None:
-    """Name and version of a distribution; None for a file that has not both."""
+    """Return the name and version of a distribution, or None if one is missing."""
     found: dict[str, str] = {}
     for line in content[:_HEADERS].decode(errors="replace").splitlines():
         if not line.strip():

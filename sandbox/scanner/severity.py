@@ -1,7 +1,7 @@
-"""Severities as Grafeas names them, from CVSS vectors and from what a distribution says. Pure.
+"""Grafeas' severities, from CVSS vectors and from the words of distributions.
 
-Bands: https://www.first.org/cvss/v4.0/specification-document "Qualitative Severity Rating Scale"; a score of 0 is
-MINIMAL, as Google's scanner shows it. # unverified: MINIMAL for 0
+Bands: https://www.first.org/cvss/v4.0/specification-document "Qualitative Severity Rating Scale". # unverified: that
+Google's scanner shows MINIMAL for a score of 0
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _READERS: Final = (("CVSS:4.0/", CVSS4), ("CVSS:3.", CVSS3), ("", CVSS2))
 
 
 def from_word(word: str) -> str:
-    """`unimportant` → MINIMAL, `MODERATE` → MEDIUM; SEVERITY_UNSPECIFIED for a word that says nothing."""
+    """Return the severity for a word: `MODERATE` is MEDIUM; an unknown word is SEVERITY_UNSPECIFIED."""
     return _WORDS.get(word.strip().lower(), UNSPECIFIED)
 
 
 def score(vector: str) -> float | None:
-    """Return the base score of a CVSS 2, 3.x or 4.0 vector; None for any other text."""
+    """Return the base score of a CVSS 2, 3.x or 4.0 vector, or None for another text."""
     for start, reader in _READERS:
         if vector.startswith(start):
             try:
@@ -47,7 +47,7 @@ def score(vector: str) -> float | None:
 
 
 def parts(vector: str) -> tuple[float, float] | None:
-    """Return exploitability and impact of a CVSS 3 vector, to one decimal as NVD does; None for any other text."""
+    """Return exploitability and impact of a CVSS 3 vector with NVD's one decimal, or None for another text."""
     try:
         read: Any = CVSS3(vector)  # type: ignore[no-untyped-call]
     except CVSSError:
@@ -64,5 +64,5 @@ def from_score(value: float) -> str:
 
 
 def highest(severities: Iterable[str]) -> str:
-    """Return the worst of several; SEVERITY_UNSPECIFIED of none."""
+    """Return the worst severity, or SEVERITY_UNSPECIFIED if there are none."""
     return max(severities, key=ORDER.index, default=UNSPECIFIED)

@@ -1,6 +1,6 @@
-"""The advisories that scans use: the dated snapshot that ships with the workbook, or a newer one beside the state.
+"""The advisories for scans: the snapshot that ships with the workbook, or a newer one in the home folder.
 
-`workbook advisories refresh` writes the newer one, in the same form: {"taken", "source", "advisories": [OSV, …]}.
+`workbook advisories refresh` writes the newer one in the same form: {"taken", "source", "advisories": [OSV, …]}.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from sandbox.scanner.package_lists import OperatingSystem
 
 SHIPPED: Final = Path(__file__).parent / "advisory_data"
 
-# What Google's extractor calls a package type, and OSV its ecosystem.
+# Package types of Google's extractor, and OSV's ecosystems
 _ECOSYSTEMS: Final = {"PYPI": "PyPI", "NPM": "npm", "GO": "Go", "RUST": "crates.io"}
 _DISTRIBUTIONS: Final = {"debian": "Debian", "ubuntu": "Ubuntu"}
 
 
 class SnapshotBroken(ValueError):
-    """A file of advisories can't be read. The message names it and says what to do."""
+    """A file of advisories can't be parsed. The message names it and says what to do."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Every file of advisories that counts; `taken` is the oldest file's day, since a result is no newer than that."""
+    """The advisories of all files."""
 
     databases: tuple[Database, ...]
 
     @property
     def taken(self) -> str:
-        """`2026-07-23`."""
+        """The date of the oldest file, `2026-07-23`, since the results are no newer than that."""
         return min((database.taken for database in self.databases), default="")
 
     def match(self, package: Package, system: OperatingSystem | None) -> list[Match]:
-        """Return what concerns a package, by identifier."""
+        """Return the vulnerabilities of a package, sorted by identifier."""
         name = ecosystem(package.kind, system)
         found = [
             match
@@ -49,7 +49,7 @@ class Snapshot:
         return sorted({match.id: match for match in reversed(found)}.values(), key=lambda match: match.id)
 
     def about(self, identifier: str) -> list[advisories.Advisory]:
-        """Every advisory with that identifier or alias that is not withdrawn."""
+        """Return the advisories with an identifier or alias, without withdrawn ones."""
         return [
             one
             for database in self.databases
@@ -59,7 +59,7 @@ class Snapshot:
 
 
 def ecosystem(kind: str, system: OperatingSystem | None) -> str:
-    """OSV's name: `PyPI`, `Debian:12`; empty for what no advisory names."""
+    """Return OSV's ecosystem, `PyPI` or `Debian:12`; empty if there are no advisories for it."""
     if kind == "OS" and system is not None:
         distribution = _DISTRIBUTIONS.get(system.id, "")
         return f"{distribution}:{system.version}" if distribution else ""
@@ -67,10 +67,10 @@ def ecosystem(kind: str, system: OperatingSystem | None) -> str:
 
 
 def load(folder: Path | None = None) -> Snapshot:
-    """Return the shipped snapshot; each file in `folder` stands in for the shipped one of the same name.
+    """Return the shipped snapshot, in which files in `folder` replace those of the same name.
 
     Raises:
-        SnapshotBroken: for a file that is not what it should be.
+        SnapshotBroken: if a file can't be parsed.
     """
     files = {path.name: path for path in sorted(SHIPPED.glob("*.json"))}
     if folder is not None and folder.is_dir():
@@ -80,7 +80,7 @@ def load(folder: Path | None = None) -> Snapshot:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, changed: int) -> Database:
-    """Return a file's advisories; read again when the file has changed (`changed` is its time, for the cache)."""
+    """Return a file's advisories; `changed` is its modification time, a key of the cache."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Database(

@@ -1,7 +1,7 @@
-"""Reading a layer's archive as a scanner must: nothing is written, everything is bounded.
+"""Read a layer's archive safely: write nothing, and limit everything.
 
-Layers come from strangers. An archive here can neither name a place outside the image, nor make the reader hold more
-than its limits: bytes, entries, time, and the length of a name are all counted. Archives inside an archive stay closed.
+Layers are untrusted. An archive can neither contain a path outside the image nor make the reader exceed its limits on
+bytes, entries, time and the length of a name. Archives inside an archive are not opened.
 
 Format: POSIX.1-2017 pax interchange format, and GNU's long names
 (https://www.gnu.org/software/tar/manual/html_node/Standard.html).
@@ -25,9 +25,9 @@ else:
 
 _BLOCK: Final = 512
 _CHUNK: Final = 1 << 20
-_PART: Final = 1 << 16  # bytes of a compressed layer that are held
-_GZIP: Final = 31  # zlib's word for a gzip stream with the largest window
-# The largest window that is read, 128 MiB as a power of two: what the zstd tool takes without being asked for more.
+_PART: Final = 1 << 16  # compressed bytes in memory
+_GZIP: Final = 31  # zlib's wbits for a gzip stream with the largest window
+# The largest window, 128 MiB as a power of two, which is the zstd tool's default limit
 _ZSTD_WINDOW: Final = 27
 _HEADER_LIMIT: Final = 1 << 20  # bytes of a pax header or a long name
 _PATH_LIMIT: Final = 4096  # PATH_MAX of Linux
@@ -44,7 +44,7 @@ _KINDS: Final[dict[bytes, Kind]] = {
 
 
 class LayerUnreadable(ValueError):
-    """The layer is no archive that this reader knows, or it is damaged. The message says which."""
+    """The layer has an unknown format, or is damaged. The message says which."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Entry:
     """One member of a layer.
 
     Attributes:
-        path: from the image's root, without a slash at either end, `usr/lib/os-release`.
-        link: where a link points, as it is written in the archive.
-        content: of a file that was wanted; None otherwise.
+        path: relative to the image's root, `usr/lib/os-release`.
+        link: target of a link, unchanged from the archive.
+        content: of a wanted file; None for other members.
     """
 
     path: str
@@ -64,22 +64,22 @@ class Entry:
 
 
 def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> Iterator[Entry]:
-    """Yield the members of a layer in their order; members that point out of the root are left out.
+    """Yield the members of a layer in their order, without those outside the root.
 
     Args:
-        blob: the layer as it is stored: a tar archive, plain or compressed with gzip or zstd.
-        wanted: whether a file's content is to be read.
+        blob: the stored layer: a tar archive, plain or compressed with gzip or zstd.
+        wanted: whether to read a file's content.
 
     Raises:
-        LayerUnreadable: for another format, or a damaged archive.
-        LimitExceeded: when the budget is spent.
+        LayerUnreadable: if the format is unknown or the archive is damaged.
+        LimitExceeded: if a limit of the budget is exceeded.
     """
     stream = _Stream(_unpacked(blob, budget), budget)
     longer: dict[str, str] = {}
     while True:
         header = stream.exactly(_BLOCK)
         if header is None or not header.strip(b"\0"):
-            # An engine reads to the end as well, and refuses what is damaged behind the last member.
+            # Like an engine, read to the end, to detect damage after the last member.
             stream.drain()
             return
         budget.spend(entries=1)
@@ -96,7 +96,7 @@ def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> I
         path = _inside(longer.get("path") or _name(header))
         link = longer.get("linkpath") or _text(header[157:257])
         longer = {}
-        # What a link or a directory carries as its size is no content, except in old archives where it must be 0.
+        # The size of a link or a directory does not mean content.
         known = _KINDS.get(kind, "other")
         if known in ("hardlink", "symlink", "directory"):
             size = 0
@@ -113,7 +113,7 @@ def entries(blob: IO[bytes], budget: Budget, wanted: Callable[[str], bool]) -> I
 
 
 class _Stream:
-    """Whole blocks from decompressed chunks, each counted."""
+    """Read blocks from decompressed chunks, counting the bytes."""
 
     def __init__(self, chunks: Iterator[bytes], budget: Budget) -> None:
         self._chunks = chunks
@@ -130,7 +130,7 @@ class _Stream:
         return True
 
     def exactly(self, count: int) -> bytes | None:
-        """Return the next bytes; None at the archive's end."""
+        """Return the next bytes, or None at the archive's end."""
         while len(self._held) - self._at < count:
             if not self._more():
                 if len(self._held) > self._at:
@@ -141,7 +141,7 @@ class _Stream:
         return found
 
     def body(self, size: int) -> bytes:
-        """Return a member's content, and the filling after it read over."""
+        """Return a member's content, and skip the padding after it."""
         parts: list[bytes] = []
         left = size
         while left:
@@ -154,17 +154,17 @@ class _Stream:
         return b"".join(parts)
 
     def drain(self) -> None:
-        """Read what is left, and keep nothing."""
+        """Read and discard the rest."""
         self._held, self._at = b"", 0
         while self._more():
             self._held = b""
 
     def spend_entry(self) -> None:
-        """Count a block that is no member, so that a chain of them has an end."""
+        """Count a block that is not a member, which limits the length of a chain of them."""
         self._budget.spend(entries=1)
 
     def skip(self, size: int, *, padded: bool = True) -> None:
-        """Read over a member's content, and with `padded` over the filling of its last block."""
+        """Skip bytes, and with `padded` also the padding of the last block."""
         left = size + (-size % _BLOCK if padded else 0)
         while left:
             held = len(self._held) - self._at
@@ -177,7 +177,7 @@ class _Stream:
 
 
 def _unpacked(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
-    """Yield the archive's bytes in chunks of at most 1 MiB, whatever a compressed chunk would grow to."""
+    """Yield the decompressed archive in chunks of at most 1 MiB."""
     start = blob.read(6)
     blob.seek(0)
     if start[:2] == b"\x1f\x8b":
@@ -192,13 +192,13 @@ def _unpacked(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
 
 
 def _gunzipped(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
-    """Every member of a gzip stream (RFC 1952). Members count as entries: millions of empty ones take time as well."""
+    """Decompress all members of a gzip stream (RFC 1952). Each counts as an entry: a stream may have millions."""
     decoder = zlib.decompressobj(_GZIP)
     held = b""
     try:
         while held or (held := blob.read(_PART)):
             if decoder.eof:
-                # Zeros may fill the end up.
+                # Zeros may pad the end.
                 held = held.lstrip(b"\0")
                 if not held:
                     continue
@@ -218,7 +218,7 @@ def _gunzipped(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
 
 
 def _unzstd(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
-    """Every frame of a zstd stream, skippable ones as well (RFC 8878); frames count as entries, as above."""
+    """Decompress all frames of a zstd stream, including skippable ones (RFC 8878). Each counts as an entry."""
     options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW}
     decoder = zstd.ZstdDecompressor(options=options)
     begun = False
@@ -231,7 +231,7 @@ def _unzstd(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
                     decoder = zstd.ZstdDecompressor(options=options)
                 chunk = decoder.decompress(held, _CHUNK)
                 begun = True
-                # What the decoder has not read yet it keeps itself, until its frame ends.
+                # Until the frame ends, the decoder buffers unread input itself.
                 held = decoder.unused_data if decoder.eof else b""
                 if chunk:
                     yield chunk
@@ -242,7 +242,7 @@ def _unzstd(blob: IO[bytes], budget: Budget) -> Iterator[bytes]:
 
 
 def _checked(header: bytes) -> int:
-    """Return the member's size, when the header's checksum is right."""
+    """Return the member's size, or raise if the header's checksum is wrong."""
     total = sum(header) - sum(header[148:156]) + 8 * 32
     if _number(header[148:156]) != total:
         raise LayerUnreadable("the layer is not a tar archive, or it is damaged")
@@ -251,7 +251,7 @@ def _checked(header: bytes) -> int:
 
 def _number(digits: bytes) -> int:
     if digits[0] & 0x80:
-        # GNU's form for large numbers: big-endian, the first bit set; a negative one is no size.
+        # GNU's format for large numbers: big-endian, with the first bit set.
         value = int.from_bytes(digits) - (1 << (8 * len(digits) - 1))
         if value < 0 or value >= 1 << 62:
             raise LayerUnreadable("the archive gives a size that cannot be")
@@ -269,7 +269,7 @@ def _decimal(text: str) -> int:
 
 
 def _extension(kind: bytes, body: bytes) -> dict[str, str]:
-    """Return what an extended header says of the next member; a global one (`g`) says nothing that matters here."""
+    """Return the fields of an extended header for the next member. Global headers (`g`) are ignored."""
     if kind == b"L":
         return {"path": _text(body)}
     if kind == b"K":
@@ -289,7 +289,7 @@ def _extension(kind: bytes, body: bytes) -> dict[str, str]:
 
 
 def _skip_sparse_map(stream: _Stream) -> None:
-    """GNU's old sparse files: more blocks of the map follow as long as byte 504 says so."""
+    """Skip the map of GNU's old sparse files, which continues in another block if byte 504 is set."""
     while (block := stream.exactly(_BLOCK)) is not None and block[504]:
         stream.spend_entry()
 
@@ -305,9 +305,9 @@ def _name(header: bytes) -> str:
 
 
 def _inside(path: str) -> str:
-    """Return the path from the image's root; empty for the root itself and for what points out of it.
+    """Return the path relative to the image's root; empty for the root itself and for a path outside it.
 
-    The engine refuses to unpack the latter ("breakout"), so such a member is in no container.
+    Engines refuse to unpack the latter ("breakout"), so no container has such a member.
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or len(path) > _PATH_LIMIT:

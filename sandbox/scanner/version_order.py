@@ -1,4 +1,4 @@
-"""The version order of each ecosystem: PEP 440, Debian's, semantic versions. Pure.
+"""The version order of each ecosystem: PEP 440, Debian's, semantic versions.
 
 Sources: https://peps.python.org/pep-0440/ (packaging), deb-version(7) and https://semver.org (univers).
 """
@@ -11,11 +11,11 @@ from typing import Any, Final
 from packaging.version import InvalidVersion, Version
 from univers.versions import DebianVersion, SemverVersion
 
-_LONGEST: Final = 1024  # characters; Python turns no more than 4300 digits into a number
+_LONGEST: Final = 1024  # characters; Python converts at most 4300 digits into a number
 
 
 class NoOrder(ValueError):
-    """The text is no version of that ecosystem, or the ecosystem isn't known."""
+    """The text is not a version of the ecosystem, or the ecosystem is unknown."""
 
 
 def _pep_440(text: str) -> Version:
@@ -46,13 +46,13 @@ _ORDERS: Final[dict[str, Callable[[str], Any]]] = {
 
 
 def key(ecosystem: str, version: str) -> Any:
-    """Return a value that compares as the version does.
+    """Return a sort key for a version.
 
     Args:
-        ecosystem: as in OSV: `PyPI`, `Debian:12`, `npm`; what follows a colon is a release, and orders nothing.
+        ecosystem: OSV's: `PyPI`, `Debian:12`, `npm`. A release after the colon is ignored.
 
     Raises:
-        NoOrder: for an unknown ecosystem, or a text that is no version there.
+        NoOrder: if the ecosystem is unknown, or the text is not a version.
     """
     order = _ORDERS.get(ecosystem.partition(":")[0])
     if order is None:

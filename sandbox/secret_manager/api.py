@@ -1,6 +1,6 @@
-"""secretmanager.googleapis.com v1: secrets, their versions, and who may read them.
+"""secretmanager.googleapis.com v1: secrets and their versions.
 
-As far as `gcloud secrets` and `gcloud run deploy --set-secrets` go: no rotation, no expiry, no keys of one's own, no
+Supports `gcloud secrets` and `gcloud run deploy --set-secrets`, but not rotation, expiry, customer-managed keys or
 regions.
 Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets
 """
@@ -34,7 +34,7 @@ _FIELDS = {"name", "replication", "labels", "annotations"}
 
 
 def _etag(time: str, change: int = 0) -> str:
-    """Return a time as Google writes it into an etag: a quoted number of microseconds, in hexadecimal."""
+    """Return an etag in Google's format: a time in microseconds, in hexadecimal and in quotes."""
     moment = dt.datetime.fromisoformat(time)
     return f'"1{int(moment.timestamp() * 1_000_000) + change:x}"'
 
@@ -45,7 +45,7 @@ def _check_etag(given: Any, now: str) -> None:
         raise ApiError("FAILED_PRECONDITION", f"The etag {str(given)[:80]} is not the current one, {now}.")
 
 
-def _told(secret: Json) -> Json:
+def _with_etag(secret: Json) -> Json:
     return {**secret, "etag": secret.get("etag") or _etag(secret["createTime"])}
 
 
@@ -54,16 +54,12 @@ def _name(call: Call) -> str:
 
 
 def _shown(call: Call, secret: str = "") -> str:
-    """Return a secret's name as Google writes it, with the project's number."""
+    """Return a secret's name with the project's number, as in Google's responses."""
     return f"projects/{call.project.number}/secrets/{secret or call.params['secret']}"
 
 
 def exists(call: Call) -> Json:
-    """Return the secret that a path names.
-
-    Raises:
-        ApiError: NOT_FOUND.
-    """
+    """Return the secret in the path, or raise NOT_FOUND."""
     with call.world.reading() as rows:
         found = secrets.find(rows, _name(call))
     if found is None:
@@ -76,7 +72,7 @@ def _version(call: Call) -> Version:
     with call.world.reading() as rows:
         found = secrets.find_version(rows, _name(call), wanted)
     if found is None and wanted == "latest":
-        # One sentence for both, as captured on 2026-09-14; that of a missing secret, 2025-08-18, is of secrets.get.
+        # Captured on 2026-09-14, for either case; the message of secrets.get was captured on 2025-08-18.
         raise not_found(f"Secret [{_shown(call)}] not found or has no versions.")
     if found is None:
         exists(call)
@@ -114,7 +110,7 @@ def _create(call: Call) -> Json:
             policies.forget(rows, name)
     except sqlite3.IntegrityError:
         raise ApiError("ALREADY_EXISTS", f"Secret [{_shown(call, secret)}] already exists.") from None
-    return _told(made)
+    return _with_etag(made)
 
 
 def _list(call: Call) -> Json:
@@ -123,24 +119,24 @@ def _list(call: Call) -> Json:
     with call.world.reading() as rows:
         found = secrets.of_project(rows, call.project.id)
     chosen, token = lists.page(found, call.query, lambda one: str(one["name"]))
-    return lists.answer("secrets", [_told(one) for one in chosen], token) | {"totalSize": len(found)}
+    return lists.answer("secrets", [_with_etag(one) for one in chosen], token) | {"totalSize": len(found)}
 
 
 def _get(call: Call) -> Json:
-    return _told(exists(call))
+    return _with_etag(exists(call))
 
 
 def _patch(call: Call) -> Json:
-    """Change labels and annotations; what else a secret has here stays as it was made."""
-    body, mask = call.json(), field_masks.of(call)
-    chosen = {path.strip() for path in mask.split(",") if path.strip()}
+    """Change labels and annotations, the only fields that can change here."""
+    body = call.json()
+    chosen = set(field_masks.paths(field_masks.of(call)))
     if not chosen:
         raise invalid("The update mask is empty.")  # unverified: the sentence
     if further := chosen - {"labels", "annotations"}:
         raise unimplemented(f"a change of a secret's {min(further)}")
     with call.world.writing() as rows:
         now = exists(call)
-        _check_etag(body.get("etag"), _told(now)["etag"])
+        _check_etag(body.get("etag"), _with_etag(now)["etag"])
         after = {key: value for key, value in now.items() if key not in chosen}
         after |= {field: body[field] for field in sorted(chosen) if body.get(field)}
         after["etag"] = _etag(timestamp(call.world.now()))
@@ -150,7 +146,7 @@ def _patch(call: Call) -> Json:
 
 def _delete(call: Call) -> Json:
     with call.world.writing() as rows:
-        _check_etag(call.query.get("etag"), _told(exists(call))["etag"])
+        _check_etag(call.query.get("etag"), _with_etag(exists(call))["etag"])
         secrets.remove(rows, _name(call))
         policies.forget(rows, _name(call))
         return {}
@@ -183,9 +179,9 @@ def _add_version(call: Call) -> Json:
         if "dataCrc32c" in payload and str(payload["dataCrc32c"]) != str(google_crc32c.value(value)):
             raise invalid("The payload's checksum does not match its data.")  # unverified: the sentence
         made = secrets.add_version(rows, _name(call), timestamp(call.world.now()), value)
-        # gcloud takes a version whose checksum was not looked at for a damaged one.
-        looked = {"clientSpecifiedPayloadChecksum": True} if "dataCrc32c" in payload else {}
-        return _render(call, made) | looked
+        # Without this field, gcloud reports a damaged version.
+        checked = {"clientSpecifiedPayloadChecksum": True} if "dataCrc32c" in payload else {}
+        return _render(call, made) | checked
 
 
 def _list_versions(call: Call) -> Json:
@@ -241,7 +237,7 @@ def _of_version(name: str, verb: str, path: str, handle: Any, permission: str) -
 
 
 def _denial(permission: str, resource: str) -> ApiError:
-    """Name the permission and leave the resource out, as captures of 2026-09-14 have it; years ago it was named."""
+    """Return the refusal, which names no resource since captures of 2026-09-14; older ones named it."""
     error = permission_denied(permission, resource)
     error.message = f"Permission '{permission}' denied on resource (or it may not exist)."
     return error

@@ -1,4 +1,4 @@
-"""Secrets and their versions as rows. The values lie in the world's folder as they are: nothing is encrypted here.
+"""The rows of secrets and their versions. The values are stored in the world's folder unencrypted.
 
 Source: https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets
 """
@@ -19,7 +19,7 @@ class Version:
 
     Attributes:
         secret: `projects/P/secrets/S`, with the project's id.
-        state: ENABLED, DISABLED or DESTROYED; a destroyed one has no value any more.
+        state: ENABLED, DISABLED or DESTROYED; a destroyed version has no value.
     """
 
     secret: str
@@ -30,18 +30,18 @@ class Version:
 
 
 def resource(project: str, secret: str) -> str:
-    """`projects/P/secrets/S`, under which policies are kept too."""
+    """Return the resource name `projects/P/secrets/S`, also for policies."""
     return f"projects/{project}/secrets/{secret}"
 
 
 def find(rows: sqlite3.Connection, name: str) -> Json | None:
-    """Return a secret by `resource`, as Google's JSON."""
+    """Return a secret by its resource name as Google's JSON, or None."""
     row = rows.execute("SELECT body FROM secrets WHERE name = ?", (name,)).fetchone()
     return json.loads(row["body"]) if row else None
 
 
 def of_project(rows: sqlite3.Connection, project: str) -> list[Json]:
-    """Return a project's secrets, by name."""
+    """Return a project's secrets, sorted by name."""
     found = rows.execute("SELECT body FROM secrets WHERE project = ? ORDER BY name", (project,)).fetchall()
     return [json.loads(row["body"]) for row in found]
 
@@ -50,7 +50,7 @@ def add(rows: sqlite3.Connection, name: str, body: Json) -> None:
     """Add a secret.
 
     Raises:
-        sqlite3.IntegrityError: when it exists.
+        sqlite3.IntegrityError: if it exists.
     """
     rows.execute(
         "INSERT INTO secrets (name, project, body) VALUES (?, ?, ?)", (name, name.split("/")[1], json.dumps(body))
@@ -58,17 +58,17 @@ def add(rows: sqlite3.Connection, name: str, body: Json) -> None:
 
 
 def change(rows: sqlite3.Connection, name: str, body: Json) -> None:
-    """Put a secret in the place of the one of its name."""
+    """Replace a secret."""
     rows.execute("UPDATE secrets SET body = ? WHERE name = ?", (json.dumps(body), name))
 
 
 def remove(rows: sqlite3.Connection, name: str) -> None:
-    """Remove a secret with its versions."""
+    """Delete a secret and its versions."""
     rows.execute("DELETE FROM secrets WHERE name = ?", (name,))
 
 
 def add_version(rows: sqlite3.Connection, name: str, create_time: str, value: bytes) -> Version:
-    """Add a version to a secret that is there; numbers count up from 1."""
+    """Add a version to an existing secret. Version numbers start at 1."""
     row = rows.execute(
         "SELECT COALESCE(MAX(number), 0) + 1 AS next FROM secret_versions WHERE secret = ?", (name,)
     ).fetchone()
@@ -90,13 +90,13 @@ def versions(rows: sqlite3.Connection, name: str) -> list[Version]:
 
 
 def find_version(rows: sqlite3.Connection, name: str, version: str) -> Version | None:
-    """Return a version by its number, or the newest by `latest`, whatever state it is in."""
+    """Return a version by its number, or by `latest` the newest in any state, or None."""
     found = versions(rows, name)
     return next((one for one in found if version in ("latest", str(one.number))), None)
 
 
 def set_state(rows: sqlite3.Connection, version: Version, state: str) -> None:
-    """Change a version's state; a destroyed one loses its value."""
+    """Change a version's state; DESTROYED also deletes its value."""
     rows.execute(
         "UPDATE secret_versions SET state = ?, value = CASE WHEN ? = 'DESTROYED' THEN x'' ELSE value END"
         " WHERE secret = ? AND number = ?",

@@ -1,7 +1,7 @@
-"""The sandbox's time, as a value that can be fixed and moved.
+"""The sandbox's clock, which can be fixed and moved.
 
-Uploads, ages and daily jobs follow this clock. Tokens, JWTs and TLS certificates do not: they follow the wall
-clock, because the clients that check them do.
+Uploads, ages and daily jobs follow this clock. Tokens, JWTs and TLS certificates follow the wall clock, because the
+clients that check them do.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import threading
 
-_LOOK_SECONDS = 0.5  # between looks at whether a wait is to be given up
+_CHECK_SECONDS = 0.5  # between checks whether to stop waiting
 
 
 class Clock:
-    """Wall time plus what was travelled, or a fixed time that ticks one second at each mutation.
+    """The wall clock plus an offset, or a fixed time that ticks one second at each change of the world.
 
     Args:
         fixed: timezone-aware start of a fixed clock; None follows the wall clock.
-        offset: what was travelled before.
+        offset: from earlier time travel.
     """
 
     def __init__(self, fixed: dt.datetime | None = None, offset: dt.timedelta = dt.timedelta()) -> None:
@@ -29,26 +29,23 @@ class Clock:
         self._moved = threading.Condition(self._lock)
 
     def now(self) -> dt.datetime:
-        """Return the sandbox's time, UTC, with microseconds."""
+        """Return the sandbox's time in UTC."""
         with self._lock:
             base = self._fixed if self._fixed is not None else dt.datetime.now(dt.UTC)
             return base + self._offset
 
     def tick(self) -> None:
-        """Move a fixed clock by one second, so that "most recent" is never a tie. A running clock ignores it."""
+        """Move a fixed clock by one second, so that no two changes have the same time. A running clock ignores it."""
         with self._lock:
             if self._fixed is not None:
                 self._fixed += dt.timedelta(seconds=1)
                 self._moved.notify_all()
 
     def advance(self, delta: dt.timedelta) -> dt.datetime:
-        """Travel forward.
-
-        Returns:
-            the time after the journey.
+        """Move the clock forward, and return the new time.
 
         Raises:
-            ValueError: for a journey backwards; what has happened stays happened.
+            ValueError: if `delta` is negative.
         """
         if delta < dt.timedelta():
             raise ValueError("the clock only moves forward")
@@ -58,17 +55,17 @@ class Clock:
         return self.now()
 
     def wait_until(self, moment: dt.datetime, stopping: threading.Event) -> None:
-        """Wait for a moment of this clock, however it comes: by passing, ticking or travelling; or for `stopping`."""
+        """Wait until this clock reaches a moment, or until `stopping` is set."""
         while not stopping.is_set() and (left := (moment - self.now()).total_seconds()) > 0:
             with self._moved:
-                self._moved.wait(min(left, _LOOK_SECONDS))
+                self._moved.wait(min(left, _CHECK_SECONDS))
 
     @property
     def offset(self) -> dt.timedelta:
-        """What was travelled so far."""
+        """The sum of all moves so far."""
         return self._offset
 
 
 def timestamp(moment: dt.datetime) -> str:
-    """RFC 3339 in UTC with microseconds and a Z, as Google's APIs write it: `2026-11-02T09:00:00.000000Z`."""
+    """Return the moment in the format of Google's APIs: `2026-11-02T09:00:00.000000Z`."""
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

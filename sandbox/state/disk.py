@@ -1,4 +1,4 @@
-"""What the standard library has no word for: directories that survive a power cut, and writing that starts early."""
+"""File operations that the standard library lacks: syncing a directory, and starting to write a file early."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def start_writing(file: int) -> None:
-    """Have the kernel begin to write what a file has in memory, so that a sync at its end has little to wait for.
+    """Have the kernel start writing a file's pages, so that the fsync at its end takes less time.
 
-    Best effort: where it is unavailable or fails, the later fsync does the work and reports errors. Linux's
-    sync_file_range(2).
-
-    Args:
-        file: descriptor.
+    Best effort, by Linux's sync_file_range(2): if it is unavailable or fails, the later fsync does the work and reports
+    errors. `file` is a descriptor.
     """
     if _sync_file_range:
         _sync_file_range(file, 0, 0, _SYNC_FILE_RANGE_WRITE)

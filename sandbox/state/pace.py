@@ -1,4 +1,4 @@
-"""The sandbox's pace: changes take effect immediately, or after a delay as on Google, measured by the sandbox's clock.
+"""The sandbox's pace: whether changes take effect immediately or, as on Google, after a delay of the sandbox's clock.
 
 At the slow pace an enabled API and a changed policy take effect two minutes later, an operation is done at the third
 poll, and a scan stays PENDING for a minute. Sources: "policy changes take effect within 2 minutes. However, in some
@@ -26,7 +26,7 @@ class Pace:
 
     Attributes:
         propagation: from enabling an API, or changing a policy, until it takes effect.
-        polls: how many polls an operation takes until it is done; on Google no first answer has the result yet.
+        polls: how many polls an operation takes until it is done; on Google the first response never has the result.
         scan: how long an image's scan stays PENDING.
         step: how far a request that arrives too early advances the clock.
     """
@@ -52,11 +52,7 @@ SLOW = Pace(dt.timedelta(seconds=120), 3, dt.timedelta(seconds=60), dt.timedelta
 
 
 def of(body: Any) -> Pace:
-    """Return the pace that a JSON body asks for: `{"slow": true}`.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT for another body.
-    """
+    """Return the pace in a JSON body, `{"slow": true}`, or raise INVALID_ARGUMENT for another body."""
     if not isinstance(body, Mapping) or body.keys() != {"slow"} or not isinstance(body["slow"], bool):
         raise invalid('A pace is {"slow": true} or {"slow": false}.')
     return SLOW if body["slow"] else AT_ONCE

@@ -1,4 +1,4 @@
-"""Projects, the APIs that are enabled in them, and service accounts: rows that every API looks at."""
+"""Projects, the APIs that are enabled in them, and service accounts: rows that every API needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sandbox.state import schema
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
@@ -45,12 +46,12 @@ class Project:
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Project:
-        """From a row of the table `projects`."""
+        """Return the project in a row of the table `projects`."""
         return cls(**{**dict(row), "labels": json.loads(row["labels"])})
 
 
 def find(world: World, id_or_number: str) -> Project | None:
-    """Return a project by id or by number; clients use both in paths."""
+    """Return a project by its id or number, or None."""
     with world.reading() as rows:
         row = rows.execute(
             "SELECT * FROM projects WHERE (id = ? OR number = ?)", (id_or_number, id_or_number)
@@ -59,15 +60,15 @@ def find(world: World, id_or_number: str) -> Project | None:
 
 
 def _stable(name: str, below: int) -> int:
-    """Return a number that looks random and is the same for the same name, so that recorded outputs stay the same."""
+    """Return a number below a limit that depends only on the name, so that recorded outputs stay the same."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16]) % below
 
 
 def create(rows: sqlite3.Connection, world: World, project_id: str, name: str, labels: Mapping[str, str]) -> None:
-    """Add a project with its number and the APIs that every project starts with.
+    """Add a project, with the APIs that are enabled in every new project.
 
     Raises:
-        sqlite3.IntegrityError: when the id is taken.
+        sqlite3.IntegrityError: if the id is taken.
     """
     number = str(_stable(project_id, 9 * 10**11) + 10**11)
     now = timestamp(world.now())
@@ -81,26 +82,25 @@ def create(rows: sqlite3.Connection, world: World, project_id: str, name: str, l
     )
 
 
-def is_enabled(world: World, project_id: str, service: str) -> bool:
-    """Whether an API is enabled in a project."""
+def _enable_time(world: World, project_id: str, service: str) -> str | None:
     with world.reading() as rows:
-        found = rows.execute(
-            "SELECT 1 FROM services WHERE project = ? AND service = ?", (project_id, service)
+        row = rows.execute(
+            "SELECT enable_time FROM services WHERE project = ? AND service = ?", (project_id, service)
         ).fetchone()
-    return found is not None
+    return row["enable_time"] if row else None
+
+
+def is_enabled(world: World, project_id: str, service: str) -> bool:
+    """Return whether an API is enabled in a project."""
+    return _enable_time(world, project_id, service) is not None
 
 
 def is_effective(world: World, project_id: str, service: str) -> bool:
-    """Whether an API is enabled in a project and the enablement has propagated."""
-    if not world.pace.propagation or service in DEFAULT_SERVICES:
-        return is_enabled(world, project_id, service)
-    with world.reading() as rows:
-        found = rows.execute(
-            "SELECT enable_time FROM services WHERE project = ? AND service = ?", (project_id, service)
-        ).fetchone()
-    if found is None:
-        return False
-    if dt.datetime.fromisoformat(found["enable_time"]) + world.pace.propagation <= world.now():
+    """Return whether an API is enabled in a project and the enablement has propagated."""
+    enabled = _enable_time(world, project_id, service)
+    if enabled is None or not world.pace.propagation or service in DEFAULT_SERVICES:
+        return enabled is not None
+    if dt.datetime.fromisoformat(enabled) + world.pace.propagation <= world.now():
         return True
     world.nudge_clock()
     return False
@@ -112,12 +112,12 @@ def add_service_account(
     """Add a service account and return its e-mail address.
 
     Raises:
-        sqlite3.IntegrityError: when it exists.
+        sqlite3.IntegrityError: if it exists.
     """
     email = f"{account_id}@{project_id}.iam.gserviceaccount.com"
-    # An account that is made anew under an old name is another one.
-    before = rows.execute("SELECT value FROM meta WHERE key = ?", (f"era:serviceAccount:{email}",)).fetchone()
-    seed = f"{email}#{before['value']}" if before else email
+    # An account that is re-created under its old address gets another unique id.
+    era = schema.meta(rows, f"era:serviceAccount:{email}")
+    seed = f"{email}#{era}" if era else email
     rows.execute(
         "INSERT INTO service_accounts (email, project, unique_id, display_name, description, create_time)"
         " VALUES (?, ?, ?, ?, ?, ?)",

@@ -1,9 +1,8 @@
-"""All tables of a world, and how a folder gets them.
+"""The database schema, and the migration of older ones.
 
-Version 3 made the tables of Cloud Build, Cloud Run, Storage, scans, secrets, pools and logs when they were first
-needed, so a folder of that version has any number of them: whatever is missing is made. Version 4 kept nothing of what
-an object says of itself. Version 5 knew images alone, no files of packages. Version 7
-summed up what a repository stores whenever it was asked.
+Version 3 created the tables of Cloud Build, Cloud Run, Storage, scans, secrets, pools and logs when they were first
+needed, so a folder of that version may lack any of them. Version 4 had no metadata of objects. Version 5 had images
+only, no files of packages. Version 7 added up a repository's size at each request.
 """
 
 from __future__ import annotations
@@ -183,9 +182,9 @@ CREATE TABLE log_entries (
     number INTEGER PRIMARY KEY, project TEXT NOT NULL, time TEXT NOT NULL, entry TEXT NOT NULL);
 """
 
-# What a repository stores, each blob once however many of its versions need it, is kept as it changes: rows of versions
-# come and go in many places, and in cascades, so the database itself counts.
-_COUNTING = {
+# Triggers keep the size of each repository up to date, which counts each blob once. Rows of versions are inserted and
+# deleted in many places, and by cascades.
+_SIZE_TRIGGERS = {
     f"{table}_{event}": f"AFTER {event} ON {table} BEGIN {'; '.join(changes)}; END"
     for table, column in (("versions", "digest"), ("version_blobs", "blob"))
     for event, changes in (
@@ -218,14 +217,14 @@ _COUNTING = {
 
 
 class WrongSchema(Exception):
-    """The state folder was written by a newer or a much older sandbox; the text says what to do."""
+    """A newer or a much older sandbox wrote the state folder; the message says what to do."""
 
 
 def prepare(rows: sqlite3.Connection, folder: Path) -> None:
-    """Make the tables that are missing, in the caller's transaction.
+    """Create the missing tables, in the caller's transaction.
 
     Raises:
-        WrongSchema: when the folder's schema is not one that this code carries over.
+        WrongSchema: if this code cannot migrate the folder's schema.
     """
     found = int(rows.execute("PRAGMA user_version").fetchone()[0])
     if found not in _CARRIED_OVER:
@@ -244,7 +243,7 @@ def prepare(rows: sqlite3.Connection, folder: Path) -> None:
         rows.execute("ALTER TABLE objects ADD COLUMN fields TEXT NOT NULL DEFAULT '{}'")
     if "scopes" not in {row["name"] for row in rows.execute("PRAGMA table_info(tokens)")}:
         rows.execute("ALTER TABLE tokens ADD COLUMN scopes TEXT NOT NULL DEFAULT ''")
-    for name, trigger in _COUNTING.items():
+    for name, trigger in _SIZE_TRIGGERS.items():
         rows.execute(f"CREATE TRIGGER IF NOT EXISTS {name} {trigger}")
     if 0 < found < 8:
         rows.execute(
@@ -252,21 +251,28 @@ def prepare(rows: sqlite3.Connection, folder: Path) -> None:
             " UNION ALL SELECT repository, blob FROM version_blobs) GROUP BY repository, digest"
         )
     if found == 3:
-        _count_on(rows)
+        # Version 3 derived numbers from the number of rows.
+        for table in ("builds", "triggers"):
+            rows.execute(
+                f"INSERT INTO counters SELECT '{table} of ' || id, 1000 + (SELECT COUNT(*) FROM {table})"  # noqa: S608
+                " FROM projects"
+            )
     rows.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _count_on(rows: sqlite3.Connection) -> None:
-    """Take the numbers for given that version 3 made from the number of rows."""
-    for table in ("builds", "triggers"):
-        rows.execute(
-            f"INSERT INTO counters SELECT '{table} of ' || id, 1000 + (SELECT COUNT(*) FROM {table})"  # noqa: S608
-            " FROM projects"
-        )
+def meta(rows: sqlite3.Connection, key: str) -> str | None:
+    """Return a single value of the world, or None if it was never stored."""
+    row = rows.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return row["value"] if row else None
+
+
+def put_meta(rows: sqlite3.Connection, key: str, value: str) -> None:
+    """Store a single value of the world."""
+    rows.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
 def next_number(rows: sqlite3.Connection, name: str) -> int:
-    """Count a counter up, in the caller's writing transaction; the first number is 0, and none is given twice."""
+    """Increment a counter, in the caller's writing transaction, and return its value, which starts at 0."""
     row = rows.execute(
         "INSERT INTO counters (name, value) VALUES (?, 0) ON CONFLICT (name) DO UPDATE SET value = value + 1"
         " RETURNING value",

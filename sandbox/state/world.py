@@ -1,7 +1,7 @@
 """The state of one sandbox: rows in SQLite, blobs as content-addressed files.
 
-A change is either whole or not there: rows change inside one transaction, files are synced before the row that
-names them is committed. One process owns a state folder, held by a lock that the kernel releases when it dies.
+Changes are atomic: rows change in one transaction, and files are synced before the row that names them is committed.
+One process owns a state folder by a lock, which the kernel releases when the process dies.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ T = TypeVar("T")
 
 
 class WorldLocked(Exception):
-    """Another process owns this state folder."""
+    """Another process owns the state folder."""
 
 
 class World:
     """Rows and files of one sandbox.
 
     Args:
-        folder: the state folder; made when it is not there.
-        clock: the sandbox's time.
+        folder: the state folder; created if it is missing.
+        clock: the sandbox's clock.
 
     Raises:
-        WorldLocked: when another process has the folder open.
-        WrongSchema: when the folder's schema is not one that this code carries over.
+        WorldLocked: if another process owns the folder.
+        WrongSchema: if this code cannot migrate the folder's schema.
     """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
@@ -53,9 +53,9 @@ class World:
         except BlockingIOError:
             self._lock_file.close()
             raise WorldLocked(f"another sandbox is using {folder}; stop it first, or choose another home") from None
-        # Called in the transaction that makes a version known: what must happen to every push, whichever way it came.
+        # Called in the transaction that adds a version of an image.
         self.watchers: list[Callable[[sqlite3.Connection, Any], None]] = []
-        # Called with an account's e-mail address when its credentials have ended, in no transaction.
+        # Called with an account's e-mail address after its credentials were revoked, outside a transaction.
         self.account_watchers: list[Callable[[str], None]] = []
         self._parts: dict[Callable[[World], Any], Any] = {}
         self._parts_lock = threading.RLock()
@@ -86,7 +86,7 @@ class World:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Yield a consistent view of all rows."""
+        """Open a transaction for reading, or continue this thread's open one."""
         connection = self._connect()
         if connection.in_transaction:
             yield connection
@@ -99,10 +99,10 @@ class World:
 
     @contextlib.contextmanager
     def writing(self, *, tick: bool = True) -> Iterator[sqlite3.Connection]:
-        """One transaction: on disk when the block ends, undone when it raises. Ticks a fixed clock.
+        """Open a transaction for writing, which is rolled back if the block raises. Ticks a fixed clock.
 
         Args:
-            tick: False for a job in the background, whose number of transactions depends on how fast it runs.
+            tick: False for a background job, whose number of transactions depends on its speed.
         """
         connection = self._connect()
         if connection.in_transaction:
@@ -115,7 +115,7 @@ class World:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # A commit that failed has left the transaction open, or ended it.
+                # After a failed commit the transaction may be open or closed.
                 with contextlib.suppress(sqlite3.OperationalError):
                     connection.execute("ROLLBACK")
                 raise
@@ -125,18 +125,18 @@ class World:
         return self.clock.now()
 
     def nudge_clock(self) -> None:
-        """Advance the clock by a step of the pace: a caller polled for something that is not in effect yet."""
+        """Advance the clock by a step of the pace, when a caller polled for something that is not in effect yet."""
         self.clock.advance(self.pace.step)
 
     def end_account(self, email: str) -> None:
-        """Call the watchers, which stop what runs as an account."""
+        """Call the watchers, which stop processes that run as an account."""
         for watch in self.account_watchers:
             watch(email)
 
     def part(self, kind: Callable[[World], T]) -> T:
-        """Return what this world keeps in memory of one kind, made by `kind(world)` at the first call.
+        """Return the world's single in-memory object of a kind, created by `kind(world)` at the first call.
 
-        A part that has a `close` is closed with the world.
+        If it has a method `close`, the world closes it.
         """
         with self._parts_lock:
             if kind not in self._parts:
@@ -157,7 +157,7 @@ class World:
 
 
 def _prepare(folder: Path) -> None:
-    """Make the 256 folders of blobs; made one by one, each would cost the push that needs it two syncs."""
+    """Create the 256 folders of blobs: later, each would cost a push two syncs."""
     if folder.is_dir():
         return
     for number in range(256):

@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from sandbox.api.methods import Call
 from sandbox.api.principal import Principal
-from sandbox.artifact_registry import blobs, catalog, cleanup_job
+from sandbox.artifact_registry import blobs, catalog, cleanup_job, integrity
 from sandbox.artifact_registry.api import API
 from sandbox.errors import ApiError, RegistryError
 from sandbox.iam import policies
@@ -241,7 +241,7 @@ class Sequences(RuleBasedStateMachine):
             found = rows.execute("SELECT digest FROM repository_blobs WHERE repository = ?", (self.name,))
             kept = {row["digest"] for row in found}
         assert kept == self.needed()
-        assert all(blobs.blob_path(self.world, digest).exists() for digest in kept)
+        assert all(integrity.path_of(self.world, digest).exists() for digest in kept)
 
     def teardown(self) -> None:
         """Delete the repository: a cleanup that runs over all would else take longer with every sequence."""

@@ -17,10 +17,11 @@ from google.protobuf import json_format
 from grafeas.grafeas_v1 import types
 
 from helpers import names, projects, registry, repositories, scans, target
-from sandbox.artifact_analysis import notes, provenance
+from sandbox.artifact_analysis import notes, provenance, sbom
 from sandbox.state import projects as sandbox_projects
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
+from tests.sandbox.artifact_analysis.scanned_images import DJANGO, DPKG, OS_RELEASE, occurrences_of, packages_of, push
 
 SERVICES = ("artifactregistry", "containeranalysis", "containerscanning")
 LAYER = {
@@ -84,6 +85,42 @@ def test_an_exported_bill_lies_in_a_bucket_and_an_occurrence_says_where(
     assert json.loads(content)["spdxVersion"] == "SPDX-2.3"
     # Nobody signs here, so nothing looks signed.
     assert "signatures" not in reference["sbomReference"]
+
+
+def test_exported_bills_are_attached_to_the_image(repository: names.Repository, session: AuthorizedSession) -> None:
+    digest = push(repository, OS_RELEASE | DPKG, DJANGO)
+    scans.wait(digest, 30)
+    base = f"https://containeranalysis.googleapis.com/v1beta1/{repository.project.resource}/resources"
+    answers = [session.post(f"{base}/https://{digest}:exportSBOM", json={}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
+    [discovery] = occurrences_of(session, digest, "DISCOVERY")
+    assert discovery["name"].endswith(answers[0].json()["discoveryOccurrenceId"])
+    registry_base = f"https://{repository.location.host}/v2/{repository.project}/{repository.id}/app"
+    listed = session.get(f"{registry_base}/referrers/{digest.value}", timeout=30).json()["manifests"]
+    # Twice the same bytes are one artifact.
+    assert sorted(one["artifactType"] for one in listed) == sorted((sbom.CYCLONEDX, sbom.SPDX))
+    for one in listed:
+        manifest = session.get(
+            f"{registry_base}/manifests/{one['digest']}", headers={"Accept": one["mediaType"]}, timeout=30
+        ).json()
+        assert manifest["subject"]["digest"] == digest.value
+        [layer] = manifest["layers"]
+        document = session.get(f"{registry_base}/blobs/{layer['digest']}", timeout=30).content
+        assert packages_of(document) == {
+            ("glibc", "2.36-9+deb12u14"),
+            ("python3-defaults", "3.11.2-1"),
+            ("half", "2.0"),
+            ("Django", "5.2.7"),
+        }
+    # What is attached is not scanned, and does not stand for the image.
+    assert len(occurrences_of(session, digest, "DISCOVERY")) == 1
+    bare = push(repository, {"labels.txt": "setosa"}, tag="bare")
+    refused = session.post(f"{base}/https://{bare}:exportSBOM", json={})
+    assert refused.status_code == 400
+    assert "no operating system" in refused.json()["error"]["message"]
+    missing = str(digest).replace(digest.value, f"sha256:{'0' * 64}")
+    assert session.post(f"{base}/https://{missing}:exportSBOM", json={}).status_code == 404
+    assert session.post(f"{base}/https://example.com/x:exportSBOM", json={}).status_code == 400
 
 
 def test_a_bill_of_one_s_own_is_referred_to(image: names.Digest, session: AuthorizedSession) -> None:

@@ -117,7 +117,7 @@ def test_what_was_changed_while_it_stood_is_noticed(tmp_path: Path) -> None:
     blobs.store(world, content, digest)
     integrity.require(world, digest, LARGE)
     world.close()
-    path = blobs.blob_path(world, digest)
+    path = integrity.path_of(world, digest)
     about = path.stat()
     flipped(path)
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox.artifact_registry import blobs, catalog
+from sandbox.artifact_registry import blobs, catalog, integrity
 from sandbox.artifact_registry.catalog import Version
 from sandbox.errors import RegistryError
 from sandbox.oci import uploads
@@ -130,7 +130,7 @@ def test_the_sweep_at_start(state: World) -> None:
     blobs.store(state, b"stray", stray)
     (state.folder / "uploads" / "half").write_bytes(b"half")
     blobs.sweep(state)
-    left = [digest for digest in (layer, manifest, recent, unused, stray) if blobs.blob_path(state, digest).exists()]
+    left = [digest for digest in (layer, manifest, recent, unused, stray) if integrity.path_of(state, digest).exists()]
     assert left == [layer, manifest, recent]
     assert list((state.folder / "uploads").iterdir()) == []
     with state.writing() as rows:
@@ -151,7 +151,7 @@ def test_what_a_push_asked_for_is_not_collected(state: World) -> None:
     def here() -> list[str]:
         with world.reading() as rows:
             known = [digest for digest in digests if blobs.find(rows, REPOSITORY, digest)]
-        assert known == [digest for digest in digests if blobs.blob_path(world, digest).exists()]
+        assert known == [digest for digest in digests if integrity.path_of(world, digest).exists()]
         return known
 
     try:

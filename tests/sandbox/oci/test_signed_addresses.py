@@ -18,7 +18,7 @@ from sandbox.api.principal import Principal
 from sandbox.errors import RegistryError
 from sandbox.iam import standing
 from sandbox.oci import signing
-from sandbox.oci.address import Address, Ask, image_of
+from sandbox.oci.address import Address, RegistryCall, image_of
 from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
@@ -138,20 +138,20 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def ask(world: World) -> Ask:
+def ask(world: World) -> RegistryCall:
     address = Address(HOST, "/v2/", f"https://{HOST}", "")
     image = image_of(HOST, "ml-workbook-lab/ml-images/app")
-    return Ask(world, address, HOST, image, "GET", Headers(), QueryParams())
+    return RegistryCall(world, address, HOST, image, "GET", Headers(), QueryParams())
 
 
-def test_an_address_expires(world: World, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_expires(world: World, ask: RegistryCall, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "LIFETIME", -1)
     place = signing.address_of(ask, "download", "sha256:x", Principal("user:a@example.com"))
     with pytest.raises(RegistryError, match="has expired"):
         signing.open_address(world, Address("", place, f"https://{HOST}", ""))
 
 
-def test_an_address_ends_with_its_account(world: World, ask: Ask) -> None:
+def test_an_address_ends_with_its_account(world: World, ask: RegistryCall) -> None:
     place = signing.address_of(ask, "upload", "id", Principal("user:a@example.com"))
     shown = Address("", place, f"https://{HOST}", "")
     found = signing.open_address(world, shown)
