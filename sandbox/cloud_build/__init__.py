@@ -1,1 +1,1 @@
-"""Cloud Build: the API, what a configuration means, and the jobs that run its steps in containers."""
+"""Cloud Build: the API, the meaning of a configuration, and the jobs that run its steps in containers."""

@@ -1,4 +1,4 @@
-"""cloudbuild.googleapis.com: v1 with builds, triggers, the default service account; v2 with connected repositories.
+"""The methods of cloudbuild.googleapis.com: v1 for builds and triggers, v2 for connected repositories.
 
 Source: facts/artifact-registry.md section 5 and Appendix A "cloudbuild.v1"; facts/gcloud-requests.md 6a to 6y.
 """
@@ -17,22 +17,22 @@ _PLACES = ("/v1/projects/{project}", "/v1/projects/{project}/locations/{location
 def _methods(base: str) -> tuple[Method, ...]:
     one, trigger = f"{base}/builds/{{build}}", f"{base}/triggers/{{trigger}}"
     b, t = "cloudbuild.projects.builds", "cloudbuild.projects.triggers"
-    see, change = "cloudbuild.builds.get", "cloudbuild.builds.update"
-    make = ("cloudbuild.builds.create",)
+    create, see = ("cloudbuild.builds.create",), ("cloudbuild.builds.get",)
+    change, list_ = ("cloudbuild.builds.update",), ("cloudbuild.builds.list",)
     return (
         Method(f"{b}.approve", "POST", f"{one}:approve", approvals.decide, ("cloudbuild.builds.approve",)),
-        Method(f"{b}.create", "POST", f"{base}/builds", build_methods.create, make, denial=caller_denied),
-        Method(f"{b}.list", "GET", f"{base}/builds", build_methods.list_builds, ("cloudbuild.builds.list",)),
-        Method(f"{b}.get", "GET", one, build_methods.find, (see,)),
-        Method(f"{b}.cancel", "POST", f"{one}:cancel", build_methods.cancel, (change,)),
-        Method(f"{b}.retry", "POST", f"{one}:retry", build_methods.retry, ("cloudbuild.builds.create",)),
-        # Google asks for the permissions of builds here: roles/cloudbuild.builds.editor may keep triggers.
-        Method(f"{t}.create", "POST", f"{base}/triggers", triggers.create, ("cloudbuild.builds.create",)),
-        Method(f"{t}.list", "GET", f"{base}/triggers", triggers.list_triggers, ("cloudbuild.builds.list",)),
-        Method(f"{t}.get", "GET", trigger, triggers.get, (see,)),
-        Method(f"{t}.patch", "PATCH", trigger, triggers.patch, (change,)),
-        Method(f"{t}.delete", "DELETE", trigger, triggers.delete, (change,)),
-        Method(f"{t}.run", "POST", f"{trigger}:run", triggers.run, ("cloudbuild.builds.create",)),
+        Method(f"{b}.create", "POST", f"{base}/builds", build_methods.create, create, denial=caller_denied),
+        Method(f"{b}.list", "GET", f"{base}/builds", build_methods.list_builds, list_),
+        Method(f"{b}.get", "GET", one, build_methods.find, see),
+        Method(f"{b}.cancel", "POST", f"{one}:cancel", build_methods.cancel, change),
+        Method(f"{b}.retry", "POST", f"{one}:retry", build_methods.retry, create),
+        # Google requires the permissions of builds for triggers: roles/cloudbuild.builds.editor may create them.
+        Method(f"{t}.create", "POST", f"{base}/triggers", triggers.create, create),
+        Method(f"{t}.list", "GET", f"{base}/triggers", triggers.list_triggers, list_),
+        Method(f"{t}.get", "GET", trigger, triggers.find, see),
+        Method(f"{t}.patch", "PATCH", trigger, triggers.patch, change),
+        Method(f"{t}.delete", "DELETE", trigger, triggers.delete, change),
+        Method(f"{t}.run", "POST", f"{trigger}:run", triggers.run, create),
     )
 
 

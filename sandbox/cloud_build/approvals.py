@@ -1,4 +1,4 @@
-"""Builds that wait until somebody lets them run: `builds.approve`, with either decision.
+"""Approve or reject a pending build: `builds.approve`.
 
 Source: google/devtools/cloudbuild/v1/cloudbuild.proto (BuildApproval, ApprovalResult);
 https://cloud.google.com/build/docs/securing-builds/gate-builds-on-approval
@@ -19,7 +19,7 @@ from sandbox.state.clock import timestamp
 
 
 def decide(call: Call) -> dict[str, Any]:
-    """Let a build run, or end it."""
+    """Queue a pending build, or reject it."""
     body = messages.render(messages.parse(types.ApproveBuildRequest.pb(), call.json()))
     given = body.get("approvalResult", {})
     if given.get("decision") not in ("APPROVED", "REJECTED"):

@@ -1,4 +1,4 @@
-"""What a comparison in a filter of builds means: `status="SUCCESS" AND create_time>"2026-01-31T08:00:00Z"`."""
+"""Compile comparisons in a filter of builds, such as `status="SUCCESS" AND create_time>"2026-01-31T08:00:00Z"`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _source(kind: str, field: str) -> Callable[[Json], str]:
     return lambda build: str(build.get("source", {}).get(kind, {}).get(field, ""))
 
 
-# What gcloud leaves to the server: _STRING_FIELDS and _TIME_FIELDS of its api_lib/cloudbuild/filter_rewrite.py.
+# The fields that gcloud leaves to the server: _STRING_FIELDS and _TIME_FIELDS in api_lib/cloudbuild/filter_rewrite.py.
 _FIELDS: Mapping[str, Callable[[Json], Any]] = {
     "status": lambda build: build["status"],
     "id": lambda build: build["id"],
@@ -46,7 +46,11 @@ _ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator
 
 
 def compare(path: str, sign: str, value: str) -> filters.Predicate[Json]:
-    """Return what one comparison holds for; refused where the field or the sign is none."""
+    """Return the predicate of one comparison.
+
+    Raises:
+        ApiError: if the field is unknown or does not support the sign.
+    """
     field = re.sub(r"(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", path)
     if field in _TIMES and sign in _ORDERS:
         try:
@@ -63,9 +67,9 @@ def compare(path: str, sign: str, value: str) -> filters.Predicate[Json]:
     wanted = value.casefold()
 
     def holds(build: Json) -> bool:
-        told = read(build)
-        texts = [str(one).casefold() for one in (told if isinstance(told, tuple) else (told,))]
-        found = any(wanted in one if sign == ":" and field != "tags" else one == wanted for one in texts)
-        return found is (sign != "!=")
+        found = read(build)
+        texts = [str(one).casefold() for one in (found if isinstance(found, tuple) else (found,))]
+        matched = any(wanted in one if sign == ":" and field != "tags" else one == wanted for one in texts)
+        return matched is (sign != "!=")
 
     return holds

@@ -1,4 +1,4 @@
-"""`projects.builds` and `projects.locations.builds`: create, get, list, cancel, retry.
+"""The methods of `projects.builds` and `projects.locations.builds`.
 
 Source: facts/artifact-registry.md section 5 and facts/gcloud.md "builds".
 """
@@ -10,9 +10,7 @@ import re
 import uuid
 from typing import Any
 
-from google.cloud.devtools.cloudbuild_v1 import types
-
-from sandbox.api import filters, lists, messages
+from sandbox.api import filters, lists
 from sandbox.api.methods import Call
 from sandbox.cloud_build import build_filter, queue, starting, store, substitutions
 from sandbox.errors import ApiError, not_found
@@ -22,28 +20,27 @@ TYPE = "type.googleapis.com/google.devtools.cloudbuild.v1."
 
 
 def location(call: Call) -> str:
-    """Return the location of a path; the older paths without one mean `global`, unless `parent` says otherwise.
+    """Return the location from the path, from the query's `parent`, or else `global`.
 
-    The Python client calls the older path and puts the parent into the query.
+    The Python client calls the older path without a location and puts the parent into the query.
     """
     parent = re.fullmatch(r"projects/[^/]+/locations/([^/]+)", call.query.get("parent", ""))
     return call.params.get("location") or (parent[1] if parent else "global")
 
 
 def create(call: Call) -> dict[str, Any]:
-    """Check a build and put it into the queue; the operation carries it."""
-    messages.parse(types.Build.pb(), call.json(), "build")
+    """Start a build and return its operation."""
     return operation(call, starting.start(where(call), call.json()))
 
 
 def where(call: Call) -> starting.Where:
-    """Return where the call's build starts."""
+    """Return the project, location and caller for a build that this call starts."""
     return starting.Where(call.world, call.project, location(call), call.principal.member)
 
 
 def operation(call: Call, build: dict[str, Any]) -> dict[str, Any]:
-    """Return the operation of a build: done when the build has ended."""
-    name = f"operations/build/{build['projectId']}/{_token(build['id'])}"
+    """Return the operation of a build, which is done when the build has ended."""
+    name = f"operations/build/{build['projectId']}/{uuid.UUID(build['id']).hex}"
     answer: dict[str, Any] = {"name": name, "metadata": {"@type": f"{TYPE}BuildOperationMetadata", "build": build}}
     if build["status"] == "SUCCESS":
         answer |= {"done": True, "response": {"@type": f"{TYPE}Build", **build}}
@@ -57,12 +54,8 @@ def operation(call: Call, build: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _token(build_id: str) -> str:
-    return uuid.UUID(build_id).hex
-
-
 def get_operation(call: Call) -> dict[str, Any]:
-    """Return an operation of this API: the build behind it as it is now."""
+    """Return the operation of a build in its current state."""
     try:
         build = store.find(call.world, str(uuid.UUID(call.params["operation"])))
     except ValueError:
@@ -73,11 +66,7 @@ def get_operation(call: Call) -> dict[str, Any]:
 
 
 def find(call: Call) -> dict[str, Any]:
-    """Return the build that a path names.
-
-    Raises:
-        ApiError: NOT_FOUND.
-    """
+    """Return the build that the call's path names."""
     build = store.find(call.world, call.params["build"])
     if build is None or build["projectId"] != call.params["project"]:
         raise not_found()
@@ -88,7 +77,7 @@ def find(call: Call) -> dict[str, Any]:
 
 
 def list_builds(call: Call) -> dict[str, Any]:
-    """Newest first; the filter is applied here, never by gcloud."""
+    """Return builds, newest first. gcloud leaves the filter to the server."""
     found = store.of_project(call.world, call.params["project"], location(call))
     found = list(filter(filters.parse(call.query.get("filter", ""), build_filter.compare), found))
     chosen, token = lists.page(found, call.query, lambda build: str(build["id"]))
@@ -96,7 +85,7 @@ def list_builds(call: Call) -> dict[str, Any]:
 
 
 def cancel(call: Call) -> dict[str, Any]:
-    """Stop a build; one that has ended cannot be cancelled."""
+    """Cancel a build that has not ended."""
     build = find(call)
     if build["status"] not in store.RUNNING:
         raise ApiError(
@@ -107,36 +96,24 @@ def cancel(call: Call) -> dict[str, Any]:
     return store.find(call.world, build["id"]) or build
 
 
-_FROM_ANSWER = [
-    "id",
-    "name",
-    "projectId",
-    "status",
-    "statusDetail",
-    "createTime",
-    "startTime",
-    "finishTime",
-    "results",
-    "logUrl",
-    "sourceProvenance",
-    "timing",
-    "failureInfo",
-    "warnings",
-    "artifacts",
-]
+# What the server set, and a new build gets anew.
+_OUTPUT = {
+    *("id", "name", "projectId", "status", "statusDetail", "createTime", "startTime", "finishTime", "results"),
+    *("logUrl", "sourceProvenance", "timing", "failureInfo", "warnings", "artifacts"),
+}
 
 
 def retry(call: Call) -> dict[str, Any]:
-    """Start a new build of the same, with the same source."""
+    """Start a new build with the configuration and the source of an earlier one."""
     before = find(call)
     if before["status"] in store.RUNNING:
         raise ApiError("FAILED_PRECONDITION", f"cannot retry build {before['id']}: it has not ended")  # unverified
-    again = {key: value for key, value in before.items() if key not in _FROM_ANSWER}
+    again = {key: value for key, value in before.items() if key not in _OUTPUT}
     again["steps"] = [
         {key: value for key, value in step.items() if key not in ("status", "timing", "pullTiming", "exitCode")}
         for step in before["steps"]
     ]
-    # Its templates are expanded already: what stood in the data matches nothing any more.
+    # Its templates are expanded already, so no key in the data matches any more.
     again["options"] = before["options"] | {"substitutionOption": "ALLOW_LOOSE"}
     if again.get("logsBucket", "").endswith(("cloudbuild-logs.googleusercontent.com", "-cloudbuild-logs")):
         del again["logsBucket"]
@@ -145,7 +122,7 @@ def retry(call: Call) -> dict[str, Any]:
 
 
 def _fired(before: dict[str, Any], again: dict[str, Any]) -> starting.Fired | None:
-    """Return what a trigger gave to a build that is run once more, and take it out of what is asked for."""
+    """Return what a trigger added to the build `before`, and remove it from `again`."""
     pushed = before.get("sourceProvenance", {}).get("resolvedGitSource")
     if not pushed:
         return None
@@ -159,7 +136,7 @@ def _fired(before: dict[str, Any], again: dict[str, Any]) -> starting.Fired | No
 
 
 def default_account(call: Call) -> dict[str, Any]:
-    """Which account builds run as when they name none."""
+    """Return the account that builds run as when they name none."""
     project = call.project
     return {
         "name": f"projects/{project.number}/locations/{location(call)}/defaultServiceAccount",

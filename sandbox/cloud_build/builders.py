@@ -1,7 +1,7 @@
-"""Which image a step runs in, and how its container is started.
+"""The image that a step runs in, and the `docker run` arguments of its container.
 
-Google's builders cannot be had where Google's registries cannot be reached. For `gcr.io/cloud-builders/docker` and
-`…/gcloud` a container of the base image gets this machine's docker command and SDK, read-only, and nothing else of it.
+Google's registries may be unreachable. So for `gcr.io/cloud-builders/docker` and `…/gcloud`, a container of the base
+image gets this machine's docker command and SDK, read-only, and nothing else of the machine.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ _GCLOUD = (
     "gcr.io/google.com/cloudsdktool/google-cloud-cli",
     "google/cloud-sdk",
 )
-# Debian's family, for which the base image may stand in.
+# Images based on Debian, which the base image may replace.
 _DEBIAN = ("python", "debian", "ubuntu", "bash")
 
 MEMORY, PIDS, FILE_BYTES = "2g", "512", 1024 * 1024 * 1024
-OUTPUTS = ".outputs"  # in the home folder: one folder for what each step puts out
+OUTPUTS = ".outputs"  # in the home folder, with one folder for each step's output
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Where a step runs.
+    """The image and the set-up of a step's container.
 
     Attributes:
-        image: as the engine knows it.
-        entrypoint: what runs when the step names none; empty leaves it to the image.
+        image: its name on the engine.
+        entrypoint: the default if the step sets none; empty means the image's own.
         tools: whether the container gets the docker command, the SDK and the engine's socket.
-        says: lines for the log.
+        log_lines: lines that go to the build's log before the step's own.
     """
 
     image: str
     entrypoint: str = ""
     tools: bool = False
-    says: tuple[str, ...] = ()
+    log_lines: tuple[str, ...] = ()
 
 
 def _named(image: str) -> str:
@@ -58,13 +58,13 @@ def _named(image: str) -> str:
 
 
 def resolve(image: str, address: Address, config: Path) -> Builder:
-    """Return the builder of a step, pulled where it is not there yet.
+    """Return the builder of a step, pulling its image if the engine lacks it.
 
     Args:
         config: docker's configuration with the build account's credentials.
 
     Raises:
-        EngineFailed: when it cannot be pulled and nothing stands in for it.
+        EngineFailed: if the image cannot be pulled and nothing replaces it.
     """
     name = _named(image)
     if name in _DOCKER or name in _GCLOUD:
@@ -73,24 +73,24 @@ def resolve(image: str, address: Address, config: Path) -> Builder:
         if not base:
             raise EngineFailed("no base image is there for Google's builders; `workbook setup` makes one")
         if containers.program(tool) is None:
-            # A step may still do without it, in its shell.
+            # The step may not need the tool: it may use the image's shell only.
             return Builder(base, tool, True, (f"{image}: {tool} is not on this machine, so this step has none",))
         return Builder(base, tool, True, (f"{image}: this machine's {tool} stands in for it, in a container",))
     local = through(address.registry, image)
     if local == image and containers.has_image(image):
-        return Builder(image, says=(f"Already have image (with digest): {image}",))
+        return Builder(image, log_lines=(f"Already have image (with digest): {image}",))
     try:
         containers.call("pull", "--quiet", local, config=config, seconds=300)
-        return Builder(local, says=(f"Pulling image: {image}",))
+        return Builder(local, log_lines=(f"Pulling image: {image}",))
     except EngineFailed as error:
         base = containers.base_image() if name.removeprefix("docker.io/library/") in _DEBIAN else ""
         if base:
-            return Builder(base, says=(f"{image} cannot be pulled here: {base} stands in for it",))
+            return Builder(base, log_lines=(f"{image} cannot be pulled here: {base} stands in for it",))
         raise EngineFailed(str(error)) from None
 
 
 def prepare_tools(world: World) -> Path:
-    """Write the builders' `docker` where a container can be given it."""
+    """Write the builders' `docker` command to a file that can be mounted into a container, and return its path."""
     folder = world.folder / "builders"
     folder.mkdir(exist_ok=True)
     target = folder / "docker"
@@ -100,13 +100,13 @@ def prepare_tools(world: World) -> Path:
 
 
 def short(world_id: str, build_id: str) -> str:
-    """See `Place.short`."""
+    """Return an id for names on the engine, distinct also from another world's build of the same id."""
     return f"{world_id}-{build_id[:8]}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the containers of one build share."""
+    """The resources that the containers of one build share."""
 
     build_id: str
     world_id: str
@@ -119,7 +119,7 @@ class Place:
 
     @property
     def short(self) -> str:
-        """What tells this build's names from others' on the engine, also from another world's build of the same id."""
+        """The build's id in names on the engine."""
         return short(self.world_id, self.build_id)
 
     @property
@@ -133,7 +133,7 @@ class Place:
         return f"workbook-{self.short}-home"
 
     def volume(self, name: str) -> str:
-        """Return the volume behind one that steps share."""
+        """Return the engine's name of a volume that steps share."""
         return f"workbook-{self.short}-volume-{name}"
 
     def container(self, place: int) -> str:
@@ -144,7 +144,7 @@ class Place:
 def arguments(
     place: Place, number: int, step: Mapping[str, Any], options: Mapping[str, Any], builder: Builder
 ) -> list[str]:
-    """`docker run …` for one step."""
+    """Return the arguments of `docker` that run one step."""
     folder = step.get("dir", "")
     run = ["run", "--rm", "--init", "--name", place.container(number)]
     for text in place.labels:
@@ -165,7 +165,7 @@ def arguments(
         *(f"{key}={value}" for key, value in environment.items()),
         *options.get("env", ()),
         *step.get("env", ()),
-        # The last one counts: it is read-only.
+        # Last, so that the step cannot override it.
         f"BUILDER_OUTPUT=/builder/home/{OUTPUTS}/{number}",
     ):
         run += ["--env", entry]
@@ -173,9 +173,9 @@ def arguments(
 
 
 def bind(source: Path | str, target: str, *, written: bool = False) -> list[str]:
-    """Docker's option that shows a file or a folder of this machine in a container, whatever its path holds.
+    """Return docker's options that mount a file or folder of this machine.
 
-    `--volume` cannot say a path with a colon. This one is a line of CSV.
+    `--volume` cannot express a path with a colon. `--mount` takes a line of CSV.
     """
     line = io.StringIO()
     fields = ["type=bind", f"source={source}", f"target={target}", *([] if written else ["readonly"])]
@@ -184,9 +184,9 @@ def bind(source: Path | str, target: str, *, written: bool = False) -> list[str]
 
 
 def tools(place: Place) -> tuple[list[str], dict[str, str]]:
-    """Return the options and the variables that give a container this machine's docker and gcloud, and the network."""
+    """Return the options and the variables that give a container this machine's docker, gcloud and network."""
     docker, gcloud = containers.program("docker"), containers.program("gcloud")
-    # On the machine's network: that is where the sandbox listens, on loopback alone.
+    # On the machine's network, because the sandbox listens on loopback only.
     mounts = ["--network", "host", *bind(containers.socket(), "/var/run/docker.sock", written=True)]
     if docker is not None:
         mounts += bind(docker, "/usr/local/lib/docker-cli/docker")
@@ -238,8 +238,8 @@ def _command(step: Mapping[str, Any], builder: Builder) -> list[str]:
     return [*(("--entrypoint", entrypoint) if entrypoint else ()), builder.image, *step.get("args", ())]
 
 
-def cloudbuild_is_named(steps: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a build needs its network: a step names it, or runs in an image of its own."""
+def needs_network(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a step names the network `cloudbuild`, or runs in an image other than Google's builders."""
     return any(
         _named(step["name"]) not in (*_DOCKER, *_GCLOUD) or any("cloudbuild" in text for text in step.get("args", ()))
         for step in steps

@@ -1,4 +1,4 @@
-"""Repositories that are connected to Cloud Build: of the 2nd generation (API v2), and of the older GitHub app.
+"""Repositories connected to Cloud Build, through connections (2nd generation, API v2) or the older GitHub app.
 
 Sources: google/devtools/cloudbuild/v2/repositories.proto; gcloud's `builds connections` and `builds repositories`;
 https://cloud.google.com/build/docs/automating-builds/github/connect-repo-github
@@ -46,8 +46,8 @@ _INSTALL_MESSAGE = "Please log in to https://github.com and install the Cloud Bu
 COMPLETE = "COMPLETE"
 
 
-class NotNow(Exception):
-    """A step of the consent that cannot be made; the text says why."""
+class ConsentRefused(Exception):
+    """A consent that has no effect. The message is the reason shown to the user."""
 
 
 def _parent(call: Call) -> str:
@@ -58,7 +58,9 @@ def _name(call: Call) -> str:
     return f"{_parent(call)}/connections/{call.params['connection']}"
 
 
-def _done(call: Call, rows: sqlite3.Connection, verb: str, target: str, kind: str, body: dict[str, Any]) -> Any:
+def _finish(
+    call: Call, rows: sqlite3.Connection, verb: str, target: str, kind: str = "", body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     now = timestamp(call.world.now())
     name = f"{_parent(call)}/operations/operation-{random.token_hex(16)}"
     metadata = {
@@ -71,7 +73,7 @@ def _done(call: Call, rows: sqlite3.Connection, verb: str, target: str, kind: st
         "apiVersion": "v2",
     }
     kind = f"{_TYPE}{kind}" if kind else "type.googleapis.com/google.protobuf.Empty"
-    return operations.finish(rows, call.world, name, {"@type": kind, **body}, metadata)
+    return operations.finish(rows, call.world, name, {"@type": kind, **(body or {})}, metadata)
 
 
 def get_operation(call: Call) -> dict[str, Any]:
@@ -80,7 +82,11 @@ def get_operation(call: Call) -> dict[str, Any]:
 
 
 def _find(rows: sqlite3.Connection, name: str) -> dict[str, Any]:
-    row = rows.execute("SELECT body FROM build_connections WHERE name = ?", (name,)).fetchone()
+    """Return a connection, or a connected repository, by its resource name."""
+    row = rows.execute(
+        "SELECT body FROM build_connections WHERE name = ?1 UNION SELECT body FROM build_repositories WHERE name = ?1",
+        (name,),
+    ).fetchone()
     if row is None:
         raise not_found(f"Resource '{name}' was not found")
     found: dict[str, Any] = json.loads(row["body"])
@@ -88,7 +94,7 @@ def _find(rows: sqlite3.Connection, name: str) -> dict[str, Any]:
 
 
 def create(call: Call) -> dict[str, Any]:
-    """Make a connection to GitHub: one that waits for somebody's consent, or with a token that has it already."""
+    """Create a connection to GitHub. Without a token in the request, it waits for the user's consent."""
     body = messages.render(messages.parse(types.Connection.pb(), call.json(), "connection"))
     for field, what in _OTHERS.items():
         if field in call.json():
@@ -121,7 +127,7 @@ def create(call: Call) -> dict[str, Any]:
             )
         except sqlite3.IntegrityError:
             raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists") from None
-        return dict(_done(call, rows, "create", name, "Connection", made))
+        return _finish(call, rows, "create", name, "Connection", made)
 
 
 def _id(text: str) -> str:
@@ -135,7 +141,7 @@ def _etag(body: dict[str, Any]) -> str:
 
 
 def waiting(world: World, stage: str, state: str) -> dict[str, str]:
-    """Return an installation state that waits for somebody to open a page."""
+    """Return the installation state of a connection whose user has to open a page."""
     page = "login/oauth/authorize" if stage == "PENDING_USER_OAUTH" else "apps/google-cloud-build/installations/new"
     message = _OAUTH_MESSAGE if stage == "PENDING_USER_OAUTH" else _INSTALL_MESSAGE
     address = containers.address(world).registry
@@ -143,7 +149,7 @@ def waiting(world: World, stage: str, state: str) -> dict[str, str]:
 
 
 def _authorized(world: World, project: Project, config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config whose token was looked at: the service agent may read it, and GitHub knows it."""
+    """Return the config with the token's user, after checking that the service agent can read a valid token."""
     version = config["authorizerCredential"]["oauthTokenSecretVersion"]
     match = re.fullmatch(r"projects/([^/]+)/secrets/([^/]+)/versions/([^/]+)", version)
     owner = projects.find(world, match[1]) if match else None
@@ -183,16 +189,16 @@ def get(call: Call) -> dict[str, Any]:
 
 
 def delete(call: Call) -> dict[str, Any]:
-    """Delete a connection with the repositories that it connects; the secret with the token stays."""
+    """Delete a connection and its connected repositories. The secret with the token stays."""
     with call.world.writing() as rows:
         _find(rows, _name(call))
         rows.execute("DELETE FROM build_repositories WHERE connection = ?", (_name(call),))
         rows.execute("DELETE FROM build_connections WHERE name = ?", (_name(call),))
-        return dict(_done(call, rows, "delete", _name(call), "", {}))
+        return _finish(call, rows, "delete", _name(call))
 
 
 def _linkable(world: World, connection: dict[str, Any]) -> list[git_repositories.Repository]:
-    """Return the repositories that whoever gave the consent may administrate."""
+    """Return the repositories that the user who gave the consent administers."""
     login = connection["githubConfig"].get("authorizerCredential", {}).get("username", "")
     return [one for one in git_repositories.every(world) if git_repositories.right(world, one, login) == "admin"]
 
@@ -208,7 +214,7 @@ def _require_complete(connection: dict[str, Any]) -> None:
 
 
 def fetch_linkable(call: Call) -> dict[str, Any]:
-    """Return the repositories that a connection could connect."""
+    """Return the repositories that can be connected through a connection."""
     with call.world.reading() as rows:
         connection = _find(rows, _name(call))
     _require_complete(connection)
@@ -253,15 +259,7 @@ def connect(call: Call) -> dict[str, Any]:
             )
         except sqlite3.IntegrityError:
             raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists") from None
-        return dict(_done(call, rows, "create", name, "Repository", made))
-
-
-def _find_repository(rows: sqlite3.Connection, name: str) -> dict[str, Any]:
-    row = rows.execute("SELECT body FROM build_repositories WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        raise not_found(f"Resource '{name}' was not found")
-    found: dict[str, Any] = json.loads(row["body"])
-    return found
+        return _finish(call, rows, "create", name, "Repository", made)
 
 
 def _repository_name(call: Call) -> str:
@@ -269,7 +267,7 @@ def _repository_name(call: Call) -> str:
 
 
 def list_repositories(call: Call) -> dict[str, Any]:
-    """Return a connection's repositories by name; `-` is every connection's."""
+    """Return a connection's repositories by name; `-` means all connections."""
     with call.world.reading() as rows:
         found = rows.execute("SELECT body FROM build_repositories ORDER BY name").fetchall()
     here = [json.loads(row["body"]) for row in found]
@@ -283,19 +281,19 @@ def list_repositories(call: Call) -> dict[str, Any]:
 def get_repository(call: Call) -> dict[str, Any]:
     """Return one connected repository."""
     with call.world.reading() as rows:
-        return _find_repository(rows, _repository_name(call))
+        return _find(rows, _repository_name(call))
 
 
 def disconnect(call: Call) -> dict[str, Any]:
-    """Disconnect a repository; what is at the Git host stays."""
+    """Disconnect a repository. At the Git host it stays."""
     with call.world.writing() as rows:
-        _find_repository(rows, _repository_name(call))
+        _find(rows, _repository_name(call))
         rows.execute("DELETE FROM build_repositories WHERE name = ?", (_repository_name(call),))
-        return dict(_done(call, rows, "delete", _repository_name(call), "", {}))
+        return _finish(call, rows, "delete", _repository_name(call))
 
 
 def of_app(world: World, project: str, location: str, github: Mapping[str, Any]) -> git_repositories.Repository | None:
-    """Return the repository that a project has connected through the older GitHub app."""
+    """Return the repository that a project connected through the older GitHub app, or None."""
     owner, name = str(github.get("owner", "")), str(github.get("name", ""))
     with world.reading() as rows:
         found = rows.execute(
@@ -306,7 +304,7 @@ def of_app(world: World, project: str, location: str, github: Mapping[str, Any])
 
 
 def of_resource(world: World, project: Project, location: str, name: str) -> git_repositories.Repository | None:
-    """Return the repository behind a resource of the 2nd generation, in the same project and region."""
+    """Return the repository behind a 2nd-generation resource of the same project and region, or None."""
     parts = name.split("/")
     if len(parts) != 8 or parts[1] not in (project.id, project.number) or parts[3] != location:
         return None

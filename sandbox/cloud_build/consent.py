@@ -1,7 +1,8 @@
-"""The two pages on which somebody lets Cloud Build into GitHub: the sandbox stands in for GitHub and says so.
+"""The two pages on which a user gives Cloud Build access to GitHub.
 
-On Google the first asks whether Cloud Build may act for the GitHub account, the second installs its GitHub App for some
-repositories. A link with a state that nobody can guess leads to each, and works once.
+On GitHub the first page lets Cloud Build act for the account, and the second installs its GitHub App for some
+repositories. Here the pages say that the sandbox takes GitHub's place. Each has a link with an unguessable state that
+works once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from sandbox.cloud_build import connections
-from sandbox.cloud_build.connections import COMPLETE, NotNow
+from sandbox.cloud_build.connections import COMPLETE, ConsentRefused
 from sandbox.doors import request_body
 from sandbox.doors.pages import page
 from sandbox.git_host import repositories
@@ -48,32 +49,34 @@ button{font:inherit;padding:.4rem 1rem}</style>
 
 
 async def serve(world: World, request: Request, path: str) -> Response:
-    """Show a page, or take its button's click."""
+    """Show a page on GET, and record the consent on POST."""
     stage = STAGES[path]
     if request.method == "POST":
         try:
             given = request_body.form(await request_body.read(request, _LIMIT)).get("state", "")
         except request_body.BodyTooLarge:
-            return _told(413, "That form is too large.")
+            return _message(413, "That form is too large.")
     else:
         given = request.query_params.get("state", "")
     found = await asyncio.to_thread(_find, world, given)
     if found is None or found["installationState"]["stage"] != stage:
-        return _told(404, "This link is not valid any more. `gcloud builds connections describe` shows the next one.")
+        return _message(
+            404, "This link is not valid any more. `gcloud builds connections describe` shows the next one."
+        )
     if request.method != "POST":
         button, text = _ASKS[stage]
         text = f"{text}, {repositories.LEARNER}, for the connection {found['name']}."
         return page(_PAGE, forms=True, title=f"{button}?", text=text, state=given, button=button)
     try:
         after = await asyncio.to_thread(_agree, world, found)
-    except NotNow as refused:
-        return _told(403, str(refused))
+    except ConsentRefused as refused:
+        return _message(403, str(refused))
     if after["stage"] == COMPLETE:
-        return _told(200, f"The connection {found['name']} is complete. You can close this page.")
+        return _message(200, f"The connection {found['name']} is complete. You can close this page.")
     return RedirectResponse(after["actionUri"], 303)
 
 
-def _told(status: int, text: str) -> Response:
+def _message(status: int, text: str) -> Response:
     return page(_PAGE, status, title="Consent to Cloud Build", text=text, state="", button="")
 
 
@@ -87,7 +90,7 @@ def _find(world: World, state: str) -> dict[str, Any] | None:
 
 
 def _agree(world: World, connection: dict[str, Any]) -> dict[str, Any]:
-    """Take one step, and return the installation state after it."""
+    """Record one consent, and return the new installation state."""
     state = ""
     config = dict(connection["githubConfig"])
     if connection["installationState"]["stage"] == "PENDING_USER_OAUTH":
@@ -107,17 +110,17 @@ def _agree(world: World, connection: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keep_token(world: World, name: str) -> dict[str, str]:
-    """Store GitHub's token where Google does: as a secret of the project, by Cloud Build's service agent."""
+    """Store GitHub's token as Google does: in a secret of the project, with Cloud Build's service agent's rights."""
     project = projects.find(world, name.split("/")[1])
     if project is None:
-        raise NotNow("The project is gone.")
+        raise ConsentRefused("The project is gone.")
     agent = BUILD_AGENT.format(number=project.number)
     allowed = policies.decide(
         world, f"serviceAccount:{agent}", "secretmanager.secrets.create", f"projects/{project.id}"
     ).allowed
     if not allowed or not projects.is_enabled(world, project.id, "secretmanager.googleapis.com"):
         # unverified: the sentence
-        raise NotNow(
+        raise ConsentRefused(
             f"Cloud Build can't store the token: {agent} needs roles/secretmanager.admin on the project, and the "
             "project needs secretmanager.googleapis.com."
         )

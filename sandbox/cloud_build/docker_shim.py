@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""`docker` inside a build step: the real command, after Google's registry names got the sandbox's address.
+"""The `docker` command inside a build step: rewrites the arguments, then runs the real command.
 
-On Google a build has a machine and an engine of its own. Here builds share one engine, so names of containers get the
-build's id behind them and everything carries the build's label. It stands alone: it runs in the step's container.
+Google's registry names get the sandbox's address. On Google a build has a machine and an engine of its own. Here
+builds share an engine, so container names get the build's id as a suffix, and containers get the build's labels. This
+file imports nothing of the sandbox, because it runs in the step's container.
 """
 
 import os
@@ -15,8 +16,8 @@ REGISTRY = os.environ.get("SANDBOX_REGISTRY", "")
 BUILD = os.environ.get("SANDBOX_BUILD", "")
 LABELS = os.environ.get("SANDBOX_LABELS", "").split()
 NETWORK = os.environ.get("SANDBOX_BUILD_NETWORK", "")
-STEPS = os.environ.get("SANDBOX_STEP_NETWORK", "cloudbuild")
-# Of this machine, where it doesn't run the platform that every build for Cloud Run names.
+STEP_NETWORK = os.environ.get("SANDBOX_STEP_NETWORK", "cloudbuild")
+# This machine's platform, if it can't run linux/amd64, which builds for Cloud Run name.
 PLATFORM = os.environ.get("SANDBOX_PLATFORM", "")
 NAMES = Path("/builder/home/.container-names")
 GLOBAL = ("--config", "-H", "--host", "-c", "--context", "-l", "--log-level")
@@ -25,7 +26,7 @@ HOST = re.compile(r"(?<![\w./:-])((?:[a-z0-9-]+-docker\.pkg\.dev|docker\.[a-z0-9
 
 
 def known() -> set[str]:
-    """Return the names of containers that this build has given."""
+    """Return the container names that this build uses."""
     try:
         return set(NAMES.read_text().split())
     except OSError:
@@ -33,13 +34,13 @@ def known() -> set[str]:
 
 
 def remember(name: str) -> None:
-    """Note the name of a container that this build gives."""
+    """Add a container's name to those that this build uses."""
     with NAMES.open("a") as file:
         file.write(name + "\n")
 
 
 def rewrite(arguments: list[str]) -> list[str]:
-    """Return the arguments as the real command gets them."""
+    """Return the arguments for the real command."""
     arguments = for_this_machine(arguments)
     result = [HOST.sub(rf"{REGISTRY}/\1", argument) for argument in arguments]
     verbs = [
@@ -61,18 +62,18 @@ def rewrite(arguments: list[str]) -> list[str]:
         rest = [REGISTRY if HOST.fullmatch(argument) else argument for argument in arguments[place:]]
     elif verb in NAMING:
         names = known()
-        # What comes after the container's name is a program's own.
+        # The arguments after the container's name belong to the program that it runs.
         last = next((number for number, one in enumerate(rest) if one in names), 0) + 1 if verb == "exec" else len(rest)
         rest = [own(argument, names) for argument in rest[:last]] + rest[last:]
     elif verb == "build":
-        # Under Google's own name too: tools that look into the engine, as a scan does, ask for that one.
+        # Also tag with Google's own name, which tools that read the engine's images look for, such as a scanner.
         head += google_tags(arguments)
-        rest = networked(rest) if NETWORK else [STEPS if argument == "cloudbuild" else argument for argument in rest]
+        rest = networked(rest) if NETWORK else [STEP_NETWORK if one == "cloudbuild" else one for one in rest]
     return head + rest
 
 
 def for_this_machine(arguments: list[str]) -> list[str]:
-    """Return the arguments with the platform that this machine runs instead of linux/amd64."""
+    """Return the arguments with this machine's platform instead of linux/amd64."""
     if not PLATFORM:
         return arguments
     result: list[str] = []
@@ -86,7 +87,7 @@ def for_this_machine(arguments: list[str]) -> list[str]:
 
 
 def google_tags(arguments: list[str]) -> list[str]:
-    """Return options that tag a build's image with Google's own names too."""
+    """Return options that also tag a build's image with Google's own names."""
     found: list[str] = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
         name = argument.removeprefix("--tag=") if argument.startswith("--tag=") else argument
@@ -96,34 +97,37 @@ def google_tags(arguments: list[str]) -> list[str]:
 
 
 def own(argument: str, names: set[str]) -> str:
-    """Return an argument with this build's name for a container, `cp`'s `NAME:PATH` included."""
+    """Return an argument with the container's name in it, if any, replaced by this build's name for it.
+
+    `cp` takes a name as `NAME:PATH`.
+    """
     name, colon, path = argument.partition(":")
     return f"{name}-{BUILD}{colon}{path}" if name in names else argument
 
 
 def named(rest: list[str]) -> list[str]:
-    """Return the arguments of `run` with a name and a network that are this build's own."""
+    """Return the arguments of `run` with this build's container name and network."""
     result: list[str] = []
-    name, led = "", False
+    name, on_step_network = "", False
     for place, argument in enumerate(rest):
         before = rest[place - 1] if place else ""
         if before == "--name" or argument.startswith("--name="):
             name = argument.removeprefix("--name=")
             argument = f"{argument}-{BUILD}"
         elif before in ("--network", "--net") and argument == "cloudbuild":
-            argument, led = STEPS, True
+            argument, on_step_network = STEP_NETWORK, True
         elif argument in ("--network=cloudbuild", "--net=cloudbuild"):
-            argument, led = f"--network={STEPS}", True
+            argument, on_step_network = f"--network={STEP_NETWORK}", True
         result.append(argument)
     if name:
         remember(name)
-        # On the build's network the container is still found under the name that it was given.
-        return [*(("--network-alias", name) if led and STEPS != "host" else ()), *result]
+        # On the build's network, other containers still find it under the name without the suffix.
+        return [*(("--network-alias", name) if on_step_network and STEP_NETWORK != "host" else ()), *result]
     return result
 
 
 def networked(rest: list[str]) -> list[str]:
-    """Return the arguments of `build` with the network that reaches the sandbox."""
+    """Return the arguments of `build` with the network on which the sandbox is reachable."""
     result, skip = [], False
     for argument in rest:
         if skip:
@@ -137,4 +141,4 @@ def networked(rest: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     final = rewrite(sys.argv[1:])
-    os.execv(REAL, [REAL, *final])  # noqa: S606 - this program is then the real command
+    os.execv(REAL, [REAL, *final])  # noqa: S606 - this process becomes the real command

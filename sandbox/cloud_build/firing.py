@@ -1,7 +1,7 @@
-"""Triggers fire: an event at the Git host becomes builds, each of them once.
+"""Start the builds of triggers: once per event at the Git host, or by hand.
 
-A build and the note that this event began it are written in one transaction, so an event that is told twice, after a
-crash, begins nothing twice.
+A build and the row that connects it to its event are written in one transaction. So an event that is delivered again
+after a crash starts no second build.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from sandbox.state.world import World
 
 log = logging.getLogger("sandbox")
 _SERVICE = "cloudbuild.googleapis.com"
-_NODES = 50_000  # of a configuration
+_MAX_NODES = 50_000  # values in a build configuration, aliases expanded
 
 
 class BadConfig(Exception):
-    """A build configuration that cannot be read; the text is the build's `statusDetail`."""
+    """A build configuration that cannot be read. The message is the build's `statusDetail`."""
 
 
 def account(trigger: Mapping[str, Any]) -> str:
-    """Return the account that a trigger's builds run as; empty for the default."""
+    """Return the account that a trigger's builds run as, or "" for the default account."""
     return str(trigger.get("serviceAccount") or trigger.get("build", {}).get("serviceAccount", ""))
 
 
 def repository_of(world: World, trigger: Mapping[str, Any]) -> Repository | None:
-    """Return the repository that a trigger is about; None when it is about none, or not connected any more."""
+    """Return a trigger's repository, or None if it has none or the repository is no longer connected."""
     _, project_id, _, location, *_ = trigger["resourceName"].split("/")
     project = projects.find(world, project_id)
     if project is None or project.state != "ACTIVE":
@@ -52,8 +52,8 @@ def repository_of(world: World, trigger: Mapping[str, Any]) -> Repository | None
     return None
 
 
-def hear(world: World, event: Event) -> None:
-    """Begin the builds that an event asks for."""
+def on_event(world: World, event: Event) -> None:
+    """Start the build of every trigger that an event fires."""
     change = _change(world, event)
     if change is None:
         return
@@ -63,26 +63,25 @@ def hear(world: World, event: Event) -> None:
         repository = repository_of(world, trigger)
         if repository is None or repository.id != event.repository.id:
             continue
-        reason = matching.why_not(trigger, change)
-        if reason:
+        if reason := matching.why_not(trigger, change):
             log.info("trigger %s does not fire: %s", trigger["name"], reason)
-            continue
-        _begin(world, event, trigger, change)
+        else:
+            _fire(world, event, trigger, change)
 
 
-def _begin(world: World, event: Event, trigger: dict[str, Any], change: Change) -> None:
+def _fire(world: World, event: Event, trigger: dict[str, Any], change: Change) -> None:
     _, project_id, _, location, *_ = trigger["resourceName"].split("/")
     project = projects.find(world, project_id)
     if project is None or not projects.is_enabled(world, project.id, _SERVICE):
         return
     with world.reading() as rows:
-        begun = rows.execute(
+        started = rows.execute(
             "SELECT 1 FROM trigger_builds WHERE event = ? AND trigger = ?", (event.number, trigger["id"])
         ).fetchone()
-    if begun:
+    if started:
         return
 
-    def note(rows: sqlite3.Connection, build: str) -> None:
+    def record(rows: sqlite3.Connection, build: str) -> None:
         rows.execute(
             "INSERT INTO trigger_builds (event, trigger, build) VALUES (?, ?, ?)", (event.number, trigger["id"], build)
         )
@@ -96,10 +95,10 @@ def _begin(world: World, event: Event, trigger: dict[str, Any], change: Change) 
         head_url=_head_url(world, event),
     )
     source = {"url": event.repository.url, "revision": event.new}
-    fired = Fired(trigger, values, source, by_event=True, noted=note)
+    fired = Fired(trigger, values, source, by_event=True, on_recorded=record)
     where = Where(world, project, location, "")
     try:
-        starting.start(where, _asked(world, trigger, event.repository, event.new, {}), fired)
+        starting.start(where, _build(world, trigger, event.repository, event.new, {}), fired)
     except (BadConfig, ApiError) as error:
         starting.fail(where, fired, error.message if isinstance(error, ApiError) else str(error))
 
@@ -114,10 +113,10 @@ def by_hand(
     commit: str,
     given: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Start the build of a trigger on a repository, as if a branch, a tag or a commit had been pushed.
+    """Start the build of a trigger on a branch, a tag or a commit of its repository.
 
     Raises:
-        ApiError: when there is no such revision, or the configuration cannot be read.
+        ApiError: if the revision does not exist, or the configuration cannot be read.
     """
     folder = repository.folder(where.world)
     ref = f"refs/heads/{branch}" if branch else f"refs/tags/{tag}" if tag else commit
@@ -129,13 +128,13 @@ def by_hand(
     values = matching.substitutions(trigger, change, commit=sha, repository=repository.full_name)
     fired = Fired(trigger, values, {"url": repository.url, "revision": sha})
     try:
-        return starting.start(where, _asked(where.world, trigger, repository, sha, given), fired)
+        return starting.start(where, _build(where.world, trigger, repository, sha, given), fired)
     except BadConfig as error:
         raise invalid(str(error)) from None
 
 
 def _change(world: World, event: Event) -> Change | None:
-    """Return what a trigger looks at; None for what fires nothing."""
+    """Return the event as triggers match it, or None if it fires no trigger."""
     folder = event.repository.folder(world)
     if event.new == git.ZERO:
         return None
@@ -151,8 +150,8 @@ def _change(world: World, event: Event) -> Change | None:
     base = git.resolve(folder, f"refs/heads/{detail['base']}")
     files = tuple(git.changed(folder, git.merge_base(folder, base, event.new) if base else git.ZERO, event.new))
     commented = detail["action"] == "commented"
-    who = event.actor if commented else detail["login"]
-    said = detail.get("comment", "") if commented else detail.get("body", "")
+    author = event.actor if commented else detail["login"]
+    text = detail.get("comment", "") if commented else detail.get("body", "")
     return Change(
         branch=detail["base"],
         files=files,
@@ -160,7 +159,7 @@ def _change(world: World, event: Event) -> Change | None:
         pull_request=True,
         head=detail["head"],
         trusted=repositories.may_push(world, event.repository, detail["login"]),
-        command=matching.COMMAND in said and repositories.may_push(world, event.repository, who),
+        command=matching.COMMAND in text and repositories.may_push(world, event.repository, author),
         comment=commented,
     )
 
@@ -171,16 +170,22 @@ def _head_url(world: World, event: Event) -> str:
     return f"https://github.com/{head.full_name}" if head else ""
 
 
-def _asked(
+def _build(
     world: World, trigger: Mapping[str, Any], repository: Repository, sha: str, given: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the build that a trigger asks for: its own, or what its file in the repository says."""
-    asked = dict(trigger["build"]) if trigger.get("build") else _config(world, repository, sha, trigger["filename"])
-    asked["substitutions"] = {**asked.get("substitutions", {}), **trigger.get("substitutions", {}), **given}
-    # The account of the trigger is the one that somebody was asked about.
-    if account(trigger):
-        asked["serviceAccount"] = account(trigger)
-    return asked
+    """Return a trigger's build, from the trigger itself or from its file in the repository."""
+    build = trigger.get("build") or _config(world, repository, sha, trigger["filename"])
+    return with_trigger_settings(build, trigger, given)
+
+
+def with_trigger_settings(
+    build: Mapping[str, Any], trigger: Mapping[str, Any], given: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the build with the trigger's account and with the substitutions of build, trigger and caller."""
+    values = {**build.get("substitutions", {}), **trigger.get("substitutions", {}), **given}
+    # Not an account from the file: only the trigger's has been checked.
+    named = {"serviceAccount": account(trigger)} if account(trigger) else {}
+    return {**build, "substitutions": values, **named}
 
 
 def _config(world: World, repository: Repository, sha: str, path: str) -> dict[str, Any]:
@@ -188,14 +193,14 @@ def _config(world: World, repository: Repository, sha: str, path: str) -> dict[s
     if content is None:
         # unverified: the sentence
         raise BadConfig(f"failed to read build config {path}: no such file in {repository.full_name}@{sha}")
-    # Not at the sandbox's start: most learners push nothing.
+    # Imported here because most sandboxes never need it, and it slows the start.
     import yaml  # type: ignore[import-untyped]
 
     try:
         found = yaml.safe_load(content.decode())
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise BadConfig(f"failed unmarshalling build config {path}: yaml: {said}") from None
+        reason = " ".join(str(error).split())
+        raise BadConfig(f"failed unmarshalling build config {path}: yaml: {reason}") from None
     if not isinstance(found, dict) or not _is_small(found):
         raise BadConfig(f"failed unmarshalling build config {path}: it is no build, or too large")  # unverified
     try:
@@ -205,15 +210,13 @@ def _config(world: World, repository: Repository, sha: str, path: str) -> dict[s
 
 
 def _is_small(found: Any) -> bool:
-    """Whether a document stays small when each alias in it is written out."""
-    waiting, seen = [found], 0
-    while waiting:
-        one = waiting.pop()
+    """Return whether a document is small even with its aliases expanded."""
+    stack, seen = [found], 0
+    while stack and seen <= _MAX_NODES:
+        node = stack.pop()
         seen += 1
-        if seen > _NODES:
-            return False
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return True
+        if isinstance(node, dict):
+            stack += node.values()
+        elif isinstance(node, list):
+            stack += node
+    return seen <= _MAX_NODES

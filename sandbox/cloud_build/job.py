@@ -1,6 +1,6 @@
-"""One build from QUEUED to its end: its source, its steps in their order, its images.
+"""Run one build: fetch its source, run its steps in their order, push its images.
 
-Source: facts/artifact-registry.md section 5; the log's lines are Cloud Build's. # unverified: those after a failure
+Source: facts/artifact-registry.md section 5. The log's lines are Cloud Build's. # unverified: those after a failure
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("sandbox")
 
 
 class Job:
-    """Runs one build; `cancel` may be called from another thread."""
+    """Run one build. `cancel` may be called from another thread."""
 
     def __init__(self, world: World, build: dict[str, Any]) -> None:
         self.world = world
@@ -46,7 +46,7 @@ class Job:
         return str(self.build["serviceAccount"].rpartition("/")[2])
 
     def cancel(self, status: str = "CANCELLED", detail: str = "") -> None:
-        """Stop the build: its containers are killed, its status is `status` when this returns."""
+        """Kill the build's containers and set its status, which has changed when this returns."""
         with self._lock:
             if self.build["status"] not in store.RUNNING:
                 return
@@ -61,18 +61,18 @@ class Job:
         with contextlib.suppress(EngineFailed):
             containers.remove_all(self._labels)
         if working:
-            # A container that was just being made is ended by its step.
+            # The step itself ends a container that was just being created.
             self._cleared.wait(_CANCEL_SECONDS)
 
     def run(self) -> None:
-        """Run to the end; never raises."""
+        """Run the build to its end. Never raise."""
         with self._lock:
             if self.build["status"] != "QUEUED":
                 return
             self.build |= {"status": "WORKING", "startTime": self._now()}
             self._save()
         logging_mode = self.build["options"].get("logging", "LEGACY")
-        told = BuildLog(
+        build_log = BuildLog(
             self.world,
             self.build,
             store.log_file(self.world, self.build["id"]),
@@ -81,7 +81,7 @@ class Job:
             hidden=self._hidden(),
         )
         try:
-            self._run(told)
+            self._run(build_log)
             end, failure = "SUCCESS", None
         except BuildFailed as stopped:
             end, failure = stopped.status, stopped
@@ -90,10 +90,10 @@ class Job:
         except Exception as error:
             log.exception("build %s failed", self.build["id"])
             end, failure = "INTERNAL_ERROR", BuildFailed("INTERNAL_ERROR", "", f"internal error: {error}")
-        # Whoever sees that the build has ended finds nothing of it on the engine.
+        # Before the status changes, so that an ended build has nothing left on the engine.
         self._clear()
         self._cleared.set()
-        self._finish(told, end, failure)
+        self._finish(build_log, end, failure)
 
     def _hidden(self) -> str:
         with contextlib.suppress(EngineFailed):
@@ -106,16 +106,16 @@ class Job:
     def _save(self) -> None:
         store.save(self.world, self.build)
 
-    def _finish(self, told: BuildLog, end: str, failure: BuildFailed | None) -> None:
+    def _finish(self, build_log: BuildLog, end: str, failure: BuildFailed | None) -> None:
         if self._cancelled.is_set():
-            told.line("CANCELLED")
-            told.line(f"ERROR: {self.build.get('statusDetail') or 'context canceled'}")
+            build_log.line("CANCELLED")
+            build_log.line(f"ERROR: {self.build.get('statusDetail') or 'context canceled'}")
         elif failure is None:
-            told.line("DONE")
+            build_log.line("DONE")
         else:
-            told.line("TIMEOUT" if end == "TIMEOUT" else "ERROR")
-            told.line(f"ERROR: {failure.detail}")
-        told.flush()
+            build_log.line("TIMEOUT" if end == "TIMEOUT" else "ERROR")
+            build_log.line(f"ERROR: {failure.detail}")
+        build_log.flush()
         with self._lock:
             if self.build["status"] not in store.RUNNING:
                 return
@@ -134,7 +134,7 @@ class Job:
             containers.remove_all(self._labels)
         shutil.rmtree(self._config, ignore_errors=True)
 
-    def _run(self, told: BuildLog) -> None:
+    def _run(self, build_log: BuildLog) -> None:
         deadline = time.monotonic() + validation.seconds(self.build.get("timeout"), validation.DEFAULT_TIMEOUT)
         address = containers.address(self.world)
         try:
@@ -144,7 +144,7 @@ class Job:
         shim = builders.prepare_tools(self.world)
         containers.write_config(self._config, address.registry, token)
         network = "none"
-        if builders.cloudbuild_is_named(self.build["steps"]):
+        if builders.needs_network(self.build["steps"]):
             short = builders.short(containers.world_id(self.world), self.build["id"])
             network = containers.make_network(f"cloudbuild-{short}", *self._labels)
         place = builders.Place(
@@ -162,25 +162,25 @@ class Job:
             self.build,
             place,
             self._config,
-            told,
+            build_log,
             self._cancelled,
             self._stopping,
             self._mark,
             self._now,
         )
-        told.line(f'starting build "{self.build["id"]}"')
-        told.line("")
-        told.line("FETCHSOURCE")
+        build_log.line(f'starting build "{self.build["id"]}"')
+        build_log.line("")
+        build_log.line("FETCHSOURCE")
         with self._timed("FETCHSOURCE"):
             workspace.fill(running, token)
-        told.line("BUILD")
+        build_log.line("BUILD")
         with self._timed("BUILD"):
             self._steps(running, deadline)
         used = [running.builders.get(number, "") for number in range(len(self.build["steps"]))]
         self.build["results"] = {"buildStepImages": used, "buildStepOutputs": workspace.outputs(running)}
         images = [*self.build.get("images", ()), *self.build.get("artifacts", {}).get("images", ())]
         if images:
-            told.line("PUSH")
+            build_log.line("PUSH")
             with self._timed("PUSH"):
                 self.build["results"]["images"] = pushing.push(running, list(dict.fromkeys(images)))
 
@@ -232,7 +232,7 @@ class Job:
         if failures:
             raise failures[0]
 
-    def _mark(self, one: dict[str, Any], status: str) -> None:
+    def _mark(self, step: dict[str, Any], status: str) -> None:
         with self._lock:
-            one["status"] = status
+            step["status"] = status
             self._save()

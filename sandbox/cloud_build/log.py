@@ -1,7 +1,7 @@
-"""A build's log: a file that grows, and entries in Cloud Logging, whichever the build asked for.
+"""A build's log: a file in Cloud Storage, entries in Cloud Logging, or both, as the build's options say.
 
-Lines are written as they come. Entries are written in batches, by the sandbox's clock. None waits longer than half a
-second: a step that says one line and works on in silence is followed all the same.
+Lines go to the file immediately, and to Cloud Logging in batches, at the latest after half a second. So a line appears
+even if the step prints nothing after it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sandbox.state.world import World
 
 _BATCH = 50  # lines
 _HOLD_SECONDS = 0.5
-_LIMIT = 8 * 1024 * 1024  # bytes of one log
+_LIMIT = 8 * 1024 * 1024  # characters of one log
 
 
 class BuildLog:
-    """Takes lines from several threads.
+    """Write a build's log. Several threads may use it.
 
     Args:
-        to_file: whether the file is written (not for CLOUD_LOGGING_ONLY and NONE).
-        to_logging: whether entries are written.
-        hidden: texts that are taken out of every line: the sandbox's address before Google's names.
+        to_file: whether to write the file.
+        to_logging: whether to write entries.
+        hidden: a text to remove from every line, which is the sandbox's address before Google's names.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class BuildLog:
             path.write_text("")
 
     def line(self, text: str) -> None:
-        """Add one line, without secrets, with Google's names."""
+        """Add one line, with secrets redacted and image names as on Google."""
         text = redact(text.replace(self._hidden, "") if self._hidden else text)
         with self._lock:
             if self._written > _LIMIT:
@@ -67,7 +67,7 @@ class BuildLog:
                     self._due.start()
 
     def flush(self) -> None:
-        """Make everything so far readable through the Logging API."""
+        """Write the entries that wait."""
         with self._lock:
             self._flush()
 

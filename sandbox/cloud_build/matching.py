@@ -1,7 +1,7 @@
-"""Does a change fire a trigger, and with which substitutions? Pure.
+"""Decide whether a change fires a trigger, and with which substitutions. Pure.
 
 Sources: google/devtools/cloudbuild/v1/cloudbuild.proto (PushFilter, PullRequestFilter, BuildTrigger.ignored_files and
-included_files), gcloud's help of `builds triggers create github` (a pattern is searched for, so `foo` matches
+included_files), gcloud's help of `builds triggers create github` (a pattern may match anywhere, so `foo` matches
 `foobar`), https://cloud.google.com/build/docs/automating-builds/create-manage-triggers (skipping a build).
 """
 
@@ -19,23 +19,23 @@ COMMAND = "/gcbrun"
 
 
 class BadPattern(ValueError):
-    """A pattern that Google does not take; the text says why."""
+    """A pattern that Google does not accept. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happened at the Git host, as far as a trigger looks at it.
+    """A change at the Git host, reduced to the properties that triggers match.
 
     Attributes:
-        branch: that was pushed; of a pull request the one that it is to be merged into.
-        tag: that was pushed.
+        branch: the branch that was pushed. For a pull request, its base branch.
+        tag: the tag that was pushed.
         files: the paths that differ.
-        message: of the commit.
-        pull_request: whether it is about one.
+        message: the commit's message.
+        pull_request: whether the change is a pull request or a comment on one.
         head: the pull request's own branch.
-        trusted: whether its author may push to the repository.
-        command: whether /gcbrun stands in its description, written by such an author, or in a comment of one who may.
-        comment: whether the event is a comment, which fires nothing but for its command.
+        trusted: whether the pull request's author may push to the repository.
+        command: whether a user who may push to the repository wrote /gcbrun, as description or comment.
+        comment: whether the event is a comment, which fires a trigger only by its command.
     """
 
     branch: str = ""
@@ -49,14 +49,10 @@ class Change:
     comment: bool = False
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise BadPattern for what RE2 does not take, for example a lookahead."""
-    _compiled(pattern)
-
-
-def _compiled(pattern: str) -> Any:
+def compile_pattern(pattern: str) -> Any:
+    """Return a compiled RE2 pattern, or raise BadPattern, for example for a lookahead."""
     options = re2.Options()
-    # Otherwise RE2 writes each pattern that it does not take to stderr.
+    # By default RE2 also writes each invalid pattern to stderr.
     options.log_errors = False
     try:
         return re2.compile(pattern, options)
@@ -66,18 +62,17 @@ def _compiled(pattern: str) -> Any:
 
 
 def matches(filter_: Mapping[str, Any], field: str, name: str) -> bool:
-    """Whether a branch or a tag passes a filter's pattern, which `invertRegex` turns around."""
-    found = bool(_compiled(filter_[field]).search(name))
+    """Return whether a branch or a tag passes a filter's pattern, which `invertRegex` negates."""
+    found = bool(compile_pattern(filter_[field]).search(name))
     return found != bool(filter_.get("invertRegex"))
 
 
-def check_glob(glob: str) -> None:
-    """Raise BadPattern for a glob that can't be read."""
-    _glob(glob)
+def compile_glob(glob: str) -> re.Pattern[str]:
+    """Return the expression of a glob of Go's filepath.Match, with `**` for any number of folders.
 
-
-def _glob(glob: str) -> re.Pattern[str]:
-    """Return the expression of a glob of Go's filepath.Match, with `**` for any number of folders."""
+    Raises:
+        BadPattern: if the glob is malformed.
+    """
     out, place = [], 0
     while place < len(glob):
         sign = glob[place]
@@ -133,7 +128,7 @@ def _one(glob: str, place: int) -> tuple[str, int]:
 
 
 def why_not(trigger: Mapping[str, Any], change: Change) -> str:
-    """Return why a change does not fire a trigger of its repository; "" when it does.
+    """Return the reason why a change does not fire a trigger of its repository, or "" if it does.
 
     Args:
         trigger: Google's BuildTrigger as JSON, with `github` or `repositoryEventConfig`.
@@ -144,7 +139,7 @@ def why_not(trigger: Mapping[str, Any], change: Change) -> str:
     refused = _pull_request(event, change) if change.pull_request else _push(event, change)
     if refused:
         return refused
-    # Asked for by hand: neither the files nor the message matter any more. # unverified
+    # A user requested the build, whatever the files and the message are. # unverified
     if change.comment:
         return ""
     if any(mark in change.message for mark in _SKIP):
@@ -181,8 +176,8 @@ def _pull_request(event: Mapping[str, Any], change: Change) -> str:
 
 
 def _files(trigger: Mapping[str, Any], files: tuple[str, ...]) -> str:
-    ignored = [_glob(one) for one in trigger.get("ignoredFiles", ())]
-    included = [_glob(one) for one in trigger.get("includedFiles", ())]
+    ignored = [compile_glob(one) for one in trigger.get("ignoredFiles", ())]
+    included = [compile_glob(one) for one in trigger.get("includedFiles", ())]
     if not ignored and not included:
         return ""
     left = [path for path in files if not any(one.fullmatch(path) for one in ignored)]
@@ -196,14 +191,14 @@ def _files(trigger: Mapping[str, Any], files: tuple[str, ...]) -> str:
 def substitutions(
     trigger: Mapping[str, Any], change: Change, *, commit: str, repository: str, number: int = 0, head_url: str = ""
 ) -> dict[str, str]:
-    """Return what a trigger sets, beside the user's own substitutions.
+    """Return the substitutions that a trigger sets in addition to the user's.
 
     Source: https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values
 
     Args:
         repository: OWNER/NAME.
-        number: of the pull request.
-        head_url: where its branch is.
+        number: the pull request's number.
+        head_url: the repository of the pull request's branch.
     """
     branch = change.head if change.pull_request else change.branch
     found = {

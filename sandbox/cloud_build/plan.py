@@ -1,7 +1,7 @@
 """The order of a build's steps, from `waitFor`. Pure.
 
-Source: https://cloud.google.com/build/docs/configuring-builds/configure-build-step-order: without waitFor a step waits
-for all before it; with `["-"]` for none.
+Source: https://cloud.google.com/build/docs/configuring-builds/configure-build-step-order. Without waitFor a step waits
+for all steps before it, with `["-"]` for none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def waits(steps: Sequence[Mapping[str, Any]]) -> list[frozenset[int]]:
-    """For each step the places of the steps that must have ended before it starts."""
+    """Return for each step the indexes of the steps that must have ended before it starts."""
     places = {step["id"]: place for place, step in enumerate(steps) if step.get("id")}
     result: list[frozenset[int]] = []
     for place, step in enumerate(steps):
@@ -25,5 +25,4 @@ def waits(steps: Sequence[Mapping[str, Any]]) -> list[frozenset[int]]:
 
 def ready(graph: Sequence[frozenset[int]], started: Collection[int], ended: Collection[int]) -> list[int]:
     """Return the steps that may start now, in the order of the configuration."""
-    done = set(ended)
-    return [place for place, needs in enumerate(graph) if place not in started and needs <= done]
+    return [place for place, needs in enumerate(graph) if place not in started and needs <= set(ended)]

@@ -1,4 +1,4 @@
-"""The images of a build, pushed after its steps, with digests and times for `results`.
+"""Push a build's images after its steps.
 
 Source: facts/artifact-registry.md section 5.
 """
@@ -12,15 +12,15 @@ from typing import Any
 from sandbox import containers
 from sandbox.cloud_build.running import BuildFailed, Running, exit_code
 
-ATTEMPTS = 10  # as public reports quote the log of a push that failed
+ATTEMPTS = 10  # as in logs of failed pushes in public reports
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 
 
 def push(running: Running, images: Sequence[str]) -> list[dict[str, Any]]:
-    """Push images in their order; Google's BuiltImages as JSON. When one is missing, none is pushed.
+    """Push images in their order, and return Google's BuiltImages as JSON.
 
     Raises:
-        BuildFailed: if an image is missing, or the registry rejects a push.
+        BuildFailed: if an image is missing, before any push, or if the registry rejects a push.
     """
     registry = running.place.address.registry
     missing = [image for image in images if not containers.has_image(f"{registry}/{image}")]
@@ -36,19 +36,19 @@ def push(running: Running, images: Sequence[str]) -> list[dict[str, Any]]:
 
 def _push(running: Running, image: str) -> dict[str, Any]:
     begun = running.now()
-    running.told.line(f"Pushing {image}")
+    running.log.line(f"Pushing {image}")
     for attempt in range(1, ATTEMPTS + 1):
         code, output = _once(running, image)
         if running.cancelled.is_set():
             raise BuildFailed("CANCELLED", "", "context canceled")
         if code == 0:
             break
-        # Google waits between them; here nothing gets better by waiting.
-        running.told.line(
+        # Google waits between attempts. Here waiting would not help.
+        running.log.line(
             f"ERROR: push attempt {attempt} detected failure, retrying: step exited with non-zero status: {code}"
         )
     else:
-        running.told.line("ERROR: failed to push because we ran out of retries.")
+        running.log.line("ERROR: failed to push because we ran out of retries.")
         denied = any("denied" in text for text in output)
         raise BuildFailed(
             "FAILURE",
@@ -68,5 +68,5 @@ def _once(running: Running, image: str) -> tuple[int, list[str]]:
     with process.stdout:
         for line in process.stdout:
             output.append(line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2])
-            running.told.line(output[-1])
+            running.log.line(output[-1])
     return exit_code(process), output

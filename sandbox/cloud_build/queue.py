@@ -1,4 +1,4 @@
-"""Which builds run: at most two at a time, the others wait in the order in which they came."""
+"""The queue of builds: two run at a time, the others wait in the order of their creation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sandbox.cloud_build.job import Job
 from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
-AT_ONCE = 2  # builds; Google's default is 30, on machines of their own
-_TTL = 3600  # seconds that a build waits before it expires; https://cloud.google.com/build/docs/api/reference/rest
+AT_ONCE = 2  # builds. Google's default is 30, each on a machine of its own
+_TTL = 3600  # seconds until a queued build expires, https://cloud.google.com/build/docs/api/reference/rest
 CUT_SHORT = "the sandbox was stopped while this build ran"
 log = logging.getLogger("sandbox")
 
@@ -33,7 +33,7 @@ class Queue:
         self._stopped = threading.Event()
 
     def submit(self, build: dict[str, Any]) -> None:
-        """Put a build into the queue; returns at once."""
+        """Add a build to the queue without waiting for it."""
         job = Job(self._world, build)
         with self._lock:
             self._jobs[build["id"]] = job
@@ -43,13 +43,13 @@ class Queue:
         self._waiting.put((job, time.monotonic()))
 
     def cancel(self, build_id: str) -> None:
-        """Stop a build wherever it stands."""
+        """Cancel a queued or running build."""
         job = self._jobs.get(build_id)
         if job is not None:
             job.cancel()
 
     def end_account(self, email: str) -> None:
-        """End the builds that run, or wait to run, as an account."""
+        """Fail an account's queued and running builds."""
         for job in list(self._jobs.values()):
             if job.account == email:
                 # unverified: Google's status and sentence
@@ -80,12 +80,12 @@ class Queue:
 
 
 def recover(world: World) -> None:
-    """At start: end the builds that a crash cut short, and go on with those that wait."""
+    """Fail the builds that a crash interrupted, and queue those that have not started."""
     with contextlib.suppress(containers.EngineFailed):
         unfinished = store.unfinished(world)
         for build in unfinished:
             if build["status"] == "PENDING":
-                continue  # it waits for somebody's approval
+                continue  # waits for an approval
             if build["status"] == "QUEUED":
                 world.part(Queue).submit(build)
                 continue

@@ -1,7 +1,7 @@
-"""What the Git host shows of a trigger's build: a check run beside the commit, in the transaction of each change.
+"""Report the state of a trigger's build to the Git host, as a check run on the commit.
 
 Source: https://cloud.google.com/build/docs/automating-builds/github/build-repos-from-github (viewing build results on
-GitHub). The name is the trigger's, with the project in brackets.
+GitHub). The check's name is the trigger's, with the project in brackets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RUNNING = {"PENDING": "queued", "QUEUED": "queued", "WORKING": "in_progress"}
 
 
 def report(rows: sqlite3.Connection, build: Mapping[str, Any]) -> None:
-    """Show how a build stands; one that did not come from the Git host is nowhere to be shown."""
+    """Write the check of a trigger's build, in the caller's transaction. Ignore other builds."""
     source = build.get("sourceProvenance", {}).get("resolvedGitSource", {})
     match = re.fullmatch(r"https://github\.com/([^/]+)/([^/]+)\.git", source.get("url", ""))
     if match is None or not build.get("buildTriggerId"):

@@ -1,4 +1,4 @@
-"""What the parts of one running build share, and how one of them ends it."""
+"""The state that the parts of one running build share, and the exception that ends it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KILLED = 137
 
 
 class BuildFailed(Exception):
-    """The build ends here.
+    """End the build with a status.
 
     Args:
-        status: of the build.
+        status: the build's status.
         kind: `failureInfo.type`, or empty.
         detail: `statusDetail`.
     """
@@ -37,20 +37,20 @@ class Running:
     """One build while it runs.
 
     Attributes:
-        build: Google's Build as JSON; its job writes it down.
+        build: Google's Build as JSON, which the job stores.
         config: docker's configuration with the build account's credentials.
-        cancelled: set when somebody cancelled the build.
-        stopping: set when no step may go on: after a cancellation, and after a failure.
-        mark: gives a step its status and writes the build down.
-        now: the time as Google writes it.
-        builders: of each step that began, the digest of the image that it ran in.
+        cancelled: set when a user cancels the build.
+        stopping: set when all steps have to stop, after a cancellation or a failure.
+        mark: sets a step's status and stores the build.
+        now: returns the time in Google's format.
+        builders: the digest of the image of each step that has started.
     """
 
     world: World
     build: dict[str, Any]
     place: Place
     config: Path
-    told: BuildLog
+    log: BuildLog
     cancelled: threading.Event
     stopping: threading.Event
     mark: Callable[[dict[str, Any], str], None]
@@ -64,6 +64,6 @@ class Running:
 
 
 def exit_code(process: subprocess.Popen[bytes]) -> int:
-    """How a docker command ended; one that a signal ended counts as killed."""
+    """Wait for a docker command and return its exit code, which is 137 if a signal ended it."""
     code = process.wait()
     return KILLED if code < 0 else code

@@ -1,6 +1,6 @@
-"""A build's source: an archive that somebody uploaded becomes a plain tar stream that is safe to unpack.
+"""Check an uploaded source archive, and rewrite it as a tar that is safe to unpack.
 
-Nothing is written to this machine: the stream goes to the engine, which unpacks it inside the build's workspace.
+The archive is never unpacked on this machine. The engine unpacks it inside the build's workspace.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import IO
 
 MAX_FILES = 100_000
 MAX_BYTES = 1024 * 1024 * 1024
-_MAX_HEADER = 1024 * 1024  # bytes of a name or of pax records; tarfile reads them whole
+_MAX_HEADER = 1024 * 1024  # bytes of a name or of pax records, which tarfile reads whole
 
 
 class BadSource(Exception):
-    """The archive is not a tar file, is too large, or would write outside the workspace; the text says which."""
+    """The archive is not a tar file, is too large, or would write outside the workspace. The message says which."""
 
 
 class _Header(tarfile.TarInfo):
-    """A header whose extension is looked at before it is read."""
+    """A header that checks the size of an extension before reading it."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         extended = (
@@ -35,12 +35,12 @@ class _Header(tarfile.TarInfo):
 
 
 def clean(archive: Path) -> IO[bytes]:
-    """Return the archive as an uncompressed tar, checked: a temporary file, for the caller to close.
+    """Return the checked archive as an uncompressed tar in a temporary file, which the caller closes.
 
-    Device files and pipes are refused, paths and links that lead out of the folder too. Owners are dropped.
+    Owners become root.
 
     Raises:
-        BadSource: for any of these.
+        BadSource: for device files and pipes, for paths and links out of the folder, and for sizes over the limits.
     """
     out = tempfile.TemporaryFile(dir=archive.parent)  # noqa: SIM115 - the caller closes it
     total = 0

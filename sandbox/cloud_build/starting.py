@@ -1,7 +1,7 @@
-"""How a build starts: checked, its substitutions made, its account and its source looked at, and put into the queue.
+"""Start a build: validate it, expand its substitutions, check its account and source, and queue it.
 
-Source: facts/artifact-registry.md section 5 and facts/gcloud.md "builds"; of a trigger's build, notifications that
-people published: `source.gitSource`, `sourceProvenance.resolvedGitSource`, the tag `trigger-ID`.
+Sources: facts/artifact-registry.md section 5 and facts/gcloud.md "builds"; for a trigger's build, published
+notifications with `source.gitSource`, `sourceProvenance.resolvedGitSource` and the tag `trigger-ID`.
 """
 
 from __future__ import annotations
@@ -36,29 +36,30 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True)
 class Fired:
-    """What a trigger gives to its build.
+    """What a trigger adds to its build.
 
     Attributes:
         trigger: Google's BuildTrigger as JSON.
-        values: the substitutions that it sets beside the user's.
-        git: `url` and `revision` of the source at the Git host; empty for none.
-        by_event: whether nobody asked for it: the account was looked at when the trigger was made.
-        noted: called in the transaction that writes the build down.
+        values: the substitutions that it sets in addition to the user's.
+        git: `url` and `revision` of the source at the Git host, or empty.
+        by_event: whether an event started the build. It has no caller then, and the account was checked when the
+            trigger was created.
+        on_recorded: called in the transaction that stores the build.
     """
 
     trigger: Mapping[str, Any]
     values: dict[str, str]
     git: dict[str, str] = with_default(default_factory=dict)
     by_event: bool = False
-    noted: Callable[[sqlite3.Connection, str], None] = lambda rows, build_id: None
+    on_recorded: Callable[[sqlite3.Connection, str], None] = lambda rows, build_id: None
 
 
 @dataclass(frozen=True)
 class Where:
-    """In which project and location a build starts, and who asked.
+    """The project and location in which a build starts, and the caller.
 
     Attributes:
-        member: who asked, as in a policy; empty for nobody.
+        member: the caller as a policy writes it; empty for an event.
     """
 
     world: World
@@ -67,17 +68,17 @@ class Where:
     member: str
 
 
-def start(where: Where, asked: dict[str, Any], fired: Fired | None = None) -> dict[str, Any]:
+def start(where: Where, body: dict[str, Any], fired: Fired | None = None) -> dict[str, Any]:
     """Start a build and return it.
 
     Args:
-        fired: of a trigger's build, which is always ALLOW_LOOSE.
+        fired: set for a trigger's build, which is always ALLOW_LOOSE.
 
     Raises:
-        ApiError: for what is wrong with it.
+        ApiError: if the build is invalid, or its account or source cannot be used.
     """
     world, project = where.world, where.project
-    build = messages.render(messages.parse(types.Build.pb(), asked, "build"))
+    build = messages.render(messages.parse(types.Build.pb(), body, "build"))
     for field, what in _UNSUPPORTED.items():
         if build.get(field):
             raise unimplemented(what)
@@ -85,15 +86,9 @@ def start(where: Where, asked: dict[str, Any], fired: Fired | None = None) -> di
         build_id = store.new_id(rows, project.id)
     options = build.setdefault("options", {})
     _substitute(build, build_id, where, fired)
-    build = build | {
-        "id": build_id,
-        "name": f"projects/{project.number}/locations/{where.location}/builds/{build_id}",
-        "projectId": project.id,
-        "status": "QUEUED",
-        "createTime": timestamp(world.now()),
+    build |= _header(where, build_id, "QUEUED") | {
         "timeout": build.get("timeout") or f"{validation.DEFAULT_TIMEOUT}s",
         "queueTtl": build.get("queueTtl") or "3600s",
-        "logUrl": f"{_CONSOLE};region={where.location}/{build_id}?project={project.number}",
         "artifacts": build.get("artifacts") or ({"images": build["images"]} if build.get("images") else {}),
     }
     try:
@@ -115,16 +110,28 @@ def start(where: Where, asked: dict[str, Any], fired: Fired | None = None) -> di
         if log_object:
             bucket, name = log_object
             if objects.find_bucket(rows, bucket.name) != bucket:
-                # Deleted, or made anew by whoever, since it was looked at. unverified: the sentence
+                # Deleted or recreated since it was checked. unverified: the sentence
                 raise ApiError("ABORTED", f"The bucket {bucket.name} was deleted meanwhile. Submit the build again.")
             file = store.log_file(world, build_id).relative_to(world.folder)
             objects.add_growing(rows, world, bucket.name, name, str(file))
         _audit(where, rows, build)
         if fired is not None:
-            fired.noted(rows, build["id"])
+            fired.on_recorded(rows, build["id"])
     if build["status"] == "QUEUED":
         world.part(queue.Queue).submit(build)
     return build
+
+
+def _header(where: Where, build_id: str, status: str) -> dict[str, Any]:
+    number = where.project.number
+    return {
+        "id": build_id,
+        "name": f"projects/{number}/locations/{where.location}/builds/{build_id}",
+        "projectId": where.project.id,
+        "status": status,
+        "createTime": timestamp(where.world.now()),
+        "logUrl": f"{_CONSOLE};region={where.location}/{build_id}?project={number}",
+    }
 
 
 def _add_trigger(build: dict[str, Any], fired: Fired) -> None:
@@ -139,31 +146,24 @@ def _add_trigger(build: dict[str, Any], fired: Fired) -> None:
 
 
 def fail(where: Where, fired: Fired, reason: str) -> dict[str, Any]:
-    """Write down the build of a trigger that could not start: it has failed, and says why."""
-    world, project = where.world, where.project
-    with world.writing(tick=False) as rows:
-        build_id = store.new_id(rows, project.id)
-    now = timestamp(world.now())
-    build: dict[str, Any] = {
-        "id": build_id,
-        "name": f"projects/{project.number}/locations/{where.location}/builds/{build_id}",
-        "projectId": project.id,
-        "status": "FAILURE",
+    """Store a trigger's build that could not start, as one that failed with `reason`."""
+    with where.world.writing(tick=False) as rows:
+        build_id = store.new_id(rows, where.project.id)
+    build = _header(where, build_id, "FAILURE")
+    build |= {
         "statusDetail": reason,
-        "createTime": now,
-        "startTime": now,
-        "finishTime": now,
+        "startTime": build["createTime"],
+        "finishTime": build["createTime"],
         "steps": [],
         "options": {"substitutionOption": "ALLOW_LOOSE", "dynamicSubstitutions": True, "logging": "NONE"},
         "substitutions": shown(fired.values),
-        "logUrl": f"{_CONSOLE};region={where.location}/{build_id}?project={project.number}",
     }
     _add_trigger(build, fired)
-    build |= {"status": "FAILURE"}
+    build["status"] = "FAILURE"
     build.pop("approval", None)
-    with world.writing(tick=False) as rows:
+    with where.world.writing(tick=False) as rows:
         store.add(rows, where.location, build)
-        fired.noted(rows, build_id)
+        fired.on_recorded(rows, build_id)
     return build
 
 
@@ -215,18 +215,18 @@ def _substitute(build: dict[str, Any], build_id: str, where: Where, fired: Fired
 
 
 def shown(values: Mapping[str, str]) -> dict[str, str]:
-    """Return of a trigger's substitutions those that Google keeps in the build."""
+    """Return those of a trigger's substitutions that Google keeps in the build."""
     return {key: value for key, value in values.items() if value or key == "TRIGGER_BUILD_CONFIG_PATH"}
 
 
 def account(where: Where, build: Mapping[str, Any], *, by_event: bool = False) -> str:
-    """Return the account that a build runs as: its own, or the default.
+    """Return the account that a build runs as, which is the default account if it names none.
 
     Args:
-        by_event: whether nobody asks: only that it is there and active counts.
+        by_event: whether there is no caller. The account has to exist and be enabled, and nothing else is checked.
 
     Raises:
-        ApiError: PERMISSION_DENIED when the caller may not act as it.
+        ApiError: PERMISSION_DENIED if the caller may not act as the account.
     """
     named = build.get("serviceAccount") or acting.default_account(where.project)
     if by_event:
@@ -245,10 +245,10 @@ def _resolve_source(where: Where, build: dict[str, Any], email: str) -> None:
         return
     if "storageSource" not in source:
         raise unimplemented(f"a build's source from {next(iter(source))}; it takes an archive in Cloud Storage")
-    asked = source["storageSource"]
+    bucket_name, object_name = (source["storageSource"].get(field, "") for field in ("bucket", "object"))
     with world.reading() as rows:
-        bucket = objects.find_bucket(rows, asked.get("bucket", ""))
-        stored = objects.find(rows, asked.get("bucket", ""), asked.get("object", "")) if bucket else None
+        bucket = objects.find_bucket(rows, bucket_name)
+        stored = objects.find(rows, bucket_name, object_name) if bucket else None
     permission = "storage.objects.get"
     if bucket is None or not policies.decide(world, f"serviceAccount:{email}", permission, bucket.resource).allowed:
         raise invalid(
@@ -257,8 +257,7 @@ def _resolve_source(where: Where, build: dict[str, Any], email: str) -> None:
         )
     if stored is None:
         raise invalid(
-            f"could not resolve source: googleapi: Error 404: No such object: {asked['bucket']}/"
-            f"{asked.get('object', '')}, notFound"
+            f"could not resolve source: googleapi: Error 404: No such object: {bucket_name}/{object_name}, notFound"
         )
     build["sourceProvenance"] = {
         "resolvedStorageSource": {
@@ -270,7 +269,7 @@ def _resolve_source(where: Where, build: dict[str, Any], email: str) -> None:
 
 
 def _place_log(where: Where, build: dict[str, Any], email: str) -> tuple[objects.Bucket, str] | None:
-    """Return the bucket and the object of the log; None when the build writes none to Cloud Storage."""
+    """Return the bucket and the object of the log, or None if the build writes no log to Cloud Storage."""
     world, project = where.world, where.project
     options = build["options"]
     if options.get("logging") in ("CLOUD_LOGGING_ONLY", "STACKDRIVER_ONLY", "NONE"):

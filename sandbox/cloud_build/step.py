@@ -1,4 +1,4 @@
-"""One step of a build: its container, its limits, and what its end means for the build.
+"""Run one step of a build in a container, with limits on time and disk.
 
 Source: facts/artifact-registry.md section 5. # unverified: the log's lines after a failure
 """
@@ -24,39 +24,38 @@ def run(running: Running, number: int, deadline: float) -> None:
     """Run a step to its end.
 
     Args:
-        number: its place among the build's steps.
-        deadline: of the build, by `time.monotonic`.
+        number: the step's index in the build.
+        deadline: the build's deadline by `time.monotonic`.
 
     Raises:
-        BuildFailed: when the build ends with this step.
+        BuildFailed: if the step ends the build.
     """
     step = running.build["steps"][number]
-    told = running.told
     alone = len(running.build["steps"]) == 1
     title = f"Step #{number}" + (f' - "{step["id"]}"' if step.get("id") else "")
-    say: Callable[[str], None] = told.line if alone else lambda text: told.line(f"{title}: {text}")
+    log: Callable[[str], None] = running.log.line if alone else lambda text: running.log.line(f"{title}: {text}")
     if not alone:
-        told.line(f"Starting {title}")
+        running.log.line(f"Starting {title}")
     running.mark(step, "WORKING")
-    begun = running.now()
+    start = running.now()
     try:
         builder = builders.resolve(step["name"], running.place.address, running.config)
     except EngineFailed as error:
         running.mark(step, "FAILURE")
         detail = f'build step {number} "{step["name"]}" failed: error pulling build step: {error}'
         raise BuildFailed("FAILURE", "USER_BUILD_STEP", detail) from None
-    step["pullTiming"] = {"startTime": begun, "endTime": running.now()}
+    step["pullTiming"] = {"startTime": start, "endTime": running.now()}
     running.builders[number] = containers.image_digest(builder.image)
-    for text in builder.says:
-        say(text)
+    for text in builder.log_lines:
+        log(text)
     own = validation.seconds(step.get("timeout"))
     until = min(deadline, time.monotonic() + own) if own else deadline
-    code, late = _container(running, number, builder, step, say, until)
-    step["timing"] = {"startTime": begun, "endTime": running.now()}
+    code, late = _container(running, number, builder, step, log, until)
+    step["timing"] = {"startTime": start, "endTime": running.now()}
     _evaluate(running, step, number, code, late=late)
     if not alone:
-        told.line(f"Finished {title}")
-    told.flush()
+        running.log.line(f"Finished {title}")
+    running.log.flush()
 
 
 def _container(
@@ -64,23 +63,23 @@ def _container(
     number: int,
     builder: builders.Builder,
     step: Mapping[str, Any],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     until: float,
 ) -> tuple[int, bool]:
-    """Run the step's container; return its exit code, and whether its time was over."""
+    """Run the step's container. Return its exit code, and whether it was killed at its deadline."""
     if running.stopping.is_set():
         return KILLED, False
     arguments = builders.arguments(running.place, number, step, running.build["options"], builder)
     process = containers.start(arguments, running.config)
     name = running.place.container(number)
     late, over = threading.Event(), threading.Event()
-    threading.Thread(target=_watch_disk, args=(name, over, say), daemon=True).start()
+    threading.Thread(target=_watch_disk, args=(name, over, log), daemon=True).start()
     threading.Thread(target=_watch_time, args=(name, running.stopping, over, late, until), daemon=True).start()
     try:
         assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
         with process.stdout:
             for line in process.stdout:
-                say(line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2])
+                log(line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2])
         return exit_code(process), late.is_set()
     finally:
         over.set()
@@ -89,7 +88,7 @@ def _container(
 def _watch_time(
     name: str, stopping: threading.Event, over: threading.Event, late: threading.Event, until: float
 ) -> None:
-    """End a step when its time is up or the build stops; again and again, for it may only be starting."""
+    """Kill a step at its deadline or when the build stops. Repeat it, since the container may only be starting."""
     while not over.is_set():
         if stopping.wait(min(max(until - time.monotonic(), 0.05), 0.25)) or time.monotonic() >= until:
             if not stopping.is_set():
@@ -98,14 +97,14 @@ def _watch_time(
             over.wait(0.05)
 
 
-def _watch_disk(name: str, over: threading.Event, say: Callable[[str], None]) -> None:
-    """End a step whose container or workspace grows too large; there is no such limit in the engine itself."""
+def _watch_disk(name: str, over: threading.Event, log: Callable[[str], None]) -> None:
+    """Kill a step whose container and workspace grow too large. The engine has no such limit."""
     while not over.wait(_LOOK_SECONDS):
         with contextlib.suppress(EngineFailed, ValueError, IndexError):
             used = 1024 * int(containers.call("exec", name, "du", "-sk", "/workspace").split()[0])
             used += containers.written(name)
             if used > DISK_BYTES:
-                say(f"The step is ended: it has written {used} bytes, and the sandbox has room for {DISK_BYTES}.")
+                log(f"The step is ended: it has written {used} bytes, and the sandbox has room for {DISK_BYTES}.")
                 _kill(name)
                 return
 

@@ -1,4 +1,4 @@
-"""Builds as rows: Google's Build message as JSON, and the file that its log is written to."""
+"""Store builds in the database, each as Google's Build message in JSON, and locate their log files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RUNNING = ("PENDING", "QUEUED", "WORKING")
 
 
 def new_id(rows: sqlite3.Connection, project: str) -> str:
-    """Return a UUID for the next build: the n-th build of a project of that name has always the same."""
+    """Return a UUID for a project's next build. It depends only on the project's name and the build's number."""
     number = next_number(rows, f"builds of {project}")
     return str(uuid.UUID(bytes=hashlib.sha256(f"{project}/{number}".encode()).digest()[:16], version=4))
 
 
 def add(rows: sqlite3.Connection, location: str, build: dict[str, Any]) -> None:
-    """Add a build."""
+    """Insert a build, in the caller's transaction."""
     number = rows.execute("SELECT COALESCE(MAX(number), 0) + 1 AS next FROM builds").fetchone()["next"]
     rows.execute(
         "INSERT INTO builds (id, number, project, location, build) VALUES (?, ?, ?, ?, ?)",
@@ -33,7 +33,7 @@ def add(rows: sqlite3.Connection, location: str, build: dict[str, Any]) -> None:
 
 
 def find(world: World, build_id: str) -> dict[str, Any] | None:
-    """Return a build by its id."""
+    """Return a build by its id, or None."""
     with world.reading() as rows:
         row = rows.execute("SELECT build FROM builds WHERE id = ?", (build_id,)).fetchone()
     return json.loads(row["build"]) if row else None
@@ -50,7 +50,7 @@ def of_project(world: World, project: str, location: str = "-") -> list[dict[str
 
 
 def unfinished(world: World) -> list[dict[str, Any]]:
-    """Return builds that a stop or a crash left behind, oldest first."""
+    """Return all builds that have not ended, oldest first."""
     with world.reading() as rows:
         found = rows.execute("SELECT build FROM builds ORDER BY number").fetchall()
     builds = [json.loads(row["build"]) for row in found]
@@ -58,19 +58,19 @@ def unfinished(world: World) -> list[dict[str, Any]]:
 
 
 def save(world: World, build: dict[str, Any]) -> None:
-    """Replace a build; called by its job alone, which runs in the background."""
+    """Replace a build, in a transaction that does not move the clock."""
     with world.writing(tick=False) as rows:
         put(rows, build)
 
 
 def put(rows: sqlite3.Connection, build: dict[str, Any]) -> None:
-    """Replace a build, and what the Git host shows of it, in the caller's transaction."""
+    """Replace a build and its check at the Git host, in the caller's transaction."""
     rows.execute("UPDATE builds SET build = ? WHERE id = ?", (json.dumps(build), build["id"]))
     reporting.report(rows, build)
 
 
 def log_file(world: World, build_id: str) -> Path:
-    """Where a build's log is written."""
+    """Return the path of a build's log. Create its folder."""
     folder = world.folder / "build-logs"
     folder.mkdir(exist_ok=True)
     return folder / f"{build_id}.txt"

@@ -1,7 +1,7 @@
 """Substitutions in a build's configuration. Pure.
 
 Sources: https://cloud.google.com/build/docs/build-config/substitute-variable-values and, for the template's grammar and
-the sentences, Google's open-source local builder (facts/artifact-registry.md section 5).
+the messages, Google's open-source local builder (facts/artifact-registry.md section 5).
 """
 
 from __future__ import annotations
@@ -49,15 +49,11 @@ _DEPTH = 10
 
 
 class SubstitutionError(ValueError):
-    """A substitution that Cloud Build refuses; the text is the sentence."""
+    """A substitution that Cloud Build refuses. The message is Google's."""
 
 
 def check_data(data: Mapping[str, str]) -> None:
-    """Keys and values of `substitutions`.
-
-    Raises:
-        SubstitutionError: for a key that is neither a user's nor one that may be set by hand, and for sizes.
-    """
+    """Raise SubstitutionError for keys in `substitutions` that may not be set by hand, and for sizes over the limit."""
     if len(data) > _MAX_COUNT:
         raise SubstitutionError(f"number of substitutions {len(data)} exceeded (max: {_MAX_COUNT})")
     for key, value in data.items():
@@ -73,7 +69,7 @@ def check_data(data: Mapping[str, str]) -> None:
 
 
 def keys(text: str, *, dynamic: bool = False) -> list[str]:
-    """Return the keys that a text names, in order; `$$` names none."""
+    """Return the keys that a text names, in order. `$$` is an escaped `$`, not a key."""
     found: list[str] = []
     for match in (_DYNAMIC if dynamic else _TEMPLATE).finditer(text):
         key = match["plain"] or match["braced"]
@@ -85,11 +81,11 @@ def keys(text: str, *, dynamic: bool = False) -> list[str]:
 
 
 def expand(text: str, values: Mapping[str, str], *, dynamic: bool = False) -> str:
-    """Return the text with every known key replaced and `$$` as `$`; a key without a value is empty.
+    """Return the text with every key replaced and `$$` as `$`. A key without a value becomes empty.
 
     Args:
-        dynamic: also bash's forms, `${_A:-b}`, `${_A#b}`, `${_A/b/c}`, `${_A:1:2}`, `${_A^^}`: they need
-            options.dynamicSubstitutions, without it they stay as they are.
+        dynamic: whether to expand bash's forms too (`${_A:-b}`, `${_A#b}`, `${_A/b/c}`, `${_A:1:2}`, `${_A^^}`),
+            which Cloud Build does only with options.dynamicSubstitutions.
     """
     size = 0
 
@@ -168,10 +164,10 @@ def _slice(value: str, rest: str) -> str:
 
 
 def resolve(values: Mapping[str, str]) -> dict[str, str]:
-    """User substitutions that name other ones, resolved; for dynamicSubstitutions.
+    """Return the values with user substitutions that refer to others expanded, as dynamicSubstitutions does.
 
     Raises:
-        SubstitutionError: for values that name each other in a circle.
+        SubstitutionError: if values refer to each other in a circle.
     """
     current = dict(values)
     for _ in range(_DEPTH):
@@ -186,13 +182,13 @@ def resolve(values: Mapping[str, str]) -> dict[str, str]:
     raise SubstitutionError("substitutions refer to each other in a circle")
 
 
-# Where a template may stand; `script` is left as it is, its variables come from the environment.
+# Fields of a step that are templates. `script` is not one: its variables come from the environment.
 _STEP_TEXTS = ("name", "dir", "entrypoint", "id")
 _STEP_LISTS = ("args", "env", "waitFor")
 
 
 def templates(build: Mapping[str, Any]) -> Iterator[str]:
-    """Every text of a build in which substitutions are made."""
+    """Yield every text of a build that is a template."""
     for step in build.get("steps", ()):
         for field in _STEP_TEXTS:
             if step.get(field):
@@ -219,18 +215,15 @@ def check(
     dynamic: bool,
     known: Collection[str] = (),
 ) -> list[str]:
-    """Return what does not match between the templates and the data.
+    """Return a warning for each mismatch between the templates and the data.
 
     Args:
-        given: the user's substitutions, defaults merged with what the request said.
-        loose: ALLOW_LOOSE, which makes warnings of the mismatches.
-        known: what a trigger sets, which need not be used.
-
-    Returns:
-        the warnings, with `loose`.
+        given: the user's substitutions.
+        loose: ALLOW_LOOSE, under which a mismatch is a warning.
+        known: keys that a trigger sets, which need not be used.
 
     Raises:
-        SubstitutionError: an unknown built-in, always; a mismatch, unless `loose`.
+        SubstitutionError: for an unknown built-in, and for the first mismatch unless `loose`.
     """
     used: set[str] = set()
     warnings: list[str] = []
@@ -265,10 +258,6 @@ def apply(build: Mapping[str, Any], values: Mapping[str, str], *, dynamic: bool)
     def expanded(text: str) -> str:
         return expand(text, values, dynamic=dynamic)
 
-    return _mapped(dict(build), expanded)
-
-
-def _mapped(build: dict[str, Any], expanded: Callable[[str], str]) -> dict[str, Any]:
     result = dict(build)
     result["steps"] = [_step(step, expanded) for step in build.get("steps", ())]
     for field in ("images", "tags"):

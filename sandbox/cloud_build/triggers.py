@@ -1,6 +1,6 @@
-"""`projects.locations.triggers`: kept, described, and run by hand; `firing` runs them when something is pushed.
+"""The methods of `projects.locations.triggers`. `firing` runs triggers on events.
 
-Source: facts/gcloud.md "builds". One for GitHub is refused until its repository is connected.
+Source: facts/gcloud.md "builds". A trigger for GitHub is refused until its repository is connected.
 """
 
 from __future__ import annotations
@@ -44,11 +44,7 @@ def _rows(rows: sqlite3.Connection, call: Call) -> list[dict[str, Any]]:
 
 
 def find(call: Call) -> dict[str, Any]:
-    """Return the trigger that a path names, by id or by name.
-
-    Raises:
-        ApiError: NOT_FOUND.
-    """
+    """Return the trigger with the id or the name in the call's path."""
     with call.world.reading() as rows:
         return _named(rows, call)
 
@@ -76,21 +72,21 @@ def _parsed(call: Call) -> dict[str, Any]:
             for kind in kinds:
                 pattern = trigger.get(config, {}).get(event, {}).get(kind, "")
                 try:
-                    matching.check_pattern(pattern)
+                    matching.compile_pattern(pattern)
                 except matching.BadPattern as error:
                     # unverified: the sentence
                     raise invalid(f"invalid value for 'trigger.{config}.{event}.{kind}': {error}") from None
     for field in ("includedFiles", "ignoredFiles"):
         for glob in trigger.get(field, ()):
             try:
-                matching.check_glob(glob)
+                matching.compile_glob(glob)
             except matching.BadPattern as error:
                 raise invalid(f"invalid value for 'trigger.{field}': {glob}: {error}") from None  # unverified
     return trigger
 
 
 def _check_event(trigger: Mapping[str, Any]) -> None:
-    """Refuse a trigger on a repository that names no event, or several."""
+    """Refuse a trigger on a repository unless it names exactly one event."""
     for config in ("github", "repositoryEventConfig"):
         event = trigger.get(config)
         if event is None:
@@ -107,7 +103,7 @@ def _require_connection(call: Call, trigger: dict[str, Any]) -> None:
     place, number = build_methods.location(call), call.project.number
     github, event = trigger.get("github"), trigger.get("repositoryEventConfig")
     if github and connections.of_app(call.world, call.project.id, place, github) is None:
-        # The sentence is Google's, as public issues quote it.
+        # Google's message, as public issues quote it.
         raise ApiError(
             "FAILED_PRECONDITION",
             "Repository mapping does not exist. Please visit "
@@ -121,12 +117,12 @@ def _require_connection(call: Call, trigger: dict[str, Any]) -> None:
 
 
 def _check_account(call: Call, trigger: Mapping[str, Any]) -> None:
-    # unverified: that Google asks when a trigger is made or changed, beside each time that it is run by hand
+    # unverified: that Google checks this when a trigger is created or changed, not only when it is run by hand
     starting.account(build_methods.where(call), {"serviceAccount": firing.account(trigger)})
 
 
 def create(call: Call) -> dict[str, Any]:
-    """Keep a trigger."""
+    """Create a trigger."""
     trigger = _parsed(call)
     _require_connection(call, trigger)
     _check_event(trigger)
@@ -151,11 +147,6 @@ def create(call: Call) -> dict[str, Any]:
     return trigger
 
 
-def get(call: Call) -> dict[str, Any]:
-    """One trigger."""
-    return find(call)
-
-
 def list_triggers(call: Call) -> dict[str, Any]:
     """Return a location's triggers by name."""
     with call.world.reading() as rows:
@@ -165,17 +156,17 @@ def list_triggers(call: Call) -> dict[str, Any]:
 
 
 def patch(call: Call) -> dict[str, Any]:
-    """Change what the mask names; without a mask everything but the id, the time and the location is replaced.
+    """Change the fields in the mask. Without a mask, replace all but the id, the creation time and the location.
 
     https://cloud.google.com/build/docs/api/reference/rest/v1/projects.triggers/patch
     """
-    asked = _parsed(call)
-    after = _changed(call, find(call), asked)
+    parsed = _parsed(call)
+    after = _changed(call, find(call), parsed)
     _check_event(after)
     _require_connection(call, after)
     _check_account(call, after)
     with call.world.writing() as rows:
-        after = _changed(call, _named(rows, call), asked)
+        after = _changed(call, _named(rows, call), parsed)
         try:
             rows.execute(
                 "UPDATE triggers SET trigger = ?, name = ? WHERE id = ?",
@@ -186,10 +177,10 @@ def patch(call: Call) -> dict[str, Any]:
     return after
 
 
-def _changed(call: Call, before: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(call: Call, before: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     kind = types.BuildTrigger.pb().DESCRIPTOR
     may = {field.json_name for field in kind.fields} - _FIXED
-    changed = field_masks.apply(kind, before, asked, field_masks.of(call), may=may)
+    changed = field_masks.apply(kind, before, new, field_masks.of(call), may=may)
     after = {"name": before["name"], **changed, **{field: before[field] for field in _FIXED}}
     if not after.get("build") and not after.get("filename"):
         raise invalid(_NO_CONFIG)
@@ -206,7 +197,7 @@ def delete(call: Call) -> dict[str, Any]:
 
 
 def run(call: Call) -> dict[str, Any]:
-    """Start a trigger's build, as if its event had come."""
+    """Start a trigger's build by hand."""
     trigger = find(call)
     body = call.json()
     source = (
@@ -222,11 +213,9 @@ def run(call: Call) -> dict[str, Any]:
         build = firing.by_hand(where, trigger, repository, branch=branch, tag=tag, commit=commit, given=given)
         return build_methods.operation(call, build)
     if not trigger.get("build"):
-        # Its repository was disconnected since. # unverified: the sentence
+        # The repository has been disconnected. # unverified: the sentence
         raise ApiError("FAILED_PRECONDITION", "the repository of this trigger is not connected any more")
-    asked = dict(trigger["build"])
-    asked["substitutions"] = {**asked.get("substitutions", {}), **trigger.get("substitutions", {}), **given}
-    asked["serviceAccount"] = firing.account(trigger)
+    build = firing.with_trigger_settings(trigger["build"], trigger, given)
     values = {
         "TRIGGER_NAME": trigger["name"],
         "BRANCH_NAME": branch,
@@ -236,4 +225,4 @@ def run(call: Call) -> dict[str, Any]:
         "REVISION_ID": commit,
         "SHORT_SHA": commit[:7],
     }
-    return build_methods.operation(call, starting.start(where, asked, starting.Fired(trigger, values)))
+    return build_methods.operation(call, starting.start(where, build, starting.Fired(trigger, values)))

@@ -1,7 +1,7 @@
-"""What Cloud Build refuses before it starts, in its words. Pure.
+"""The checks of a build before it starts, with Google's messages. Pure.
 
-Source: the validation of Google's open-source local builder, whose limits and sentences are quoted in
-facts/artifact-registry.md section 5; where a sentence is ours it is marked.
+Source: the validation of Google's open-source local builder, whose limits and messages are quoted in
+facts/artifact-registry.md section 5.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TAG = re.compile(r"[\w][\w.-]{0,127}")
 _STEP_ID = re.compile(r".{1,100}")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _RESERVED_PATHS = ("/workspace", "/builder", "/builder/home", "/builder/outputs", "/var/run/docker.sock")
-# A part of a domain begins with no dash: docker would take such a name for an option.
+# No part of a domain begins with a dash: docker would take such a name for an option.
 _PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _REFERENCE = re.compile(
     rf"(?:(?P<domain>(?:{_PART}\.)+{_PART}(?::\d+)?|localhost(?::\d+)?|{_PART}:\d+)/)?"
@@ -34,20 +34,16 @@ LOGGING_CHOICE = (
 
 
 class BuildInvalid(ValueError):
-    """A build that Cloud Build refuses; the text is the sentence."""
+    """A build that Cloud Build refuses. The message is Google's."""
 
 
 def is_reference(name: str) -> bool:
-    """Whether a text names an image as Docker reads it."""
+    """Return whether Docker accepts a text as the name of an image."""
     return bool(name) and len(name) <= MAX_IMAGE and _REFERENCE.fullmatch(name) is not None
 
 
 def seconds(text: Any, default: float = 0.0) -> float:
-    """Return a duration as JSON writes it, `900s`.
-
-    Raises:
-        BuildInvalid: when it is none.
-    """
+    """Return the seconds of a duration such as `900s`, or raise BuildInvalid."""
     if text in (None, ""):
         return default
     match = re.fullmatch(r"(-?\d+(?:\.\d+)?)s", str(text))
@@ -57,13 +53,10 @@ def seconds(text: Any, default: float = 0.0) -> float:
 
 
 def check(build: Mapping[str, Any]) -> None:
-    """Everything that can be said of a build whose substitutions are made.
+    """Raise BuildInvalid for the first fault of a build.
 
     Args:
-        build: Google's Build as JSON.
-
-    Raises:
-        BuildInvalid: with the first thing that is wrong.
+        build: Google's Build as JSON, with its substitutions expanded.
     """
     steps: Sequence[Mapping[str, Any]] = build.get("steps", ())
     if not steps:

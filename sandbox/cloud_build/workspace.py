@@ -1,6 +1,6 @@
-"""The folders that a build's steps share: the workspace with the source, the account's home, and volumes by name.
+"""The volumes that a build's steps share: the workspace with the source, the home folder, and named volumes.
 
-Source of what steps put out: `results.buildStepOutputs` in
+Source for the outputs of steps: `results.buildStepOutputs` in
 https://cloud.google.com/build/docs/api/reference/rest/v1/projects.builds#results.
 """
 
@@ -20,18 +20,18 @@ from sandbox.cloud_storage import objects
 from sandbox.containers import EngineFailed
 from sandbox.git_host import git, repositories
 
-_OUTPUT_BYTES = 50 * 1024  # of a step; the rest is dropped
+_OUTPUT_BYTES = 50 * 1024  # kept of a step's output
 
 
 def fill(running: Running, token: str) -> None:
-    """Make the volumes, and fill them through a container that never runs.
+    """Create the volumes, and fill them through a container that never runs.
 
     Args:
-        token: of the build's account.
+        token: an access token of the build's account.
 
     Raises:
-        BuildFailed: when the source is not there any more, or is no archive that may be unpacked.
-        EngineFailed: when the engine does not answer or has no base image.
+        BuildFailed: if the source has been deleted, or its archive may not be unpacked.
+        EngineFailed: if the engine does not answer or has no base image.
     """
     place = running.place
     base = containers.base_image()
@@ -51,7 +51,7 @@ def fill(running: Running, token: str) -> None:
 
 
 def outputs(running: Running) -> list[str]:
-    """Return what each step wrote to `$BUILDER_OUTPUT/output`, in base64; "" for a step that wrote nothing."""
+    """Return what each step wrote to `$BUILDER_OUTPUT/output` as base64, or "" for a step that wrote nothing."""
     names = [f"{builders.OUTPUTS}/{number}/output" for number in range(len(running.build["steps"]))]
     found = dict.fromkeys(names, "")
     process = containers.start(["cp", f"{_holder(running)}:/builder/home/{builders.OUTPUTS}", "-"])
@@ -71,7 +71,7 @@ def _holder(running: Running) -> str:
 
 
 def _source(running: Running) -> IO[bytes] | None:
-    """Return the source as a tar stream in a file; None for a build without one."""
+    """Return the source as an open tar file, or None for a build without a source."""
     provenance = running.build.get("sourceProvenance", {})
     if pushed := provenance.get("resolvedGitSource"):
         return _checkout(running, pushed["url"], pushed["revision"])
@@ -79,7 +79,7 @@ def _source(running: Running) -> IO[bytes] | None:
     if not resolved:
         return None
     name = f"gs://{resolved['bucket']}/{resolved['object']}#{resolved['generation']}"
-    running.told.line(f"Fetching storage object: {name}")
+    running.log.line(f"Fetching storage object: {name}")
     with running.world.reading() as rows:
         stored = objects.find(rows, resolved["bucket"], resolved["object"])
     if stored is None or str(stored.generation) != str(resolved["generation"]):
@@ -91,7 +91,7 @@ def _source(running: Running) -> IO[bytes] | None:
 
 
 def _checkout(running: Running, url: str, revision: str) -> IO[bytes]:
-    """Return a commit of the Git host, as a working copy with its own commit and none before it."""
+    """Return a working copy of a commit as an open tar file. Its history is that commit only."""
     owner, name = url.removeprefix("https://github.com/").removesuffix(".git").split("/")
     found = repositories.find(running.world, owner, name)
     try:
@@ -102,7 +102,7 @@ def _checkout(running: Running, url: str, revision: str) -> IO[bytes]:
             raise source.BadSource(f"the commit has {count} files of {size} bytes together")
         copy = running.config / "checkout"
         for line in git.check_out(found.folder(running.world), url, revision, copy):
-            running.told.line(line)
+            running.log.line(line)
         packed = running.config / "checkout.tar"
         with tarfile.open(packed, "w") as target:
             target.add(copy, arcname=".")
@@ -119,12 +119,12 @@ def _volumes(running: Running) -> set[str]:
 
 
 def _home(running: Running, token: str) -> bytes:
-    """/builder/home with docker's configuration, the token that gcloud reads, and a folder for each step's output."""
+    """Return a tar of /builder/home: docker's configuration, gcloud's token and a folder for each step's output."""
     out = io.BytesIO()
     files = {".docker/config.json": (running.config / "config.json").read_bytes(), ".access-token": token.encode()}
     with tarfile.open(fileobj=out, mode="w") as target:
         for number in range(len(running.build["steps"])):
-            # Writable for a step whose image runs as somebody else.
+            # Writable for all: a step's image may run as another user.
             folder = tarfile.TarInfo(f"{builders.OUTPUTS}/{number}")
             folder.type, folder.mode = tarfile.DIRTYPE, 0o777
             target.addfile(folder)

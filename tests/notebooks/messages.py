@@ -99,7 +99,7 @@ def sayings() -> dict[str, tuple[str, ...]]:
 def _re2(pattern: str) -> Iterator[str]:
     """What RE2 says of a pattern that it does not take."""
     try:
-        matching.check_pattern(pattern)
+        matching.compile_pattern(pattern)
     except matching.BadPattern as error:
         yield str(error)
 

@@ -19,7 +19,7 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(docker_shim, "BUILD", "1234abcd")
     monkeypatch.setattr(docker_shim, "LABELS", ["a=b"])
     monkeypatch.setattr(docker_shim, "NETWORK", "")
-    monkeypatch.setattr(docker_shim, "STEPS", "cloudbuild-1234abcd")
+    monkeypatch.setattr(docker_shim, "STEP_NETWORK", "cloudbuild-1234abcd")
     monkeypatch.setattr(docker_shim, "NAMES", tmp_path / "names")
 
 

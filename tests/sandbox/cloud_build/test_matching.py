@@ -47,11 +47,11 @@ def test_patterns(group: dict[str, Any], cells: list[str]) -> None:
 @pytest.mark.parametrize("pattern", TABLE["refused"]["patterns"])
 def test_patterns_that_re2_does_not_take(pattern: str) -> None:
     with pytest.raises(BadPattern):
-        matching.check_pattern(pattern)
+        matching.compile_pattern(pattern)
 
 
 def test_a_refused_pattern_leaves_nothing_on_stderr() -> None:
-    code = "from sandbox.cloud_build import matching\ntry: matching.check_pattern('(?=x)')\nexcept ValueError: pass"
+    code = "from sandbox.cloud_build import matching\ntry: matching.compile_pattern('(?=x)')\nexcept ValueError: pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -67,7 +67,7 @@ def test_files(group: dict[str, Any], cells: list[str]) -> None:
 @pytest.mark.parametrize("glob", TABLE["bad_globs"]["globs"])
 def test_globs_that_are_none(glob: str) -> None:
     with pytest.raises(BadPattern):
-        matching.check_glob(glob)
+        matching.compile_glob(glob)
 
 
 @pytest.mark.parametrize(("group", "cells"), rows("pull_request", 5))
@@ -138,7 +138,7 @@ def test_what_never_fires(trigger: dict[str, Any], change: Change, says: str) ->
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30), st.text(max_size=30))
 def test_every_glob_is_read_or_refused(glob: str, path: str) -> None:
     try:
-        matching.check_glob(glob)
+        matching.compile_glob(glob)
     except BadPattern:
         return
     matching.why_not({**PUSH, "includedFiles": [glob]}, Change(branch="main", files=(path,)))
