@@ -60,7 +60,7 @@ async def serve(
     world.account_watchers += [world.part(queue.Queue).end_account, world.part(instances.Instances).end_account]
     await asyncio.to_thread(queue.recover, world)
     await asyncio.to_thread(world.part(events.Events).listen, "triggers", firing.on_event)
-    await asyncio.to_thread(world.part(events.Events).listen, "actions", runner.hear)
+    await asyncio.to_thread(world.part(events.Events).listen, "actions", runner.on_event)
     await asyncio.to_thread(runner.recover, world)
     await asyncio.to_thread(receiving.recover, world)
     await asyncio.to_thread(deployment.recover, world)

@@ -1,4 +1,4 @@
-"""What Cloud Run writes into a service that leaves it out: both versions of the API tell it back.
+"""The defaults that Cloud Run writes into a service. Both versions of the API return them.
 
 Source: recordings of Knative services (2023-03-31) and v2 services (2024-04-25), tests/observed/facts/run.json.
 """
@@ -16,7 +16,7 @@ def fill(template: Json, account: str) -> None:
     """Write the defaults into a revision template.
 
     Args:
-        account: the e-mail address that a revision runs as when the template names nobody.
+        account: the default account's e-mail address.
     """
     spec = template["spec"]
     spec.pop("nodeSelector", None)
@@ -28,7 +28,7 @@ def fill(template: Json, account: str) -> None:
     for port in container["ports"]:
         port.setdefault("name", "http1")
     if _is_default(container.get("startupProbe")):
-        # A client that reads a service, changes the port and sends it back means the default of the new port.
+        # A client may send back the old port's default with a new port. It means the new port's default.
         container["startupProbe"] = probes.default(instances.port_of(container))
     limits = container.setdefault("resources", {}).setdefault("limits", {})
     limits.setdefault("cpu", "1000m")

@@ -1,6 +1,6 @@
-"""From a service's specification to a revision that serves: image, container, traffic, conditions.
+"""Deploy a service: create a revision from its specification, start its container, and update traffic and conditions.
 
-Source: Knative's serving/v1 and facts/artifact-registry.md 5b; the sentences of failures are Cloud Run's, as public
+Source: Knative's serving/v1 and facts/artifact-registry.md 5b. The messages of failures are Cloud Run's, as public
 issues quote them.
 """
 
@@ -30,7 +30,7 @@ log = logging.getLogger("sandbox")
 
 
 class ImageRefused(Exception):
-    """An image that cannot be deployed; the text is Cloud Run's, `reason` the condition's."""
+    """An image that cannot be deployed. The message is Cloud Run's, `reason` the condition's."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -38,10 +38,10 @@ class ImageRefused(Exception):
 
 
 def resolve_image(world: World, image: str, number: str, project_id: str) -> str:
-    """Return the image by digest, as its tag points now.
+    """Return the image with the digest that its tag has now.
 
     Raises:
-        ImageRefused: when it is in no registry of the sandbox, is not there, or the service agent may not pull it.
+        ImageRefused: if the image is not in the sandbox's registry, or the service agent may not pull it.
     """
     named = image_names.parse(image)
     if named is None:
@@ -69,7 +69,7 @@ def resolve_image(world: World, image: str, number: str, project_id: str) -> str
 
 
 def condition(world: World, kind: str, status: str, message: str = "", reason: str = "") -> Json:
-    """One condition of a Knative object."""
+    """Return a condition of a Knative object."""
     answer = {
         "type": kind,
         "status": status,
@@ -80,20 +80,25 @@ def condition(world: World, kind: str, status: str, message: str = "", reason: s
     return {key: value for key, value in answer.items() if value}
 
 
+def conditions(world: World, status: str) -> list[Json]:
+    """Return the conditions of a service, all with one status."""
+    return [condition(world, kind, status) for kind in ("Ready", "ConfigurationsReady", "RoutesReady")]
+
+
 def begin(world: World, name: str) -> None:
-    """Start on a service's newest generation, in the background."""
+    """Start to deploy a service's newest generation in the background."""
     threading.Thread(target=_reconcile, args=(world, name), daemon=True, name="deployment").start()
 
 
 def recover(world: World) -> None:
-    """At start: take up the deployments that a stop or a crash cut short."""
+    """Resume the deployments that a stop or a crash interrupted."""
     for name in store.unfinished(world):
-        log.info("taking up the deployment of %s", name)
+        log.info("resuming the deployment of %s", name)
         begin(world, name)
 
 
 def _locks(_world: World) -> dict[str, threading.Lock]:
-    """Start the list of locks by service, so that a service's generations are deployed one after the other."""
+    """Return the locks by service, which make a service's generations deploy one after the other."""
     return {}
 
 
@@ -121,7 +126,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
         store.change(world, name, lambda now: _update_status(world, now))
         return
     if newest is not None and same:
-        # A stop or a crash cut its deployment short, or it failed and is asked for again: that is taken up.
+        # Its deployment was interrupted, or failed and is requested again. Deploy the same revision.
         revision = newest
         full = store.revision_name(name, revision["metadata"]["name"])
     else:
@@ -157,10 +162,7 @@ def _deploy(world: World, name: str, service: Json) -> None:
 
 
 def _failure(revision: Json) -> tuple[str, str] | None:
-    """Return what a service says of its newest revision: why it is not ready, and the reason's name.
-
-    None when it is.
-    """
+    """Return the service's message and reason for a revision that is not ready, or None if it is ready."""
     [ready] = [entry for entry in revision["status"]["conditions"] if entry["type"] == "Ready"]
     problem, reason = ready.get("message", ""), ready.get("reason", "")
     if ready["status"] == "True":
@@ -177,7 +179,7 @@ def _fingerprint(template: Json) -> str:
 
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        # An empty field is none: clients leave it out when they send back what they read.
+        # Ignore empty fields, which clients leave out when they send back a service.
         return sorted((key, _sorted(entry)) for key, entry in value.items() if entry not in (None, "", [], {}))
     return [_sorted(entry) for entry in value] if isinstance(value, list) else value
 
@@ -189,7 +191,7 @@ def _revision(world: World, name: str, service: Json) -> tuple[Json, int]:
     project = projects.find(world, name.split("/")[1])
     assert project is not None  # noqa: S101 - the dispatch table found it
     spec = copy.deepcopy(template["spec"])
-    # A service of an older world was kept without them.
+    # Services from an older sandbox were stored without the defaults.
     defaults.fill({"spec": spec}, acting.default_account(project))
     container = spec["containers"][0]
     if not container.get("name"):
@@ -263,6 +265,4 @@ def _update_status(world: World, service: Json, problem: str = "", reason: str =
             condition(world, "RoutesReady", "False" if not ready else "True"),
         ]
     else:
-        status["conditions"] = [
-            condition(world, kind, "True") for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
-        ]
+        status["conditions"] = conditions(world, "True")

@@ -1,4 +1,4 @@
-"""The front end of deployed services: who may call, which revision answers, and the headers as Google sends them.
+"""Forward requests to deployed services: check the caller, choose a revision, set the headers that Google sets.
 
 `http://localhost:PORT/NAME-NUMBER.REGION.run.app/path` and, through the edge, `https://NAME-NUMBER.REGION.run.app/path`.
 Source: https://cloud.google.com/run/docs/authenticating/overview, …/known-issues (reserved paths).
@@ -41,7 +41,7 @@ _HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade", "host", "content-length",
 }  # fmt: skip
-# gcloud's own client; its identity tokens carry it as their audience unless --audiences says otherwise.
+# gcloud's own client, the audience of its identity tokens without --audiences.
 _GCLOUD_AUDIENCE = "32555940559.apps.googleusercontent.com"
 _INVOKE = "run.routes.invoke"
 _threads = ThreadPoolExecutor(32, thread_name_prefix="front")
@@ -60,8 +60,13 @@ _PAGE = """<html><head>
 
 
 def _page(status: int, title: str, before: str, path: str = "", after: str = "") -> Response:
-    """Answer as Google's front end does: a sentence, with the path that was asked for in its middle."""
+    """Return an error page of Google's front end, whose sentence has the requested path in its middle."""
     return page(_PAGE, status, title=title, before=before, path=path, after=after)
+
+
+def _forbidden(path: str) -> Response:
+    before = "Your client does not have permission to get URL"
+    return _page(403, "Forbidden", before, path, " from this server.")
 
 
 async def serve(world: World, request: Request, host: str, path: str, *, by_port: bool) -> Response:
@@ -69,8 +74,8 @@ async def serve(world: World, request: Request, host: str, path: str, *, by_port
 
     Args:
         host: the service's Google name.
-        path: without that name, decoded.
-        by_port: whether it came through the plain port, where the name is the first part of the path.
+        path: the decoded path, without that name.
+        by_port: whether the request used the plain port, where the name is the first part of the path.
     """
     try:
         content = await request_body.read(request, _BODY_LIMIT)
@@ -87,17 +92,14 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
     service = store.find(world, name) if name else None
     if match is None or project is None or service is None:
         return _page(404, "Page not found", "The requested URL was not found on this server.")
-    # Google's front end keeps some paths that end in z for itself: they never reach the container.
+    # Google's front end reserves some paths that end in z. They never reach the container.
     if path.rstrip("/").endswith("z") and re.fullmatch(r"/(?:\w+/)*[a-z]+z/?", path):
         return _page(404, "Page not found", "The requested URL", path, " was not found on this server.")
     url = store.url(world, match["service"], project.number, match["region"])
     refusal = _refused(world, request, name, path, (url, f"https://{host}"))
     if refusal is not None:
         return refusal
-    revision = _choose(service, match["tag"] or "")
-    if not revision:
-        return PlainTextResponse("Service Unavailable", 503)
-    full = store.revision_name(name, revision)
+    full = store.revision_name(name, _choose(service, match["tag"] or ""))
     found = store.find_revision(world, full)
     if found is None:
         return PlainTextResponse("Service Unavailable", 503)
@@ -106,8 +108,8 @@ def _serve(world: World, request: Request, host: str, path: str, content: bytes,
         with contextlib.ExitStack() as until_sent:
             instance = until_sent.enter_context(world.part(instances.Instances).use(full, found))
             answer = _forward(instance.connection, request, host, path, content, prefix, found["spec"])
-            if isinstance(answer, _Passed):
-                # The instance is busy until its last byte is on its way.
+            if isinstance(answer, _Streamed):
+                # The instance is in use until its last byte is sent.
                 answer.until_sent = until_sent.pop_all()
             return answer
     except (instances.NotStarted, SecretRefused, EngineFailed, OSError):
@@ -120,13 +122,7 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
     header = request.headers.get("x-serverless-authorization") or request.headers.get("authorization", "")
     kind, _, token = header.partition(" ")
     if kind.lower() != "bearer" or not token:
-        return _page(
-            403,
-            "Forbidden",
-            "Your client does not have permission to get URL",
-            path,
-            " from this server.",
-        )
+        return _forbidden(path)
     try:
         claims = jwt.decode(
             token,
@@ -140,13 +136,7 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
             if not standing.is_same(rows, str(claims.get("email", "")), str(claims.get("sub", ""))):
                 raise jwt.InvalidTokenError("the account of the token is disabled or deleted")
     except jwt.InvalidTokenError as error:
-        answer = _page(
-            401,
-            "Unauthorized",
-            "Your client does not have permission to the requested URL",
-            path,
-            ".",
-        )
+        answer = _page(401, "Unauthorized", "Your client does not have permission to the requested URL", path, ".")
         answer.headers["WWW-Authenticate"] = (
             'Bearer error="invalid_token" error_description="The access token could not be verified"'
         )
@@ -154,11 +144,11 @@ def _refused(world: World, request: Request, name: str, path: str, audiences: tu
         return answer
     if policies.decide(world, f"serviceAccount:{claims.get('email', '')}", _INVOKE, name).allowed:
         return None
-    return _page(403, "Forbidden", "Your client does not have permission to get URL", path, " from this server.")
+    return _forbidden(path)
 
 
 def _choose(service: dict[str, Any], tag: str) -> str:
-    """Return the revision of a tag, or one by the traffic's percentages."""
+    """Return the revision of a tag, or a random one by the traffic's percentages. Return "" if there is none."""
     traffic = service["status"].get("traffic", ())
     if tag:
         return next((str(entry["revisionName"]) for entry in traffic if entry.get("tag") == tag), "")
@@ -215,7 +205,7 @@ def _forward(
         connection.close()
         late = time.monotonic() - started >= limit
         return PlainTextResponse("upstream request timeout" if late else "Service Unavailable", 504 if late else 503)
-    response = _Passed(answer, connection, started + limit, bare=request.method == "HEAD")
+    response = _Streamed(answer, connection, started + limit, bare=request.method == "HEAD")
     for key, value in answer.getheaders():
         if key.lower() not in _HOP - {"content-length"}:
             response.headers.append(
@@ -225,11 +215,11 @@ def _forward(
     return response
 
 
-class _Passed(Response):
-    """A container's answer, passed on piece by piece: whatever its size, one piece is in memory.
+class _Streamed(Response):
+    """A container's answer, sent piece by piece so that only one piece is in memory.
 
     Attributes:
-        until_sent: closed when the last piece is sent, or nobody wants it any more.
+        until_sent: closed when the last piece is sent, or the client has hung up.
     """
 
     def __init__(
@@ -241,7 +231,7 @@ class _Passed(Response):
         self._answer, self._connection, self._deadline, self._bare = answer, connection, deadline, bare
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; a container that breaks off, or takes longer than the service may, ends the connection."""
+        """Send the answer. End the connection if the container breaks off or exceeds the service's timeout."""
         loop = asyncio.get_running_loop()
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -266,7 +256,7 @@ class _Passed(Response):
 
 
 def _unsigned(header: str) -> str:
-    # The container may read who calls and cannot use the token elsewhere.
+    # The container can identify the caller, but cannot use the token elsewhere.
     kind, _, token = header.partition(" ")
     parts = token.split(".")
     return f"{kind} {parts[0]}.{parts[1]}.SIGNATURE_REMOVED_BY_GOOGLE" if len(parts) == 3 else header

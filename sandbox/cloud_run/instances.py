@@ -1,7 +1,7 @@
-"""Instances of revisions: one container each, started at deployment and on the first call after a pause.
+"""The instance of each revision: a container that is started at deployment, and again by a call after a pause.
 
-Google scales to many instances; the sandbox to one. The revision's image is the digest that its tag stood on at
-deployment, and the engine keeps it under a name of the revision's own, as Cloud Run keeps its copy.
+Google starts many instances, the sandbox one. A revision's image is the digest that its tag had at deployment. The
+engine keeps it under a name that belongs to the revision, as Cloud Run keeps its own copy.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from sandbox.state.world import World
 
 PORT = 8080
 CONNECT_SECONDS = 10.0
-# Google keeps an idle instance up to 15 minutes; https://cloud.google.com/run/docs/about-instance-autoscaling
+# Google keeps an idle instance up to 15 minutes: https://cloud.google.com/run/docs/about-instance-autoscaling
 IDLE_SECONDS = float(os.environ.get("WORKBOOK_IDLE_SECONDS", "300"))
 _STATE = "{{.State.Running}} {{json .NetworkSettings.Ports}}"
 log = logging.getLogger("sandbox")
 
 
 class NotStarted(Exception):
-    """A container that did not start; the text is Cloud Run's."""
+    """A container that did not start. The message is Cloud Run's."""
 
 
 @dataclass
 class Instance:
-    """A running container; `address` is where it listens, `account` whose rights it has."""
+    """A running container, with the address that it listens on and the account whose rights it has."""
 
     container: str
     address: tuple[str, int]
@@ -57,7 +57,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Connected:
-    """One request's connection to a container; closed with the request."""
+    """One request's connection to a container, closed with the request."""
 
     container: str
     connection: socket.socket
@@ -76,13 +76,13 @@ class Instances:
 
     @contextlib.contextmanager
     def use(self, name: str, revision: dict[str, Any]) -> Iterator[Connected]:
-        """Yield a connection to the instance of a revision for one request; the instance is started when there is none.
+        """Yield a connection to a revision's instance for one request. Start the instance if it does not run.
 
         Raises:
-            NotStarted: when its container does not start.
-            SecretRefused: when a secret of its environment cannot be read.
-            EngineFailed: when the engine does not answer.
-            OSError: when a running container does not take the connection.
+            NotStarted: if its container does not start.
+            SecretRefused: if a secret of its environment cannot be read.
+            EngineFailed: if the engine does not answer.
+            OSError: if a running container does not accept the connection.
         """
         instance, connection = self._connect(name, revision)
         with self._lock:
@@ -100,7 +100,7 @@ class Instances:
         try:
             return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
         except OSError:
-            # A full backlog is no death: others may be talking to this instance, so only the engine's word ends it.
+            # A running container with a full backlog may still serve other calls. Only drop one that has ended.
             if containers.is_running(instance.container):
                 raise
         self._drop(name, instance)
@@ -108,12 +108,12 @@ class Instances:
         return instance, socket.create_connection(instance.address, timeout=CONNECT_SECONDS)
 
     def ensure(self, name: str, revision: dict[str, Any]) -> Instance:
-        """Return the instance of a revision, started when there is none.
+        """Return a revision's instance. Start it if it does not run.
 
         Raises:
-            NotStarted: when its container does not start.
-            SecretRefused: when a secret of its environment cannot be read.
-            EngineFailed: when the engine does not answer.
+            NotStarted: if its container does not start.
+            SecretRefused: if a secret of its environment cannot be read.
+            EngineFailed: if the engine does not answer.
         """
         with self._lock:
             gate = self._starting.setdefault(name, threading.Lock())
@@ -123,7 +123,7 @@ class Instances:
                 return found
             started = self._start(name, revision)
             with self._lock:
-                # Whoever deleted the revision or the account meanwhile did not find this instance among the others.
+                # A call that deleted the revision or the account meanwhile did not find this instance.
                 ended = self._ended(name, started.account)
                 if not ended:
                     self._running[name] = started
@@ -137,7 +137,7 @@ class Instances:
             return started
 
     def _ended(self, name: str, account: str) -> str:
-        """Return why a revision may not run any more; empty when it may."""
+        """Return why a revision may no longer run, or "" if it may."""
         if store.find_revision(self._world, name) is None:
             return "Failed to start: the revision was deleted."  # unverified: the sentence
         return self._account_ended(account)
@@ -158,7 +158,7 @@ class Instances:
 
     def _drop(self, name: str, instance: Instance) -> None:
         with self._lock:
-            # Another call may have replaced it meanwhile: that one stays.
+            # Keep an instance with which another call has replaced it meanwhile.
             if self._running.get(name) is instance:
                 del self._running[name]
         self._remove(instance)
@@ -168,14 +168,14 @@ class Instances:
             containers.call("rm", "--force", "--volumes", instance.container)
 
     def end_account(self, email: str) -> None:
-        """Stop all instances that have an account's rights."""
+        """Stop all instances of an account."""
         with self._lock:
             ended = [(name, one) for name, one in self._running.items() if one.account == email]
         for name, one in ended:
             self._drop(name, one)
 
     def close(self) -> None:
-        """Stop looking for idle instances."""
+        """Stop the thread that ends idle instances."""
         self._closed.set()
 
     def _reap(self) -> None:
@@ -188,16 +188,16 @@ class Instances:
                 self.drop(name)
 
     def fetch(self, name: str, image: str, number: str) -> None:
-        """Get an image by digest with the service agent's rights, and keep it under the revision's name.
+        """Pull an image by digest with the service agent's rights, and keep it under the revision's name.
 
         Raises:
-            EngineFailed: when it cannot be pulled.
+            EngineFailed: if it cannot be pulled.
         """
         address = containers.address(self._world)
         copy = _copy(self._world, name)
         if containers.has_image(copy):
             return
-        # One for each pull: two revisions may be fetched at once.
+        # One for each pull, since two revisions may be fetched at the same time.
         folder = self._world.folder / "builders" / f"agent-{secrets.token_hex(8)}"
         token = tokens.mint(self._world, f"serviceAccount:{RUN_AGENT.format(number=number)}", 600, tick=False)
         containers.write_config(folder, address.registry, token)
@@ -209,7 +209,7 @@ class Instances:
         containers.call("tag", local, copy)
 
     def forget(self, name: str) -> None:
-        """Give up a revision whose row is removed: its instance and its copy of the image."""
+        """Remove the instance and the image of a deleted revision."""
         self.drop(name)
         with contextlib.suppress(EngineFailed):
             containers.call("image", "rm", "--no-prune", _copy(self._world, name))
@@ -225,19 +225,18 @@ class Instances:
         container = spec["containers"][0]
         port = port_of(container)
         bridge = containers.has_bridge()
-        told = port if bridge else _free_port()
+        own_port = port if bridge else _free_port()
         run = ["--detach", "--init", "--label", containers.label(self._world)]
         mark = f"workbook-revision={revision['metadata']['name']}"
         run += ["--label", f"workbook-service={service}", "--label", mark]
         memory = container.get("resources", {}).get("limits", {}).get("memory", "512Mi")
         run += containers.limits(_memory(memory), "512")
         probe = probes.read(container, port)
-        # A published port, and never the container's own address: an engine may be in a machine of its own, and then
-        # that address is nobody's here, or somebody else's.
-        asked = {told, probe.port or told}
-        run += [f"--publish=127.0.0.1::{one}" for one in sorted(asked)] if bridge else ["--network", "host"]
+        # A published port, never the container's own address: an engine in a virtual machine has another network.
+        ports = sorted({own_port, probe.port or own_port})
+        run += [f"--publish=127.0.0.1::{one}" for one in ports] if bridge else ["--network", "host"]
         given = secret_env.values(self._world, project_id, spec)
-        own = {"PORT": str(told), "K_SERVICE": service, "K_CONFIGURATION": service}
+        own = {"PORT": str(own_port), "K_SERVICE": service, "K_CONFIGURATION": service}
         environment = {**given, **own, "K_REVISION": revision["metadata"]["name"]}
         command = list(container.get("command", ()))
         if command:
@@ -246,33 +245,36 @@ class Instances:
         try:
             started = containers.run_with(environment, *run)
         except EngineFailed as error:
-            # The engine keeps a container that it made and could not start.
+            # The engine keeps a container that it created but could not start.
             containers.remove_all([containers.label(self._world), mark])
             raise NotStarted(f"Failed to start: {error}") from None
         threading.Thread(
             target=self._follow, args=(started, project_id, name.split("/")[3], service, revision), daemon=True
         ).start()
         try:
-            return Instance(started, self._wait(started, told, probe, bridge=bridge), account, time.monotonic())
+            return Instance(started, self._wait(started, own_port, probe, bridge=bridge), account, time.monotonic())
         except NotStarted:
             containers.call("rm", "--force", "--volumes", started)
             raise
 
     def _wait(self, container: str, port: int, probe: probes.Probe, *, bridge: bool) -> tuple[str, int]:
-        """Where the container listens, as soon as its startup probe is answered; it is given up when it has ended.
+        """Wait until the container's startup probe succeeds, and return the address that it listens on.
 
         Args:
-            port: what the container was told to listen on.
+            port: the value of PORT in the container.
+
+        Raises:
+            NotStarted: if the container ends, or the probe does not succeed in time.
         """
         begun = time.monotonic()
         pause = 0.05
-        while (gone := time.monotonic() - begun) < probe.delay + probe.window:
+        while (passed := time.monotonic() - begun) < probe.delay + probe.window:
             running, _, ports = containers.call("inspect", "--format", _STATE, container).partition(" ")
             if running != "true":
                 break
-            left = probe.delay + probe.window - gone
-            asked = _published(ports, probe.port or port, bridge=bridge)
-            if asked and gone >= probe.delay and probes.answers(probe, asked, timeout=min(probe.timeout, left)):
+            left = probe.delay + probe.window - passed
+            probed = _published(ports, probe.port or port, bridge=bridge)
+            if probed and passed >= probe.delay and probes.succeeds(probe, probed, timeout=min(probe.timeout, left)):
                 found = _published(ports, port, bridge=bridge)
                 if found:
                     return found
@@ -291,7 +293,7 @@ class Instances:
         )
 
     def _follow(self, container: str, project: str, location: str, service: str, revision: dict[str, Any]) -> None:
-        """Write what the container prints to Cloud Logging, until it ends."""
+        """Write the container's output to Cloud Logging until it ends."""
         body = {
             "resource": {
                 "type": "cloud_run_revision",
@@ -318,7 +320,7 @@ class Instances:
 
 
 def _published(ports: str, port: int, *, bridge: bool) -> tuple[str, int] | None:
-    """Where a container's port is on this machine's loopback; None while the engine has not published it.
+    """Return the address of a container's port on loopback, or None while the engine has not published it.
 
     Args:
         ports: the engine's `NetworkSettings.Ports`, as JSON.
@@ -330,15 +332,12 @@ def _published(ports: str, port: int, *, bridge: bool) -> tuple[str, int] | None
 
 
 def port_of(container: Mapping[str, Any]) -> int:
-    """Return the port that a container of a specification listens on."""
+    """Return the port that a specification's container listens on."""
     return next((int(entry["containerPort"]) for entry in container.get("ports", ())), PORT)
 
 
 def _copy(world: World, name: str) -> str:
-    """Return a revision's own name for its image.
-
-    It is in the project's part of the registry's names, where a clean-up finds it.
-    """
+    """Return a revision's name for its image. It begins with the project, so that a clean-up finds it."""
     _, project, _, location, _, service, _, revision = name.split("/")
     registry = containers.address(world).registry
     copies = f"{project}/cloud-run-copies/{containers.world_id(world)}"
@@ -352,7 +351,7 @@ def _free_port() -> int:
 
 
 def _memory(text: str) -> str:
-    """Kubernetes' `512Mi` as docker's bytes."""
+    """Return the bytes of a Kubernetes quantity such as `512Mi`, at least 128 MiB."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|k|M|G)?", text)
     if match is None:
         return "512m"

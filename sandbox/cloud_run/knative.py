@@ -1,4 +1,4 @@
-"""Services and revisions as Knative has them. Changes return immediately; progress is reported in `status.conditions`.
+"""Cloud Run's Knative API of services. Changes return immediately and report progress in `status.conditions`.
 
 Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.services and facts/gcloud-requests.md 7a to 7o.
 """
@@ -28,7 +28,7 @@ _RESERVED = ("PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION")
 
 
 def region(call: Call) -> str:
-    """Return the location: in the path, or in front of the host's name."""
+    """Return the location from the path, or else from the host's name."""
     if "location" in call.params:
         return call.params["location"]
     match = re.fullmatch(r"([a-z]+-[a-z]+\d+)-run\.googleapis\.com", call.host)
@@ -38,8 +38,8 @@ def region(call: Call) -> str:
     return match[1]
 
 
-def may(call: Call, permission: str, resource: str, shown: str) -> None:
-    """403 in the words of Cloud Run's Knative surface."""
+def require(call: Call, permission: str, resource: str, shown: str) -> None:
+    """Raise PERMISSION_DENIED with the message of Cloud Run's Knative API, unless the caller has a permission."""
     if not admission.is_allowed(call, permission, resource):
         raise ApiError(
             "PERMISSION_DENIED", f"Permission '{permission}' denied on resource '{shown}' (or resource may not exist)."
@@ -47,21 +47,27 @@ def may(call: Call, permission: str, resource: str, shown: str) -> None:
 
 
 def _named(call: Call, permission: str) -> str:
-    """Return the resource name of the service in the path, after the permission was checked."""
+    """Return the resource name of the service in the path, after checking the permission."""
     service = call.params["service"]
     name = store.resource(call.params["project"], region(call), service)
-    may(call, permission, name, f"namespaces/{call.params['project']}/services/{service}")
+    require(call, permission, name, f"namespaces/{call.params['project']}/services/{service}")
     return name
 
 
+def existing(call: Call, name: str) -> Json:
+    """Return the service of that resource name, or raise NOT_FOUND."""
+    service = store.find(call.world, name)
+    if service is None:
+        raise missing(call, name.rpartition("/")[2])
+    return service
+
+
 def exists(call: Call) -> None:
-    """404 for a service that is not there."""
-    name = store.resource(call.params["project"], region(call), call.params["service"])
-    if store.find(call.world, name) is None:
-        raise missing(call, call.params["service"])
+    """Raise NOT_FOUND unless the service in the path exists."""
+    existing(call, store.resource(call.params["project"], region(call), call.params["service"]))
 
 
-# Google's annotations that are acted on, told back, or say who calls; Cloud Run's own answers hold some of them.
+# Google's annotations that have an effect here, are returned, or identify the client.
 _ANNOTATIONS = frozenset(
     (
         *(f"run.googleapis.com/{name}" for name in ("client-name", "client-version", "operation-id", "urls")),
@@ -74,7 +80,7 @@ _ANNOTATIONS = frozenset(
 
 
 def missing(call: Call, name: str, kind: str = "SERVICE") -> ApiError:
-    """404 as three public reports quote it (2023 to 2026), with the region and the project."""
+    """Return a NOT_FOUND error, worded as in three public reports (2023 to 2026)."""
     where = f"in region '{region(call)}' in project '{call.params['project']}'"
     return not_found(f"Resource '{name}' of kind '{kind}' {where} does not exist.")
 
@@ -90,11 +96,7 @@ def _container(template: Json) -> Json:
 
 
 def check_name(service_id: Any) -> None:
-    """Check a new service's name.
-
-    Raises:
-        ApiError: INVALID_ARGUMENT.
-    """
+    """Raise INVALID_ARGUMENT for an invalid name of a new service."""
     if not isinstance(service_id, str) or not _NAME.fullmatch(service_id):
         raise invalid(
             "metadata.name: Service name must use only lowercase alphanumeric characters and dashes, cannot begin or "
@@ -103,7 +105,7 @@ def check_name(service_id: Any) -> None:
 
 
 def _refuse_unread(service: Json, container: Json) -> None:
-    """Refuse what a service or a revision is to have and nothing here would act on."""
+    """Refuse settings that would have no effect here."""
     template = service["spec"]["template"]
     for meta in (service.get("metadata", {}), template.get("metadata", {})):
         for key in meta.get("annotations") or {}:
@@ -120,7 +122,7 @@ def _refuse_unread(service: Json, container: Json) -> None:
 
 
 def check(call: Call, service: Json) -> None:
-    """Check what can be checked of a specification at once; the account in it gets its e-mail address for a name.
+    """Check a specification, and replace the service account in it by its e-mail address.
 
     Raises:
         ApiError: INVALID_ARGUMENT, UNIMPLEMENTED, or PERMISSION_DENIED for an account that the caller may not act as.
@@ -157,14 +159,14 @@ def check(call: Call, service: Json) -> None:
         template["spec"]["serviceAccountName"] = email
     image = image_names.parse(container["image"])
     if image is not None and not admission.is_allowed(call, deployment.PULL, image.repository):
-        # Since 15 January 2025 whoever deploys must be able to read the image; a public report has the sentence.
+        # Since 15 January 2025 the caller must be able to read the image. The message is from a public report.
         raise caller_denied(deployment.PULL, image.repository)
 
 
 def _check_host(image: str) -> None:
-    """Refuse an image of a registry that Cloud Run does not take.
+    """Refuse an image of a registry that Cloud Run does not accept.
 
-    Source: the sentence of two public reports, but for the address at its end.
+    Source: two public reports have the message, except for the address at its end.
     """
     host, sign, _ = image.partition("/")
     if not sign or not re.search(r"[.:]|^localhost$", host) or _HOST.fullmatch(host):
@@ -194,19 +196,19 @@ def _account(call: Call, named: str) -> str:
 
 
 def create(call: Call) -> Json:
-    """Make a new service."""
+    """Create a service."""
     body = shapes.check(shape.Service, call.json(), strict=True)
     meta = body.get("metadata", {})
     service_id = meta.get("name", "")
     project, place = call.params["project"], region(call)
-    may(call, "run.services.create", f"projects/{project}/locations/{place}", f"namespaces/{project}/services")
+    require(call, "run.services.create", f"projects/{project}/locations/{place}", f"namespaces/{project}/services")
     check_name(service_id)
     check(call, body)
-    return told(begin(call, service_id, body))
+    return _without_v2_fields(add(call, service_id, body))
 
 
-def begin(call: Call, service_id: str, body: Json) -> Json:
-    """Keep a checked service and start on its first revision."""
+def add(call: Call, service_id: str, body: Json) -> Json:
+    """Store a checked new service and start to deploy it."""
     project, place = call.project, region(call)
     name = store.resource(project.id, place, service_id)
     meta = body.get("metadata", {})
@@ -232,14 +234,7 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
             },
         },
         "spec": copy.deepcopy(body["spec"]),
-        "status": {
-            "url": url,
-            "address": {"url": url},
-            "conditions": [
-                deployment.condition(call.world, kind, "Unknown")
-                for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
-            ],
-        },
+        "status": {"url": url, "address": {"url": url}, "conditions": deployment.conditions(call.world, "Unknown")},
     }
     service["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
     defaults.fill(service["spec"]["template"], acting.default_account(project))
@@ -255,26 +250,23 @@ def begin(call: Call, service_id: str, body: Json) -> Json:
 
 
 def replace(call: Call) -> Json:
-    """Make a new generation of a service."""
+    """Replace a service, which creates a new generation of it."""
     name = _named(call, "run.services.update")
     body = shapes.check(shape.Service, call.json(), strict=True)
-    if store.find(call.world, name) is None:
-        raise missing(call, call.params["service"])
+    existing(call, name)
     check(call, body)
-    return told(update(call, name, body))
+    return _without_v2_fields(update(call, name, body))
 
 
 def update(call: Call, name: str, body: Json) -> Json:
-    """Keep a checked change and start on it."""
+    """Store a checked change of a service and start to deploy it."""
     given = body.get("metadata", {}).get("resourceVersion")
-    # Traffic may name the revision that this very change makes: `gcloud run deploy --no-traffic --tag=…`.
-    coming = body["spec"].get("template", {}).get("metadata", {}).get("name")
+    # Traffic may name the revision that this change creates: `gcloud run deploy --no-traffic --tag=…`.
+    new = body["spec"].get("template", {}).get("metadata", {}).get("name")
     for revision in (entry.get("revisionName") for entry in body["spec"].get("traffic") or ()):
-        if (
-            revision
-            and revision != coming
-            and store.find_revision(call.world, store.revision_name(name, revision)) is None
-        ):
+        if revision in (None, "", new):
+            continue
+        if store.find_revision(call.world, store.revision_name(name, revision)) is None:
             raise invalid(f"spec.traffic: Revision '{revision}' not found.")  # unverified: the sentence
 
     def change(now: Json) -> None:
@@ -287,27 +279,24 @@ def update(call: Call, name: str, body: Json) -> Json:
             )
         meta["generation"] += 1
         meta["resourceVersion"] = f"AAX{meta['generation']}"
-        asked = body.get("metadata", {})
+        requested = body.get("metadata", {})
         kept = {
             key: value for key, value in meta["annotations"].items() if key.startswith("serving.knative.dev/creator")
         }
         kept["run.googleapis.com/urls"] = meta["annotations"]["run.googleapis.com/urls"]
         kept["run.googleapis.com/ingress"] = "all"
         meta["annotations"] = {
-            **asked.get("annotations", meta["annotations"]),
+            **requested.get("annotations", meta["annotations"]),
             **kept,
             "serving.knative.dev/lastModifier": call.principal.email,
         }
-        if "labels" in asked:
-            meta["labels"] = {**asked["labels"], "cloud.googleapis.com/location": name.split("/")[3]}
+        if "labels" in requested:
+            meta["labels"] = {**requested["labels"], "cloud.googleapis.com/location": name.split("/")[3]}
         now["spec"] = copy.deepcopy(body["spec"])
         now["spec"].setdefault("traffic", [{"latestRevision": True, "percent": 100}])
         defaults.fill(now["spec"]["template"], acting.default_account(call.project))
         now["updateTime"] = timestamp(call.world.now())
-        now["status"]["conditions"] = [
-            deployment.condition(call.world, kind, "Unknown")
-            for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
-        ]
+        now["status"]["conditions"] = deployment.conditions(call.world, "Unknown")
 
     changed = store.change(call.world, name, change, tick=True)
     if changed is None:
@@ -317,50 +306,44 @@ def update(call: Call, name: str, body: Json) -> Json:
 
 
 def get(call: Call) -> Json:
-    """One service."""
-    name = _named(call, "run.services.get")
-    service = store.find(call.world, name)
-    if service is None:
-        raise missing(call, call.params["service"])
-    return told(service)
+    """Return one service."""
+    return _without_v2_fields(existing(call, _named(call, "run.services.get")))
 
 
-def told(service: Json) -> Json:
-    """Return a service without what only v2 tells."""
+def _without_v2_fields(service: Json) -> Json:
     return {key: value for key, value in service.items() if key != "updateTime"}
 
 
 def delete(call: Call) -> Json:
-    """Remove a service, its revisions, its policy and its containers."""
+    """Delete a service with its revisions, its policy and its containers."""
     name = _named(call, "run.services.delete")
-    if store.find(call.world, name) is None:
-        raise missing(call, call.params["service"])
-    forget(call, name)
+    existing(call, name)
+    remove(call, name)
     return {"apiVersion": "serving.knative.dev/v1", "kind": "Status", "status": "Success"}
 
 
-def forget(call: Call, name: str) -> None:
-    """Stop what runs of the service and remove its rows."""
+def remove(call: Call, name: str) -> None:
+    """Delete a service's rows and then its containers."""
     running = call.world.part(instances.Instances)
     names = [store.revision_name(name, one["metadata"]["name"]) for one in store.revisions(call.world, name)]
     with call.world.writing() as rows:
         store.remove(rows, name)
         policies.forget(rows, name)
-    # After their rows: an instance that is still starting looks for its row before it counts as running.
+    # After the rows: an instance that is still starting checks its row before it is added to the running ones.
     for revision in names:
         running.forget(revision)
 
 
 def list_services(call: Call) -> Json:
-    """Return the services of a region, or of all with `-`."""
+    """Return the services of a region, or of all regions for `-`."""
     project = call.params["project"]
-    place = region(call)
-    may(call, "run.services.list", f"projects/{project}", f"namespaces/{project}/services")
-    return page(call, "ServiceList", [told(service) for _, service in store.of_project(call.world, project, place)])
+    require(call, "run.services.list", f"projects/{project}", f"namespaces/{project}/services")
+    found = store.of_project(call.world, project, region(call))
+    return page(call, "ServiceList", [_without_v2_fields(service) for _, service in found])
 
 
 def page(call: Call, kind: str, found: list[Json]) -> Json:
-    """Return a list of Kubernetes' form: what `labelSelector` chooses of the found, from `continue` on, up to `limit`.
+    """Return a page as a Kubernetes list, with `labelSelector`, `continue` and `limit` applied.
 
     gcloud needs `metadata`.
     """

@@ -1,7 +1,7 @@
-"""Startup probes: when a revision's container has started, and how long it may take.
+"""Startup probes, which decide whether a revision's container has started.
 
-Source: https://cloud.google.com/run/docs/configuring/healthchecks. Google asks once in each period; here the
-container is asked all the time, as long as the periods together last: a lesson goes on as soon as it answers.
+Source: https://cloud.google.com/run/docs/configuring/healthchecks. Google probes once in each period. Here probes
+follow each other without a pause for the sum of the periods, so that a learner need not wait for the next period.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _WINDOW_SECONDS = 600  # failureThreshold × periodSeconds
 
 @dataclass(frozen=True)
 class Probe:
-    """How a container is asked whether it has started.
+    """A startup probe.
 
     Attributes:
-        port: where it is asked; 0 for the port that it is told to listen on.
-        path: of an HTTP probe; empty for TCP.
-        delay: seconds before the first question.
-        window: seconds from then until it is given up.
-        timeout: seconds of one question.
-        configured: whether somebody configured it; the sentence of a failure depends on it.
+        port: the port to probe, or 0 for the one in PORT.
+        path: the path of an HTTP probe, or empty for TCP.
+        delay: seconds before the first attempt.
+        window: seconds from the first attempt until the container counts as failed.
+        timeout: seconds of one attempt.
+        configured: whether it is the user's, not the default. The message of a failure depends on it.
     """
 
     port: int = 0
@@ -49,7 +49,7 @@ class Probe:
 
 
 def default(port: int) -> Json:
-    """Return the probe of a container that has none, as Google writes it into the revision."""
+    """Return the probe that Google writes into a revision without one."""
     return {
         "timeoutSeconds": DEFAULT_SECONDS,
         "periodSeconds": DEFAULT_SECONDS,
@@ -59,15 +59,15 @@ def default(port: int) -> Json:
 
 
 def read(container: Mapping[str, Any], port: int) -> Probe:
-    """Return the probe of a container of a revision that listens on `port`."""
+    """Return the probe of a container that listens on `port`."""
     found = container.get("startupProbe")
     if not found or found == default(port):
         return Probe()
     named = found.get("httpGet") or found.get("tcpSocket") or {}
-    asked = int(named.get("port") or 0)
+    probed = int(named.get("port") or 0)
     window = int(found.get("failureThreshold", 3)) * int(found.get("periodSeconds", 10))
     return Probe(
-        port=0 if asked == port else asked,
+        port=0 if probed == port else probed,
         path=(named.get("path") or "/") if "httpGet" in found else "",
         delay=float(found.get("initialDelaySeconds", 0)),
         window=float(window),
@@ -77,10 +77,10 @@ def read(container: Mapping[str, Any], port: int) -> Probe:
 
 
 def check(container: Mapping[str, Any]) -> None:
-    """Check what can be checked of a container's probes at once.
+    """Check the settings of a container's probes.
 
     Raises:
-        ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for the kinds that are not here.
+        ApiError: INVALID_ARGUMENT, or UNIMPLEMENTED for kinds of probes that the sandbox does not have.
     """
     for kind in ("livenessProbe", "readinessProbe"):
         if container.get(kind):
@@ -106,8 +106,8 @@ def check(container: Mapping[str, Any]) -> None:
         raise invalid(f"{where}: exactly one of httpGet and tcpSocket is needed.")  # unverified: the sentence
 
 
-def answers(probe: Probe, address: tuple[str, int], *, timeout: float) -> bool:
-    """Ask once."""
+def succeeds(probe: Probe, address: tuple[str, int], *, timeout: float) -> bool:
+    """Return whether one attempt of the probe succeeds."""
     try:
         if not probe.path:
             with socket.create_connection(address, timeout) as connection:
@@ -123,9 +123,9 @@ def answers(probe: Probe, address: tuple[str, int], *, timeout: float) -> bool:
 
 
 def _stays_open(connection: socket.socket) -> bool:
-    """Tell a container that listens from the engine's own proxy, which takes every connection to a published port.
+    """Return whether a container accepted the connection, not only the engine's proxy of the published port.
 
-    Where nobody listens behind it, it hangs up at once; a server waits for the client's first word.
+    The proxy hangs up immediately if nothing listens in the container, while a server waits for the client's request.
     """
     connection.settimeout(_HANGS_UP_SECONDS)
     try:

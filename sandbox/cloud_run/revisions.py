@@ -1,4 +1,4 @@
-"""Revisions as Knative has them: they are made by a change of their service, and can only be read and removed.
+"""The Knative API of revisions, which can only be read and deleted. A change of their service creates them.
 
 Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.revisions and facts/gcloud-requests.md 7a to 7o.
 """
@@ -14,9 +14,9 @@ from sandbox.errors import ApiError
 
 
 def list_revisions(call: Call) -> Json:
-    """Return the revisions of a region, newest first; `labelSelector` chooses a service."""
+    """Return the revisions of a region by service, newest first. `labelSelector` can choose a service."""
     project = call.params["project"]
-    knative.may(call, "run.revisions.list", f"projects/{project}", f"namespaces/{project}/revisions")
+    knative.require(call, "run.revisions.list", f"projects/{project}", f"namespaces/{project}/revisions")
     found = [
         _shown(revision)
         for name, _ in store.of_project(call.world, project, knative.region(call))
@@ -26,16 +26,16 @@ def list_revisions(call: Call) -> Json:
 
 
 def _shown(revision: Json) -> Json:
-    """Return a revision without what only the sandbox needs."""
+    """Return a revision without the sandbox's own annotation."""
     answer = copy.deepcopy(revision)
     answer["metadata"]["annotations"].pop("workbook/template", None)
     return answer
 
 
 def _find(call: Call, permission: str) -> tuple[str, Json]:
-    """Return the name of the service and its revision in the path, after the permission was checked."""
+    """Return the revision in the path and the resource name of its service, after checking the permission."""
     project, wanted = call.params["project"], call.params["revision"]
-    knative.may(call, permission, f"projects/{project}", f"namespaces/{project}/revisions/{wanted}")
+    knative.require(call, permission, f"projects/{project}", f"namespaces/{project}/revisions/{wanted}")
     for name, _ in store.of_project(call.world, project, knative.region(call)):
         found = store.find_revision(call.world, store.revision_name(name, wanted))
         if found is not None:
@@ -49,7 +49,7 @@ def get_revision(call: Call) -> Json:
 
 
 def delete_revision(call: Call) -> Json:
-    """Remove a revision that gets no traffic and is not the newest."""
+    """Delete a revision, unless it receives traffic or is the newest."""
     name, revision = _find(call, "run.revisions.delete")
     wanted = revision["metadata"]["name"]
     service = store.find(call.world, name) or {"status": {}}

@@ -1,6 +1,6 @@
 """Environment variables of a revision whose values come from Secret Manager.
 
-Source: https://cloud.google.com/run/docs/configuring/services/secrets; the refusal is quoted in public issues.
+Source: https://cloud.google.com/run/docs/configuring/services/secrets and, for the refusal, public issues.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _ACCESS = "secretmanager.versions.access"
 
 
 class SecretRefused(Exception):
-    """A secret that is not there, or that the revision's account may not read; the text is Cloud Run's."""
+    """A secret that does not exist, or that the revision's account may not read. The message is Cloud Run's."""
 
 
 def check(entry: Mapping[str, Any], place: int) -> None:
-    """One environment variable with `valueFrom`, looked at when a service is asked for.
+    """Check an environment variable with `valueFrom` in a request.
 
     Raises:
         ApiError: INVALID_ARGUMENT or UNIMPLEMENTED.
@@ -37,10 +37,10 @@ def check(entry: Mapping[str, Any], place: int) -> None:
 
 
 def values(world: World, project_id: str, spec: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment of a revision's container, secrets read as its service account.
+    """Return the environment of a revision's container. Secrets are read as its service account.
 
     Raises:
-        SecretRefused: for a secret that cannot be read.
+        SecretRefused: if a secret cannot be read.
     """
     account = spec.get("serviceAccountName", "")
     found = {}

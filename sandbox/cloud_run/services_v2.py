@@ -1,6 +1,6 @@
-"""Services v2, as the Python client reads them: the same services, written in Google's own message.
+"""Cloud Run's v2 API of services, which the Python client uses. It shares its services with the Knative API.
 
-A request is turned into Knative's specification, and its operation is done when the service is ready or has failed.
+A request is converted into Knative's specification. Its operation is done when the service is ready or has failed.
 """
 
 from __future__ import annotations
@@ -22,38 +22,32 @@ _TYPE = "type.googleapis.com/google.cloud.run.v2.Service"
 _BASE = "/v2/projects/{project}/locations/{location}"
 _STATES = {"True": "CONDITION_SUCCEEDED", "False": "CONDITION_FAILED", "Unknown": "CONDITION_RECONCILING"}
 _ID = "run.projects.locations.services"
-# What v2 has as fields, Knative has as annotations: https://cloud.google.com/run/docs/reference/yaml/v1
+# Some fields of v2 are annotations in Knative: https://cloud.google.com/run/docs/reference/yaml/v1
 _SCALING = {
     "maxInstanceCount": "autoscaling.knative.dev/maxScale",
     "minInstanceCount": "autoscaling.knative.dev/minScale",
 }
 _CPU_THROTTLING, _CPU_BOOST = "run.googleapis.com/cpu-throttling", "run.googleapis.com/startup-cpu-boost"
 _LAUNCH_STAGE = "run.googleapis.com/launch-stage"
-# Google's own, or no part of what a caller says of a service.
+# Set by the server, and ignored in a request.
 _OUTPUT_ONLY = {
     "uid", "generation", "createTime", "updateTime", "deleteTime", "expireTime", "creator", "lastModifier",
     "observedGeneration", "terminalCondition", "conditions", "latestReadyRevision", "latestCreatedRevision",
     "trafficStatuses", "uri", "urls", "reconciling", "etag", "satisfiesPzs",
 }  # fmt: skip
 _ALL = "INGRESS_TRAFFIC_ALL"
-# What the first answer to a creation has none of.
 _PENDING = "CONDITION_PENDING"
+# Absent from the first answer to a creation.
 _UNKNOWN_YET = {
-    "conditions",
-    "ingress",
-    "latestCreatedRevision",
-    "observedGeneration",
-    "trafficStatuses",
-    "uri",
-    "urls",
+    *("conditions", "ingress", "latestCreatedRevision", "observedGeneration", "trafficStatuses", "uri", "urls")
 }
 _KEPT_DELETED = dt.timedelta(days=30)
-_KEPT = {"name", "labels", "annotations", "template", "traffic", "launchStage", "ingress"}
+_SUPPORTED = {"name", "labels", "annotations", "template", "traffic", "launchStage", "ingress"}
 
 
-def _may(call: Call, permission: str, resource: str) -> None:
-    # v2 names the project as Knative does, whatever is asked for: three public reports of 2026.
-    knative.may(call, permission, resource, f"namespaces/{call.params['project']}")
+def _require(call: Call, permission: str, resource: str) -> None:
+    # The message names the project as Knative's does, whatever the resource is: three public reports of 2026.
+    knative.require(call, permission, resource, f"namespaces/{call.params['project']}")
 
 
 def _name(call: Call) -> str:
@@ -77,11 +71,11 @@ def _shown_variable(entry: Json) -> Json:
     return {"name": entry["name"], "valueSource": {"secretKeyRef": {"secret": key["name"], "version": key["key"]}}}
 
 
-def _asked_variable(entry: Json) -> Json:
+def _as_knative_variable(entry: Json) -> Json:
     key = entry.get("valueSource", {}).get("secretKeyRef")
     if key is None:
         return entry
-    # "projects/P/secrets/S" is refused further on, and the same in both versions.
+    # "projects/P/secrets/S" is refused later, for both versions.
     reference = {"name": key.get("secret", ""), "key": key.get("version", "latest")}
     return {"name": entry.get("name", ""), "valueFrom": {"secretKeyRef": reference}}
 
@@ -133,7 +127,7 @@ def _traffic(entry: Json) -> Json:
 
 
 def render(name: str, service: Json) -> Json:
-    """Return a service as v2 has it, checked against Google's message."""
+    """Return a service as v2's message."""
     status, meta = service["status"], service["metadata"]
     conditions = [_condition(found) for found in status["conditions"]]
     revisions = f"{name}/revisions/"
@@ -168,16 +162,13 @@ def render(name: str, service: Json) -> Json:
 
 def _get(call: Call) -> Json:
     name = _name(call)
-    _may(call, "run.services.get", name)
-    service = store.find(call.world, name)
-    if service is None:
-        raise knative.missing(call, call.params["service"])
-    return render(name, service)
+    _require(call, "run.services.get", name)
+    return render(name, knative.existing(call, name))
 
 
 def _list(call: Call) -> Json:
     project, place = call.params["project"], call.params["location"]
-    _may(call, "run.services.list", f"projects/{project}/locations/{place}")
+    _require(call, "run.services.list", f"projects/{project}/locations/{place}")
     found = store.of_project(call.world, project, place)
     chosen, token = lists.page(found, call.query, lambda pair: pair[0])
     return lists.answer("services", [render(*pair) for pair in chosen], token)
@@ -185,10 +176,8 @@ def _list(call: Call) -> Json:
 
 def _delete(call: Call) -> Json:
     name = _name(call)
-    _may(call, "run.services.delete", name)
-    service = store.find(call.world, name)
-    if service is None:
-        raise knative.missing(call, call.params["service"])
+    _require(call, "run.services.delete", name)
+    service = knative.existing(call, name)
     now = call.world.now()
     last = {
         **render(name, service),
@@ -196,32 +185,29 @@ def _delete(call: Call) -> Json:
         "deleteTime": timestamp(now),
         "expireTime": timestamp(now + _KEPT_DELETED),
     }
-    knative.forget(call, name)
+    knative.remove(call, name)
     number = uuid.uuid4()
     operation = f"projects/{call.params['project']}/locations/{call.params['location']}/operations/{number}"
     begun = {**last, "reconciling": True, "terminalCondition": {**last["terminalCondition"], "state": _PENDING}}
     with call.world.writing() as rows:
-        told = {"@type": _TYPE, **last}
-        return operations.finish(rows, call.world, operation, told, told, begun={"@type": _TYPE, **begun})
+        deleted = {"@type": _TYPE, **last}
+        return operations.finish(rows, call.world, operation, deleted, deleted, begun={"@type": _TYPE, **begun})
 
 
-def _specification(asked: Json) -> Json:
-    """Knative's specification of a v2 service. What it cannot say is refused, not dropped."""
-    if unknown := set(asked) - _KEPT - _OUTPUT_ONLY:
+def _specification(requested: Json) -> Json:
+    """Return Knative's specification of a v2 service. Refuse fields that have no counterpart in it."""
+    if unknown := set(requested) - _SUPPORTED - _OUTPUT_ONLY:
         raise unimplemented(f"{min(unknown)} of a service")
-    if asked.get("ingress", _ALL) != _ALL:
-        raise unimplemented(f"the ingress {asked['ingress']}; services here are open to all callers")
-    template = asked.get("template", {})
+    if requested.get("ingress", _ALL) != _ALL:
+        raise unimplemented(f"the ingress {requested['ingress']}; services here are open to all callers")
+    template = requested.get("template", {})
     known = {"revision", "labels", "annotations", "containers", "serviceAccount", "timeout", "scaling"}
     if unknown := set(template) - known - {"maxInstanceRequestConcurrency"}:
         raise unimplemented(f"{min(unknown)} in a service's template")
+    scaling = template.get("scaling", {})
     annotations = {
         **template.get("annotations", {}),
-        **{
-            key: str(template["scaling"][field])
-            for field, key in _SCALING.items()
-            if field in template.get("scaling", {})
-        },
+        **{key: str(scaling[field]) for field, key in _SCALING.items() if field in scaling},
     }
     containers = []
     for container in template.get("containers", ()):
@@ -229,7 +215,7 @@ def _specification(asked: Json) -> Json:
         if unknown := set(container) - fields:
             raise unimplemented(f"{min(unknown)} in a service's container")
         kept = {key: container[key] for key in fields & set(container)}
-        kept["env"] = [_asked_variable(entry) for entry in container.get("env", ())]
+        kept["env"] = [_as_knative_variable(entry) for entry in container.get("env", ())]
         resources = container.get("resources", {})
         kept["resources"] = {"limits": resources.get("limits", {})}
         # "if ResourceRequirements is set, the caller must explicitly set this field to true": v2's cpu_idle
@@ -255,7 +241,7 @@ def _specification(asked: Json) -> Json:
             if entry.get("revision")
             else {"latestRevision": True}
         )
-        for entry in asked.get("traffic", ())
+        for entry in requested.get("traffic", ())
     ]
     return {
         "template": {"metadata": meta, "spec": spec},
@@ -263,54 +249,52 @@ def _specification(asked: Json) -> Json:
     }
 
 
-def _metadata(asked: Json) -> Json:
-    stage = asked.get("launchStage", "GA")
-    annotations = {**asked.get("annotations", {}), **({_LAUNCH_STAGE: stage} if stage != "GA" else {})}
-    return {"labels": asked.get("labels", {}), "annotations": annotations}
+def _metadata(requested: Json) -> Json:
+    stage = requested.get("launchStage", "GA")
+    annotations = {**requested.get("annotations", {}), **({_LAUNCH_STAGE: stage} if stage != "GA" else {})}
+    return {"labels": requested.get("labels", {}), "annotations": annotations}
 
 
-def _asked(call: Call) -> Json:
+def _requested(call: Call) -> Json:
     return messages.render(messages.parse(types.Service.pb(), call.json(), "service"))
 
 
 def _create(call: Call) -> Json:
     place = f"projects/{call.params['project']}/locations/{call.params['location']}"
-    _may(call, "run.services.create", place)
-    asked = _asked(call)
-    body = {"metadata": _metadata(asked), "spec": _specification(asked)}
+    _require(call, "run.services.create", place)
+    requested = _requested(call)
+    body = {"metadata": _metadata(requested), "spec": _specification(requested)}
     service_id = call.query.get("serviceId", "")
     knative.check_name(service_id)
     knative.check(call, body)
-    service = knative.begin(call, service_id, body)
+    service = knative.add(call, service_id, body)
     return _operation(call, f"{place}/services/{service_id}", service)
 
 
 def _patch(call: Call) -> Json:
     name = _name(call)
-    _may(call, "run.services.update", name)
-    asked = _asked(call)
+    _require(call, "run.services.update", name)
+    requested = _requested(call)
     while True:
-        before = store.find(call.world, name)
-        if before is None:
-            raise knative.missing(call, call.params["service"])
+        before = knative.existing(call, name)
         try:
-            return _operation(call, name, knative.update(call, name, _patched(call, asked, before)), before)
+            return _operation(call, name, knative.update(call, name, _patched(call, requested, before)), before)
         except ApiError as error:
-            # What the mask leaves out was taken from `before`, and another call has changed the service since.
+            # Fields outside the mask came from `before`, and another call has changed the service since.
             if error.status != "ABORTED":
                 raise
 
 
-def _patched(call: Call, asked: Json, before: Json) -> Json:
-    """Return a service with the fields of the mask, or all of them, changed; `before` is the one that it replaces."""
-    specification = _specification(asked)
+def _patched(call: Call, requested: Json, before: Json) -> Json:
+    """Return the service `before` with the fields of the mask, or all fields, as requested."""
+    specification = _specification(requested)
     mask = [field for field in call.query.get("updateMask", "").split(",") if field]
     kept = {
         field: before["spec"][field]
         for field in ("template", "traffic")
         if mask and not any(path.startswith(field) for path in mask)
     }
-    meta = _metadata(asked)
+    meta = _metadata(requested)
     if mask:
         meta = {field: meta[field] for field in meta if field in mask}
     meta["resourceVersion"] = before["metadata"]["resourceVersion"]
@@ -320,10 +304,10 @@ def _patched(call: Call, asked: Json, before: Json) -> Json:
 
 
 def _operation(call: Call, name: str, service: Json, before: Json | None = None) -> Json:
-    """Return a new operation on a service, as it was before anything was done; how far it is, a poll asks.
+    """Store a new operation on a service and return it as pending. A poll computes its progress.
 
     Args:
-        before: the service that is changed; its conditions are told until those of the new revision are known.
+        before: the service before the change, whose conditions hold until those of the new revision are known.
     """
     operation = "/".join((*name.split("/")[:4], "operations", str(uuid.uuid4())))
     with call.world.writing(tick=False) as rows:
@@ -354,7 +338,7 @@ def _progress(call: Call, operation: str, name: str) -> Json:
 
 def _get_operation(call: Call) -> Json:
     place = f"projects/{call.params['project']}/locations/{call.params['location']}"
-    _may(call, "run.operations.get", place)
+    _require(call, "run.operations.get", place)
     found = operations.get(call.world, f"{place}/operations/{call.params['operation']}")
     service = found.get("response", {}).get("service")
     return _progress(call, found["name"], service) if service else found

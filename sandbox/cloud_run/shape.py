@@ -1,6 +1,6 @@
-"""The fields of Knative's Service that the sandbox takes, and their types; any other is refused by its name.
+"""The fields of Knative's Service that the sandbox accepts, with their types. Other fields are refused by name.
 
-`Any` is what Google alone writes, so that it means nothing in a request, or what another module refuses in its words.
+`Any` marks a field that only Google sets, which is ignored in a request, or one that another module checks.
 
 Source: https://cloud.google.com/run/docs/reference/rest/v1/namespaces.services
 """
@@ -13,7 +13,7 @@ from sandbox.api.shapes import Shape
 
 
 class Meta(Shape):
-    """ObjectMeta."""
+    """Kubernetes' ObjectMeta."""
 
     name: str | None = None
     resource_version: str | None = None
@@ -53,7 +53,7 @@ class _Resources(Shape):
     requests: dict[str, str] | None = None  # gcloud sends an empty one
 
 
-class _Asked(Shape):
+class _ProbeTarget(Shape):
     port: int | None = None
     path: str | None = None
     http_headers: Any = None
@@ -62,8 +62,8 @@ class _Asked(Shape):
 
 
 class _Probe(Shape):
-    http_get: _Asked | None = None
-    tcp_socket: _Asked | None = None
+    http_get: _ProbeTarget | None = None
+    tcp_socket: _ProbeTarget | None = None
     grpc: Any = None
     exec: Any = None
     initial_delay_seconds: Any = None
@@ -115,7 +115,7 @@ class _Spec(Shape):
 
 
 class Service(Shape):
-    """A service, as it is created and replaced."""
+    """The body of a request that creates or replaces a service."""
 
     api_version: str | None = None
     kind: str | None = None

@@ -1,4 +1,4 @@
-"""Services and revisions as rows: Knative's objects as JSON, as gcloud reads and writes them."""
+"""Store services and revisions in the database, each as Knative's object in JSON."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _changing = threading.Lock()
 
 
 def resource(project: str, location: str, service: str) -> str:
-    """`projects/P/locations/L/services/S`, under which policies are kept too."""
+    """Return `projects/P/locations/L/services/S`, which is also the key of the service's policy."""
     return f"projects/{project}/locations/{location}/services/{service}"
 
 
 def _read(world: World, text: str) -> Json:
-    """Return a service from its row. The sandbox may listen on another port than when the service was deployed."""
+    """Return a service from its row, with the sandbox's current port in its addresses."""
     with contextlib.suppress(containers.EngineFailed):
         text = _ADDRESS.sub(f"http://{containers.address(world).registry}/", text)
     service: Json = json.loads(text)
@@ -33,7 +33,7 @@ def _read(world: World, text: str) -> Json:
 
 
 def find(world: World, name: str) -> Json | None:
-    """Return a service by its resource name."""
+    """Return a service by its resource name, or None."""
     with world.reading() as rows:
         row = rows.execute("SELECT service FROM run_services WHERE name = ?", (name,)).fetchone()
     return _read(world, row["service"]) if row else None
@@ -50,24 +50,20 @@ def of_project(world: World, project: str, location: str = "-") -> list[tuple[st
 
 
 def unfinished(world: World) -> list[str]:
-    """Return the resource names of services whose deployment a stop or a crash cut short."""
+    """Return the resource names of services whose deployment a stop or a crash interrupted."""
     with world.reading() as rows:
         found = rows.execute("SELECT name, service FROM run_services ORDER BY name").fetchall()
     return [row["name"] for row in found if is_unfinished(json.loads(row["service"]))]
 
 
 def is_unfinished(found: Json) -> bool:
-    """Whether it is not known yet if a service or a revision is ready."""
+    """Return whether a service's or a revision's deployment is still running."""
     conditions = found["status"]["conditions"]
     return any(entry["type"] == "Ready" and entry["status"] == "Unknown" for entry in conditions)
 
 
 def add(rows: sqlite3.Connection, name: str, service: Json) -> None:
-    """Add a service.
-
-    Raises:
-        sqlite3.IntegrityError: when it exists.
-    """
+    """Insert a service, or raise sqlite3.IntegrityError if it exists."""
     _, project, _, location, _, _ = name.split("/")
     rows.execute(
         "INSERT INTO run_services (name, project, location, service) VALUES (?, ?, ?, ?)",
@@ -76,7 +72,7 @@ def add(rows: sqlite3.Connection, name: str, service: Json) -> None:
 
 
 def change(world: World, name: str, how: Callable[[Json], None], *, tick: bool = False) -> Json | None:
-    """Change a service in one transaction; None when it is gone."""
+    """Change a service in one transaction and return it, or None if it does not exist."""
     with _changing, world.writing(tick=tick) as rows:
         row = rows.execute("SELECT service FROM run_services WHERE name = ?", (name,)).fetchone()
         if row is None:
@@ -93,7 +89,7 @@ def remove(rows: sqlite3.Connection, name: str) -> None:
 
 
 def revision_name(service_resource: str, revision: str) -> str:
-    """`projects/P/locations/L/services/S/revisions/R`."""
+    """Return `projects/P/locations/L/services/S/revisions/R`."""
     return f"{service_resource}/revisions/{revision}"
 
 
@@ -111,25 +107,17 @@ def next_name(world: World, service_resource: str) -> tuple[int, str]:
 
 
 def add_revision(world: World, service_resource: str, number: int, revision: Json) -> None:
-    """Add a revision.
-
-    Raises:
-        sqlite3.IntegrityError: when the name is taken.
-    """
+    """Insert a revision, or raise sqlite3.IntegrityError if its name is taken."""
+    name = revision_name(service_resource, revision["metadata"]["name"])
     with world.writing(tick=False) as rows:
         rows.execute(
             "INSERT INTO run_revisions (name, service, number, revision) VALUES (?, ?, ?, ?)",
-            (
-                revision_name(service_resource, revision["metadata"]["name"]),
-                service_resource,
-                number,
-                json.dumps(revision),
-            ),
+            (name, service_resource, number, json.dumps(revision)),
         )
 
 
 def find_revision(world: World, name: str) -> Json | None:
-    """Return a revision by `revision_name`."""
+    """Return a revision by its resource name, or None."""
     with world.reading() as rows:
         row = rows.execute("SELECT revision FROM run_revisions WHERE name = ?", (name,)).fetchone()
     return json.loads(row["revision"]) if row else None
@@ -155,16 +143,8 @@ def remove_revision(rows: sqlite3.Connection, name: str) -> None:
     rows.execute("DELETE FROM run_revisions WHERE name = ?", (name,))
 
 
-def host(service: str, number: str, location: str) -> str:
-    """Google's name of a service's address: `ml-predictor-123456789012.us-central1.run.app`."""
-    return f"{service}-{number}.{location}.run.app"
-
-
 def url(world: World, service: str, number: str, location: str) -> str:
-    """Return what `status.url` says: the plain port, with Google's name behind it.
-
-    Google's address when it was asked for.
-    """
+    """Return a service's address: on the plain port, or Google's if the sandbox was started to use those."""
     address = containers.address(world)
-    name = host(service, number, location)
+    name = f"{service}-{number}.{location}.run.app"
     return f"https://{name}" if address.google_urls else f"http://{address.registry}/{name}"

@@ -1,4 +1,4 @@
-"""GitHub Actions as far as a keyless pipeline goes: workflows run in containers, with tokens of GitHub's issuer."""
+"""The part of GitHub Actions that a keyless pipeline needs: workflows in containers, with tokens of GitHub's issuer."""
 
 ISSUER_HOST = "token.actions.githubusercontent.com"
 PIPELINES_HOST = "pipelines.actions.githubusercontent.com"

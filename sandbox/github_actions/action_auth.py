@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What google-github-actions/auth does, in a job's container, where it stands alone.
+"""The action google-github-actions/auth, which runs in a job's container without the rest of the sandbox.
 
-Inputs come as INPUT_…; outputs and variables go into the files that GITHUB_OUTPUT and GITHUB_ENV name. The steps, the
-credential file and the sentences are those of https://github.com/google-github-actions/auth (v2 and v3).
+Inputs are variables INPUT_…. Outputs and variables go into the files that GITHUB_OUTPUT and GITHUB_ENV name. The steps,
+the credential file and the messages are those of https://github.com/google-github-actions/auth (v2 and v3).
 """
 
 import json
@@ -26,32 +26,32 @@ FILE = ("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "GOOGLE_APPLICATION_CREDENTIAL
 
 
 class Failed(Exception):
-    """The action ends with this sentence."""
+    """End the action with an error message."""
 
 
 def given(name: str) -> str:
-    """Return an input."""
+    """Return the value of an input."""
     return os.environ.get(f"INPUT_{name.upper()}", "").strip()
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     print(text, flush=True)
 
 
 def mask(value: str) -> None:
-    """Keep a secret out of the log from here on."""
+    """Mask a secret in the log from now on."""
     say(f"::add-mask::{value}")
 
 
 def write(variable: str, pairs: dict[str, str]) -> None:
-    """Add lines to one of the runner's files."""
+    """Append lines to one of the runner's files."""
     with open(os.environ[variable], "a", encoding="utf-8") as file:  # noqa: PTH123 - of the runner
         file.writelines(f"{key}={value}\n" for key, value in pairs.items())
 
 
 def ask(request: urllib.request.Request, what: str) -> dict[str, str]:
-    """Return the JSON of an answer."""
+    """Send a request and return the JSON of its answer."""
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - addresses of the runner and Google
             found: dict[str, str] = json.load(answer)
@@ -63,22 +63,23 @@ def ask(request: urllib.request.Request, what: str) -> dict[str, str]:
 
 
 def post(url: str, body: Mapping[str, object], what: str, token: str = "") -> dict[str, str]:
-    """Send JSON."""
+    """Post JSON and return the JSON of the answer."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     return ask(urllib.request.Request(url, json.dumps(body).encode(), headers), what)  # noqa: S310 - as above
 
 
 def run() -> None:
-    """Do what the action does."""
+    """Run the action."""
     url = os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL", "")
     bearer = os.environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "")
     if not url or not bearer:
         raise Failed(NOT_INJECTED)
     provider, account = given("workload_identity_provider"), given("service_account")
     audience = given("audience") or f"https://iam.googleapis.com/{provider}"
-    asked = f"{url}&audience={urllib.parse.quote(audience, safe='')}"
+    token_url = f"{url}&audience={urllib.parse.quote(audience, safe='')}"
     headers = {"Authorization": f"Bearer {bearer}"}
-    subject = ask(urllib.request.Request(asked, headers=headers), "failed to get the ID token")["value"]  # noqa: S310
+    request = urllib.request.Request(token_url, headers=headers)  # noqa: S310 - as above
+    subject = ask(request, "failed to get the ID token")["value"]
     mask(subject)
     target = f"//iam.googleapis.com/{provider}"
     impersonation = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
@@ -91,7 +92,7 @@ def run() -> None:
             "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
             "token_url": "https://sts.googleapis.com/v1/token",
             "credential_source": {
-                "url": asked,
+                "url": token_url,
                 "headers": headers,
                 "format": {"type": "json", "subject_token_field_name": "value"},
             },

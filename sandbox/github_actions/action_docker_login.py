@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What docker/login-action does, in a job's container: it signs docker in to a registry.
+"""The action docker/login-action, which runs in a job's container and signs docker in to a registry.
 
-It signs out when the job ends, unless `logout` is false; the container is gone by then, as GitHub's machine is. The
-sentences about what is missing are those of https://github.com/docker/login-action (src/docker.ts).
+`logout` has no effect, because the container is removed when the job ends, as GitHub's machine is. The messages about
+missing inputs are those of https://github.com/docker/login-action (src/docker.ts).
 """
 
 import os
@@ -11,18 +11,18 @@ import sys
 
 
 def given(name: str) -> str:
-    """Return an input."""
+    """Return the value of an input."""
     return os.environ.get(f"INPUT_{name.upper()}", "").strip()
 
 
-def end(sentence: str) -> None:
-    """End the action."""
-    print(f"::error::{sentence}", flush=True)
+def end(message: str) -> None:
+    """End the action with an error message."""
+    print(f"::error::{message}", flush=True)
     sys.exit(1)
 
 
 def run() -> None:
-    """Do what the action does."""
+    """Run the action."""
     registry, username, password = given("registry"), given("username"), given("password")
     missing = [name for name, value in (("Username", username), ("Password", password)) if not value]
     if missing:

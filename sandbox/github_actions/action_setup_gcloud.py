@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What google-github-actions/setup-gcloud does, in a job's container, with the gcloud that is there already.
+"""The action google-github-actions/setup-gcloud, which runs in a job's container with the gcloud that is there.
 
 It signs gcloud in with the file that google-github-actions/auth has written, and sets the project.
 """
@@ -12,7 +12,7 @@ NAME = "google-github-actions/setup-gcloud"
 
 
 def gcloud(*arguments: str) -> str:
-    """Run a gcloud command; ends the action when it fails."""
+    """Run a gcloud command and return its output. End the action if it fails."""
     command = ["gcloud", "--quiet", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -23,14 +23,14 @@ def gcloud(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def end(sentence: str) -> None:
-    """End the action."""
-    print(f"::error::{NAME} failed with: {sentence}", flush=True)
+def end(message: str) -> None:
+    """End the action with an error message."""
+    print(f"::error::{NAME} failed with: {message}", flush=True)
     sys.exit(1)
 
 
 def run() -> None:
-    """Do what the action does."""
+    """Run the action."""
     version = gcloud("version", "--format=value('Google Cloud SDK')")
     with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:  # noqa: PTH123 - of the runner
         file.write(f"version={version}\n")

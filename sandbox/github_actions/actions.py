@@ -1,8 +1,8 @@
-"""The actions that a workflow may use: done by the sandbox, with the inputs and outputs of the real ones.
+"""The actions that a workflow may use. The sandbox implements them with the inputs and outputs of the real ones.
 
-Sources: https://github.com/actions/checkout, https://github.com/google-github-actions/auth,
-https://github.com/google-github-actions/setup-gcloud and https://github.com/docker/login-action, their action.yml.
-Inputs that the sandbox does nothing with are refused by name, except those whose only value here is their default.
+Sources: action.yml of https://github.com/actions/checkout, https://github.com/google-github-actions/auth,
+https://github.com/google-github-actions/setup-gcloud and https://github.com/docker/login-action.
+Unsupported inputs are refused by name, and some are accepted only with values that change nothing here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Action:
     """One action.
 
     Attributes:
-        inputs: those that count, each with its default.
-        fixed: inputs that are taken with these values alone.
-        required: those that must be there.
+        inputs: the supported inputs with their defaults.
+        fixed: inputs that are accepted only with certain values.
+        required: inputs that must be given.
     """
 
     inputs: Mapping[str, str]
@@ -61,7 +61,7 @@ ACTIONS: dict[str, Action] = {
 
 
 def problems(uses: str, given: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with a `uses:` and its `with:`, one sentence each."""
+    """Return the problems of a `uses:` and its `with:`, each as a sentence."""
     name, _, version = uses.partition("@")
     action = ACTIONS.get(name)
     if action is None:

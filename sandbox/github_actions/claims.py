@@ -1,4 +1,4 @@
-"""What a token of GitHub's issuer says of the workflow that asked for it.
+"""The claims in a token that GitHub's issuer gives to a job.
 
 Source: https://docs.github.com/en/actions/reference/security/oidc.
 """
@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-LIFETIME = 300  # seconds; the example of GitHub's documentation
-_EARLIER = 600  # seconds that `nbf` is before `iat`, there
+LIFETIME = 300  # seconds, as in the example of GitHub's documentation
+_EARLIER = 600  # seconds from `nbf` to `iat`, as there
 
 
 def subject(run: Mapping[str, Any], environment: str = "") -> str:
-    """Return `sub`: the environment when the job has one, a pull request, or the ref."""
+    """Return `sub`, which names the job's environment, or else `pull_request` or the ref."""
     if environment:
         return f"repo:{run['repository']}:environment:{environment}"
     if run["event"] == "pull_request":
@@ -26,9 +26,9 @@ def of(run: Mapping[str, Any], audience: str, environment: str, now: int) -> dic
     """Return the claims of a job's token.
 
     Args:
-        run: as `sandbox.github_actions.store` keeps one.
-        audience: what was asked for; empty for the owner's page.
-        environment: of the job.
+        run: the run as `store` keeps it.
+        audience: the requested audience, by default the owner's page.
+        environment: the job's environment, or empty.
         now: seconds since 1970.
     """
     owner = run["repository"].partition("/")[0]

@@ -1,14 +1,14 @@
-"""`${{ … }}` in a workflow: checked before anything runs, and evaluated where it stands.
+"""Check and evaluate `${{ … }}` expressions of a workflow.
 
-Source: https://docs.github.com/en/actions/reference/workflows-and-actions/expressions. What is not here is refused by
-name when the workflow is read.
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/expressions. Unsupported functions and
+contexts are refused by name when the workflow is read.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +24,16 @@ _DEEPEST = 50
 
 
 class BadExpression(ValueError):
-    """An expression that is none, or that the sandbox does not do."""
+    """An expression that is malformed or not supported."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What expressions are about.
+    """The values that expressions refer to.
 
     Attributes:
         contexts: `github`, `env`, `steps`, `needs` and so on.
-        failed: whether a step or a job before failed.
+        failed: whether an earlier step or job failed.
     """
 
     contexts: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Facts:
 
 
 class _Reader:
-    """Reads one expression; without facts it only checks."""
+    """Parse one expression and evaluate it. Without facts, only check it."""
 
     def __init__(self, text: str, facts: Facts | None) -> None:
         self._text = text
@@ -139,7 +139,12 @@ class _Reader:
             self.status = True
             failed = self._facts is not None and self._facts.failed
             return {"always": True, "cancelled": False, "failure": failed, "success": not failed}[name.lower()]
-        return _CALLS[name.lower()](values) if self._facts else None
+        if not self._facts:
+            return None
+        least, most, function = _CALLS[name.lower()]
+        if not least <= len(values) <= most:
+            raise BadExpression(f"a function has {least} to {most} arguments, not {len(values)}")
+        return function(*values)
 
     def _field(self, name: str) -> Any:
         if name not in CONTEXTS:
@@ -153,7 +158,7 @@ class _Reader:
         return value
 
     def _inside(self, value: Any) -> tuple[Any, str]:
-        """Follow `.name` and `[…]`; return what stands there, and the way."""
+        """Follow `.name` and `[…]`. Return the value and its path."""
         path = ""
         while sign := self._next(".", "["):
             if sign == ".":
@@ -193,7 +198,7 @@ def _true(value: Any) -> bool:
 
 
 def _compare(sign: str, one: Any, other: Any) -> bool:
-    # Texts are compared without regard to case; of two types, both become numbers.
+    # Strings are compared without regard to case. Values of different types are compared as numbers.
     if isinstance(one, str) and isinstance(other, str):
         one, other = one.lower(), other.lower()
     elif type(one) is not type(other):
@@ -216,7 +221,7 @@ def _number(value: Any) -> float:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it is in a text."""
+    """Return a value as a string."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -226,31 +231,13 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _need(values: Sequence[Any], least: int, most: int) -> None:
-    if not least <= len(values) <= most:
-        raise BadExpression(f"a function has {least} to {most} arguments, not {len(values)}")
-
-
-def _contains(values: Sequence[Any]) -> bool:
-    _need(values, 2, 2)
-    where, what = values
+def _contains(where: Any, what: Any) -> bool:
     if isinstance(where, list):
         return any(_compare("==", one, what) for one in where)
     return shown(what).lower() in shown(where).lower()
 
 
-def _starts(values: Sequence[Any]) -> bool:
-    _need(values, 2, 2)
-    return shown(values[0]).lower().startswith(shown(values[1]).lower())
-
-
-def _ends(values: Sequence[Any]) -> bool:
-    _need(values, 2, 2)
-    return shown(values[0]).lower().endswith(shown(values[1]).lower())
-
-
-def _format(values: Sequence[Any]) -> str:
-    _need(values, 1, 20)
+def _format(*values: Any) -> str:
     pattern, *rest = map(shown, values)
 
     def put(match: re.Match[str]) -> str:
@@ -263,42 +250,31 @@ def _format(values: Sequence[Any]) -> str:
     return re.sub(r"\{\{|\}\}|\{(\d{1,2})\}", put, pattern)
 
 
-def _join(values: Sequence[Any]) -> str:
-    _need(values, 1, 2)
-    parts = values[0] if isinstance(values[0], list) else [values[0]]
-    return (shown(values[1]) if len(values) > 1 else ",").join(map(shown, parts))
+def _join(parts: Any, separator: Any = ",") -> str:
+    return shown(separator).join(map(shown, parts if isinstance(parts, list) else [parts]))
 
 
-def _from_json(values: Sequence[Any]) -> Any:
-    _need(values, 1, 1)
+def _from_json(value: Any) -> Any:
     try:
-        return json.loads(shown(values[0]), parse_int=float)
+        return json.loads(shown(value), parse_int=float)
     except ValueError:
         raise BadExpression("fromJSON() was given what is no JSON") from None
 
 
-def _to_json(values: Sequence[Any]) -> str:
-    _need(values, 1, 1)
-    return json.dumps(values[0], indent=2)
-
-
-_CALLS: dict[str, Callable[[Sequence[Any]], Any]] = {
-    "contains": _contains,
-    "endswith": _ends,
-    "format": _format,
-    "fromjson": _from_json,
-    "join": _join,
-    "startswith": _starts,
-    "tojson": _to_json,
+# Each function with the least and the most arguments that it takes.
+_CALLS: dict[str, tuple[int, int, Callable[..., Any]]] = {
+    "contains": (2, 2, _contains),
+    "endswith": (2, 2, lambda text, end: shown(text).lower().endswith(shown(end).lower())),
+    "format": (1, 20, _format),
+    "fromjson": (1, 1, _from_json),
+    "join": (1, 2, _join),
+    "startswith": (2, 2, lambda text, start: shown(text).lower().startswith(shown(start).lower())),
+    "tojson": (1, 1, lambda value: json.dumps(value, indent=2)),
 }
 
 
 def check(text: str) -> None:
-    """Check every expression in a text.
-
-    Raises:
-        BadExpression: for the first that is none, or that the sandbox does not do.
-    """
+    """Raise BadExpression for the first expression in a text that is malformed or not supported."""
     for match in _PLACE.finditer(text):
         _Reader(match[1], None).read()
     if "${{" in _PLACE.sub("", text):
@@ -306,7 +282,7 @@ def check(text: str) -> None:
 
 
 def check_condition(text: str) -> None:
-    """Check an `if:`, whose braces may be left out; raises BadExpression."""
+    """Raise BadExpression for an invalid `if:`, which may lack the braces."""
     _Reader(_bare(text), None).read()
 
 
@@ -321,7 +297,7 @@ def fill(text: str, facts: Facts) -> str:
 
 
 def holds(text: str, facts: Facts) -> bool:
-    """Whether an `if:` holds; one that does not ask for the status holds only when nothing failed before."""
+    """Return whether an `if:` holds. Without a status function, it holds only if nothing failed before."""
     if not text.strip():
         return not facts.failed
     reader = _Reader(_bare(text), facts)

@@ -1,4 +1,4 @@
-"""What GitHub Actions answers: runs and logs over the REST API, tokens to the job that runs, the issuer's public keys.
+"""Answer requests to GitHub Actions: the REST API of runs, the tokens of running jobs, and the issuer's public keys.
 
 Sources: https://docs.github.com/en/rest/actions and https://token.actions.githubusercontent.com/.well-known/…
 """
@@ -32,7 +32,7 @@ _FILTERS = {"branch": "head_branch", "event": "event", "head_sha": "head_sha"}
 
 
 def serves(host: str, path: str) -> bool:
-    """Whether a path is of GitHub's REST API and about workflows."""
+    """Return whether a path belongs to GitHub's REST API of Actions."""
     return host == "api.github.com" and _REST.fullmatch(path) is not None
 
 
@@ -95,14 +95,14 @@ def _rest(world: World, request: Request, path: str, content: bytes = b"") -> Re
     if request.method == "GET":
         if match["rest"] == "runs":
             return _runs(world, request, found)
-        if asked := re.fullmatch(rf"runs/{_NUMBER}(/jobs)?", match["rest"]):
-            return _run(world, found, int(asked[1]), jobs=bool(asked[2]))
-        if asked := re.fullmatch(rf"jobs/{_NUMBER}/logs", match["rest"]):
-            return _log(world, found, int(asked[1]))
+        if named := re.fullmatch(rf"runs/{_NUMBER}(/jobs)?", match["rest"]):
+            return _run(world, found, int(named[1]), jobs=bool(named[2]))
+        if named := re.fullmatch(rf"jobs/{_NUMBER}/logs", match["rest"]):
+            return _log(world, found, int(named[1]))
     if match["rest"].startswith("variables"):
         return _variables(world, request, found, login, match["rest"], content)
-    if request.method == "POST" and (asked := re.fullmatch(r"workflows/([^/]+)/dispatches", match["rest"])):
-        return _dispatch(world, found, login, asked[1], content)
+    if request.method == "POST" and (named := re.fullmatch(r"workflows/([^/]+)/dispatches", match["rest"])):
+        return _dispatch(world, found, login, named[1], content)
     return _refused(501, f"The workbook's sandbox does not do this: {request.method} {path[:200]} of GitHub's API.")
 
 
@@ -121,7 +121,7 @@ def _run(world: World, repository: Repository, number: int, *, jobs: bool) -> Re
     if run is None:
         return _refused(404, "Not Found")
     if not jobs:
-        # `problems` is the sandbox's own; GitHub shows them on its page alone.
+        # `problems` is the sandbox's own field. GitHub shows problems only on its web page.
         return JSONResponse({**store.shown(run), "problems": run["problems"]})
     found = [store.shown_job(run, job) for job in run["jobs"]]
     return JSONResponse({"total_count": len(found), "jobs": found})
@@ -132,7 +132,7 @@ def _log(world: World, repository: Repository, job: int) -> Response:
     if run is None or job not in {one["id"] for one in run["jobs"]}:
         return _refused(404, "Not Found")
     path = store.log_file(world, job)
-    # GitHub redirects to a file of the same content.
+    # GitHub redirects to a file with the same content.
     return PlainTextResponse(path.read_text(encoding="utf-8") if path.is_file() else "")
 
 
@@ -182,7 +182,7 @@ def _variables(
 
 
 def _dispatch(world: World, repository: Repository, login: str, file: str, content: bytes) -> Response:
-    """Begin a workflow by hand: https://docs.github.com/en/rest/actions/workflows."""
+    """Start a workflow by hand: https://docs.github.com/en/rest/actions/workflows."""
     if not _may_write(world, repository, login):
         return _refused(403, "Must have admin rights to Repository.")
     body = _body(content)

@@ -1,4 +1,4 @@
-"""One job of a run: a container that its steps share, as they share a machine on GitHub, and the runner's files in it.
+"""Run the steps of one job in a container that they share, as they share a machine on GitHub.
 
 Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands and …/variables.
 """
@@ -39,8 +39,9 @@ _SCRIPTS = {
 }
 _COMMAND = re.compile(r"::(?P<name>add-mask|error|warning|notice|group|endgroup|debug)(?: [^:]*)?::(?P<text>.*)")
 _SHELLS = {"": ("bash", "-e"), "bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail"), "sh": ("sh", "-e")}
-# What a build step's container is told, and a workflow learns from its actions.
-_NOT_TOLD = ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "CLOUDSDK_CORE_PROJECT")
+# Set in a build step's container. A workflow gets them from its actions instead.
+_OMITTED = ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "CLOUDSDK_CORE_PROJECT")
+_RESERVED = ("GITHUB_", "RUNNER_", "ACTIONS_")
 _LOG = 4 * 1024 * 1024  # characters of one job's log
 
 
@@ -49,12 +50,12 @@ class Machine:
     """The container of one job.
 
     Attributes:
-        run: as `store` keeps it.
-        job: what the workflow says of it.
-        folder: the bare repository that the commit is in.
-        base: variables of every step.
-        put: takes a line of the log.
-        stopping: set when the run is to end.
+        run: the run as `store` keeps it.
+        job: the job's definition in the workflow.
+        folder: the bare repository that has the commit.
+        base: the variables of every step.
+        write: writes a line to the log.
+        stopping: set when the run has to end.
     """
 
     world: World
@@ -63,7 +64,7 @@ class Machine:
     job: Job
     folder: Path
     base: Mapping[str, str]
-    put: Callable[[str], None]
+    write: Callable[[str], None]
     stopping: threading.Event
     facts: dict[str, Any]
     env: dict[str, str] = field(default_factory=dict)
@@ -73,28 +74,28 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """Of the container."""
+        """The container's name."""
         return f"workbook-{containers.world_id(self.world)}-actions-{self.run['id']}-{self.number}"
 
     @property
     def workspace(self) -> str:
-        """Where the steps begin, as on GitHub: the repository's name, twice."""
+        """The folder in which steps start. As on GitHub, it has the repository's name twice."""
         name = self.run["repository"].rpartition("/")[2]
         return f"{_HOME}/work/{name}/{name}"
 
-    def say(self, text: str) -> None:
-        """Add a line to the log, without secrets."""
+    def log(self, text: str) -> None:
+        """Add a line to the log, with secrets masked."""
         for mask in self.masks:
             text = text.replace(mask, "***")
         if self.written < _LOG:
             self.written += len(text) + 1
-            self.put(redact(text) if self.written < _LOG else "The log is full: the sandbox keeps 4 MiB of it.")
+            self.write(redact(text) if self.written < _LOG else "The log is full: the sandbox keeps 4 MiB of it.")
 
     def start(self) -> None:
-        """Make the container.
+        """Create the container.
 
         Raises:
-            EngineFailed: when the engine does not answer, or has no base image.
+            EngineFailed: if the engine does not answer, or has no base image.
         """
         image = containers.base_image()
         if not image:
@@ -116,17 +117,17 @@ class Machine:
             arguments += ["--label", text]
         arguments += [*containers.limits(builders.MEMORY, builders.PIDS), "--ulimit", f"fsize={builders.FILE_BYTES}"]
         for key, value in variables.items():
-            if key not in _NOT_TOLD:
+            if key not in _OMITTED:
                 arguments += ["--env", f"{key}={value}"]
         containers.call(*arguments, *mounts, "--entrypoint", "sleep", image, "infinity")
         files = {name: Path(__file__).with_name(name).read_bytes() for name in _SCRIPTS.values()}
         files["event.json"] = json.dumps(self.run["payload"]).encode()
         self._copy({f"runner/{name}": content for name, content in files.items()})
         self._exec("mkdir", "-p", self.workspace, _TEMP, f"{_HOME}/.config", "/builder/home")
-        self.say(f"{image} stands in for the runner of the workflow")
+        self.log(f"{image} stands in for the runner of the workflow")
 
     def remove(self) -> None:
-        """Remove the container; one that is gone is no error."""
+        """Remove the container, if it still exists."""
         with contextlib.suppress(EngineFailed):
             containers.remove_all((containers.label(self.world), f"workbook-actions={self.run['id']}"))
 
@@ -143,12 +144,12 @@ class Machine:
                 target.addfile(member, io.BytesIO(content))
         containers.call("cp", "-", f"{self.name}:/", stdin=out.getvalue())
 
-    def step(self, step: Step, deadline: float) -> tuple[bool, dict[str, str]]:
-        """Run one step; return whether it went well, and its outputs.
+    def run_step(self, step: Step, deadline: float) -> tuple[bool, dict[str, str]]:
+        """Run one step. Return whether it succeeded, and its outputs.
 
         Raises:
-            EngineFailed: when the engine does not answer.
-            expressions.BadExpression: for an expression that turns out to be none.
+            EngineFailed: if the engine does not answer.
+            expressions.BadExpression: if an expression cannot be evaluated.
         """
         self.facts["env"] = {**self.base, **self.env, **dict(self.job.env)}
         facts = Facts(self.facts)
@@ -162,30 +163,30 @@ class Machine:
             given = {key: expressions.fill(text, facts) for key, text in step.inputs.items()}
             wrong = actions.problems(step.uses, given)
             if wrong:
-                self.say(f"Error: {wrong[0]}")
+                self.log(f"Error: {wrong[0]}")
                 return False, {}
             inputs = {f"INPUT_{key.upper()}": text for key, text in actions.inputs(step.uses, given).items()}
             script = f"exec python3 -I /runner/{_SCRIPTS[step.uses.partition('@')[0]]}\n"
-            return self._ran(script, ("bash", "-e"), {**env, **inputs}, "", until)
+            return self._run_script(script, ("bash", "-e"), {**env, **inputs}, "", until)
         text = expressions.fill(step.run, facts)
         for line in text.strip().splitlines():
-            self.say(line)
+            self.log(line)
         folder = expressions.fill(step.folder, facts)
-        return self._ran(text, _SHELLS[step.shell], env, folder, until)
+        return self._run_script(text, _SHELLS[step.shell], env, folder, until)
 
     def _check_out(self) -> None:
         url = f"https://github.com/{self.run['repository']}.git"
         with tempfile.TemporaryDirectory(dir=self.world.folder) as folder:
             target = Path(folder) / "copy"
             for line in git.check_out(self.folder, url, self.run["sha"], target):
-                self.say(line.replace("/workspace", self.workspace))
+                self.log(line.replace("/workspace", self.workspace))
             packed = Path(folder) / "copy.tar"
             with tarfile.open(packed, "w") as archive:
                 archive.add(target, arcname=".", filter=_owned)
             with packed.open("rb") as content:
                 containers.call("cp", "-", f"{self.name}:{self.workspace}", stdin=content, seconds=300)
 
-    def _ran(
+    def _run_script(
         self, script: str, shell: tuple[str, ...], env: Mapping[str, str], folder: str, until: float
     ) -> tuple[bool, dict[str, str]]:
         variables = {**self.base, **self.env, **env, **{key: f"{_TEMP}/{name}" for key, name in _FILES.items()}}
@@ -193,7 +194,7 @@ class Machine:
         if self.paths:
             lines.append(f"export PATH={shlex.quote(':'.join(reversed(self.paths)))}:$PATH")
         where = folder if folder.startswith("/") else f"{self.workspace}/{folder}".rstrip("/")
-        # No command line, which others on this machine can read, holds a variable: they may be secrets.
+        # In a file, because variables may be secrets and other users of this machine can read command lines.
         lines += [f"cd {shlex.quote(where)} || exit 1", f"exec {shlex.join(shell)} {_TEMP}/step.sh"]
         files = {f"{_TEMP[1:]}/{name}": b"" for name in _FILES.values()}
         files |= {f"{_TEMP[1:]}/step.sh": script.encode(), f"{_TEMP[1:]}/start.sh": "\n".join(lines).encode()}
@@ -210,10 +211,10 @@ class Machine:
         over.set()
         watch.join()
         if self.stopping.is_set() or time.monotonic() >= until:
-            self.say("Error: The operation was canceled.")
+            self.log("Error: The operation was canceled.")
             return False, {}
         if code != 0:
-            self.say(f"Error: Process completed with exit code {code}.")
+            self.log(f"Error: Process completed with exit code {code}.")
         self.env |= self._pairs("GITHUB_ENV")
         self.paths += self._read("GITHUB_PATH").splitlines()
         return code == 0, self._pairs("GITHUB_OUTPUT")
@@ -229,13 +230,13 @@ class Machine:
     def _line(self, text: str) -> None:
         match = _COMMAND.match(text)
         if match is None:
-            self.say(text)
+            self.log(text)
         elif match["name"] == "add-mask":
             if match["text"].strip():
                 self.masks.append(match["text"].strip())
         elif match["name"] not in ("endgroup", "debug"):
             title = {"error": "Error: ", "warning": "Warning: ", "notice": "Notice: "}.get(match["name"], "")
-            self.say(title + match["text"].replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%"))
+            self.log(title + match["text"].replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%"))
 
     def _read(self, variable: str) -> str:
         try:
@@ -262,9 +263,6 @@ class Machine:
             if re.fullmatch(r"[A-Za-z_][\w-]*", name):
                 found[name] = value
         return {key: value for key, value in found.items() if variable != "GITHUB_ENV" or not key.startswith(_RESERVED)}
-
-
-_RESERVED = ("GITHUB_", "RUNNER_", "ACTIONS_")
 
 
 def _owned(member: tarfile.TarInfo) -> tarfile.TarInfo:

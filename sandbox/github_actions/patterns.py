@@ -1,4 +1,4 @@
-"""Filters of `on:`: which branches, tags, paths and kinds of a pull request begin a workflow.
+"""The filters of `on:`, by branches, tags, paths and types of pull request events.
 
 Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#filter-pattern-cheat-sheet.
 """
@@ -17,7 +17,7 @@ _DEFAULT_TYPES = ("opened", "synchronize", "reopened")
 
 
 def problem(pattern: str) -> str:
-    """Return what is wrong with a pattern, or nothing."""
+    """Return the problem of an invalid pattern, or ""."""
     try:
         _compiled(pattern.removeprefix("!"))
     except ValueError:
@@ -34,7 +34,7 @@ def _compiled(pattern: str) -> Any:
         sign = pattern[place]
         if pattern.startswith("**", place):
             out, place = f"{out}.*", place + 2
-            # `**/name` is also `name` itself.
+            # `**/name` also matches `name` itself.
             if pattern.startswith("/", place) and (place == 2 or pattern[place - 3] == "/"):
                 out, place = f"{out[:-2]}(.*/)?", place + 1
             continue
@@ -65,7 +65,7 @@ def _compiled(pattern: str) -> Any:
 
 
 def matches(patterns: Iterable[str], name: str) -> bool:
-    """Whether a name is chosen: the last pattern that fits decides, and one with `!` takes it out again."""
+    """Return whether the last pattern that fits a name is one without `!`."""
     chosen = False
     for pattern in patterns:
         if _compiled(pattern.removeprefix("!")).fullmatch(name):
@@ -75,17 +75,17 @@ def matches(patterns: Iterable[str], name: str) -> bool:
 
 @dataclass(frozen=True)
 class Filter:
-    """The filters of one event, by their names in the file."""
+    """The filters of one event, by their names in the workflow."""
 
     lists: Mapping[str, tuple[str, ...]]
 
-    def takes(self, ref: str, changed: Iterable[str], kind: str = "") -> bool:
-        """Whether an event begins the workflow.
+    def matches(self, ref: str, changed: Iterable[str], kind: str = "") -> bool:
+        """Return whether an event triggers the workflow.
 
         Args:
-            ref: `refs/heads/…` or `refs/tags/…`; of a pull request the branch that it is to be merged into.
-            changed: paths of the files that it changes.
-            kind: of a pull request.
+            ref: `refs/heads/…` or `refs/tags/…`. For a pull request, its base branch.
+            changed: the paths of the changed files.
+            kind: the type of a pull request event.
         """
         if kind and kind not in self.lists.get("types", _DEFAULT_TYPES):
             return False
@@ -100,7 +100,7 @@ class Filter:
                 return False
         elif other in self.lists or f"{other}-ignore" in self.lists:
             return False
-        # Paths are not looked at for a tag.
+        # Filters of paths do not apply to tags.
         if what == "tags":
             return True
         if "paths" in self.lists:

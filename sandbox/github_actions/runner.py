@@ -1,7 +1,7 @@
-"""Which workflows run, when something happens at the Git host: one at a time, and tokens for the one that runs alone.
+"""Run the workflows of events at the Git host, one at a time, and issue tokens for the jobs of the running one.
 
-A workflow is read from the commit that was pushed. The workflow of a pull request from a fork gets no token of the
-issuer, whatever it asks for: https://docs.github.com/en/actions/reference/security/oidc and …/secure-use.
+A workflow is read from the commit that was pushed. The workflow of a pull request from a fork gets no token, whatever
+its permissions are: https://docs.github.com/en/actions/reference/security/oidc and …/secure-use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger("sandbox")
 
 
 class Runner:
-    """The runs of one world."""
+    """The queue of one world's runs, and the thread that executes them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -45,7 +45,7 @@ class Runner:
         self._lock = threading.Lock()
 
     def submit(self, number: int) -> None:
-        """Have a run go, when its turn comes."""
+        """Add a run to the queue."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="workflows")
@@ -53,14 +53,14 @@ class Runner:
         self._waiting.put(number)
 
     def close(self) -> None:
-        """End the run that is going; those that wait go on after the next start."""
+        """Cancel the running run on shutdown. Queued runs resume at the next start."""
         self._stopping.set()
         self._waiting.put(0)
         if self._thread is not None:
             self._thread.join(timeout=10)
 
     def token(self, bearer: str, job: str, audience: str) -> str | None:
-        """Return a token of GitHub's issuer for a job that runs now; None for any other bearer."""
+        """Return a token of GitHub's issuer for a running job, or None if the bearer is not that job's."""
         found = self._bearers.get(bearer)
         if found is None or found[0]["place"] != job:
             return None
@@ -73,24 +73,24 @@ class Runner:
             if self._stopping.is_set():
                 return
             try:
-                self._go(number)
+                self._execute(number)
             except Exception:
-                log.exception("run %s could not go", number)
+                log.exception("run %s failed", number)
 
-    def _go(self, number: int) -> None:
+    def _execute(self, number: int) -> None:
         run = next((one for one in store.unfinished(self._world) if one["id"] == number), None)
         repository = repositories.by_id(self._world, run["repository_id"]) if run else None
         if run is None or repository is None:
             return
         found = workflow.read(_text(self._world, repository, run["sha"], run["path"]), run["path"])
-        self._keep(run, status="in_progress")
+        self._save(run, status="in_progress")
         results: dict[str, Any] = {}
         for place, job in enumerate(found.jobs):
             results[job.id] = self._job(run, repository, found, place, job, results)
-        worst = [one["result"] for one in results.values()]
-        self._keep(run, status="completed", conclusion="failure" if "failure" in worst else "success")
+        failed = any(one["result"] == "failure" for one in results.values())
+        self._save(run, status="completed", conclusion="failure" if failed else "success")
 
-    def _keep(self, run: Json, **changes: Any) -> None:
+    def _save(self, run: Json, **changes: Any) -> None:
         run.update(changes)
         with self._world.writing(tick=False) as rows:
             store.save(rows, self._world, run)
@@ -103,88 +103,79 @@ class Runner:
     def _job(
         self, run: Json, repository: Repository, found: Workflow, place: int, job: Job, results: Json
     ) -> dict[str, Any]:
-        told = run["jobs"][place]
+        state = run["jobs"][place]
         facts: dict[str, Any] = {"needs": {one: results[one] for one in job.needs}, **_known(self._world, run)}
         facts |= {"steps": {}, "runner": {"os": "Linux", "temp": "/home/runner/work/_temp"}, "job": {}, "env": {}}
         failed = any(results[one]["result"] != "success" for one in job.needs)
         if not expressions.holds(job.condition, Facts(facts, failed)):
-            told |= {"status": "completed", "conclusion": "skipped"}
-            self._keep(run)
+            state |= {"status": "completed", "conclusion": "skipped"}
+            self._save(run)
             return {"result": "skipped", "outputs": {}}
-        told |= {"status": "in_progress", "started_at": store.now(self._world)}
-        self._keep(run)
+        state |= {"status": "in_progress", "started_at": store.now(self._world)}
+        self._save(run)
         bearer = secrets.token_urlsafe(32)
-        path = store.log_file(self._world, told["id"])
+        path = store.log_file(self._world, state["id"])
 
-        def put(text: str) -> None:
+        def write(text: str) -> None:
             with path.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
 
-        machine = Machine(
-            self._world,
-            run,
-            place,
-            job,
-            repository.folder(self._world),
-            {},
-            put,
-            self._stopping,
-            facts,
-        )
+        folder = repository.folder(self._world)
+        machine = Machine(self._world, run, place, job, folder, {}, write, self._stopping, facts)
         machine.masks.append(bearer)
         good = False
         outputs: dict[str, str] = {}
         try:
             environment = expressions.fill(job.environment, Facts(facts))
-            may = job.id_token and not run["fork"]
-            machine.base = self._variables(run, machine, told, found, bearer if may else "")
+            gets_token = job.id_token and not run["fork"]
+            machine.base = self._variables(run, machine, state, found, bearer if gets_token else "")
             machine.start()
-            if may:
-                self._bearers[bearer] = ({**run, "place": str(told["id"])}, environment)
-            good = self._steps(run, told, job, machine)
+            if gets_token:
+                self._bearers[bearer] = ({**run, "place": str(state["id"])}, environment)
+            good = self._steps(run, state, job, machine)
             outputs = {key: expressions.fill(text, Facts(machine.facts)) for key, text in job.outputs.items()}
         except EngineFailed as error:
-            machine.say(f"Error: the engine: {error}")
+            machine.log(f"Error: the engine: {error}")
         except (expressions.BadExpression, git.GitFailed) as error:
-            machine.say(f"Error: {error}")
+            machine.log(f"Error: {error}")
             good = False
         finally:
             self._bearers.pop(bearer, None)
             machine.remove()
         if self._stopping.is_set():
-            machine.say(f"Error: {CUT_SHORT}")
-        told |= {"status": "completed", "conclusion": "success" if good else "failure"}
-        told["completed_at"] = store.now(self._world)
-        self._keep(run)
-        return {"result": told["conclusion"], "outputs": outputs}
+            machine.log(f"Error: {CUT_SHORT}")
+        state |= {"status": "completed", "conclusion": "success" if good else "failure"}
+        state["completed_at"] = store.now(self._world)
+        self._save(run)
+        return {"result": state["conclusion"], "outputs": outputs}
 
-    def _steps(self, run: Json, told: Json, job: Job, machine: Machine) -> bool:
+    def _steps(self, run: Json, state: Json, job: Job, machine: Machine) -> bool:
         deadline = time.monotonic() + job.minutes * 60
         failed = False
-        for step, shown in zip(job.steps, told["steps"], strict=True):
+        for step, shown in zip(job.steps, state["steps"], strict=True):
             facts = Facts({**machine.facts, "env": {**machine.base, **machine.env, **dict(job.env)}}, failed)
             if self._stopping.is_set() or not expressions.holds(step.condition, facts):
                 shown |= {"status": "completed", "conclusion": "skipped"}
                 continue
             shown |= {"status": "in_progress", "started_at": store.now(self._world)}
-            self._keep(run)
-            machine.say(f"##[group]{shown['name']}")
+            self._save(run)
+            machine.log(f"##[group]{shown['name']}")
             try:
-                good, outputs = machine.step(step, deadline)
+                good, outputs = machine.run_step(step, deadline)
             except (expressions.BadExpression, git.GitFailed) as error:
-                machine.say(f"Error: {error}")
+                machine.log(f"Error: {error}")
                 good, outputs = False, {}
-            conclusion = "success" if good or step.goes_on else "failure"
+            conclusion = "success" if good or step.continue_on_error else "failure"
             if step.id:
                 outcome = "success" if good else "failure"
                 machine.facts["steps"][step.id] = {"outputs": outputs, "outcome": outcome, "conclusion": conclusion}
             shown |= {"status": "completed", "conclusion": conclusion, "completed_at": store.now(self._world)}
-            self._keep(run)
+            self._save(run)
             failed = failed or conclusion == "failure"
         return not failed
 
-    def _variables(self, run: Json, machine: Machine, told: Json, found: Workflow, bearer: str) -> dict[str, str]:
-        """Return what every step is told; the last two only where a token may be asked for."""
+    def _variables(self, run: Json, machine: Machine, state: Json, found: Workflow, bearer: str) -> dict[str, str]:
+        """Return the variables of every step. Those to request a token are set only with a bearer."""
         port = address(self._world).port
         github = {f"GITHUB_{key.upper()}": value for key, value in _github(run).items() if isinstance(value, str)}
         known = Facts(_known(self._world, run))
@@ -197,19 +188,19 @@ class Runner:
             "GITHUB_ACTIONS": "true",
             "GITHUB_API_URL": f"http://localhost:{port}/api.github.com",
             "GITHUB_EVENT_PATH": "/runner/event.json",
-            "GITHUB_JOB": told["key"],
+            "GITHUB_JOB": state["key"],
             "GITHUB_WORKSPACE": machine.workspace,
             "RUNNER_OS": "Linux",
             "RUNNER_TEMP": "/home/runner/work/_temp",
         }
         if bearer:
-            where = f"http://localhost:{port}/{PIPELINES_HOST}/{told['id']}/idtoken?api-version=2.0"
+            where = f"http://localhost:{port}/{PIPELINES_HOST}/{state['id']}/idtoken?api-version=2.0"
             variables |= {"ACTIONS_ID_TOKEN_REQUEST_URL": where, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": bearer}
         return variables
 
 
 def _known(world: World, run: Json) -> Json:
-    """Return the contexts that are there from the beginning."""
+    """Return the contexts that do not change during a run."""
     return {
         "github": _github(run),
         "inputs": run["payload"].get("inputs", {}),
@@ -252,8 +243,8 @@ def _paths(world: World, repository: Repository, sha: str) -> Iterator[str]:
             yield path
 
 
-def hear(world: World, event: Event) -> None:
-    """Begin the workflows of an event; hearing of it twice begins none twice."""
+def on_event(world: World, event: Event) -> None:
+    """Start a run of every workflow that an event triggers. The same event again starts no second run."""
     if event.new == git.ZERO or event.kind not in ("push", "pull_request"):
         return
     folder = event.repository.folder(world)
@@ -267,27 +258,29 @@ def hear(world: World, event: Event) -> None:
             problems: tuple[str, ...] = ()
         except Unsupported as refused:
             found, problems = None, refused.problems
-        if found is not None and not _begins(found, event, folder, sha):
+        if found is not None and not _triggers(found, event, folder, sha):
             continue
-        begin(world, event, path, found, problems, str(event.number))
+        _start(world, event, path, found, problems, str(event.number))
 
 
-def _begins(found: Workflow, event: Event, folder: Any, sha: str) -> bool:
+def _triggers(found: Workflow, event: Event, folder: Any, sha: str) -> bool:
     wanted = found.events.get(event.kind)
     if wanted is None:
         return False
     if event.kind == "push":
-        return wanted.takes(event.ref, git.changed(folder, event.old, event.new))
+        return wanted.matches(event.ref, git.changed(folder, event.old, event.new))
     base = git.resolve(folder, event.detail["base"])
     changed = git.changed(folder, git.merge_base(folder, base, sha), sha) if base else git.files(folder, sha)
-    return wanted.takes(f"refs/heads/{event.detail['base']}", changed, event.detail["action"])
+    return wanted.matches(f"refs/heads/{event.detail['base']}", changed, event.detail["action"])
 
 
-def begin(world: World, event: Event, path: str, found: Workflow | None, problems: tuple[str, ...], cause: str) -> None:
-    """Write a run down, and have it go; one that is refused ends at once, and says why.
+def _start(
+    world: World, event: Event, path: str, found: Workflow | None, problems: tuple[str, ...], cause: str
+) -> None:
+    """Store a run and queue it. A run with problems has ended already.
 
     Args:
-        cause: the same once more begins nothing.
+        cause: identifies the event. A workflow runs once for each cause.
     """
     repository, pull = event.repository, event.detail if event.kind == "pull_request" else {}
     sha = pull.get("head_sha", event.new)
@@ -337,10 +330,11 @@ def begin(world: World, event: Event, path: str, found: Workflow | None, problem
 
 
 def dispatch(world: World, repository: Repository, path: str, ref: str, given: Json, actor: str) -> None:
-    """Begin a workflow by hand.
+    """Start a workflow by hand.
 
     Raises:
-        ValueError: for a workflow, a ref or inputs that are none; in GitHub's words where they are known.
+        LookupError: if the default branch or the ref does not have the workflow.
+        ValueError: if the workflow, the ref or an input is invalid, with GitHub's message where it is known.
     """
     folder = repository.folder(world)
     full = next((one for one in git.refs(folder) if one in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}")), "")
@@ -348,7 +342,7 @@ def dispatch(world: World, repository: Repository, path: str, ref: str, given: J
     if not sha:
         raise ValueError(f"No ref found for: {ref}")
     default = git.resolve(folder, git.run(folder, "symbolic-ref", "HEAD").decode().strip())
-    # GitHub knows a workflow by hand only when the default branch has it.
+    # GitHub starts a workflow by hand only if the default branch has it.
     if not default or path not in _paths(world, repository, default) or path not in _paths(world, repository, sha):
         raise LookupError(path)
     try:
@@ -369,11 +363,11 @@ def dispatch(world: World, repository: Repository, path: str, ref: str, given: J
     with world.writing(tick=False) as rows:
         number = next_number(rows, "workflow dispatches")
     event = Event(0, "workflow_dispatch", repository, full, sha, sha, actor, "", {"inputs": inputs})
-    begin(world, event, path, found, (), f"dispatch {number}")
+    _start(world, event, path, found, (), f"dispatch {number}")
 
 
 def recover(world: World) -> None:
-    """At start: end what a crash cut short, and go on with what waits."""
+    """Fail the runs that a crash interrupted, and queue those that have not started."""
     for run in store.unfinished(world):
         if run["status"] == "queued":
             world.part(Runner).submit(run["id"])

@@ -1,4 +1,4 @@
-"""Runs of workflows: rows, numbers and logs, and what GitHub's REST API says of them.
+"""Store the runs of workflows, and render them as GitHub's REST API does.
 
 Source: https://docs.github.com/en/rest/actions/workflow-runs and …/workflow-jobs.
 """
@@ -20,12 +20,12 @@ Json = dict[str, Any]
 
 
 def now(world: World) -> str:
-    """Return the time as GitHub writes it."""
+    """Return the time in GitHub's format."""
     return timestamp(world.now())[:19] + "Z"
 
 
 def add(rows: sqlite3.Connection, world: World, cause: str, body: Mapping[str, Any]) -> Json | None:
-    """Write a new run down; None when this has begun the workflow before."""
+    """Store a new run, or return None if the workflow has run for this cause before."""
     key = f"{cause} {body['path']}"
     if rows.execute("SELECT 1 FROM workflow_runs WHERE cause = ?", (key,)).fetchone():
         return None
@@ -46,13 +46,13 @@ def add(rows: sqlite3.Connection, world: World, cause: str, body: Mapping[str, A
 
 
 def save(rows: sqlite3.Connection, world: World, run: Json) -> None:
-    """Write down what has become of a run."""
+    """Replace a run, in the caller's transaction."""
     run["updated_at"] = now(world)
     rows.execute("UPDATE workflow_runs SET body = ? WHERE id = ?", (json.dumps(run), run["id"]))
 
 
 def find(world: World, repository: int, number: int) -> Json | None:
-    """Return a run of a repository."""
+    """Return a repository's run by its number, or None."""
     with world.reading() as rows:
         row = rows.execute(
             "SELECT body FROM workflow_runs WHERE repository = ? AND id = ?", (repository, number)
@@ -61,7 +61,7 @@ def find(world: World, repository: int, number: int) -> Json | None:
 
 
 def of(world: World, repository: int) -> list[Json]:
-    """Return a repository's runs, the newest first."""
+    """Return a repository's runs, newest first."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT body FROM workflow_runs WHERE repository = ? ORDER BY id DESC", (repository,)
@@ -70,7 +70,7 @@ def of(world: World, repository: int) -> list[Json]:
 
 
 def unfinished(world: World) -> list[Json]:
-    """Return the runs that have not ended, the oldest first."""
+    """Return all runs that have not ended, oldest first."""
     with world.reading() as rows:
         found = rows.execute("SELECT body FROM workflow_runs ORDER BY id").fetchall()
     return [run for row in found if (run := json.loads(row["body"]))["status"] != "completed"]
@@ -86,19 +86,19 @@ def variables(world: World, repository: int) -> dict[str, str]:
 
 
 def run_of(job: int) -> int:
-    """Return the run that a job is of; jobs are numbered over all runs."""
+    """Return the number of a job's run, which is part of the job's number."""
     return job // MOST_JOBS
 
 
 def log_file(world: World, job: int) -> Path:
-    """Where a job's log is."""
+    """Return the path of a job's log. Create its folder."""
     folder = world.folder / "actions"
     folder.mkdir(exist_ok=True)
     return folder / f"{job}.log"
 
 
 def shown(run: Mapping[str, Any]) -> Json:
-    """Return a run as the API answers it."""
+    """Return a run as the REST API shows it."""
     url = f"https://github.com/{run['repository']}/actions/runs/{run['id']}"
     return {
         "id": run["id"],
@@ -123,7 +123,7 @@ def shown(run: Mapping[str, Any]) -> Json:
 
 
 def shown_job(run: Mapping[str, Any], job: Mapping[str, Any]) -> Json:
-    """Return a job as the API answers it."""
+    """Return a job as the REST API shows it."""
     url = f"https://github.com/{run['repository']}/actions/runs/{run['id']}/job/{job['id']}"
     kept = ("id", "name", "status", "conclusion", "started_at", "completed_at", "steps")
     return {**{key: job[key] for key in kept}, "run_id": run["id"], "head_sha": run["sha"], "html_url": url}

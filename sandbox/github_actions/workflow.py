@@ -1,4 +1,4 @@
-"""A workflow file: read, and refused by name where the sandbox does not do what it says, before anything runs.
+"""Parse a workflow file. What the sandbox does not support is refused by name before anything runs.
 
 Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax.
 """
@@ -31,7 +31,7 @@ _RESERVED = ("ACTIONS_", "GITHUB_", "RUNNER_")
 
 
 class Unsupported(ValueError):
-    """A workflow that is not run; `problems` says why, one sentence each."""
+    """A workflow that cannot run. Each of `problems` is a sentence."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -40,7 +40,7 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """One step: it runs a script, or uses an action."""
+    """One step, which runs a script or uses an action."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class Step:
     shell: str
     folder: str
     env: Mapping[str, str]
-    goes_on: bool
+    continue_on_error: bool
     minutes: int
 
 
@@ -60,7 +60,7 @@ class Job:
     """One job.
 
     Attributes:
-        id_token: whether it may ask for a token of GitHub's issuer.
+        id_token: whether it may request a token of GitHub's issuer.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Input:
-    """One input of `workflow_dispatch`; `options` are those of a choice, and of a boolean."""
+    """One input of `workflow_dispatch`. `options` are the values of a choice or a boolean."""
 
     required: bool
     default: str
@@ -86,12 +86,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Workflow:
-    """One file.
+    """One workflow file.
 
     Attributes:
-        events: what begins it.
-        inputs: what may be said to it, when somebody begins it by hand.
-        jobs: those that others need come first.
+        events: the events that trigger it.
+        inputs: its inputs when it is started by hand.
+        jobs: in an order in which each follows the jobs that it needs.
     """
 
     path: str
@@ -104,7 +104,7 @@ class Workflow:
 
 @dataclass
 class _Reading:
-    """What was found wrong so far, and where the reader stands."""
+    """Checks of values, which collect the problems found."""
 
     problems: list[str] = field(default_factory=list)
 
@@ -173,12 +173,8 @@ class _Reading:
 
 
 def read(text: str, path: str) -> Workflow:
-    """Read a workflow.
-
-    Raises:
-        Unsupported: with everything that is wrong with it.
-    """
-    # Not at the sandbox's start: most learners push nothing.
+    """Return the parsed workflow, or raise Unsupported with all its problems."""
+    # Imported here because most sandboxes never need it, and it slows the start.
     import yaml  # type: ignore[import-untyped]
 
     if len(text) > _LIMIT:
@@ -193,7 +189,7 @@ def read(text: str, path: str) -> Workflow:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
         raise Unsupported([f"{path}{at}: this is no YAML"]) from None
-    # To YAML 1.1, `on` is a word for true.
+    # In YAML 1.1, `on` means true.
     body = {"on" if key is True else key: value for key, value in body.items()} if isinstance(body, dict) else body
     reading = _Reading()
     found = reading.mapping(body, "", ("name", "on", "permissions", "env", "defaults", "concurrency", "jobs"))
@@ -202,8 +198,9 @@ def read(text: str, path: str) -> Workflow:
     _one_at_a_time(reading, found.get("concurrency"), "concurrency")
     defaults = _defaults(reading, found.get("defaults"), "defaults")
     env = reading.variables(found.get("env"), "env")
-    may = _may_ask(reading, found.get("permissions"), "permissions")
-    jobs = [_job(reading, name, one, may, defaults) for name, one in reading.mapping(found.get("jobs"), "jobs").items()]
+    id_token = _id_token(reading, found.get("permissions"), "permissions")
+    listed = reading.mapping(found.get("jobs"), "jobs")
+    jobs = [_job(reading, name, one, id_token, defaults) for name, one in listed.items()]
     if not 0 < len(jobs) < MOST_JOBS:
         reading.add("jobs", f"a workflow has at least one job, and fewer than {MOST_JOBS}")
     ordered = _ordered(reading, jobs)
@@ -213,7 +210,7 @@ def read(text: str, path: str) -> Workflow:
 
 
 def _one_at_a_time(reading: _Reading, value: Any, where: str) -> None:
-    """Check `concurrency:`; here one run goes at a time anyway, in the order in which they came."""
+    """Check `concurrency:`. The sandbox always executes runs one after the other."""
     found = {} if isinstance(value, str) else reading.mapping(value, where, ("group", "cancel-in-progress"))
     if found.get("cancel-in-progress") not in (None, False):
         reading.add(where, "cancel-in-progress is not something that the workbook's sandbox does")
@@ -238,11 +235,11 @@ def _inputs(reading: _Reading, value: Any) -> dict[str, Input]:
 def _events(reading: _Reading, value: Any) -> dict[str, Filter]:
     if isinstance(value, str | list):
         value = dict.fromkeys(value if isinstance(value, list) else [value])
-    asked = reading.mapping(value, "on", EVENTS)
-    if not asked:
+    listed_events = reading.mapping(value, "on", EVENTS)
+    if not listed_events:
         reading.add("on", f"a workflow says what begins it: {', '.join(EVENTS)}")
     events = {}
-    for name, one in asked.items():
+    for name, one in listed_events.items():
         if name == "workflow_dispatch":
             reading.mapping(one, f"on.{name}", ("inputs",))
             events[name] = Filter({})
@@ -269,23 +266,23 @@ def _defaults(reading: _Reading, value: Any, where: str) -> dict[str, Any]:
     return reading.mapping(run, f"{where}.run", ("shell", "working-directory"))
 
 
-def _may_ask(reading: _Reading, value: Any, where: str) -> bool:
-    """Whether `permissions:` hold `id-token: write`; all others are GITHUB_TOKEN's, of which there is none."""
+def _id_token(reading: _Reading, value: Any, where: str) -> bool:
+    """Return whether `permissions:` has `id-token: write`. The others belong to GITHUB_TOKEN, which does not exist."""
     if isinstance(value, str):
         if value not in ("read-all", "write-all"):
             reading.add(where, "read-all, write-all or a mapping is expected")
         return value == "write-all"
-    asked = reading.mapping(value, where)
-    for key, one in asked.items():
+    permissions = reading.mapping(value, where)
+    for key, one in permissions.items():
         if one not in ("read", "write", "none"):
             reading.add(f"{where}.{key}", "read, write or none is expected")
-    return asked.get("id-token") == "write"
+    return permissions.get("id-token") == "write"
 
 
 _JOB = ("name", "runs-on", "needs", "if", "permissions", "environment", "env", "outputs", "defaults", "concurrency")
 
 
-def _job(reading: _Reading, name: str, value: Any, may: bool, above: Mapping[str, Any]) -> Job:
+def _job(reading: _Reading, name: str, value: Any, id_token: bool, above: Mapping[str, Any]) -> Job:
     where = f"jobs.{name}"
     if not _ID.fullmatch(name):
         reading.add(where, "a job's id is letters, digits, - and _")
@@ -298,7 +295,7 @@ def _job(reading: _Reading, name: str, value: Any, may: bool, above: Mapping[str
     if isinstance(environment, dict):
         environment = reading.mapping(environment, f"{where}.environment", ("name",)).get("name")
     if "permissions" in found:
-        may = _may_ask(reading, found["permissions"], f"{where}.permissions")
+        id_token = _id_token(reading, found["permissions"], f"{where}.permissions")
     defaults = {**above, **_defaults(reading, found.get("defaults"), f"{where}.defaults")}
     listed = found.get("steps")
     if not isinstance(listed, list) or not listed:
@@ -313,7 +310,7 @@ def _job(reading: _Reading, name: str, value: Any, may: bool, above: Mapping[str
         reading.expression(found.get("name"), f"{where}.name") or name,
         reading.names(found.get("needs"), f"{where}.needs"),
         reading.condition(found.get("if"), f"{where}.if"),
-        may,
+        id_token,
         reading.expression(environment, f"{where}.environment"),
         reading.variables(found.get("env"), f"{where}.env"),
         reading.texts(found.get("outputs"), f"{where}.outputs"),
@@ -345,8 +342,8 @@ def _step(reading: _Reading, where: str, value: Any, defaults: Mapping[str, Any]
     name = reading.text(found.get("id"), f"{where}.id")
     if name and not _ID.fullmatch(name):
         reading.add(f"{where}.id", "an id is letters, digits, - and _")
-    goes_on = found.get("continue-on-error", False)
-    if not isinstance(goes_on, bool):
+    continue_on_error = found.get("continue-on-error", False)
+    if not isinstance(continue_on_error, bool):
         reading.add(f"{where}.continue-on-error", "true or false is expected")
     first = next(iter(run.strip().splitlines()), "")
     return Step(
@@ -359,7 +356,7 @@ def _step(reading: _Reading, where: str, value: Any, defaults: Mapping[str, Any]
         shell,
         reading.expression(found.get("working-directory", defaults.get("working-directory")), f"{where}.folder"),
         reading.variables(found.get("env"), f"{where}.env"),
-        bool(goes_on),
+        bool(continue_on_error),
         reading.minutes(found.get("timeout-minutes"), f"{where}.timeout-minutes"),
     )
 

@@ -172,10 +172,10 @@ def test_a_port_that_only_the_engine_listens_on_is_not_started() -> None:
         address = server.getsockname()
         proxy = threading.Thread(target=lambda: server.accept()[0].close())
         proxy.start()
-        assert not probes.answers(probes.Probe(), address, timeout=5)
+        assert not probes.succeeds(probes.Probe(), address, timeout=5)
         proxy.join()
         # One that listens and waits for the first word.
-        assert probes.answers(probes.Probe(), address, timeout=5)
+        assert probes.succeeds(probes.Probe(), address, timeout=5)
 
 
 def test_two_first_calls_start_one_instance(world: World, engine: docker.DockerClient) -> None:

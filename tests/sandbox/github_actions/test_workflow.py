@@ -199,7 +199,7 @@ def test_patterns_of_githubs_cheat_sheet(patterns: list[str], name: str, expecte
     ],
 )
 def test_what_begins_a_workflow(lists: Any, ref: str, changed: list[str], kind: str, expected: bool) -> None:
-    assert Filter(lists).takes(ref, changed, kind) is expected
+    assert Filter(lists).matches(ref, changed, kind) is expected
 
 
 FACTS = Facts(
