@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,14 @@ from machine import package_lists, private_engine
 
 # For each program the packages that hold it, the first that the archive has; and what that one needs besides.
 PACKAGES = {"docker": (("docker-cli",), ("docker.io",)), "proot": (("proot", "libtalloc2"),)}
+# env takes the quotes away that keep a path with blanks in one piece.
+_STARTER = """#!/usr/bin/env -S "{python}" -IS
+import os, sys
+command = {command!r} + sys.argv[1:]
+with open("/proc/self/environ", "rb") as file:
+    given = [one.split(b"=", 1) for one in file.read().split(b"\\0") if b"=" in one]
+os.execve(command[0], command, dict(given))
+"""
 
 
 def folder() -> Path:
@@ -75,16 +84,22 @@ def _unpack(name: str, packages: tuple[str, ...], options: tuple[str, ...]) -> b
 
 
 def _starter(name: str, tree: Path) -> None:
-    """Put the program on our PATH. By the loader where it brings libraries: a variable would reach its children."""
+    """Put the program on our PATH, started by the loader where it brings libraries.
+
+    A variable for the loader would reach the program's children, and a shell loses variables that it can't name, such
+    as `log.level`. So the starter is Python's, and passes on what it was given: to its own variables Python adds
+    LC_CTYPE (PEP 538).
+    """
     place = folder() / name
     place.unlink(missing_ok=True)
     libraries = sorted({str(path.parent) for path in tree.glob("usr/lib/**/*.so*")})
     loaders = [
         path for path in (Path("/lib64/ld-linux-x86-64.so.2"), Path("/lib/ld-linux-aarch64.so.1")) if path.exists()
     ]
+    program = str(tree / "usr/bin" / name)
     if not libraries or not loaders:
-        place.symlink_to(tree / "usr/bin" / name)
+        place.symlink_to(program)
         return
-    program = tree / "usr/bin" / name
-    place.write_text(f"#!/bin/sh\nexec '{loaders[0]}' --library-path '{':'.join(libraries)}' '{program}' \"$@\"\n")
+    command = [str(loaders[0]), "--library-path", ":".join(libraries), program]
+    place.write_text(_STARTER.format(python=sys.executable, command=command))
     place.chmod(0o755)

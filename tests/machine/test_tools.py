@@ -72,6 +72,23 @@ def test_ensure_unpacks_the_program_from_the_lists_that_have_it(
     assert os.environ["PATH"].endswith(str(tools.folder()))
 
 
+def test_a_program_with_libraries_gets_each_variable_and_argument(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools.private_engine, "home", lambda: tmp_path / "with a blank")
+    tree = tools.folder().parent / "env"
+    for name in ("usr/bin", "usr/lib"):
+        (tree / name).mkdir(parents=True)
+    (tree / "usr/lib/libx.so.1").touch()
+    shutil.copy(shutil.which("env") or "", tree / "usr/bin/env")
+    tools.folder().mkdir()
+    tools._starter("env", tree)
+    given = {"log.level": "debug", "a-b": "c", "PLAIN": "it's"}
+    command = [tools.folder() / "env", "--null", "two words=$HOME"]
+    ran = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
+    assert sorted(ran.stdout.split("\0")) == ["", "PLAIN=it's", "a-b=c", "log.level=debug", "two words=$HOME"]
+
+
 def test_lists_that_were_fetched_serve_the_next_program_too(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTS", "own")
     assert tools.ensure("docker", lambda text: None)
