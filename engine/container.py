@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -156,12 +157,18 @@ class Container:
                     400,
                 )
             place.mkdir(parents=True)
-        users.program(root, argv[0], environment, cwd, [(bind.source, bind.target) for bind in binds])
+        failure = None
+        try:
+            users.program(root, argv[0], environment, cwd, [(bind.source, bind.target) for bind in binds])
+        except Refused as error:
+            if not (is_first and self.host.get("Init")):
+                raise
+            failure = _failure_below_init(argv[0], error)
         environment = {**environment, "HOME": environment.get("HOME") or found.home}
         ulimits = [(one["Name"], int(one["Soft"]), int(one["Hard"])) for one in self.host.get("Ulimits") or []]
         return Process(
             root, argv, environment, cwd, found.uid, found.gid, [*found.groups, *more], binds, tmpfs,
-            read_only, tty, ulimits,
+            read_only, tty, ulimits, failure,
         )  # fmt: skip
 
     def _temporary(self, places: list[str]) -> list[Bind]:
@@ -217,8 +224,7 @@ class Container:
                 )
             except Refused as error:
                 self._unpublish()
-                code = 126 if "permission denied" in str(error) else 127
-                self.about["state"] = {**self.about["state"], "ExitCode": code, "Error": str(error)}
+                self.about["state"] = {**self.about["state"], "ExitCode": _exit_code(error), "Error": str(error)}
                 self.save()
                 raise
             self.starts += 1
@@ -301,6 +307,20 @@ class Container:
         return (
             self.removed or (self.run is not None and self.run.over.is_set()) or (self.run is None and self.starts > 0)
         )
+
+
+def _exit_code(error: Refused) -> int:
+    """Return the exit code of a program that can't be run, as a shell has it."""
+    return 126 if "permission denied" in str(error) else 127
+
+
+def _failure_below_init(program: str, error: Refused) -> tuple[str, int]:
+    """Return what `--init` makes of a program that can't be run: the container starts, and docker-init ends it.
+
+    The sentence is that of tini 0.19 under Docker 20.10, whose second word is its process's number.
+    """
+    code = _exit_code(error)
+    return f"exec {program} failed: {os.strerror(errno.EACCES if code == 126 else errno.ENOENT)}", code
 
 
 def _listed(value: Any) -> list[str]:

@@ -53,6 +53,8 @@ class Process:
     read_only: bool = False
     tty: bool = False
     ulimits: list[tuple[str, int, int]] = field(default_factory=list)
+    # Where the program can't be run below an init process: what that one says, and its exit code.
+    failure: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def start(
         "own_devices": way == "proot" and makes_devices(),
         "tty": process.tty,
         "ulimits": process.ulimits,
+        "failure": process.failure,
         # How many processes the command puts in front of the container's own.
         "depth": 0 if way == "proot" else 1,
     }

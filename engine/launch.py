@@ -182,6 +182,10 @@ def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
         for name, soft, hard in spec["ulimits"]:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), (soft, hard))
         os.umask(0o022)
+        if spec["failure"]:
+            text, code = spec["failure"]
+            os.write(2, f"[FATAL tini ({os.getpid()})] {text}\n".encode())
+            os._exit(code)
         if spec["way"] == "proot":
             if spec["own_devices"]:
                 _devices(spec["root"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tarfile
 import time
 from collections.abc import Iterator
@@ -51,6 +52,18 @@ def test_a_program_that_is_not_there_is_127(running: Running) -> None:
     assert ran.returncode == 127
     assert 'exec: "nosuch": executable file not found in $PATH' in ran.stderr
     assert running.docker("ps", "--all", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "reason", "code"),
+    [("nosuch", "No such file or directory", 127), ("/etc/passwd", "Permission denied", 126)],
+)
+def test_below_init_a_program_that_cannot_run_ends_its_container(
+    running: Running, program: str, reason: str, code: int
+) -> None:
+    ran = running.docker("run", "--rm", "--init", "base:1", program)
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert re.fullmatch(rf"\[FATAL tini \(\d+\)\] exec {program} failed: {reason}\n", ran.stderr)
 
 
 def test_a_limit_that_it_cannot_hold_is_said(running: Running) -> None:
