@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import tarfile
-import time
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from helpers import waiting
 from machine.engine import Engine, environment
 from tests.sample_app.conftest import DEADLINE, ROOT
 
@@ -102,18 +102,11 @@ def call(container: Container, method: str, path: str, body: str = "") -> tuple[
 
 
 def wait_until_healthy(container: Container) -> None:
-    """Follow the engine's own health check. Fails after ``DEADLINE`` seconds, with the container's log."""
-    client = container.client
-    assert client is not None
-    ends = time.monotonic() + DEADLINE
-    events = client.events(decode=True, since=int(time.time()) - 60, until=int(time.time() + DEADLINE),
-                           filters={"container": container.id, "event": "health_status"})  # fmt: skip
-    for event in events:
-        if event["status"].endswith(": healthy"):
-            events.close()
+    """Wait for the engine's own health check. Fails after ``DEADLINE`` seconds, with the container's log."""
+    for _ in waiting.attempts(DEADLINE):
+        container.reload()
+        if container.health == "healthy":
             return
-        if time.monotonic() > ends:
-            break
     pytest.fail(f"not healthy within {DEADLINE:.0f} s:\n{container.logs().decode()}")
 
 

