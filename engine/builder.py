@@ -33,8 +33,10 @@ class Build:
         self._machine, self._store = machine, machine.store
         self._context, self._options, self._say = context, options, say
         self._is_cancelled = is_cancelled
+        self._predefined = {k: v for k, v in options.arguments.items() if k in PREDEFINED and v is not None}
         self._globals: dict[str, str] = {}
         self._stages: list[Stage] = []
+        self._stage_count = 0
         self._used: set[str] = set()
         self._run: Run | None = None
         self._unsaid: list[str] = []
@@ -43,6 +45,7 @@ class Build:
         """Build, tag, and return the image's id. Raises Refused with Docker's sentence of the step that failed."""
         tags = [names.parse(tag) for tag in self._options.tags]
         instructions = self._read()
+        self._stage_count = sum(one.word == "FROM" for one in instructions)
         try:
             with self._store.in_use():
                 for number, one in enumerate(instructions, 1):
@@ -146,6 +149,7 @@ class Build:
         if before is not None:
             stage = copying_of.deepcopy(before)
             stage.name, stage.arguments, stage.tree, stage.notes, stage.cached = name, {}, None, {}, True
+            stage.seen = None
         elif source == "scratch":
             architecture = (platform or default_platform()).split("/")[1]
             stage = Stage(name, [], {"Env": [f"PATH={PATH}"]}, [], [], "", architecture)
@@ -155,12 +159,8 @@ class Build:
         self._print(f" ---> {stage.image[7:19]}\n" if stage.image else " ---> \n")
 
     def _base(self, source: str, name: str, platform: str) -> Stage:
-        reference = names.parse(source) if self._store.find(source) is None or self._options.pull else None
-        key = self._store.find(source)
-        if reference is not None:
-            auth = self._options.auths.get(reference.host, {})
-            key = pull(self._store, reference, auth, platform or default_platform(), self._say)
-        assert key is not None  # noqa: S101 - found, or pulled a moment ago
+        found = None if self._options.pull else self._store.find(source)
+        key = found or self._pull(source, platform or default_platform())
         config = copying_of.deepcopy(self._store.config(key))
         own = config.setdefault("config", {}) or {}
         config["config"] = own
@@ -168,9 +168,8 @@ class Build:
             own["Env"] = [*(own.get("Env") or ()), f"PATH={PATH}"]
         architecture = config.get("architecture", "amd64")
         if platform and platform.split("/")[1] != architecture:
-            if reference is None:
-                auth = self._options.auths.get(names.parse(source).host, {})
-                key = pull(self._store, names.parse(source), auth, platform, self._say)
+            if found:
+                self._pull(source, platform)
                 return self._base(source, name, "")
             raise Refused(
                 f"image with reference {source} was found but does not match the specified platform: "
@@ -181,9 +180,13 @@ class Build:
         steps = list(image.steps) or ["<missing>"] * (len(history) - 1) + [key]
         return Stage(name, list(image.layers), config.get("config") or {}, history, steps, key, architecture)
 
+    def _pull(self, source: str, platform: str) -> str:
+        reference = names.parse(source)
+        auth = self._options.auths.get(reference.host, {})
+        return pull(self._store, reference, auth, platform, self._say)
+
     def _scope(self, stage: Stage) -> dict[str, str]:
-        predefined = {k: v for k, v in self._options.arguments.items() if k in PREDEFINED and v is not None}
-        return {**predefined, **stage.arguments, **stage.environment}
+        return {**self._predefined, **stage.arguments, **stage.environment}
 
     def _key(self, stage: Stage, what: str) -> str:
         """Return under which key the cache holds the result of `what` on what the stage is now."""
@@ -207,6 +210,7 @@ class Build:
             created = found["created"]
             layer = Layer(**found["layer"]) if found.get("layer") else None
             if layer is not None and stage.tree is not None:
+                stage.seen = None
                 trees.apply(self._store, layer, stage.tree, stage.notes)
         else:
             stage.cached = False
@@ -237,29 +241,26 @@ class Build:
     def _tree(self, stage: Stage) -> Path:
         if stage.tree is None:
             tree = self._store.temporary("stage")
-            stage.notes = self._machine.roots.make(
-                stage.layers, tree, keep=len(stage.layers) == self._base_length(stage)
-            )
+            keep = len(stage.layers) == stage.base_length(self._store.images)
+            stage.notes = self._machine.roots.make(stage.layers, tree, keep=keep)
             stage.tree = tree
         return stage.tree
-
-    def _base_length(self, stage: Stage) -> int:
-        """Return how many layers a stage had at its FROM: those trees are worth keeping."""
-        known = set(self._store.images)
-        length = next((n for n in range(len(stage.steps), 0, -1) if stage.steps[n - 1] in known), 0)
-        return sum(1 for line in stage.history[:length] if not line.get("empty_layer"))
 
     def _changed(
         self, stage: Stage, work: Callable[[Path], None], owner: tuple[int, int], volumes: Sequence[str] = ()
     ) -> Layer:
         tree = self._tree(stage)
-        before = trees.look(tree)
+        before = trees.look(tree) if stage.seen is None else stage.seen
+        stage.seen = None
         work(tree)
         # A volume is no part of the image: what a step writes there is gone after it, as with Docker.
         trees.drop_new(tree, before, volumes)
         archive = self._store.temporary("difference")
-        trees.difference(tree, before, trees.look(tree), stage.notes, new_owner=owner, to=archive)
-        return self._store.add_layer(archive)
+        after = trees.look(tree)
+        held = trees.difference(tree, before, after, stage.notes, new_owner=owner, to=archive)
+        stage.seen = after
+        # Only the last stage's layers are likely to be pushed.
+        return self._store.add_layer(archive, held=held, level=5 if len(self._stages) == self._stage_count else 1)
 
     # ---- the steps that make a layer
 
@@ -271,8 +272,7 @@ class Build:
         told = sorted(f"{k}={v}" for k, v in given.items() if k not in PREDEFINED)
         prefix = f"|{len(told)} {' '.join(told)} " if told else ""
         said = prefix + " ".join(argv)
-        predefined = {k: v for k, v in self._options.arguments.items() if k in PREDEFINED and v is not None}
-        environment = {"PATH": PATH, **predefined, **given, **stage.environment}
+        environment = {"PATH": PATH, **self._predefined, **given, **stage.environment}
 
         def make(identity: str) -> Layer:
             tree = self._tree(stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from engine import trees
 from engine.runs import now
 from engine.store import Layer
-from engine.trees import Notes
+from engine.trees import Notes, Seen
 
 # Arguments that need no ARG.
 PREDEFINED = frozenset(
@@ -37,7 +38,10 @@ class Options:
 
 @dataclass
 class Stage:
-    """A stage while it is built. `tree` is None until a step needs it; then `notes` belong to it."""
+    """A stage while it is built. `tree` is None until a step needs it; then `notes` belong to it.
+
+    `seen` is what the tree held after its last step; None where that isn't known.
+    """
 
     name: str
     layers: list[Layer]
@@ -49,6 +53,7 @@ class Stage:
     arguments: dict[str, str] = field(default_factory=dict)
     tree: Path | None = None
     notes: Notes = field(default_factory=dict)
+    seen: Seen | None = None
     cached: bool = True
     author: str = ""
 
@@ -61,6 +66,11 @@ class Stage:
     def nop(self) -> str:
         """What the history says of a step that runs nothing begins with."""
         return " ".join([*(self.config.get("Shell") or ["/bin/sh", "-c"]), "#(nop)"])
+
+    def base_length(self, images: Container[str]) -> int:
+        """Return how many layers the stage had at its FROM, whose tree is worth keeping. `images` are all ids."""
+        length = next((n for n in range(len(self.steps), 0, -1) if self.steps[n - 1] in images), 0)
+        return sum(1 for line in self.history[:length] if not line.get("empty_layer"))
 
     def document(self) -> bytes:
         """Return the configuration of the image that the stage is now."""

@@ -161,19 +161,25 @@ class Store:
             self.keep(part, digest)
         return digest
 
-    def add_layer(self, archive: Path) -> Layer:
-        """Compress the tar archive `archive`, keep it as a layer and delete the archive."""
+    def add_layer(self, archive: Path, *, held: int | None = None, level: int = 5) -> Layer:
+        """Compress the tar archive `archive`, keep it as a layer and delete the archive.
+
+        Args:
+            archive: the archive.
+            held: the bytes of its files, where they are known already.
+            level: how hard to compress.
+        """
         raw, packed = hashlib.sha256(), self.temporary("layer")
         # No name and no time: the same tree gives the same blob.
         with (
             archive.open("rb") as source,
             packed.open("wb") as target,
-            gzip.GzipFile("", "wb", compresslevel=5, fileobj=target, mtime=0) as writer,
+            gzip.GzipFile("", "wb", compresslevel=level, fileobj=target, mtime=0) as writer,
         ):
             while block := source.read(_CHUNK):
                 raw.update(block)
                 writer.write(block)
-        size, held = archive.stat().st_size, measured(archive)
+        size, held = archive.stat().st_size, measured(archive) if held is None else held
         archive.unlink()
         with packed.open("rb") as file:
             digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -259,8 +259,8 @@ def _is_own(name: str) -> bool:
     return name in OWN_FILES or name.startswith(OWN_FOLDERS)
 
 
-def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner: tuple[int, int], to: Path) -> None:
-    """Write what changed between two looks to `to`, as a layer's archive."""
+def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner: tuple[int, int], to: Path) -> int:
+    """Write what changed between two looks to `to`, as a layer's archive; return how many bytes its files hold."""
     touched = {
         name
         for name in after
@@ -271,6 +271,7 @@ def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner
     above = {str(folder) for name in (*touched, *gone) for folder in PurePosixPath(name).parents}
     changed = sorted(touched | (above & after.keys()))
     links: dict[int, str] = {}
+    held = 0
     with tarfile.open(to, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in changed:
             if stat.S_ISSOCK(after[name][0]):
@@ -284,6 +285,7 @@ def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner
                 member.type, member.linkname, member.size = tarfile.REGTYPE, "", after[name][1]
             if not member.isdir():
                 links[after[name][5]] = name
+            held += len(member.linkname) if member.issym() else member.size
             if member.isreg():
                 with (root / name).open("rb") as content:
                     archive.addfile(member, content)
@@ -297,6 +299,7 @@ def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner
                 white.mode = 0o600
                 archive.addfile(white)
             forget(notes, name, below=False)
+    return held
 
 
 def _owner(member: tarfile.TarInfo, name: str, notes: Notes, new_owner: tuple[int, int]) -> None:

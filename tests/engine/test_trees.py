@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from engine import trees
 from engine.errors import Refused
+from engine.store import measured
 from engine.trees import Unpacker
 
 
@@ -116,3 +118,16 @@ def test_links_without_an_end_are_refused(root: Path) -> None:
     (root / "b").symlink_to("a")
     with pytest.raises(Refused, match="too many levels"):
         trees.resolve(root, "a/x", last=True)
+
+
+def test_a_difference_holds_as_many_bytes_as_its_archive_shows(root: Path) -> None:
+    (root / "old").write_bytes(b"old")
+    before = trees.look(root)
+    (root / "old").unlink()
+    (root / "f").write_bytes(b"12345")
+    os.link(root / "f", root / "again")
+    (root / "l").symlink_to("somewhere")
+    (root / "d").mkdir()
+    archive = root.parent / "layer"
+    held = trees.difference(root, before, trees.look(root), {}, new_owner=(0, 0), to=archive)
+    assert held == measured(archive) == len("12345") + len("somewhere")
