@@ -16,12 +16,12 @@ from engine.container import PATH, add_hosts
 from engine.dockerfile import Instruction
 from engine.errors import Refused, bad_request
 from engine.machine import Machine
+from engine.origins import Origin
 from engine.runs import STDERR, Log, Run, now
 from engine.settings import configure, default_platform
 from engine.stages import PREDEFINED, Options, Stage, borrow_names
 from engine.store import Layer, remove_tree
 from engine.transfer import Say, pull
-from engine.trees import Notes
 
 
 class Build:
@@ -37,6 +37,8 @@ class Build:
         self._globals: dict[str, str] = {}
         self._stages: list[Stage] = []
         self._stage_count = 0
+        # What COPY --from names and no stage is.
+        self._images: dict[str, Stage] = {}
         self._used: set[str] = set()
         self._run: Run | None = None
         self._unsaid: list[str] = []
@@ -60,7 +62,7 @@ class Build:
                 self._say({"stream": text})
             raise
         finally:
-            for stage in self._stages:
+            for stage in (*self._stages, *self._images.values()):
                 if stage.tree is not None:
                     self._store.give_up(stage.tree)
         unused = sorted(set(self._options.arguments) - self._used - PREDEFINED)
@@ -197,7 +199,7 @@ class Build:
     def _lookup(self, stage: Stage, key: str) -> dict[str, Any] | None:
         if self._options.no_cache or not stage.cached:
             return None
-        found = self._store.cache.get(key)
+        found = self._store.recall(key)
         layer = found and found.get("layer")
         return found if found and (not layer or self._store.blob(layer["digest"]).exists()) else None
 
@@ -339,34 +341,28 @@ class Build:
             work = (stage.config.get("WorkingDir") or "/").rstrip("/")
             target = f"{work}/{'' if target in ('.', './') else target}"
             target += "/" if parts[-1] == "." and not target.endswith("/") else ""
-        origin, known, temporary = self._origin(one)
-        try:
-            chosen = copying.sources(origin, parts[:-1])
-            digest = copying.fingerprint(chosen)
-            kind = "multi" if len(chosen) > 1 else "dir" if chosen[0].path.is_dir() else "file"
-            chown = dockerfile.expand(one.flag("chown"), scope)
-            # Without a blank between them, as dockerd writes it.
-            given = f"--chown={chown}" if chown else ""
-            said = f"{stage.nop} {one.word} {given}{kind}:{digest} in {parts[-1]} "
+        origin = self._origin(one)
+        digest, kind = origin.fingerprint(self._store, parts[:-1])
+        chown = dockerfile.expand(one.flag("chown"), scope)
+        # Without a blank between them, as dockerd writes it.
+        given = f"--chown={chown}" if chown else ""
+        said = f"{stage.nop} {one.word} {given}{kind}:{digest} in {parts[-1]} "
 
-            def work(tree: Path) -> None:
-                user = users.owner(tree, chown) if chown else None
-                owner = (user.uid, user.gid) if user else None if one.flag("from") else (0, 0)
-                if chown and ":" not in chown and chown.isdigit():
-                    owner = (int(chown), int(chown))
-                copier = copying.Copier(tree, stage.notes, owner, origin, known)
-                copier.copy(chosen, target, unpack=one.word == "ADD")
+        def copy(tree: Path) -> None:
+            user = users.owner(tree, chown) if chown else None
+            owner = (user.uid, user.gid) if user else None if one.flag("from") else (0, 0)
+            if chown and ":" not in chown and chown.isdigit():
+                owner = (int(chown), int(chown))
+            source, known = origin.lay_out()
+            copier = copying.Copier(tree, stage.notes, owner, source, known)
+            copier.copy(copying.sources(source, parts[:-1]), target, unpack=one.word == "ADD")
 
-            self._commit(stage, said, lambda _: self._changed(stage, work, (0, 0)), f"chown={chown}")
-        finally:
-            if temporary:
-                self._store.give_up(origin)
+        self._commit(stage, said, lambda _: self._changed(stage, copy, (0, 0)), f"chown={chown}")
 
-    def _origin(self, one: Instruction) -> tuple[Path, Notes, bool]:
-        """Return the tree to copy from, what its disk can't say, and whether it is to be deleted after."""
+    def _origin(self, one: Instruction) -> Origin:
         name = one.flag("from")
         if not name:
-            return self._context, {}, False
+            return Origin(None, lambda: (self._context, {}))
         found = next((stage for stage in self._stages[:-1] if stage.name and stage.name == name.lower()), None)
         if found is None and name.isdigit():
             if int(name) >= len(self._stages) - 1:
@@ -376,14 +372,15 @@ class Build:
                     else f"invalid from flag value {name}: not found"
                 )
             found = self._stages[int(name)]
-        if found is not None:
-            return self._tree(found), found.notes, False
-        try:
-            layers = self._base(name, "", self._options.platform).layers
-        except Refused as error:
-            raise Refused(f"invalid from flag value {name}: {error}") from None
-        tree = self._store.temporary("from")
-        return tree, self._machine.roots.make(layers, tree), True
+        if found is None:
+            found = self._images.get(name)
+        if found is None:
+            try:
+                found = self._images[name] = self._base(name, "", self._options.platform)
+            except Refused as error:
+                raise Refused(f"invalid from flag value {name}: {error}") from None
+        stage = found
+        return Origin(stage.layers, lambda: (self._tree(stage), stage.notes))
 
     def _work_folder(self, stage: Stage, one: Instruction) -> None:
         path = "".join(dockerfile.words(one.rest, self._scope(stage), split=False))

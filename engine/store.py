@@ -29,8 +29,9 @@ from typing import IO, Any
 from engine import names
 from engine.errors import Refused, not_found
 
-# So many results of build steps are remembered; their layers stay for as long.
-CACHE_ENTRIES = 60
+# The last used results of build steps are remembered, and their layers kept: so many, and so many bytes.
+CACHE_ENTRIES = 500
+CACHE_BYTES = 600 * 1024**2
 _CHUNK = 1 << 20
 
 
@@ -92,6 +93,8 @@ class Store:
         self.tags: dict[str, str] = {}
         self.digests: dict[str, str] = {}
         self.cache: dict[str, dict[str, Any]] = {}
+        # What was copied out of images and stages, by their layers and the paths: see `engine.origins`.
+        self.fingerprints: dict[str, tuple[str, str]] = {}
         self._configs: dict[str, dict[str, Any]] = {}
         self._pinned: dict[str, int] = {}
         self._given_up: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -264,9 +267,21 @@ class Store:
         with self.lock:
             self.cache.pop(cache_key, None)
             self.cache[cache_key] = result
-            while len(self.cache) > CACHE_ENTRIES:
+            while len(self.cache) > CACHE_ENTRIES or self._cached_bytes() > CACHE_BYTES:
                 del self.cache[next(iter(self.cache))]
             self.save()
+
+    def recall(self, cache_key: str) -> dict[str, Any] | None:
+        """Return the result of a build step, which is now the last used one."""
+        with self.lock:
+            found = self.cache.pop(cache_key, None)
+            if found is not None:
+                self.cache[cache_key] = found
+            return found
+
+    def _cached_bytes(self) -> int:
+        layers = [entry["layer"] for entry in self.cache.values() if entry.get("layer")]
+        return sum({layer["digest"]: layer["size"] for layer in layers}.values())
 
     @contextlib.contextmanager
     def in_use(self) -> Any:

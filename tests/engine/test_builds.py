@@ -214,3 +214,21 @@ def test_the_workbook_s_image_is_the_same(
     shutil.copytree(ROOT / "sample_app", context / "sample_app")
     one, other = both(clients, context, base, "--network=host", f"--build-arg=PYTHON_IMAGE={base}")
     same(one, other)
+
+
+def test_what_is_copied_out_of_a_stage_is_looked_at_once_for_all_builds(tmp_path: Path) -> None:
+    """A build of which all is cached needs no tree, which for a stage with scikit-learn takes longer than the rest."""
+    with ours(tmp_path / "engine") as running:
+        assert running.docker("import", str(conversations.base(tmp_path)), "base:1").returncode == 0
+        context = tmp_path / "context"
+        context.mkdir()
+        first = "FROM base:1 AS first\nRUN echo built > /made\n"
+        (context / "Dockerfile").write_text(f"{first}FROM base:1\nCOPY --from=first /made /taken\nCMD cat /taken\n")
+        built = running.docker("build", "--tag=copied:1", str(context))
+        assert built.returncode == 0, built.stderr
+        shutil.rmtree(running.folder / "root" / "roots")
+        (running.folder / "root" / "roots").mkdir()
+        again = running.docker("build", "--tag=copied:2", str(context))
+        assert (again.returncode, again.stdout.count("Using cache")) == (0, 3), again.stderr
+        assert list((running.folder / "root" / "roots").iterdir()) == []
+        assert running.docker("run", "--rm", "copied:2").stdout == "built\n"

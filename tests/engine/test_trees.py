@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import trees
+from engine import store, trees
 from engine.errors import Refused
 from engine.store import measured
 from engine.trees import Unpacker
@@ -131,3 +131,16 @@ def test_a_difference_holds_as_many_bytes_as_its_archive_shows(root: Path) -> No
     archive = root.parent / "layer"
     held = trees.difference(root, before, trees.look(root), {}, new_owner=(0, 0), to=archive)
     assert held == measured(archive) == len("12345") + len("somewhere")
+
+
+def test_a_build_s_results_that_are_used_again_outlive_those_that_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = store.Store(tmp_path)
+    monkeypatch.setattr(store, "CACHE_BYTES", 20)
+    for name in ("a", "b"):
+        found.remember(name, {"layer": {"digest": f"sha256:{name}", "size": 10}})
+    assert found.recall("a") is not None
+    found.remember("c", {"created": "now"})
+    found.remember("d", {"layer": {"digest": "sha256:d", "size": 10}})
+    assert list(found.cache) == ["a", "c", "d"]
