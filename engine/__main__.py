@@ -1,4 +1,4 @@
-"""`python -m engine --socket PATH --root FOLDER`: serve until a signal ends it."""
+"""The command `python -m engine --socket PATH --root FOLDER`, which serves until a signal ends it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from engine.errors import Refused
 from engine.machine import Machine
 from engine.store import Store
 
-# Importing them is what makes their calls known.
+# Importing these modules registers their routes.
 _APIS = (builds_api, containers_api, images_api, processes_api, system_api)
 
 
 def main() -> int:
-    """Serve the engine; the exit code."""
+    """Serve the engine and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine", description="The workbook's own container engine.")
     parser.add_argument("--socket", type=Path, required=True, help="the Unix socket to listen on")
     parser.add_argument("--root", type=Path, required=True, help="the folder of images and containers")

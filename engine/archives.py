@@ -1,4 +1,4 @@
-"""Archives of images: `docker save`, `docker load`, `docker import`, and what goes in and out with `docker cp`."""
+"""Archives of `docker save`, `docker load`, `docker import` and `docker cp`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 
 
 def unpacked_digest(path: Path) -> tuple[str, int]:
-    """Return digest and size of what a compressed layer unpacks to. Raises Refused for none, or too large a one."""
+    """Return the digest and size of a layer once unpacked. Raises Refused if it is damaged or too large."""
     hashed, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as probe:
@@ -67,7 +67,7 @@ def save(store: Store, wanted: Sequence[str], to: IO[bytes]) -> None:
 
 
 def _unread(error: Exception) -> str:
-    """Return what docker says of an archive that is none, or is cut off."""
+    """Return Docker's message for a file that is truncated or no archive."""
     reason = "unexpected EOF" if "truncated" in str(error) or isinstance(error, tarfile.ReadError) else str(error)
     return f"Error processing tar file(exit status 1): {reason}"
 
@@ -79,7 +79,7 @@ def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
 
 
 def load(store: Store, source: IO[bytes]) -> list[str]:
-    """Take in what `docker save` wrote; the lines to print. Raises Refused."""
+    """Add the images of a `docker save` archive and return the lines to print. Raises Refused."""
     folder = store.temporary("load")
     folder.mkdir()
     try:
@@ -146,7 +146,7 @@ def _taken(store: Store, path: Path, diff: str) -> Layer:
 
 
 def import_tree(store: Store, source: IO[bytes], config: dict[str, Any], message: str, architecture: str) -> str:
-    """Make an image of one layer from a tree's archive, and return its id. Raises Refused."""
+    """Make an image with one layer from the archive of a file tree, and return its id. Raises Refused."""
     plain = store.temporary("import")
     with store.in_use():
         with plain.open("wb") as target:
@@ -184,7 +184,7 @@ def import_tree(store: Store, source: IO[bytes], config: dict[str, Any], message
 
 
 def about(root: Path, path: str) -> dict[str, Any]:
-    """Return what `docker cp` asks first of a path in a container. Raises Refused when it isn't there."""
+    """Return the attributes of a path in a container, which `docker cp` requests first. Raises Refused."""
     place = trees.resolve(root, path, last=False)
     try:
         found = place.lstat()
@@ -201,7 +201,7 @@ def about(root: Path, path: str) -> dict[str, Any]:
 
 
 def read(root: Path, path: str, to: IO[bytes]) -> None:
-    """Write a path of a container as an archive."""
+    """Write a container's file or folder as an archive."""
     place = trees.resolve(root, path, last=path.endswith("/."))
     base = place.name if place != root else "/"
     with tarfile.open(fileobj=to, mode="w|", format=tarfile.PAX_FORMAT) as archive:
@@ -209,7 +209,7 @@ def read(root: Path, path: str, to: IO[bytes]) -> None:
 
 
 def write(root: Path, path: str, source: IO[bytes], owner: tuple[int, int] | None) -> None:
-    """Lay an archive out in a folder of a container. Raises Refused."""
+    """Unpack an archive into a container's folder. Raises Refused."""
     place = trees.resolve(root, path, last=True)
     if not place.exists():
         raise not_found(f"no such directory: {path}")
@@ -217,14 +217,14 @@ def write(root: Path, path: str, source: IO[bytes], owner: tuple[int, int] | Non
         raise bad_request("extraction point is not a directory")
     try:
         with tarfile.open(fileobj=source, mode="r|*", tarinfo=Header) as archive:
-            # Links in the container may lead anywhere inside it; the container's root stays the end of the world.
+            # Links in the container are followed, but never out of its root.
             Nested(root, place, owner).unpack(archive)
     except BAD_ARCHIVE as error:
         raise Refused(_unread(error)) from None
 
 
 class Nested(Unpacker):
-    """An archive laid out in a folder inside a root, whose links are followed inside that root."""
+    """Unpacks an archive into a folder below a root. Links are resolved inside that root."""
 
     def __init__(self, root: Path, folder: Path, owner: tuple[int, int] | None, notes: Notes | None = None) -> None:
         super().__init__(root, {} if notes is None else notes, whiteouts=False, owner=owner)

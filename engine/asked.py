@@ -1,7 +1,7 @@
-"""What a client may ask of a container: what is done, what is said to be missing, and what is refused by its name.
+"""Check the fields of requests that create containers and processes.
 
-Nothing is taken and forgotten: a field that holds more than its default is one of `_DONE` and `_NOTED`, has one of its
-values of `_VALUES`, is named in a warning, or is refused with status 501.
+No field is accepted and then ignored. One that differs from its default is supported (`_DONE`), only stored (`_NOTED`),
+has a value that holds here anyway (`_VALUES`), is named in a warning, or is refused with status 501.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _DONE = frozenset(
     (
         *("Binds", "AutoRemove", "NetworkMode", "PortBindings", "PublishAllPorts", "ReadonlyRootfs", "Tmpfs", "Mounts"),
         *("Ulimits", "ExtraHosts", "Dns", "DnsSearch", "DnsOptions", "GroupAdd"),
-        # A launcher is each process's parent: it passes signals on and reaps what is left.
+        # Each process has a launcher as its parent, which forwards signals and reaps orphans.
         "Init",
     )
 )
-# The client's own, or only shown again.
+# Used by the client alone, or only shown by `docker inspect`.
 _NOTED = frozenset({"ContainerIDFile", "ConsoleSize", "Annotations"})
-# Other values than the default that say what is so here anyway.
+# Values besides the default that describe how this engine behaves anyway.
 _VALUES: Mapping[str, tuple[Any, ...]] = {
     "IpcMode": ("host",),
     "PidMode": ("host",),
@@ -35,14 +35,14 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {
     "PidsLimit": (-1,),
     "OomKillDisable": (False,),
 }
-# What a Docker Engine whose kernel has no control groups discards with a warning, too.
+# Discarded with a warning, as by a Docker Engine whose kernel has no control groups.
 DISCARDED: Mapping[str, str] = {
     **dict.fromkeys(("Memory", "MemoryReservation", "MemorySwap", "KernelMemory"), "memory"),
     "PidsLimit": "PIDs",
     **dict.fromkeys(("NanoCpus", "CpuQuota", "CpuPeriod", "CpuShares", "CpusetCpus", "CpusetMems"), "CPU"),
 }
 CAPABILITIES = ("CapDrop", "CapAdd", "SecurityOpt")
-# Every field of which a value beside the default is taken.
+# Every field that may differ from its default.
 TAKEN = _DONE | _NOTED | DISCARDED.keys() | set(CAPABILITIES)
 _CONFIG = frozenset(
     (
@@ -77,7 +77,7 @@ def _holds(value: Any) -> bool:
 
 
 def check(body: Mapping[str, Any]) -> None:
-    """Refuse a container that is asked to be what none is here. Raises Refused, with the name of the field."""
+    """Raise Refused, with the field's name, if a container is requested that this engine can't make."""
     host = body.get("HostConfig") or {}
     for name, value in host.items():
         if not _holds(value) or name in _DONE | _NOTED or value in _VALUES.get(name, ()):
@@ -101,7 +101,7 @@ def check(body: Mapping[str, Any]) -> None:
 
 
 def check_process(body: Mapping[str, Any]) -> None:
-    """Refuse what `docker exec` may ask and no process here can be. Raises Refused, with the name of the field."""
+    """Raise Refused, with the field's name, if `docker exec` requests a process that this engine can't start."""
     for name, value in body.items():
         if _holds(value) and name not in _PROCESS:
             raise unsupported(f"{name} of a further process")
@@ -142,7 +142,7 @@ def _check_parts(host: Mapping[str, Any]) -> None:
 
 
 def completed(host: Mapping[str, Any], runtime: str) -> dict[str, Any]:
-    """Return a HostConfig with all that clients look for: docker-py reads `LogConfig` of each container."""
+    """Return a HostConfig with every field that clients read: docker-py reads `LogConfig` of each container."""
     listed = (
         *("Dns", "DnsOptions", "DnsSearch", "Devices", "Ulimits", "BlkioWeightDevice", "BlkioDeviceReadBps"),
         *("BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"),

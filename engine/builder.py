@@ -1,4 +1,4 @@
-"""`docker build` as Docker's classic builder does it: one layer for each RUN, COPY, ADD and WORKDIR, and a cache."""
+"""Builds, as by Docker's classic builder: one layer for each RUN, COPY, ADD and WORKDIR, and a cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine.transfer import Say, pull
 
 
 class Build:
-    """One build, from a context that lies in a folder."""
+    """One build. Its context is a folder."""
 
     def __init__(
         self, machine: Machine, context: Path, options: Options, say: Say, is_cancelled: Callable[[], bool]
@@ -37,14 +37,14 @@ class Build:
         self._globals: dict[str, str] = {}
         self._stages: list[Stage] = []
         self._stage_count = 0
-        # What COPY --from names and no stage is.
+        # The images that COPY --from names, as stages.
         self._images: dict[str, Stage] = {}
         self._used: set[str] = set()
         self._run: Run | None = None
         self._unsaid: list[str] = []
 
     def run(self) -> str:
-        """Build, tag, and return the image's id. Raises Refused with Docker's sentence of the step that failed."""
+        """Build and tag the image and return its id. Raises Refused with Docker's message for the step that failed."""
         tags = [names.parse(tag) for tag in self._options.tags]
         instructions = self._read()
         self._stage_count = sum(one.word == "FROM" for one in instructions)
@@ -57,7 +57,7 @@ class Build:
                     self._step(one)
                 key = self._finish()
         except Refused:
-            # Quiet is only what succeeds.
+            # A quiet build prints its steps only if it fails.
             for text in self._unsaid:
                 self._say({"stream": text})
             raise
@@ -191,7 +191,7 @@ class Build:
         return {**self._predefined, **stage.arguments, **stage.environment}
 
     def _key(self, stage: Stage, what: str) -> str:
-        """Return under which key the cache holds the result of `what` on what the stage is now."""
+        """Return the cache key for the result of applying `what` to the stage in its present state."""
         config = {key: value for key, value in stage.config.items() if value}
         parts = [[layer.diff for layer in stage.layers], config, stage.image, stage.architecture, what]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -204,7 +204,7 @@ class Build:
         return found if found and (not layer or self._store.blob(layer["digest"]).exists()) else None
 
     def _commit(self, stage: Stage, said: str, make: Callable[[str], Layer] | None, what: str, key: str = "") -> None:
-        """Close a step: its line of the history, its layer if it makes one, its id."""
+        """Add a step's history line, its layer if it makes one, and its id to the stage."""
         key = key or self._key(stage, f"{said} {what}")
         found = self._lookup(stage, key)
         if found is not None:
@@ -255,7 +255,7 @@ class Build:
         before = trees.look(tree) if stage.seen is None else stage.seen
         stage.seen = None
         work(tree)
-        # A volume is no part of the image: what a step writes there is gone after it, as with Docker.
+        # As with Docker, files that a step writes into a volume don't become part of the image.
         trees.drop_new(tree, before, volumes)
         archive = self._store.temporary("difference")
         after = trees.look(tree)
@@ -311,7 +311,7 @@ class Build:
                     raise Refused("context canceled")
                 if record is not None:
                     text = record.data.decode("utf-8", "replace")
-                    # As dockerd marks what a step says to stderr.
+                    # dockerd prints a step's stderr in red.
                     self._print(f"\x1b[91m{text}\x1b[0m" if record.stream == STDERR else text)
             code = run.exit_code
         finally:
@@ -344,7 +344,7 @@ class Build:
         origin = self._origin(one)
         digest, kind = origin.fingerprint(self._store, parts[:-1])
         chown = dockerfile.expand(one.flag("chown"), scope)
-        # Without a blank between them, as dockerd writes it.
+        # dockerd writes no blank between the two.
         given = f"--chown={chown}" if chown else ""
         said = f"{stage.nop} {one.word} {given}{kind}:{digest} in {parts[-1]} "
 

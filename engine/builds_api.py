@@ -1,4 +1,4 @@
-"""The call that builds an image: its context, its parameters, and those that are refused by name."""
+"""The API call that builds an image."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _options(call: Call) -> Options:
     )
 
 
-# Of a build: what is done, what says what is so anyway (no step leaves a container), and other values that do.
+# The parameters of a build that are supported, or describe how this engine behaves anyway: no step leaves a container.
 _BUILD = frozenset(
     (
         *("t", "dockerfile", "buildargs", "labels", "target", "platform", "nocache", "pull", "q", "extrahosts"),
@@ -90,7 +90,7 @@ _BUILD_VALUES = {"networkmode": ("default", "host", "bridge"), "isolation": ("de
 
 
 def _check_query(call: Call) -> None:
-    """Refuse a parameter of a build that nothing is done with. Raises Refused, with its name."""
+    """Raise Refused, with the parameter's name, for one that this engine doesn't support."""
     for name, values in call.query.items():
         for value in values:
             # Processors are numbered from 0.

@@ -1,4 +1,4 @@
-"""One container: what was asked for, its root folder, its process, and what the API tells of it."""
+"""One container: its configuration, root folder, process and state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEVER = "0001-01-01T00:00:00Z"
 
 
 class Container:
-    """A container of the store. Its folder holds `container.json`, `root/`, `log`, and notes of its tree."""
+    """A container of the store. Its folder holds `container.json`, `root/` and `log`."""
 
     def __init__(self, store: Store, roots: Roots, means: Means, about: dict[str, Any]) -> None:
         self._store, self._roots, self._means = store, roots, means
@@ -48,12 +48,12 @@ class Container:
 
     @property
     def runtime(self) -> str:
-        """The ways in which processes get a root here."""
+        """How processes get a root on this machine."""
         return self._means.name
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the client asked for, completed from the image."""
+        """The client's configuration, completed by the image's."""
         return dict(self.about["config"])
 
     @property
@@ -67,7 +67,7 @@ class Container:
         return self.run is not None and not self.run.over.is_set()
 
     def save(self) -> None:
-        """Write what is known of it, in one step."""
+        """Replace `container.json` in one step."""
         self.folder.mkdir(exist_ok=True)
         part = self._store.temporary("container")
         part.write_text(json.dumps(self.about))
@@ -76,7 +76,7 @@ class Container:
     # ---- its tree
 
     def root(self) -> Path:
-        """Return its root folder, made when it is first needed."""
+        """Return its root folder, which is made at the first call."""
         place: Path = self.folder / "root"
         with self.lock:
             if not place.exists():
@@ -90,7 +90,7 @@ class Container:
         return place
 
     def _own_files(self, root: Path) -> None:
-        """Let names be found in there as on the machine; the network is the machine's."""
+        """Write the files of /etc that resolve names as on the machine, whose network the container uses."""
         etc = trees.resolve(root, "etc", last=True)
         etc.mkdir(parents=True, exist_ok=True)
         for name in ("resolv.conf", "hosts"):
@@ -104,7 +104,7 @@ class Container:
         (etc / "hostname").write_text(f"{self.config.get('Hostname') or self.id[:12]}\n")
 
     def binds(self) -> list[Bind]:
-        """Return what is bound into it, volumes by their folders."""
+        """Return its bind mounts. A volume is bound by its folder."""
         found = []
         for mount in self.about["mounts"]:
             source = mount["Source"] if mount["Type"] == "bind" else str(volume(self._store, mount["Name"]))
@@ -112,7 +112,7 @@ class Container:
         return found
 
     def place(self, path: str) -> tuple[Path, str]:
-        """Return the folder that is the root for a path in it, and the path from there: a volume, or its own root."""
+        """Return where a path of the container is stored: a volume's folder or its root, and the path below that."""
         absolute = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
         for bind in sorted(self.binds(), key=lambda one: -len(one.target)):
             target = bind.target.rstrip("/")
@@ -134,7 +134,7 @@ class Container:
     ) -> Process:
         """Return a process in its root. Raises Refused for an unknown user or program.
 
-        The first one's folder is made where it isn't there, as Docker does; another one's has to be there.
+        As with Docker, the working directory of the first process is made if it is missing, and another's isn't.
         """
         root = self.root()
         found = users.find(root, user)
@@ -199,7 +199,7 @@ class Container:
         return found
 
     def start(self) -> None:
-        """Start its process; no error if it runs. Raises Refused."""
+        """Start its process, unless it is running already. Raises Refused."""
         with self.lock:
             if self.running:
                 return
@@ -251,13 +251,13 @@ class Container:
         for key, wanted in self.published().items():
             port = int(key.partition("/")[0])
             if not wanted or int(wanted[0].get("HostPort") or 0) == port:
-                continue  # the container itself listens on that port of the machine
+                continue  # the container listens on that port of the machine itself
             self.forwards[key] = Forward(
                 wanted[0].get("HostIp") or "127.0.0.1", int(wanted[0].get("HostPort") or 0), port
             )
 
     def published(self) -> dict[str, list[dict[str, str]]]:
-        """Return which ports are to be published, and where."""
+        """Return the ports to publish, and their addresses."""
         if self.host.get("NetworkMode") == "host":
             return {}
         found = {key: list(value or [{}]) for key, value in (self.host.get("PortBindings") or {}).items()}
@@ -271,13 +271,13 @@ class Container:
         self.forwards = {}
 
     def signal(self, number: int) -> None:
-        """Send a signal to its process. Raises Refused when it doesn't run."""
+        """Send a signal to its process. Raises Refused if it isn't running."""
         if self.run is None or not self.running:
             raise conflict(f"Container {self.id} is not running")
         self.run.signal(number)
 
     def stop(self, seconds: int | None) -> bool:
-        """End its process, by force after a while; False when it didn't run."""
+        """Stop its process, by SIGKILL after a grace period. Return False if it wasn't running."""
         run = self.run
         if run is None or not self.running:
             return False
@@ -288,12 +288,12 @@ class Container:
         return True
 
     def kill(self) -> None:
-        """End its process at once, if it runs."""
+        """Kill its process, if it is running."""
         if self.run is not None and self.running:
             self.run.kill()
 
     def delete(self) -> None:
-        """Delete its folder; the process has ended before."""
+        """Delete the folder of a container whose process has ended."""
         self.removed = True
         (self.folder / "container.json").unlink(missing_ok=True)
         self._store.give_up(self.folder)
@@ -303,21 +303,21 @@ class Container:
             self.log.changed.notify_all()
 
     def is_over(self) -> bool:
-        """Whether no output can come any more."""
+        """Whether no more output can arrive."""
         return (
             self.removed or (self.run is not None and self.run.over.is_set()) or (self.run is None and self.starts > 0)
         )
 
 
 def _exit_code(error: Refused) -> int:
-    """Return the exit code of a program that can't be run, as a shell has it."""
+    """Return the exit code that a shell reports for a program that can't run."""
     return 126 if "permission denied" in str(error) else 127
 
 
 def _failure_below_init(program: str, error: Refused) -> tuple[str, int]:
-    """Return what `--init` makes of a program that can't be run: the container starts, and docker-init ends it.
+    """Return the message and exit code of a container with `--init` whose program can't run.
 
-    The sentence is that of tini 0.19 under Docker 20.10, whose second word is its process's number.
+    Such a container starts, and docker-init ends it. The message is that of tini 0.19 under Docker 20.10.
     """
     code = _exit_code(error)
     return f"exec {program} failed: {os.strerror(errno.EACCES if code == 126 else errno.ENOENT)}", code
@@ -330,7 +330,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def add_hosts(path: Path, entries: Iterable[str]) -> None:
-    """Add `--add-host NAME:ADDRESS`; the host is this machine, whose network is the container's too."""
+    """Add the entries of `--add-host NAME:ADDRESS`. `host-gateway` is this machine, whose network containers share."""
     with path.open("a") as file:
         for text in entries:
             name, _, address = text.partition(":")
@@ -338,7 +338,7 @@ def add_hosts(path: Path, entries: Iterable[str]) -> None:
 
 
 def _change_names(path: Path, host: Mapping[str, Any]) -> None:
-    """Put `--dns`, `--dns-search` and `--dns-option` in the place of what the machine says."""
+    """Replace the machine's settings by those of `--dns`, `--dns-search` and `--dns-option`."""
     kinds = {"search": "DnsSearch", "nameserver": "Dns", "options": "DnsOptions"}
     if not any(host.get(name) for name in kinds.values()):
         return
@@ -352,12 +352,12 @@ def _change_names(path: Path, host: Mapping[str, Any]) -> None:
 
 
 def volume(store: Store, name: str) -> Path:
-    """Return the folder behind a volume."""
+    """Return the folder that holds a volume's files."""
     return store.root / "volumes" / name / "_data"
 
 
 def signal_number(text: str) -> int:
-    """Return a signal's number by its name. Raises Refused for what is none."""
+    """Return the number of a signal given by name or number. Raises Refused if there is no such signal."""
     name = str(text).upper()
     if name.isdigit() and 0 < int(name) < signal.NSIG:
         return int(name)

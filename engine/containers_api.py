@@ -1,4 +1,4 @@
-"""The calls about containers, the processes in them, and volumes."""
+"""The API calls for containers and their output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _machine(call: Call) -> Machine:
 
 
 def one_of(call: Call) -> Container:
-    """Return the container that a call is about."""
+    """Return the container that a call names."""
     return _machine(call).find(call.names["name"])
 
 
@@ -194,7 +194,7 @@ def prune(call: Call) -> None:
 
 @route("POST", "/containers/(?P<name>[^/]+)/wait")
 def wait(call: Call) -> None:
-    """Answer `docker wait`, and what `docker run` asks to learn the exit code."""
+    """Answer `docker wait`, which `docker run` uses too, to learn the exit code."""
     one, condition = one_of(call), call.one("condition") or "not-running"
     starts = one.starts
     with call.chunks("application/json") as send:
@@ -245,7 +245,7 @@ def top(call: Call) -> None:
 @route("GET", "/containers/(?P<name>[^/]+)/(?:changes|stats)")
 @route("POST", "/containers/(?P<name>[^/]+)/(?:update|pause|unpause|checkpoints)")
 def not_done(call: Call) -> None:
-    """Refuse what is not done to any container, after what is said of one that isn't there."""
+    """Refuse a call that this engine doesn't support. Of a missing container, say that first."""
     one_of(call)
     raise unsupported(f"docker {call.path.rpartition('/')[2].replace('changes', 'diff')}")
 
@@ -312,10 +312,10 @@ def _when(text: str) -> str:
 
 @route("POST", "/containers/(?P<name>[^/]+)/attach")
 def attach(call: Call) -> None:
-    """Answer `docker attach`, and what `docker run` does before it starts a container."""
+    """Answer `docker attach`, which `docker run` uses before it starts a container."""
     one, wanted = one_of(call), _streams(call)
     offset = 0 if call.is_set("logs") else one.log.size()
-    # Before the answer, for then the client starts the container, which may have ended a moment later.
+    # Read before the answer: the client then starts the container, which may end a moment later.
     starts = one.starts if not one.running else one.starts - 1
 
     def is_over() -> bool:
@@ -348,7 +348,7 @@ def _feed(one: Container, incoming: Any, is_over: Callable[[], bool]) -> None:
 
 
 def send_records(connection: socket.socket, records: Iterator[Record | None], wanted: set[int], *, tty: bool) -> None:
-    """Send records to a client until they end, or it goes."""
+    """Send records to a client until there are no more, or it disconnects."""
     with contextlib.suppress(OSError):
         for record in records:
             if record is not None and record.stream in wanted:

@@ -1,4 +1,4 @@
-"""COPY and ADD: which files are meant, what tells that they changed, and how they get into a stage's tree."""
+"""COPY and ADD: find the files that a pattern names, detect changes, and copy them into a stage's tree."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from engine.trees import Notes, Unpacker
 
 @dataclass(frozen=True)
 class Source:
-    """A file or folder to copy: where it lies, how it was asked for, and its tree's notes."""
+    """A file or folder to copy: its place on the disk, and its name in the instruction."""
 
     path: Path
     name: str
 
 
 def sources(root: Path, patterns: Sequence[str]) -> list[Source]:
-    """Return what the patterns mean inside `root`. Raises Refused for what isn't there."""
+    """Return the files and folders that match the patterns inside `root`. Raises Refused if one matches nothing."""
     found = []
     for pattern in patterns:
         plain = "/".join(part for part in pattern.split("/") if part not in ("", "."))
@@ -77,7 +77,7 @@ def _matching(root: Path, pattern: str) -> Iterator[str]:
 
 
 def fingerprint(chosen: Sequence[Source]) -> str:
-    """Return a digest over names, modes and contents; times don't count, as with Docker."""
+    """Return a digest of names, modes and contents. As with Docker, times are left out."""
     found = hashlib.sha256()
     for source in chosen:
         for path, name in _all(source.path):
@@ -103,12 +103,14 @@ def _all(path: Path) -> Iterator[tuple[Path, str]]:
 
 @dataclass
 class Copier:
-    """Puts files into a tree.
+    """Copies files into a tree.
 
     Attributes:
-        root, notes: the tree, and what its disk can't say.
-        owner: what everything belongs to; None keeps the owners, as COPY does from another stage.
-        origin, known: the tree that the files come from, and what its disk can't say.
+        root: the tree to copy to.
+        notes: owners and modes in that tree that the disk can't store.
+        owner: who is to own the copies; None keeps the owners, as COPY does from another stage.
+        origin: the tree to copy from.
+        known: owners and modes in that tree that the disk can't store.
     """
 
     root: Path
@@ -118,7 +120,7 @@ class Copier:
     known: Notes = field(default_factory=dict)
 
     def copy(self, chosen: Sequence[Source], target: str, *, unpack: bool) -> None:
-        """Copy files; a folder's content, not itself. `unpack` takes archives apart, as ADD does."""
+        """Copy files, and of folders the contents. `unpack` unpacks archives, as ADD does."""
         folder = target.endswith("/")
         if len(chosen) > 1 and not folder:
             raise Refused(
@@ -153,7 +155,7 @@ class Copier:
             trees.place_in_root(self.origin, source), (about.st_uid, about.st_gid, about.st_mode & 0o7777)
         )
         if os.geteuid() != 0 and trees.place_in_root(self.origin, source) not in self.known:
-            # What belongs to this process here is root's there.
+            # A file of this process's user belongs to root in the image.
             uid, gid = 0, 0
         owner = self.owner or (uid, gid)
         if stat.S_ISDIR(about.st_mode):
@@ -178,7 +180,7 @@ class Copier:
         links[about.st_ino] = place
         _own(place, self.root, self.notes, owner, mode)
         if stat.S_ISREG(about.st_mode):
-            # After the owner, which takes the bit of a set user away.
+            # Set after the owner: changing that clears the set-user bit.
             place.chmod(mode | (0 if os.geteuid() == 0 else 0o600))
         os.utime(place, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
 
@@ -198,7 +200,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def make_folder(root: Path, target: str, notes: Notes, owner: tuple[int, int]) -> Path:
-    """Make a folder of a tree, and those above it."""
+    """Make a folder of a tree and its parents, and return it."""
     place = root
     done = ""
     for part in [one for one in target.split("/") if one not in ("", ".")]:

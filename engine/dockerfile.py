@@ -1,4 +1,4 @@
-"""Dockerfiles: instructions, their words, and the variables in them, as Docker's classic builder reads them."""
+"""Parse Dockerfiles as Docker's classic builder does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Instruction:
 
 
 def parse(text: str, name: str = "Dockerfile") -> list[Instruction]:
-    """Return the instructions of a Dockerfile. Raises Refused for what the classic builder doesn't understand."""
+    """Return the instructions of a Dockerfile. Raises Refused where the classic builder reports an error."""
     found = []
     for number, line in _lines(text.lstrip("\ufeff")):
         at = f"dockerfile parse error line {number}: "
@@ -70,7 +70,7 @@ def parse(text: str, name: str = "Dockerfile") -> list[Instruction]:
 
 
 def until(instructions: list[Instruction], target: str) -> list[Instruction]:
-    """Return the instructions up to the end of a stage, by its name or number. Raises Refused where it isn't there."""
+    """Return the instructions up to the end of a stage, given by name or number. Raises Refused if there is none."""
     starts = [place for place, one in enumerate(instructions) if one.word == "FROM"]
     for number, place in enumerate(starts):
         parts = instructions[place].rest.split()
@@ -97,7 +97,7 @@ def _check_flag(word: str, name: str, at: str) -> None:
 
 
 def _check_form(word: str, rest: str, at: str, name: str) -> None:
-    """Refuse what can be seen to be wrong before anything is built."""
+    """Raise Refused for an error that shows before anything is built."""
     if word == "FROM" and (
         len(rest.split()) not in (1, 3) or (len(rest.split()) == 3 and rest.split()[1].lower() != "as")
     ):
@@ -137,7 +137,7 @@ def _lines(text: str) -> list[tuple[int, str]]:
 
 
 def json_form(rest: str) -> list[str] | None:
-    """Return the strings of the form `["a", "b"]`, None where it is a shell's line."""
+    """Return the strings of an instruction in the form `["a", "b"]`, or None for a shell command."""
     if not rest.startswith("["):
         return None
     try:
@@ -151,7 +151,7 @@ _VARIABLE = re.compile(r"\\(.)|\$\{(\w+)(?:(:[-+?])((?:[^{}$]|\$\w+|\$\{\w+\})*)
 
 
 def expand(text: str, scope: Mapping[str, str]) -> str:
-    """Put variables in: `$A`, `${A}`, `${A:-other}`, `${A:+other}`."""
+    """Replace variables: `$A`, `${A}`, `${A:-other}`, `${A:+other}`."""
 
     def one(match: re.Match[str]) -> str:
         if match[1]:
@@ -170,7 +170,7 @@ def expand(text: str, scope: Mapping[str, str]) -> str:
 
 
 def words(text: str, scope: Mapping[str, str], *, split: bool = True) -> list[str]:
-    """Split a line into words: quotes go, variables are put in, but not between single quotes."""
+    """Split a line into words, remove quotes, and replace variables except in single quotes."""
     found, current, started, place = [], "", False, 0
     while place < len(text):
         char = text[place]
@@ -225,7 +225,7 @@ def words(text: str, scope: Mapping[str, str], *, split: bool = True) -> list[st
 
 
 def pairs(rest: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the `NAME=value` of ENV and LABEL, also in the old form `NAME value`. Raises Refused."""
+    """Return the names and values of ENV and LABEL, also of the old form `NAME value`. Raises Refused."""
     first = re.match(r"\S+", rest)
     if first and "=" not in first[0]:
         name, _, value = rest.partition(" ")
@@ -242,7 +242,7 @@ def pairs(rest: str, scope: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _raw_words(text: str) -> list[str]:
-    """Split at blanks outside quotes, and leave the words as they are written."""
+    """Split at blanks outside quotes, and keep the quotes."""
     return re.findall(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""", text, re.DOTALL)
 
 
@@ -256,7 +256,7 @@ def seconds(text: str) -> int:
 
 
 def duration(value: int) -> str:
-    """Return a duration as Go writes it."""
+    """Return a duration in Go's notation."""
     if value == 0:
         return "0s"
     whole = value / 10**9
@@ -270,7 +270,7 @@ def duration(value: int) -> str:
 
 
 def port(text: str) -> str:
-    """Return what EXPOSE names as `8080/tcp`. Raises Refused."""
+    """Return a port of EXPOSE with its protocol, such as `8080/tcp`. Raises Refused."""
     number, _, protocol = text.partition("/")
     if not number.isdigit() or not 0 < int(number) < 65536 or protocol not in ("", "tcp", "udp"):
         raise bad_request(f"Invalid containerPort: {text}")
@@ -278,7 +278,7 @@ def port(text: str) -> str:
 
 
 def healthcheck(instruction: Instruction) -> dict[str, Any]:
-    """Return the check that HEALTHCHECK describes. Raises Refused."""
+    """Return the configuration of a HEALTHCHECK. Raises Refused."""
     kind, _, rest = instruction.rest.partition(" ")
     if kind.upper() == "NONE":
         return {"Test": ["NONE"]}

@@ -1,4 +1,4 @@
-"""Health checks: a command in the container, again and again, as the image or `docker run` wants it."""
+"""Health checks: run a command in the container at intervals, as set by the image or `docker run`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECOND = 1_000_000_000
 
 
 def watch(machine: Machine, one: Container, run: Run) -> None:
-    """Begin the health checks of a container that was just started, if it has any."""
+    """Start the health checks of a container that was just started, if it has any."""
     check = one.config.get("Healthcheck") or {}
     test = check.get("Test") or []
     if not test or test[0] == "NONE":

@@ -1,11 +1,11 @@
-"""How a process gets a root of its own here: by chroot where that is allowed, else bubblewrap, else proot.
+"""Give a process a root of its own: by chroot where that is allowed, else bubblewrap, else proot.
 
-- `chroot`: a process with CAP_SYS_CHROOT. With CAP_SYS_ADMIN too it gets mounts of its own: /proc, bound folders,
-  read-only roots, and no way back. Without it (root in an ordinary container) it serves where nothing is to be bound;
-  proot elsewhere.
-- `bwrap`: a user namespace, where the kernel lets anybody make one. It knows one user: a `chown` to another fails. So
-  it is for processes that are not root's, and for root's where there is no proot.
-- `proot`: every system call is looked at by ptrace; works everywhere and costs about twice the time.
+- `chroot` needs CAP_SYS_CHROOT. With CAP_SYS_ADMIN as well, the process gets mounts of its own: /proc, bind mounts, a
+  read-only root, and no way out of it. Without that (root in an ordinary container), chroot is used for processes
+  without mounts.
+- `bwrap` needs a kernel that lets any user make a user namespace. That has one user, so `chown` to another fails. It is
+  used for processes of other users than root, and for root's if there is no proot.
+- `proot` intercepts every system call by ptrace. It works everywhere and takes about twice the time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Bind:
 
 @dataclass
 class Process:
-    """What runs, and as whom."""
+    """A command to run, its user, and its root."""
 
     root: Path
     argv: list[str]
@@ -53,13 +53,13 @@ class Process:
     read_only: bool = False
     tty: bool = False
     ulimits: list[tuple[str, int, int]] = field(default_factory=list)
-    # Where the program can't be run below an init process: what that one says, and its exit code.
+    # If the program below an init process can't run: the message and exit code of that process.
     failure: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Means:
-    """What this machine allows."""
+    """The ways that this machine allows."""
 
     chroot: bool
     mounts: bool
@@ -67,7 +67,7 @@ class Means:
     proot: str
 
     def way(self, process: Process) -> str:
-        """Return the way for one process. Raises Refused when there is none."""
+        """Return the way to use for a process. Raises Refused if there is none."""
         if self.chroot and (self.mounts or not (process.binds or process.tmpfs or process.read_only)):
             return "chroot"
         if self.bwrap and (process.uid or not self.proot):
@@ -83,7 +83,7 @@ class Means:
 
     @property
     def name(self) -> str:
-        """The ways that are used here, for `docker info`."""
+        """The ways in use, for `docker info`."""
         found = ["chroot"] if self.chroot else []
         if not self.mounts:
             found += [one for one in ("bwrap", "proot") if getattr(self, one)]
@@ -92,7 +92,7 @@ class Means:
 
 @functools.cache
 def means(forced: str = "") -> Means:
-    """Find out, by trying once, what is allowed here; `forced` names the only way to use."""
+    """Find out, by trying once, which ways work here. `forced` names the only one to use."""
     chroot = forced in ("", "chroot") and _works(["chroot", "/", "/bin/true"])
     mounts = chroot and _works(["unshare", "--mount", "/bin/true"])
     bwrap = shutil.which("bwrap") or ""
@@ -113,14 +113,14 @@ def _works(command: list[str]) -> bool:
 
 
 def makes_devices() -> bool:
-    """Whether this process is root, to whom nothing of the machine's /dev may be given."""
+    """Return whether the engine is root, which may not get at the machine's /dev under proot."""
     return os.geteuid() == 0
 
 
 def _proot(program: str, process: Process) -> list[str]:
     line = [program, "-r", os.fspath(process.root)]
     line += ["-0"] if process.uid == 0 else ["-i", f"{process.uid}:{process.gid}"]
-    # Of the machine's own /dev and /sys root could delete what it is not to: it gets devices made in its root.
+    # In the machine's /dev and /sys, root could delete devices. It gets devices made in its own root instead.
     for place in ("/proc",) if makes_devices() else ("/proc", "/dev", "/sys"):
         line += ["-b", place]
     for bind in process.binds:
@@ -135,26 +135,26 @@ def _bwrap(program: str, process: Process) -> list[str]:
     line += ["--bind", os.fspath(process.root), "/"]
     line += ["--dev", "/dev", "--bind", "/proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
     line += ["--ro-bind", "/sys", "/sys"]
-    # It follows no link of an image to where something is to be mounted.
+    # bwrap doesn't follow an image's links in the path of a mount point.
     for place in process.tmpfs:
         line += ["--perms", "1777", "--tmpfs", f"/{_inside(process.root, place)}"]
     for bind in process.binds:
         option = "--ro-bind" if bind.read_only else "--bind"
         line += [option, bind.source, f"/{_inside(process.root, bind.target)}"]
-    # Last: it has to make the places that an image lacks.
+    # Last, because bwrap makes the mount points that an image lacks.
     line += ["--remount-ro", "/"] if process.read_only else []
     return [*line, "--chdir", process.cwd, "--", *process.argv]
 
 
 def _inside(root: Path, target: str) -> str:
-    """Return where a path leads inside a root, whatever links an image has on the way."""
+    """Return the path inside a root to which a path resolves, following the image's links."""
     return trees.place_in_root(root, trees.resolve(root, target, last=True))
 
 
 def start(
     process: Process, found: Means, spec_file: Path, stdin: Any, stdout: Any, stderr: Any
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start a process below a launcher; the launcher, and the socket over which it is told and tells."""
+    """Start a process below a launcher, and return the launcher and the socket to control it."""
     way = found.way(process)
     program, argv = process.argv[0], process.argv
     if way == "proot":
@@ -179,7 +179,7 @@ def start(
         "tty": process.tty,
         "ulimits": process.ulimits,
         "failure": process.failure,
-        # How many processes the command puts in front of the container's own.
+        # How many processes of the way itself are parents of the container's first process.
         "depth": 0 if way == "proot" else 1,
     }
     spec_file.write_text(json.dumps(spec))

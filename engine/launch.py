@@ -1,7 +1,8 @@
-"""The parent of one container's process: starts it in its root, passes signals on, and leaves nothing behind.
+"""The parent of one container's process, which starts it in its root, forwards signals, and kills what it leaves.
 
-It stands alone and is started by `engine.jail` as a process of its own. The engine holds the other end of a socket: a
-line `{"signal": 15}` is passed on; when the engine ends, even by SIGKILL, so does everything below this process.
+`engine.jail` runs this file as a program of its own, so it imports nothing of ours. It listens on a socket whose other
+end the engine holds: a line `{"signal": 15}` is forwarded to the container. When the engine ends, even by SIGKILL, this
+process kills everything below it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _SHARED_MEMORY = "dev/shm"
-# Where root could change the machine itself: Docker makes the same places read-only.
+# Here root could change the machine itself. Docker makes the same paths read-only.
 _READ_ONLY_PLACES = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -46,20 +47,20 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
 
 def _bind(source: str, target: str, *, read_only: bool = False) -> None:
     _mount(source, target, "", _BIND | _RECURSIVE)
-    # What is forbidden there already stays so: in a user namespace it may not be allowed again.
+    # Keep the source's restrictions: in a user namespace they may not be lifted.
     kept = os.statvfs(target).f_flag & _RESTRICTIONS
     _mount("", target, "", _BIND | _REMOUNT | kept | _NO_DEVICES | (_READ_ONLY if read_only else 0))
 
 
 def _own_folder(path: str) -> None:
-    """Make a folder of the root; an image's link in its place could lead out of it."""
+    """Make a folder of the root, in place of a link or file of the image: a link could lead out of the root."""
     if os.path.islink(path) or (os.path.lexists(path) and not Path(path).is_dir()):
         Path(path).unlink()
     Path(path).mkdir(exist_ok=True)
 
 
 def _mounts(spec: dict[str, Any]) -> None:
-    """Give the process mounts of its own: /proc, /dev, what is bound, what is temporary, what is read-only."""
+    """Give the process mounts of its own: /proc, /dev, bind mounts, tmpfs, and a read-only root."""
     if _libc.unshare(_NEW_MOUNTS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     root = spec["root"]
@@ -71,7 +72,7 @@ def _mounts(spec: dict[str, Any]) -> None:
     for place in _READ_ONLY_PLACES:
         if Path(place).exists():
             _bind(place, f"{root}{place}", read_only=True)
-    # Without what is mounted below it, such as control groups.
+    # Not recursive: control groups are mounted below it.
     _mount("/sys", f"{root}/sys", "", _BIND)
     _mount("", f"{root}/sys", "", _BIND | _REMOUNT | _READ_ONLY)
     _own_devices(root)
@@ -84,9 +85,9 @@ def _mounts(spec: dict[str, Any]) -> None:
 
 
 def _enter(root: str) -> None:
-    """Make the root the only one of these mounts: out of a mere chroot, root could find its way back.
+    """Make the folder the root of this mount namespace, since root can leave a mere chroot.
 
-    A chroot it stays where this process is in one itself: there the kernel lets nobody change the root of the mounts.
+    Fall back to chroot if this process is in one itself: the kernel then refuses pivot_root.
     """
     number = _PIVOT_ROOT.get(os.uname().machine)
     os.chdir(root)
@@ -97,9 +98,9 @@ def _enter(root: str) -> None:
 
 
 def _own_devices(root: str) -> None:
-    """Mount a /dev of its own: in the machine's, root could delete its devices.
+    """Mount a /dev of its own, since root could delete devices in the machine's.
 
-    Only those bound here can be opened: one that root makes itself could be the machine's disk.
+    Only the devices bound here can be opened: one that root makes could be the machine's disk.
     """
     _mount("tmpfs", f"{root}/dev", "tmpfs", _NO_DEVICES, "mode=755")
     for name in _DEVICES:
@@ -116,7 +117,7 @@ def _own_devices(root: str) -> None:
 
 
 def _devices(root: str) -> None:
-    """Make the usual devices by hand where nothing can be mounted."""
+    """Make the usual devices with mknod, for use where nothing can be mounted."""
     _own_folder(f"{root}/dev")
     for name, (major, minor) in _DEVICES.items():
         path = Path(f"{root}/dev/{name}")
@@ -131,7 +132,7 @@ def _devices(root: str) -> None:
 
 
 def _become(spec: dict[str, Any]) -> None:
-    """Enter the root as the wanted user. Only for the way `chroot`; the other ways do it by their command."""
+    """Enter the root as the requested user, if the way is `chroot`. With the others, their command does it."""
     if spec["mounts"]:
         _mounts(spec)
         _enter(spec["root"])
@@ -148,9 +149,9 @@ def _become(spec: dict[str, Any]) -> None:
 
 
 def _hide_new_calls() -> None:
-    """Let system calls that proot doesn't know be missing: programs then use the older ones, which it translates.
+    """Make system calls that proot doesn't know fail with ENOSYS, so that programs use older ones that it translates.
 
-    Debian's proot (5.1) passes the paths of statx, openat2, faccessat2 and fchmodat2 on as they are, so `ls` would look
+    Debian's proot (5.1) doesn't translate the paths of statx, openat2, faccessat2 and fchmodat2, so `ls` would look
     outside the root.
     """
     statx = 291 if os.uname().machine == "aarch64" else 332
@@ -196,13 +197,13 @@ def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
             _libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
             os.chdir(spec["cwd"])
         os.execvpe(spec["program"], spec["argv"], spec["env"])  # noqa: S606 - it is the container's own
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
+    except BaseException as error:  # noqa: BLE001 - reported by the parent
         os.write(failure, str(error).encode()[:4000])
     os._exit(127)
 
 
 def _below(pid: int) -> list[int]:
-    """Return all processes below one, nearest first."""
+    """Return the descendants of a process, nearest first."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -218,14 +219,14 @@ def _below(pid: int) -> list[int]:
 
 
 def _kill_below() -> None:
-    """Kill whatever is left below this process; orphans come to it, since it is their reaper."""
+    """Kill all descendants, orphans included: this process is their reaper."""
     while True:
         for pid in _below(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
-            # All that have ended, before the next look at every process of the machine.
+            # Reap all that have ended before reading all of /proc again.
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
@@ -233,7 +234,7 @@ def _kill_below() -> None:
 
 
 def _signal(spec: dict[str, Any], child: int, number: int) -> None:
-    """Pass a signal on. proot and bwrap ignore most: it is meant for the process that they started."""
+    """Forward a signal. proot and bwrap ignore most, so send it to the process that they started."""
     target = child
     if spec["way"] != "chroot":
         under = _below(child)
@@ -261,7 +262,7 @@ def main() -> None:
         signal.set_wakeup_fd(-1)
         _child(spec, failed_write, parent)
     os.close(failed_write)
-    # The container's output ends when its last process does, so this one must not hold it.
+    # The container's output ends with its last process, so this one must not keep it open.
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -290,7 +291,7 @@ def _serve(spec: dict[str, Any], control: socket.socket, wake: int, child: int) 
                     _kill_below()
                     code = os.waitstatus_to_exitcode(status)
                     if code == 255 and spec["way"] == "proot" and passed:
-                        code = -passed  # all that proot says of a process that a signal ended
+                        code = -passed  # proot reports 255 for a process that a signal ended
                     control.sendall(json.dumps({"exit": code if code >= 0 else 128 - code}).encode() + b"\n")
                     return
                 if pid == 0:
