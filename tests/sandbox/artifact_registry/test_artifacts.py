@@ -1,4 +1,4 @@
-"""What a repository holds, through Google's own Python client and gcloud."""
+"""Read and change packages, versions, tags, files and settings with Google's Python client and gcloud."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import google.auth
 import pytest
@@ -21,59 +20,15 @@ from google.protobuf import field_mask_pb2
 
 from helpers import projects
 from helpers.names import Project
-
-HOST = "us-central1-docker.pkg.dev"
-API = "https://artifactregistry.googleapis.com/v1"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-
-
-def digest_of(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+from tests.sandbox.artifact_registry import filled_repositories
+from tests.sandbox.artifact_registry.filled_repositories import API, INDEX, MANIFEST, digest_of
 
 
 @dataclass(frozen=True)
-class Held:
-    """A repository that a test fills, and the clients that look at it."""
+class Held(filled_repositories.Held):
+    """A repository with Google's own client."""
 
-    name: str
-    session: AuthorizedSession
     client: ar.ArtifactRegistryClient
-
-    @property
-    def image(self) -> str:
-        project, repository = self.name.split("/")[1], self.name.rpartition("/")[2]
-        return f"https://{HOST}/v2/{project}/{repository}"
-
-    def blob(self, package: str, content: bytes) -> dict[str, Any]:
-        """Push a blob; the descriptor without its media type."""
-        digest = digest_of(content)
-        answer = self.session.post(f"{self.image}/{package}/blobs/uploads/?digest={digest}", data=content)
-        assert answer.status_code == 201, answer.text
-        return {"digest": digest, "size": len(content)}
-
-    def push(self, package: str, tag: str = "", layer: bytes = b"layer", **more: Any) -> str:
-        """Push an image that no other call pushes; its digest."""
-        config = self.blob(package, json.dumps({"salt": secrets.token_hex(4)}).encode())
-        entry = {"mediaType": "application/vnd.oci.image.layer.v1.tar", **self.blob(package, layer)}
-        described = {"mediaType": CONFIG, **config}
-        body = {"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": [entry], **more}
-        return self.put(package, tag, body)
-
-    def put(self, package: str, tag: str, body: dict[str, Any]) -> str:
-        content = json.dumps(body).encode()
-        digest = digest_of(content)
-        url = f"{self.image}/{package}/manifests/{tag or digest}"
-        answer = self.session.put(url, data=content, headers={"Content-Type": body["mediaType"]})
-        assert answer.status_code == 201, answer.text
-        return digest
-
-    def version(self, package: str, digest: str) -> str:
-        return f"{self.name}/packages/{package.replace('/', '%2F')}/versions/{digest}"
-
-    def get(self, path: str, **query: Any) -> Any:
-        return self.session.get(f"{API}/{self.name}/{path}", params=query)
 
 
 @pytest.fixture
@@ -92,19 +47,7 @@ def held(in_world: object) -> Iterator[Held]:
     client.delete_repository(name=made.name).result()
 
 
-def pages(held: Held, path: str, key: str, **query: Any) -> Iterator[list[Any]]:
-    """The items of one page after another; the test may change things between two of them."""
-    token = ""
-    while True:
-        answer = held.get(path, **query, **({"pageToken": token} if token else {}))
-        assert answer.status_code == 200, answer.text
-        yield answer.json().get(key, [])
-        token = answer.json().get("nextPageToken", "")
-        if not token:
-            return
-
-
-def test_a_package_is_read_annotated_filtered_and_deleted(held: Held) -> None:
+def test_package_is_read_annotated_filtered_and_deleted(held: Held) -> None:
     held.push("app", "v1")
     held.push("team/nested", "v1")
     listed = list(held.client.list_packages(parent=held.name))
@@ -124,7 +67,7 @@ def test_a_package_is_read_annotated_filtered_and_deleted(held: Held) -> None:
         held.client.update_package(package=listed[0], update_mask=field_mask_pb2.FieldMask(paths=["display_name"]))
 
 
-def test_a_version_s_annotations_are_the_caller_s_and_not_the_manifest_s(held: Held) -> None:
+def test_annotations_of_the_api_and_the_manifest_are_separate(held: Held) -> None:
     digest = held.push("app", "v1", annotations={"org.example": "manifest"})
     name = held.version("app", digest)
     assert not held.client.get_version(name=name).annotations
@@ -137,7 +80,7 @@ def test_a_version_s_annotations_are_the_caller_s_and_not_the_manifest_s(held: H
     assert referrers["annotations"] == {"org.example": "manifest"}
 
 
-def test_a_version_is_deleted_with_and_without_force_and_in_a_batch(held: Held) -> None:
+def test_version_is_deleted_with_and_without_force_and_in_a_batch(held: Held) -> None:
     tagged, plain, other = held.push("app", "v1"), held.push("app"), held.push("other")
     with pytest.raises(exceptions.BadRequest, match="it is tagged"):
         held.client.delete_version(name=held.version("app", tagged)).result()
@@ -153,7 +96,7 @@ def test_a_version_is_deleted_with_and_without_force_and_in_a_batch(held: Held) 
     assert list(held.client.list_packages(parent=held.name)) == []
 
 
-def test_a_tag_is_made_moved_filtered_and_deleted(held: Held) -> None:
+def test_tag_is_created_moved_filtered_and_deleted(held: Held) -> None:
     first, second = held.push("team/app", "v1"), held.push("team/app", "v2")
     parent = f"{held.name}/packages/team%2Fapp"
     made = held.client.create_tag(parent=parent, tag_id="stable", tag=ar.Tag(version=held.version("team/app", first)))
@@ -172,7 +115,7 @@ def test_a_tag_is_made_moved_filtered_and_deleted(held: Held) -> None:
         held.client.get_tag(name=made.name)
 
 
-def test_an_image_for_several_platforms_names_each_of_them(held: Held) -> None:
+def test_multi_platform_image_lists_its_platforms(held: Held) -> None:
     entries = []
     for architecture in ("amd64", "arm64"):
         digest = held.push("app")
@@ -195,13 +138,13 @@ def test_an_image_for_several_platforms_names_each_of_them(held: Held) -> None:
     assert held.client.get_version(name=held.version("app", entries[0]["digest"]))
 
 
-def test_an_image_is_asked_for_by_its_digest(held: Held) -> None:
+def test_docker_image_by_tag_is_refused(held: Held) -> None:
     held.push("app", "v1")
     with pytest.raises(exceptions.BadRequest, match=r"Request contains an invalid argument\."):
         held.client.get_docker_image(name=f"{held.name}/dockerImages/app:v1")
 
 
-def test_a_slash_that_is_escaped_once_is_taken_as_well(held: Held) -> None:
+def test_slash_escaped_once_is_accepted(held: Held) -> None:
     """What Google's discovery client, Terraform and hand-written calls send; gcloud escapes twice."""
     digest = held.push("team/sub/app", "v1")
     name = f"{held.name}/packages/team%2Fsub%2Fapp"
@@ -226,7 +169,7 @@ def test_a_slash_that_is_escaped_once_is_taken_as_well(held: Held) -> None:
     assert held.get("packages/team%2Fsub%2Fapp").status_code == 404
 
 
-def test_an_artifact_says_what_it_is(held: Held) -> None:
+def test_artifact_has_its_artifact_type(held: Held) -> None:
     image = held.push("app", "v1")
     size = len(held.session.get(f"{held.image}/app/manifests/{image}").content)
     subject = {"mediaType": MANIFEST, "digest": image, "size": size}
@@ -237,7 +180,7 @@ def test_an_artifact_says_what_it_is(held: Held) -> None:
     assert dict(version.metadata)["artifactType"] == "application/spdx+json"
 
 
-def test_files_are_what_versions_are_made_of(held: Held) -> None:
+def test_files_are_the_blobs_of_versions(held: Held) -> None:
     layer = secrets.token_bytes(5000)
     first, second = held.push("app", "v1", layer), held.push("app", "v2", layer)
     held.blob("app", b"never named by a manifest")
@@ -288,7 +231,7 @@ def test_gcloud_lists_downloads_and_annotates(held: Held, gcloud: Path, tmp_path
     assert settings["name"] == f"projects/{os.environ['PROJECT_ID']}/projectSettings"
 
 
-def test_project_settings_change_until_they_are_final(held: Held) -> None:
+def test_project_settings_change_until_finalized(held: Held) -> None:
     name = f"projects/{os.environ['PROJECT_ID']}/projectSettings"
     state = ar.ProjectSettings.RedirectionState
     mask = field_mask_pb2.FieldMask(paths=["legacy_redirection_state"])
@@ -306,93 +249,10 @@ def test_project_settings_change_until_they_are_final(held: Held) -> None:
         held.client.update_project_settings(project_settings=settings, update_mask=mask)
 
 
-def test_an_operation_that_is_done_may_be_cancelled(held: Held) -> None:
+def test_finished_operation_can_be_cancelled(held: Held) -> None:
     digest = held.push("app")
     operation = held.session.delete(f"{API}/{held.version('app', digest)}").json()
     assert held.session.post(f"{API}/{operation['name']}:cancel", json={}).json() == {}
     assert held.session.post(f"{API}/{operation['name']}:cancel", json={"no": 1}).status_code == 400
     assert held.session.post(f"{API}/{operation['name']}x:cancel").status_code == 404
     assert held.session.get(f"{API}/{operation['name']}").json()["done"] is True
-
-
-LISTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "packages": ("packages", ("", "name desc", "create_time", "UPDATE_TIME desc")),
-    "packages/app/versions": ("versions", ("", "name desc", "CREATE_TIME desc", "updateTime")),
-    "packages/app/tags": ("tags", ("",)),
-    "dockerImages": ("dockerImages", ("", "name desc", "UPLOAD_TIME desc", "update_time", "image_size_bytes desc")),
-    "files": ("files", ("", "name desc", "create_time", "size_bytes desc")),
-}
-
-
-@pytest.mark.parametrize("path", LISTS)
-def test_a_list_s_pages_hold_everything_once_whatever_is_pushed_meanwhile(held: Held, path: str) -> None:
-    for number in range(7):
-        held.push("app", f"v{number}", layer=bytes(number))
-        held.push(f"other-{number}", layer=bytes(number))
-    key, orders = LISTS[path]
-    for order in orders:
-        query = {"pageSize": 3, **({"orderBy": order} if order else {})}
-        [whole] = pages(held, path, key, **{**query, "pageSize": 1000})
-        seen: list[str] = []
-        for page in pages(held, path, key, **query):
-            assert 0 < len(page) <= 3
-            seen += [one["name"] for one in page]
-            if len(seen) <= 6:
-                held.push("app", f"late-{len(seen)}")
-        before = [one["name"] for one in whole]
-        if "update" not in order.lower():  # a push moves its package in the order by update time
-            assert [name for name in seen if name in before] == before
-        assert len(seen) == len(set(seen))
-        assert set(before) <= set(seen) or "update" in order.lower()
-
-
-@pytest.mark.parametrize("path", LISTS)
-def test_a_list_refuses_what_it_does_not_know(held: Held, path: str) -> None:
-    held.push("app", "v1")
-    held.push("app", "v2")
-    held.push("second")
-    key, orders = LISTS[path]
-    bad: list[dict[str, Any]] = [
-        {"pageSize": -1},
-        {"pageSize": "many"},
-        {"pageToken": "bm90IG91cnM="},
-        {"pageToken": "%%%"},
-        {"orderBy": "nothing"},
-        {"orderBy": "name sideways"},
-        {"orderBy": "name, create_time"},
-        {"filter": "nothing=1"},
-        {"filter": 'name="'},
-    ]
-    token = held.get(path, pageSize=1).json()["nextPageToken"]
-    # A token belongs to its list.
-    bad += [{"pageToken": token, "orderBy": order} for order in orders[1:2]]
-    if path != "dockerImages":
-        bad.append({"pageToken": token, "filter": "name=x"})
-    for query in bad:
-        answer = held.get(path, **query)
-        assert answer.status_code == 400, f"{query}: {answer.text}"
-        assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
-    assert held.get(path, pageSize=100000).json()[key]
-
-
-UNKNOWN: dict[str, Callable[[Held, str], tuple[str, str, dict[str, Any]]]] = {
-    "repository": lambda held, _: ("PATCH", "", {"description": "x"}),
-    "package": lambda held, _: ("PATCH", "/packages/app", {"annotations": {}}),
-    "version": lambda held, digest: ("PATCH", f"/packages/app/versions/{digest}", {"annotations": {}}),
-    "tag": lambda held, digest: ("PATCH", "/packages/app/tags/v1", {"version": held.version("app", digest)}),
-    "batch": lambda held, digest: (
-        "POST",
-        "/packages/app/versions:batchDelete",
-        {"names": [held.version("app", digest)], "validateOnly": True},
-    ),
-}
-
-
-@pytest.mark.parametrize("noun", UNKNOWN)
-def test_an_unknown_field_is_refused_by_name(held: Held, noun: str) -> None:
-    verb, path, body = UNKNOWN[noun](held, held.push("app", "v1"))
-    url = f"{API}/{held.name}{path}"
-    assert held.session.request(verb, url, json=body).status_code == 200
-    answer = held.session.request(verb, url, json={**body, "colour": "red"})
-    assert answer.status_code == 400
-    assert 'Unknown name "colour"' in answer.json()["error"]["message"]
