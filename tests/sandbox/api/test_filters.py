@@ -27,7 +27,7 @@ from sandbox.errors import ApiError
         ('name="[mo]*"', []),
     ],
 )
-def test_filters(text: str, expected: list[str]) -> None:
+def test_filter_matches_the_expected_items(text: str, expected: list[str]) -> None:
     match = filters.matcher(text, {"name": lambda item: item})
     assert [item for item in ("my-a", "my-b", "other") if match(item)] == expected
 
@@ -39,7 +39,7 @@ def test_filters(text: str, expected: list[str]) -> None:
         *("(name=a", "name=a)", "OR name=a", f"{'(' * 60}name=a{')' * 60}"),
     ],
 )
-def test_filters_that_are_not_understood_are_refused(text: str) -> None:
+def test_invalid_filter_is_refused(text: str) -> None:
     with pytest.raises(ApiError) as refused:
         filters.matcher(text, {"name": lambda item: item})
     assert refused.value.status == "INVALID_ARGUMENT"

@@ -23,12 +23,12 @@ def _walk(items: list[str], size: int) -> list[str]:
 
 
 @given(NAMES, st.integers(1, 7))
-def test_pages_hold_every_item_once(names: list[str], size: int) -> None:
+def test_pages_contain_every_item_once(names: list[str], size: int) -> None:
     assert _walk(names, size) == names
 
 
 @given(NAMES, NAMES, st.integers(1, 7))
-def test_pages_survive_inserts(names: list[str], more: list[str], size: int) -> None:
+def test_pages_are_stable_during_inserts(names: list[str], more: list[str], size: int) -> None:
     """What was there before and after the insert is seen exactly once."""
     before = sorted(names)
     page, token = lists.page(before, {"pageSize": str(size)}, str)
@@ -42,7 +42,7 @@ def test_pages_survive_inserts(names: list[str], more: list[str], size: int) -> 
 
 
 @pytest.mark.parametrize(("asked", "given_"), [("", 100), ("0", 100), ("7", 7), ("1000", 1000), ("5000", 1000)])
-def test_page_sizes(asked: str, given_: int) -> None:
+def test_page_size_is_limited(asked: str, given_: int) -> None:
     page, _ = lists.page([str(n) for n in range(3000)], {"pageSize": asked} if asked else {}, str)
     assert len(page) == given_
 
@@ -50,7 +50,7 @@ def test_page_sizes(asked: str, given_: int) -> None:
 @pytest.mark.parametrize(
     "query", [{"pageSize": "-1"}, {"pageSize": "x"}, {"pageToken": "x"}, {"pageToken": "bnVsbA=="}]
 )
-def test_pages_that_make_no_sense_are_refused(query: dict[str, str]) -> None:
+def test_invalid_page_parameters_are_refused(query: dict[str, str]) -> None:
     with pytest.raises(ApiError) as refused:
         lists.page(["a"], query, str)
     assert refused.value.http_status == 400

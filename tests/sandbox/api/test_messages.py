@@ -14,12 +14,12 @@ REPOSITORY = types.Repository.pb()
 
 
 @pytest.mark.parametrize("written", ["DOCKER", "docker", "Docker", 1, "1"])
-def test_enums_in_any_case_and_as_numbers(written: Any) -> None:
+def test_enums_are_accepted_in_any_case_and_as_numbers(written: Any) -> None:
     assert messages.render(messages.parse(REPOSITORY, {"format": written})) == {"format": "DOCKER"}
 
 
 @pytest.mark.parametrize("written", ["2592000s", "2592000.0s", "2592000.000000000s"])
-def test_durations_in_every_spelling_that_gcloud_sends(written: str) -> None:
+def test_durations_are_accepted_in_gclouds_spellings(written: str) -> None:
     body = {"cleanupPolicies": {"old": {"action": "Delete", "condition": {"olderThan": written}}}}
     rendered = messages.render(messages.parse(REPOSITORY, body))
     assert rendered["cleanupPolicies"]["old"] == {"action": "DELETE", "condition": {"olderThan": "2592000s"}}
@@ -28,7 +28,7 @@ def test_durations_in_every_spelling_that_gcloud_sends(written: str) -> None:
 @pytest.mark.parametrize(
     "body", [{"dockerConfig": {"immutableTags": True}}, {"docker_config": {"immutable_tags": True}}]
 )
-def test_field_names_in_both_spellings(body: dict[str, Any]) -> None:
+def test_field_names_are_accepted_in_both_spellings(body: dict[str, Any]) -> None:
     assert messages.render(messages.parse(REPOSITORY, body)) == {"dockerConfig": {"immutableTags": True}}
 
 
@@ -45,7 +45,7 @@ def test_field_names_in_both_spellings(body: dict[str, Any]) -> None:
         ({"dockerConfig": 5}, "Invalid JSON payload received."),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_field_s_name(body: dict[str, Any], message: str) -> None:
+def test_invalid_value_is_refused_with_the_field_name(body: dict[str, Any], message: str) -> None:
     with pytest.raises(ApiError) as refused:
         messages.parse(REPOSITORY, body, "repository")
     assert refused.value.http_status == 400

@@ -83,7 +83,7 @@ def steps(world: World, path: str, query: dict[str, str]) -> tuple[int, str]:
         ("files", ""),
     ],
 )
-def test_a_page_of_many_takes_no_more_steps_than_a_page_of_few(world: World, path: str, order: str) -> None:
+def test_cost_of_a_page_does_not_depend_on_the_number_of_rows(world: World, path: str, order: str) -> None:
     query = {"view": "FULL", **({"orderBy": order} if order else {})}
     first, next_ = ({}, {})
     for count in SIZES:

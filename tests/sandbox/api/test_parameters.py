@@ -18,7 +18,7 @@ OF_A_LOCATION = {"id", "projectId", "triggerId"}
 PROJECT = "https://secretmanager.googleapis.com/v1/projects/{project}/secrets"
 
 
-def test_every_documented_parameter_is_taken_or_refused() -> None:
+def test_every_documented_parameter_is_accepted_or_refused() -> None:
     both: dict[str, set[str]] = {}
     for key, documented in DOCUMENTED.items():
         method = key.partition(" ")[0]
@@ -34,7 +34,7 @@ def test_every_documented_parameter_is_taken_or_refused() -> None:
             assert not invented, f"Google documents no {invented} of {method}"
 
 
-def test_every_method_is_one_of_google_s() -> None:
+def test_tables_contain_only_googles_methods() -> None:
     known = {key.partition(" ")[0] for key in google_messages.METHODS}
     ours = {method.id for api in APIS for method in api.methods}
     # The notes of Google's scanner and the XML API are in no discovery document, and OAuth has one of its own.
@@ -52,7 +52,7 @@ def test_every_method_is_one_of_google_s() -> None:
         ("storage.objects.list", "matchGlob=a"),
     ],
 )
-def test_what_google_documents_is_refused_by_name(method: str, query: str) -> None:
+def test_unsupported_parameter_is_refused_by_name(method: str, query: str) -> None:
     name = query.rpartition("&")[2].partition("=")[0]
     with pytest.raises(ApiError, match=f"the parameter {name} of {method}") as refused:
         parameters.check(method, QueryParams(query))
@@ -62,7 +62,7 @@ def test_what_google_documents_is_refused_by_name(method: str, query: str) -> No
 @pytest.mark.parametrize(
     "query", ["pageSize=1&page_token=a", "alt=json&$fields=a&key=k", "dryRun=", "options.requestedPolicyVersion=3"]
 )
-def test_what_is_taken_passes(query: str) -> None:
+def test_supported_parameter_is_accepted(query: str) -> None:
     method = "run.namespaces.services.create" if "dryRun" in query else "secretmanager.projects.secrets.list"
     method = "secretmanager.projects.secrets.getIamPolicy" if "options" in query else method
     parameters.check(method, QueryParams(query))
@@ -78,18 +78,18 @@ def test_what_is_taken_passes(query: str) -> None:
         ("artifactregistry.projects.locations.repositories.packages.versions.list", "view=FULL&orderBy=a&pageSize=10"),
     ],
 )
-def test_what_gcloud_says_passes(method: str, query: str) -> None:
+def test_gclouds_parameters_are_accepted(method: str, query: str) -> None:
     parameters.check(method, QueryParams(query))
 
 
-def test_a_service_that_gcloud_sends_passes() -> None:
+def test_gclouds_service_body_is_accepted() -> None:
     container = {"image": "nginx", "resources": {"limits": {"memory": "1Gi"}, "requests": {}}, "ports": []}
     body = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "a", "annotations": {}}}
     asked = body | {"spec": {"template": {"metadata": {}, "spec": {"containers": [container]}}, "traffic": []}}
     assert shapes.check(shape.Service, asked, strict=True) == asked
 
 
-def test_an_unknown_parameter_changes_nothing(learner: Learner) -> None:
+def test_unknown_parameter_changes_nothing(learner: Learner) -> None:
     learner.enable("secretmanager.googleapis.com")
     body = {"replication": {"automatic": {}}}
     refused = learner.ask("POST", f"{PROJECT}?secretId=kept&colour=red", body, 400)["error"]["message"]

@@ -21,7 +21,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.booleans())
-def test_what_json_can_say_is_read(value: object, ascii_only: bool) -> None:
+def test_valid_json_is_parsed(value: object, ascii_only: bool) -> None:
     assert strict_json.loads(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
@@ -40,15 +40,15 @@ def test_what_json_can_say_is_read(value: object, ascii_only: bool) -> None:
     ],
     ids=["high", "key", "split", "nan", "infinity", "minus", "deep", "cut", "digits"],
 )
-def test_what_no_answer_can_carry_is_refused(text: str) -> None:
+def test_unsendable_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"surrogate|no number|nests|Expecting|digits"):
         strict_json.loads(text.encode())
 
 
-def test_a_whole_pair_is_a_character() -> None:
+def test_complete_surrogate_pair_is_a_character() -> None:
     assert strict_json.loads(rb'"\ud83d\ude00"') == "\N{GRINNING FACE}"
 
 
-def test_bytes_that_are_no_utf8_are_refused() -> None:
+def test_invalid_utf8_is_refused() -> None:
     with pytest.raises(ValueError, match="utf-8"):
         strict_json.loads(b'"\xff"')

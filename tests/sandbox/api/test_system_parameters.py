@@ -41,19 +41,19 @@ def written(answer: Any = ANSWER, kind: Any = None, enums: Any = None, **query: 
     ],
     ids=["one", "path", "list", "deep", "nested", "all", "any"],
 )
-def test_fields_choose(fields: str, left: dict[str, Any]) -> None:
+def test_fields_select_parts_of_the_response(fields: str, left: dict[str, Any]) -> None:
     assert json.loads(written(fields=fields)) == left
     assert json.loads(written(**{"$fields": fields})) == left
 
 
 @pytest.mark.parametrize("fields", [",", "a(", "a)", "(a)", "a//b", "a(b", "a,,b", "a(" * 50 + ")" * 50])
-def test_a_selection_that_is_none_is_refused(fields: str) -> None:
+def test_invalid_selection_is_refused(fields: str) -> None:
     with pytest.raises(ApiError, match="Invalid field selection"):
         written(fields=fields)
 
 
 @given(st.text("ab*,/() ", max_size=60))
-def test_a_selection_is_read_or_refused(fields: str) -> None:
+def test_any_selection_is_parsed_or_refused(fields: str) -> None:
     try:
         left = json.loads(written({"a": {"b": [{"a": 1}]}, "b": 2}, fields=fields))
     except ApiError as error:
@@ -62,13 +62,13 @@ def test_a_selection_is_read_or_refused(fields: str) -> None:
         assert left.keys() <= {"a", "b"}
 
 
-def test_an_answer_is_pretty_unless_it_is_asked_not_to_be() -> None:
+def test_response_is_pretty_by_default() -> None:
     assert written({"a": {"b": []}}) == b'{\n  "a": {\n    "b": []\n  }\n}\n'
     for name in ("prettyPrint", "$prettyPrint"):
         assert written({"a": {"b": []}}, **{name: "false"}) == b'{"a":{"b":[]}}'
 
 
-def test_enums_are_numbers_where_they_are_asked_for() -> None:
+def test_enums_are_numbers_on_request() -> None:
     asked = {"$alt": "json;enum-encoding=int"}
     kind = types.ListRepositoriesResponse.pb().DESCRIPTOR
     first, second = json.loads(written(kind=kind, **asked))["repositories"]
@@ -89,7 +89,7 @@ def test_enums_are_numbers_where_they_are_asked_for() -> None:
     ],
     ids=["alt", "encoding", "proto", "callback"],
 )
-def test_another_form_is_refused(query: dict[str, str], status: str) -> None:
+def test_other_formats_are_refused(query: dict[str, str], status: str) -> None:
     with pytest.raises(ApiError) as refused:
         system_parameters.read(QueryParams(query))
     assert refused.value.status == status
@@ -111,6 +111,6 @@ def test_another_form_is_refused(query: dict[str, str], status: str) -> None:
     ],
     ids=["one", "list", "verb", "project", "none"],
 )
-def test_the_message_of_a_call_is_found(host: str, verb: str, path: str, name: str) -> None:
+def test_message_type_of_a_call_is_found(host: str, verb: str, path: str, name: str) -> None:
     found = grpc_schema.answer(host, verb, path)
     assert (found.name if found else "") == name

@@ -65,7 +65,7 @@ def listed(session: AuthorizedSession, image: names.Digest, kind: str) -> list[d
 # --- bills of materials -----------------------------------------------------------------------------------------------
 
 
-def test_an_exported_bill_lies_in_a_bucket_and_an_occurrence_says_where(
+def test_exported_bill_is_in_a_bucket_and_referenced(
     image: names.Digest, session: AuthorizedSession, in_world: target.Target
 ) -> None:
     for _ in range(2):
@@ -123,7 +123,7 @@ def test_exported_bills_are_attached_to_the_image(repository: names.Repository, 
     assert session.post(f"{base}/https://example.com/x:exportSBOM", json={}).status_code == 400
 
 
-def test_a_bill_of_one_s_own_is_referred_to(image: names.Digest, session: AuthorizedSession) -> None:
+def test_clients_own_bill_is_referenced(image: names.Digest, session: AuthorizedSession) -> None:
     """As gcloud does it for `sbom load`: look for the note, make it, attach an occurrence; the next time change it."""
     project = image.image.repository.project
     note = f"{base(image)}/notes/sbom-cyclonedx-1-6"
@@ -163,7 +163,7 @@ def test_a_bill_of_one_s_own_is_referred_to(image: names.Digest, session: Author
     ask(session, "DELETE", note)
 
 
-def test_what_a_scan_wrote_is_not_changed_by_hand(image: names.Digest, session: AuthorizedSession) -> None:
+def test_occurrences_of_scans_cannot_be_changed(image: names.Digest, session: AuthorizedSession) -> None:
     [discovery] = listed(session, image, "DISCOVERY")
     url = f"https://containeranalysis.googleapis.com/v1/{discovery['name']}"
     for verb in ("PATCH", "DELETE"):
@@ -190,9 +190,7 @@ def assessment(uri: str, state: str, cve: str = CVE) -> dict[str, Any]:
     }
 
 
-def test_an_assessment_stands_on_the_finding_until_it_is_taken_back(
-    image: names.Digest, session: AuthorizedSession
-) -> None:
+def test_assessment_is_shown_until_deleted(image: names.Digest, session: AuthorizedSession) -> None:
     uri = f"https://{image}"
     both = {
         "digest": assessment(uri, "NOT_AFFECTED"),
@@ -232,7 +230,7 @@ def test_an_assessment_stands_on_the_finding_until_it_is_taken_back(
     ask(session, "POST", f"{base(image)}/notes:batchCreate", 400, json={"notes": {"a/b": both["digest"]}})
 
 
-def test_an_assessment_of_another_image_says_nothing() -> None:
+def test_assessment_of_another_image_is_ignored() -> None:
     finding = {"kind": "VULNERABILITY", "resourceUri": "https://h/p/r/app@sha256:1", "vulnerability": {}}
     finding["vulnerability"] = {"shortDescription": CVE}
     other = assessment("https://h/p/r/application", "FIXED") | {"name": "projects/p/notes/x"}
@@ -262,7 +260,7 @@ BUILD: dict[str, Any] = {
 }
 
 
-def test_a_build_says_where_each_pushed_image_comes_from() -> None:
+def test_build_writes_provenance_of_each_pushed_image() -> None:
     first, second = provenance.occurrences_of(BUILD, "2026-11-02T09:01:00.000000Z")
     for one in (first, second):
         assert one["kind"] == "BUILD"
@@ -283,7 +281,7 @@ def test_a_build_says_where_each_pushed_image_comes_from() -> None:
     assert new["runDetails"]["metadata"]["invocationId"].endswith("/builds/b-1")
 
 
-def test_a_build_that_a_push_began_says_its_commit_and_what_its_steps_ran_in() -> None:
+def test_triggered_build_has_its_commit_and_step_images() -> None:
     source = {"url": "https://github.com/acme/app.git", "revision": "c" * 40}
     pushed = {
         "sourceProvenance": {"resolvedGitSource": source},
@@ -338,7 +336,7 @@ def test_a_build_that_a_push_began_says_its_commit_and_what_its_steps_ran_in() -
     ("changed", "enabled", "count"),
     [({}, True, 2), ({}, False, 0), ({"status": "FAILURE"}, True, 0), ({"results": {"images": []}}, True, 0)],
 )
-def test_it_is_written_for_a_success_and_with_the_api(
+def test_provenance_requires_success_and_the_api(
     tmp_path: Path, changed: dict[str, Any], enabled: bool, count: int
 ) -> None:
     world = World(tmp_path, Clock())

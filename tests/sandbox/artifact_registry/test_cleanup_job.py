@@ -75,7 +75,7 @@ def entries(world: World) -> list[dict[str, Any]]:
         return of_project(rows, "ml-one")
 
 
-def test_the_job_runs_at_midnight_and_not_before(state: World) -> None:
+def test_job_runs_at_midnight(state: World) -> None:
     repository(state, ALL)
     push(state, 1)
     assert cleanup_job.travel(state, dt.timedelta(hours=14)) == []
@@ -85,7 +85,7 @@ def test_the_job_runs_at_midnight_and_not_before(state: World) -> None:
     assert left(state) == set()
 
 
-def test_every_day_of_a_journey_has_its_run_at_its_time(state: World) -> None:
+def test_travel_runs_the_job_each_midnight(state: World) -> None:
     repository(state, OLD)
     push(state, 1)
     runs = cleanup_job.travel(state, 5 * DAY)
@@ -93,7 +93,7 @@ def test_every_day_of_a_journey_has_its_run_at_its_time(state: World) -> None:
     assert [len(run.versions) for run in runs] == [0, 0, 0, 1, 0]
 
 
-def test_a_journey_ends_where_it_was_meant_to(state: World) -> None:
+def test_travel_ends_at_the_requested_time(state: World) -> None:
     repository(state, ALL)
     for number in range(5):
         push(state, number)
@@ -103,26 +103,26 @@ def test_a_journey_ends_where_it_was_meant_to(state: World) -> None:
     assert dt.timedelta() <= state.now() - wanted < dt.timedelta(minutes=1)
 
 
-def test_a_journey_backwards_is_refused(state: World) -> None:
+def test_travel_backwards_is_refused(state: World) -> None:
     with pytest.raises(ValueError, match="forward"):
         cleanup_job.travel(state, -DAY)
 
 
-def test_what_was_travelled_survives_a_restart(state: World, tmp_path: Path) -> None:
+def test_clock_offset_is_stored(state: World, tmp_path: Path) -> None:
     cleanup_job.travel(state, 31 * DAY)
     with state.reading() as rows:
         kept = rows.execute("SELECT value FROM meta WHERE key = 'clock_offset'").fetchone()["value"]
     assert float(kept) == state.clock.offset.total_seconds() > 30 * random.DAY
 
 
-def test_days_that_passed_without_a_journey_are_made_up_for_by_one_run(state: World) -> None:
+def test_missed_days_are_made_up_for_by_one_run(state: World) -> None:
     repository(state, OLD)
     push(state, 1)
     state.clock.advance(10 * DAY)
     assert [len(run.versions) for run in cleanup_job.travel(state, dt.timedelta())] == [1]
 
 
-def test_deleted_tagged_versions_take_their_tags_along(state: World) -> None:
+def test_deleting_a_tagged_version_deletes_its_tags(state: World) -> None:
     repository(state, ALL)
     push(state, 1, "1.0.0", "latest")
     cleanup_job.travel(state, DAY)
@@ -130,7 +130,7 @@ def test_deleted_tagged_versions_take_their_tags_along(state: World) -> None:
         assert rows.execute("SELECT COUNT(*) FROM tags").fetchone()[0] == 0
 
 
-def test_an_index_goes_in_one_run_and_its_children_in_the_next(state: World) -> None:
+def test_children_of_an_index_are_deleted_in_the_next_run(state: World) -> None:
     repository(state, {"u": {"action": "DELETE", "condition": {"tagState": "UNTAGGED"}}})
     push(state, 1)
     push(state, 2, children=(1,))
@@ -140,7 +140,7 @@ def test_an_index_goes_in_one_run_and_its_children_in_the_next(state: World) -> 
     assert left(state) == set()
 
 
-def test_attachments_stay(state: World) -> None:
+def test_attachments_are_kept(state: World) -> None:
     repository(state, ALL)
     push(state, 1)
     push(state, 2, subject=digest(1))
@@ -148,7 +148,7 @@ def test_attachments_stay(state: World) -> None:
     assert left(state) == {digest(2)}
 
 
-def test_tagged_versions_of_a_repository_with_immutable_tags_stay(state: World) -> None:
+def test_immutable_tags_keep_their_versions(state: World) -> None:
     repository(state, ALL, dockerConfig={"immutableTags": True})
     push(state, 1, "1.0.0")
     push(state, 2)
@@ -156,7 +156,7 @@ def test_tagged_versions_of_a_repository_with_immutable_tags_stay(state: World) 
     assert left(state) == {digest(1)}
 
 
-def test_a_dry_run_deletes_nothing_and_tells_what_it_would_have(state: World) -> None:
+def test_dry_run_deletes_nothing_and_logs_the_versions(state: World) -> None:
     repository(state, ALL, cleanupPolicyDryRun=True)
     push(state, 1)
     cleanup_job.travel(state, DAY)
@@ -172,7 +172,7 @@ def test_a_dry_run_deletes_nothing_and_tells_what_it_would_have(state: World) ->
     assert payload["authenticationInfo"]["principalEmail"].endswith("@gcp-sa-artifactregistry.iam.gserviceaccount.com")
 
 
-def test_a_run_that_deletes_is_logged_without_validate_only(state: World) -> None:
+def test_deletion_is_logged_without_validate_only(state: World) -> None:
     repository(state, ALL)
     push(state, 1)
     cleanup_job.travel(state, 3 * DAY)
@@ -334,7 +334,7 @@ def test_batch_delete_with_validate_only_deletes_nothing(stocked: names.Reposito
     assert untagged.value not in {one.image.value for one in repositories.images(stocked)}
 
 
-def test_a_logging_filter_that_the_sandbox_does_not_know_is_refused(world: Opened, in_world: target.Target) -> None:
+def test_unsupported_logging_filter_is_refused(world: Opened, in_world: target.Target) -> None:
     import requests
 
     opened = clients.session()
@@ -346,7 +346,7 @@ def test_a_logging_filter_that_the_sandbox_does_not_know_is_refused(world: Opene
     assert opened.post("https://logging.googleapis.com/v2/entries:list", json=body, timeout=30).status_code == 200
 
 
-def test_the_tenth_policy_is_taken_and_the_eleventh_is_not(stocked: names.Repository) -> None:
+def test_eleventh_policy_is_refused(stocked: names.Repository) -> None:
     client = artifactregistry_v1.ArtifactRegistryClient(transport="rest")
     found = client.get_repository(name=stocked.resource)
     for number in range(10):

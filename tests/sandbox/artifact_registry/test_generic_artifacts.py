@@ -82,13 +82,15 @@ def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path) -> None:
     ],
     ids=lambda value: "-".join(map(str, value.items())) if isinstance(value, dict) else "",
 )
-def test_a_name_that_is_refused(session: AuthorizedSession, repository: str, change: dict[str, str], says: str) -> None:
+def test_invalid_name_is_refused(
+    session: AuthorizedSession, repository: str, change: dict[str, str], says: str
+) -> None:
     answer = upload(session, repository, **change)
     assert (answer.status_code, says in answer.json()["error"]["message"]) == (400, True), answer.text
     assert session.get(f"{API}/v1/{resource(repository)}/files").json() == {}
 
 
-def test_who_may_upload_and_where(session: AuthorizedSession, repository: str) -> None:
+def test_upload_requires_permission_and_a_generic_repository(session: AuthorizedSession, repository: str) -> None:
     stranger = token_of(session, account(session))
     url = f"{API}/upload/v1/{resource(repository)}/genericArtifacts:create?uploadType=multipart"
     assert plain(url, verb="POST").status_code == 401

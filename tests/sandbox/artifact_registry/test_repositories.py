@@ -41,7 +41,7 @@ def repository(client: ar.ArtifactRegistryClient, in_world: object) -> Iterator[
     client.delete_repository(name=made.name).result()
 
 
-def test_a_repository_is_made_read_and_listed(client: ar.ArtifactRegistryClient, repository: ar.Repository) -> None:
+def test_repository_is_created_read_and_listed(client: ar.ArtifactRegistryClient, repository: ar.Repository) -> None:
     found = client.get_repository(name=repository.name)
     assert found.mode is ar.Repository.Mode.STANDARD_REPOSITORY
     assert found.format_ is ar.Repository.Format.DOCKER
@@ -71,7 +71,7 @@ def test_a_repository_is_made_read_and_listed(client: ar.ArtifactRegistryClient,
     ],
     ids=["no id", "maven", "remote"],
 )
-def test_what_a_docker_repository_cannot_be(
+def test_invalid_docker_repository_is_refused(
     session: AuthorizedSession, repository: ar.Repository, query: str, body: dict[str, Any], says: str
 ) -> None:
     parent = repository.name.rsplit("/", 2)[0]
@@ -80,7 +80,7 @@ def test_what_a_docker_repository_cannot_be(
     assert answer.json()["error"]["message"].startswith(says)
 
 
-def test_a_refusal_names_the_location(session: AuthorizedSession, repository: ar.Repository) -> None:
+def test_refusal_names_the_location(session: AuthorizedSession, repository: ar.Repository) -> None:
     url = f"{API}/v1/projects/your-project-id/locations/us-central1/repositories"
     for verb, permission in (("GET", "list"), ("POST", "create")):
         error = session.request(verb, url, json={"format": "DOCKER"} if verb == "POST" else None).json()["error"]
@@ -89,15 +89,13 @@ def test_a_refusal_names_the_location(session: AuthorizedSession, repository: ar
         assert error["message"] == f"Permission '{named}' denied on resource '{where}' (or it may not exist)."
 
 
-def test_the_project_s_number_works_in_its_id_s_place(
-    client: ar.ArtifactRegistryClient, repository: ar.Repository
-) -> None:
+def test_project_number_replaces_its_id(client: ar.ArtifactRegistryClient, repository: ar.Repository) -> None:
     by_number = repository.name.replace(os.environ["PROJECT_ID"], os.environ["PROJECT_NUMBER"])
     assert client.get_repository(name=by_number).name == repository.name
 
 
 @pytest.mark.parametrize("path", ["labels", "description,labels", "*", ""])
-def test_a_patch_changes_what_its_mask_names(
+def test_patch_changes_the_fields_in_the_mask(
     session: AuthorizedSession, client: ar.ArtifactRegistryClient, repository: ar.Repository, path: str
 ) -> None:
     body = {"description": "second", "labels": {"b": "2"}}
@@ -113,7 +111,7 @@ def test_a_patch_changes_what_its_mask_names(
 
 
 @pytest.mark.parametrize("mask", ["dockerConfig.immutableTags", "docker_config.immutable_tags", "dockerConfig"])
-def test_a_mask_is_taken_in_both_spellings(
+def test_mask_is_accepted_in_both_spellings(
     session: AuthorizedSession, client: ar.ArtifactRegistryClient, repository: ar.Repository, mask: str
 ) -> None:
     url = f"{API}/v1/{repository.name}?updateMask={mask}"
@@ -141,7 +139,7 @@ def test_a_mask_is_taken_in_both_spellings(
         ("cleanupPolicies", {"cleanupPolicies": {"p": {"action": "KEEP", "condition": {"packageName": "x"}}}}),
     ],
 )
-def test_a_patch_that_is_wrong_changes_nothing(
+def test_invalid_patch_changes_nothing(
     session: AuthorizedSession, client: ar.ArtifactRegistryClient, repository: ar.Repository, mask: str, body: object
 ) -> None:
     before = client.get_repository(name=repository.name)
@@ -167,7 +165,7 @@ def test_a_patch_that_is_wrong_changes_nothing(
         ("?repositoryId=ok", [], 400),
     ],
 )
-def test_what_cannot_be_made_is_refused_and_not_there(
+def test_invalid_repository_is_not_created(
     session: AuthorizedSession,
     client: ar.ArtifactRegistryClient,
     parent: str,
@@ -182,7 +180,7 @@ def test_what_cannot_be_made_is_refused_and_not_there(
         client.get_repository(name=f"{parent}/repositories/ok")
 
 
-def test_a_taken_name_and_a_missing_one_read_as_on_google(
+def test_taken_and_missing_names_have_googles_messages(
     client: ar.ArtifactRegistryClient, repository: ar.Repository
 ) -> None:
     parent, _, name = repository.name.rpartition("/repositories/")
@@ -192,7 +190,7 @@ def test_a_taken_name_and_a_missing_one_read_as_on_google(
         client.get_repository(name=f"{repository.name}x")
 
 
-def test_an_unknown_location_is_refused(client: ar.ArtifactRegistryClient, parent: str) -> None:
+def test_unknown_location_is_refused(client: ar.ArtifactRegistryClient, parent: str) -> None:
     with pytest.raises(exceptions.Forbidden, match="Permission denied on 'locations/us-nowhere1'"):
         list(client.list_repositories(parent=parent.replace("us-central1", "us-nowhere1")))
 
@@ -215,9 +213,7 @@ def test_lists_are_filtered_ordered_and_paged(
         client.delete_repository(name=second.name).result()
 
 
-def test_what_the_sandbox_does_not_do_it_refuses_with_a_sentence(
-    session: AuthorizedSession, repository: ar.Repository
-) -> None:
+def test_unsupported_settings_are_unimplemented(session: AuthorizedSession, repository: ar.Repository) -> None:
     for path in (f"{repository.name}/rules", f"{repository.name}/attachments", "projects"):
         answer = session.get(f"{API}/v1/{path}")
         assert answer.status_code == 501
@@ -227,7 +223,7 @@ def test_what_the_sandbox_does_not_do_it_refuses_with_a_sentence(
     assert (made.status_code, "gcr.io" in made.json()["error"]["message"]) == (501, True)
 
 
-def test_a_disabled_api_says_what_makes_gcloud_offer_to_enable_it(
+def test_disabled_api_error_makes_gcloud_offer_to_enable_it(
     session: AuthorizedSession, client: ar.ArtifactRegistryClient, parent: str
 ) -> None:
     service = f"https://serviceusage.googleapis.com/v1/projects/{os.environ['PROJECT_ID']}/services"
@@ -241,7 +237,7 @@ def test_a_disabled_api_says_what_makes_gcloud_offer_to_enable_it(
     assert "Enable it by visiting https://console.developers.google.com/apis/api/" in error["message"]
 
 
-def test_services_that_cost_need_a_billing_account(session: AuthorizedSession, in_world: object) -> None:
+def test_paid_services_need_a_billing_account(session: AuthorizedSession, in_world: object) -> None:
     project = os.environ["PROJECT_ID"]
     billing = f"https://cloudbilling.googleapis.com/v1/projects/{project}/billingInfo"
     account = session.get(billing).json()["billingAccountName"]
@@ -255,9 +251,7 @@ def test_services_that_cost_need_a_billing_account(session: AuthorizedSession, i
     assert "Billing must be enabled for activation of service(s) 'run.googleapis.com'" in error["message"]
 
 
-def test_the_request_log_tells_what_was_asked_and_no_secret(
-    world: object, client: ar.ArtifactRegistryClient, parent: str
-) -> None:
+def test_request_log_has_the_calls_and_no_secret(world: object, client: ar.ArtifactRegistryClient, parent: str) -> None:
     from cli.world.starter import World
 
     assert isinstance(world, World)

@@ -30,7 +30,7 @@ def upload(session: Session, bucket: str, about: dict[str, Any], content: bytes,
     )
 
 
-def test_a_condition_that_does_not_hold_changes_nothing(session: Session, bucket: str) -> None:
+def test_failed_precondition_changes_nothing(session: Session, bucket: str) -> None:
     first = upload(session, bucket, {"name": "a"}, b"one", "&ifGenerationMatch=0").json()
     url = f"{URL}/storage/v1/b/{bucket}/o/a"
     refused = upload(session, bucket, {"name": "a"}, b"two", "&ifGenerationMatch=0")
@@ -50,7 +50,7 @@ def test_a_condition_that_does_not_hold_changes_nothing(session: Session, bucket
     assert session.delete(f"{url}?ifGenerationMatch={again.json()['generation']}").status_code == 204
 
 
-def test_what_an_object_is_given_it_tells(session: Session, bucket: str) -> None:
+def test_metadata_of_the_upload_is_returned(session: Session, bucket: str) -> None:
     given_fields = {
         "metadata": {"commit": "abc"},
         "cacheControl": "no-store",
@@ -75,7 +75,7 @@ def test_what_an_object_is_given_it_tells(session: Session, bucket: str) -> None
 
 
 @pytest.mark.parametrize(("field", "name"), [("crc32c", "CRC32C"), ("md5Hash", "MD5 hash")])
-def test_damaged_bytes_are_not_kept(session: Session, bucket: str, field: str, name: str) -> None:
+def test_wrong_checksum_is_refused(session: Session, bucket: str, field: str, name: str) -> None:
     wrong = base64.b64encode(b"0000").decode()
     refused = upload(session, bucket, {"name": "a", field: wrong}, b"123456789")
     assert refused.status_code == 400
@@ -83,7 +83,7 @@ def test_damaged_bytes_are_not_kept(session: Session, bucket: str, field: str, n
     assert session.get(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 404
 
 
-def test_a_list_folds_names_at_a_delimiter_and_has_pages(session: Session, bucket: str) -> None:
+def test_list_folds_names_at_a_delimiter_in_pages(session: Session, bucket: str) -> None:
     assert "items" not in session.get(f"{URL}/storage/v1/b/{bucket}/o").json()
     for name in ("a/1", "a/2", "b", "c/", "c/1"):
         assert upload(session, bucket, {"name": name}, b"x").status_code == 200
@@ -105,7 +105,7 @@ NAMES = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True, max_size=8
 
 
 @given(NAMES, st.sampled_from(["", "a", "a/"]), st.sampled_from(["", "/"]), st.integers(1, 4))
-def test_pages_hold_each_name_once(names: list[str], prefix: str, delimiter: str, size: int) -> None:
+def test_pages_contain_each_name_once(names: list[str], prefix: str, delimiter: str, size: int) -> None:
     found = [Stored("b", name, 1, "f", "", "", "2026-01-01T00:00:00Z") for name in sorted(names)]
     items, prefixes, token, pages = [], [], "", 0
     while True:
@@ -145,7 +145,7 @@ def test_pages_hold_each_name_once(names: list[str], prefix: str, delimiter: str
     ],
     ids=["glob", "versions", "iam", "acl", "object acl", "lifecycle", "versioning", "predefined"],
 )
-def test_what_would_be_ignored_is_refused(
+def test_unsupported_field_or_parameter_is_refused(
     session: Session, bucket: str, verb: str, path: str, body: Any, says: str
 ) -> None:
     values = {"bucket": bucket, "project": in_process.PROJECT}
@@ -162,7 +162,7 @@ WRITTEN = {"kind", "id", "selfLink", "mediaLink", "generation", "metageneration"
 
 
 @pytest.mark.parametrize("field", sorted({*OBJECT, "colour"} - WRITTEN - {"name"}))
-def test_a_field_of_an_object_is_kept_or_refused_by_its_name(session: Session, bucket: str, field: str) -> None:
+def test_object_field_is_stored_or_refused_by_name(session: Session, bucket: str, field: str) -> None:
     value = google_messages.example("storage.v1", OBJECT.get(field, "string"))
     answer = upload(session, bucket, {"name": "a", field: value}, b"x")
     if answer.status_code == 200:

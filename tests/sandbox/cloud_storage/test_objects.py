@@ -28,9 +28,7 @@ from tests.sandbox.in_process import Session
 # Bytes that a careless reader would take for a line end or a boundary.
 @pytest.mark.parametrize("content", [b"", b"x", b"\n", b"\r\n\r\n", b"a\r\n--b\r\n", bytes(range(256)) * 40])
 @pytest.mark.parametrize(("quote", "end"), [("'", "\n"), ('"', "\r\n"), ("", "\r\n")])
-def test_a_multipart_upload_keeps_every_byte(
-    session: Session, bucket: str, content: bytes, quote: str, end: str
-) -> None:
+def test_multipart_upload_keeps_every_byte(session: Session, bucket: str, content: bytes, quote: str, end: str) -> None:
     boundary = "===============8234=="
     if not quote:
         boundary = "plain8234"
@@ -56,7 +54,7 @@ def test_a_multipart_upload_keeps_every_byte(
     assert session.get(f"{URL}/storage/v1/b/{bucket}/o/source%2Fa.tgz?alt=media").content == content
 
 
-def test_a_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
+def test_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
     content = secrets.token_bytes(700_000)
     begun = session.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=big", json={})
     place = begun.headers["Location"]
@@ -90,7 +88,7 @@ def test_a_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
         ("nonsense", 200, b"0123456789"),
     ],
 )
-def test_ranges(session: Session, bucket: str, asked: str, status: int, part: bytes | None) -> None:
+def test_range_returns_its_bytes(session: Session, bucket: str, asked: str, status: int, part: bytes | None) -> None:
     session.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=log.txt", data=b"0123456789")
     answer = session.get(f"{URL}/{bucket}/log.txt", headers={"Range": asked})
     assert answer.status_code == status
@@ -98,7 +96,7 @@ def test_ranges(session: Session, bucket: str, asked: str, status: int, part: by
         assert answer.content == part
 
 
-def test_what_is_not_there_and_what_is_not_yours(session: Session, bucket: str) -> None:
+def test_missing_objects_and_taken_names_are_refused(session: Session, bucket: str) -> None:
     assert session.get(f"{URL}/storage/v1/b/{bucket}-no").status_code == 404
     assert session.get(f"{URL}/{bucket}/nothing").status_code == 404
     assert session.get(f"{URL}/storage/v1/b/{bucket}", headers={"Authorization": ""}).status_code == 401
@@ -107,7 +105,7 @@ def test_what_is_not_there_and_what_is_not_yours(session: Session, bucket: str) 
     assert "you already own it" in again.json()["error"]["message"]
 
 
-def test_a_bucket_of_another_project_is_not_called_your_own(session: Session, bucket: str) -> None:
+def test_bucket_name_taken_by_another_project_is_not_available(session: Session, bucket: str) -> None:
     other = f"other-{secrets.token_hex(4)}"
     session.post("https://cloudresourcemanager.googleapis.com/v1/projects", json={"projectId": other})
     session.post(f"https://serviceusage.googleapis.com/v1/projects/{other}/services/storage.googleapis.com:enable")
@@ -116,7 +114,7 @@ def test_a_bucket_of_another_project_is_not_called_your_own(session: Session, bu
     assert refused.json()["error"]["message"].startswith("The requested bucket name is not available.")
 
 
-def test_a_bucket_is_deleted_when_it_is_empty(session: Session, bucket: str) -> None:
+def test_only_an_empty_bucket_can_be_deleted(session: Session, bucket: str) -> None:
     session.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=a", data=b"x")
     listed = session.get(f"{URL}/storage/v1/b/{bucket}/o").json()
     assert [one["name"] for one in listed["items"]] == ["a"]
@@ -133,7 +131,7 @@ def _peak(pid: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("kind", ["media", "multipart", "resumable"])
-def test_an_object_is_not_held_in_memory_on_its_way_in_or_out(tmp_path: Path, kind: str) -> None:
+def test_upload_and_download_are_not_held_in_memory(tmp_path: Path, kind: str) -> None:
     """In a sandbox of its own, whose peak nothing else has raised."""
     content = secrets.token_bytes(1 << 20) * 16
     state = State(tmp_path / "state", Clock())
@@ -170,7 +168,7 @@ def test_an_object_is_not_held_in_memory_on_its_way_in_or_out(tmp_path: Path, ki
     assert left == []
 
 
-def test_an_upload_into_a_bucket_that_was_deleted_is_refused(session: Session, bucket: str) -> None:
+def test_upload_into_a_deleted_bucket_is_refused(session: Session, bucket: str) -> None:
     begun = session.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=late", json={})
     assert session.delete(f"{URL}/storage/v1/b/{bucket}").status_code == 204
     answer = session.put(begun.headers["Location"], data=b"late")
@@ -183,7 +181,7 @@ def test_an_upload_into_a_bucket_that_was_deleted_is_refused(session: Session, b
     [b"", b"--x", b"--x\n\n{}\n--x\n\nmedia", b"--x\n\n{}\n--x\n\na\n--x\n\nb\n--x--", b"--x\n\n[]\n--x\n\na\n--x--"],
     ids=["empty", "one boundary", "no end", "three parts", "no object"],
 )
-def test_a_multipart_upload_without_its_parts_is_refused(session: Session, bucket: str, body: bytes) -> None:
+def test_invalid_multipart_upload_is_refused(session: Session, bucket: str, body: bytes) -> None:
     answer = session.post(
         f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=multipart&name=a",
         data=body,
@@ -193,7 +191,7 @@ def test_a_multipart_upload_without_its_parts_is_refused(session: Session, bucke
 
 
 @given(st.binary(max_size=40), st.sampled_from([b"\n", b"\r\n"]), st.integers(1, 9))
-def test_the_media_of_a_multipart_upload_is_exact_wherever_a_piece_ends(media: bytes, end: bytes, piece: int) -> None:
+def test_multipart_media_is_exact_for_any_read_size(media: bytes, end: bytes, piece: int) -> None:
     """Bytes that look like the beginning of the boundary too."""
     boundary = b"--\n-x"
     assume(boundary not in media + end + boundary[:-1])

@@ -90,7 +90,7 @@ def fits(place: Place, account: str, spelling: str) -> bool:
 
 @pytest.mark.parametrize("project", [OWN, OTHERS])
 @pytest.mark.parametrize("role", sorted(roles.PERMISSIONS))
-def test_a_role_on_a_project_opens_that_project_s_accounts_alone(place: Place, role: str, project: str) -> None:
+def test_role_on_a_project_allows_acting_as_its_accounts_only(place: Place, role: str, project: str) -> None:
     with place.world.writing() as rows:
         holder = f"holder-{sorted(roles.PERMISSIONS).index(role)}"
         member = f"serviceAccount:{projects.add_service_account(rows, place.world, project, holder, '')}"
@@ -105,7 +105,7 @@ def test_a_role_on_a_project_opens_that_project_s_accounts_alone(place: Place, r
     assert not wrong
 
 
-def test_the_role_on_one_account_opens_that_one_alone(place: Place) -> None:
+def test_role_on_an_account_allows_acting_as_that_account_only(place: Place) -> None:
     member = "user:ana@example.com"
     with place.world.writing() as rows:
         policies.grant(
@@ -124,7 +124,7 @@ def test_the_role_on_one_account_opens_that_one_alone(place: Place) -> None:
     assert opened == {("own", spelling) for spelling in SPELLINGS if fits(place, "own", spelling)}
 
 
-def test_builds_run_as_their_own_project_s_legacy_account_without_a_permission(place: Place) -> None:
+def test_build_runs_as_its_projects_legacy_account_without_permission(place: Place) -> None:
     project = place.project(OWN)
     for spelling in ("email", "own project", "own number", "dash"):
         assert acting.check(place.world, "user:ben@example.com", place.named("own legacy", spelling), builds_of=project)
@@ -136,13 +136,13 @@ def test_builds_run_as_their_own_project_s_legacy_account_without_a_permission(p
 
 
 @pytest.mark.parametrize("named", ["", "/", "projects//serviceAccounts/", "a/b", "projects/-/serviceAccounts/a/keys/b"])
-def test_what_is_no_name_opens_nothing(place: Place, named: str) -> None:
+def test_invalid_account_name_is_refused(place: Place, named: str) -> None:
     with place.world.writing() as rows:
         policies.grant(rows, place.world, f"projects/{OWN}", "roles/owner", "user:chen@example.com")
     assert acting.check(place.world, "user:chen@example.com", named) is None
 
 
-def test_a_disabled_account_is_run_as_by_nobody_and_gets_no_token(place: Place) -> None:
+def test_disabled_account_cannot_be_acted_as_and_gets_no_token(place: Place) -> None:
     with place.world.writing() as rows:
         email = projects.add_service_account(rows, place.world, OWN, "disabled", "")
         rows.execute("UPDATE service_accounts SET disabled = 1 WHERE email = ?", (email,))
@@ -155,7 +155,7 @@ def test_a_disabled_account_is_run_as_by_nobody_and_gets_no_token(place: Place) 
         tokens.mint(place.world, f"serviceAccount:{email}")
 
 
-def test_an_account_made_anew_is_another_one(place: Place) -> None:
+def test_recreated_account_has_another_unique_id_and_era(place: Place) -> None:
     def unique_id() -> str:
         with place.world.reading() as rows:
             row = rows.execute("SELECT unique_id FROM service_accounts WHERE email = ?", (email,)).fetchone()

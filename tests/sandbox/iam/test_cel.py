@@ -74,7 +74,7 @@ def value(text: str) -> Any:
         ("string(assertion.seven)", "7"),
     ],
 )
-def test_a_value(text: str, expected: Any) -> None:
+def test_expression_has_the_expected_value(text: str, expected: Any) -> None:
     assert value(text) == expected
 
 
@@ -98,7 +98,7 @@ def test_a_value(text: str, expected: Any) -> None:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
-def test_what_does_not_compile(text: str, words: str) -> None:
+def test_invalid_expression_does_not_compile(text: str, words: str) -> None:
     with pytest.raises(cel.NotCompiled) as caught:
         cel.compile_expression(text, NAMES)
     assert words in str(caught.value)
@@ -125,7 +125,7 @@ def test_what_does_not_compile(text: str, words: str) -> None:
         "assertion.sub.matches('(?=x)')",
     ],
 )
-def test_what_has_no_value(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_expression_without_value_raises(text: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(cel.NotEvaluated):
         value(text)
     # RE2 would write what it refuses to standard error.
@@ -143,11 +143,11 @@ def test_what_has_no_value(text: str, capfd: pytest.CaptureFixture[str]) -> None
         ("assertion.list.exists(x, x == google.subject)", {"assertion.list", "google.subject"}),
     ],
 )
-def test_what_an_expression_names(text: str, expected: set[str]) -> None:
+def test_expression_lists_its_references(text: str, expected: set[str]) -> None:
     assert cel.compile_expression(text, NAMES).references == expected
 
 
-def test_a_text_does_not_grow_without_end() -> None:
+def test_length_of_a_result_is_limited() -> None:
     for text in (
         "'a'" + ".replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')" * 30,
         "'" + "a" * 500 + "'" + ".split('').join('" + "b" * 500 + "')",
@@ -157,7 +157,7 @@ def test_a_text_does_not_grow_without_end() -> None:
 
 
 @given(st.text(max_size=40), st.text(min_size=1, max_size=5), st.text(max_size=5))
-def test_split_and_join_undo_each_other(text: str, separator: str, other: str) -> None:
+def test_join_reverses_split(text: str, separator: str, other: str) -> None:
     compiled = cel.compile_expression("assertion.t.split(assertion.s).join(assertion.s)", NAMES)
     assert compiled.evaluate({"assertion": {"t": text, "s": separator, "o": other}}) == text
 
@@ -165,13 +165,13 @@ def test_split_and_join_undo_each_other(text: str, separator: str, other: str) -
 @given(
     st.text(alphabet="ab/:{}", max_size=30), st.text(alphabet="ab/:", max_size=4), st.text(alphabet="ab/:", max_size=4)
 )
-def test_what_is_extracted_stood_between(text: str, before: str, after: str) -> None:
+def test_extracted_text_is_between_its_delimiters(text: str, before: str, after: str) -> None:
     compiled = cel.compile_expression("assertion.t.extract(assertion.p)", NAMES)
     found = compiled.evaluate({"assertion": {"t": text, "p": f"{before}{{x}}{after}"}})
     assert not found or f"{before}{found}{after}" in text
 
 
 @given(st.text(max_size=60))
-def test_any_text_compiles_or_is_refused(text: str) -> None:
+def test_any_text_compiles_or_raises_not_compiled(text: str) -> None:
     with contextlib.suppress(cel.NotCompiled, cel.NotEvaluated):
         cel.compile_expression(text, NAMES).evaluate({"assertion": ASSERTION, "google": {}})

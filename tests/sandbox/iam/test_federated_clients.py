@@ -98,7 +98,9 @@ def token_info(token: str) -> requests.Response:
     return requests.get("https://oauth2.googleapis.com/tokeninfo", params={"access_token": token}, timeout=30)
 
 
-def test_google_auth_impersonates(learner: AuthorizedSession, provider: str, tmp_path: Path) -> None:
+def test_google_auth_impersonates_an_account_with_the_role(
+    learner: AuthorizedSession, provider: str, tmp_path: Path
+) -> None:
     email = account(learner, "roles/viewer")
     credentials = identity_pool.Credentials.from_file(str(config(tmp_path, provider, email)), scopes=SCOPES)
     with pytest.raises(google.auth.exceptions.RefreshError) as refused:
@@ -129,7 +131,9 @@ def test_google_auth_impersonates(learner: AuthorizedSession, provider: str, tmp
     assert info.json()["email"] == email
 
 
-def test_google_auth_without_an_account(learner: AuthorizedSession, provider: str, tmp_path: Path) -> None:
+def test_google_auth_uses_the_identity_without_an_account(
+    learner: AuthorizedSession, provider: str, tmp_path: Path
+) -> None:
     credentials = identity_pool.Credentials.from_file(str(config(tmp_path, provider)), scopes=SCOPES)
     with AuthorizedSession(credentials) as session:
         assert session.get(projects_url()).status_code == 403
@@ -142,7 +146,7 @@ def test_google_auth_without_an_account(learner: AuthorizedSession, provider: st
     assert (info.status_code, info.json()["error"]) == (400, "invalid_token")
 
 
-def test_google_auth_says_why_another_repository_is_refused(in_world: object, provider: str, tmp_path: Path) -> None:
+def test_google_auth_reports_a_rejected_repository(in_world: object, provider: str, tmp_path: Path) -> None:
     path = config(tmp_path, provider, repository="mallory/models")
     credentials = identity_pool.Credentials.from_file(str(path), scopes=SCOPES)
     with pytest.raises(google.auth.exceptions.OAuthError, match="rejected by the attribute condition"):
@@ -199,7 +203,7 @@ def test_gcloud_uploads_an_issuers_keys(
         assert requests.post("https://sts.googleapis.com/v1/token", data=form, timeout=30).status_code == expected
 
 
-def test_curl(learner: AuthorizedSession, provider: str, tmp_path: Path) -> None:
+def test_curl_exchanges_a_token(learner: AuthorizedSession, provider: str, tmp_path: Path) -> None:
     audience = f"//iam.googleapis.com/{provider}"
     subject = tmp_path / "subject"
     subject.write_text(idp.token(idp.claims(audience)))
@@ -211,7 +215,7 @@ def test_curl(learner: AuthorizedSession, provider: str, tmp_path: Path) -> None
     assert json.loads(done.stdout)["token_type"] == "Bearer"
 
 
-def test_the_registry_takes_a_federated_token(
+def test_registry_accepts_a_federated_token(
     learner: AuthorizedSession, provider: str, world: World, in_world: Target
 ) -> None:
     """Direct access, by the user name that docker is given: a grant on the repository, and no account at all."""
@@ -242,7 +246,9 @@ def test_the_registry_takes_a_federated_token(
     repositories.delete(repository)
 
 
-def test_an_identity_of_a_pool_is_nobody_of_google(learner: AuthorizedSession, provider: str, in_world: Target) -> None:
+def test_pool_identity_is_not_an_authenticated_user(
+    learner: AuthorizedSession, provider: str, in_world: Target
+) -> None:
     """`allAuthenticatedUsers` are those who have an account at Google; `allUsers` are all."""
     token = federated(provider)
     repository = names.Repository(in_world.location, f"r-{secrets.token_hex(4)}")
@@ -255,7 +261,7 @@ def test_an_identity_of_a_pool_is_nobody_of_google(learner: AuthorizedSession, p
     repositories.delete(repository)
 
 
-def test_what_ends_a_token(learner: AuthorizedSession, provider: str) -> None:
+def test_token_is_valid_while_its_pool_is_active(learner: AuthorizedSession, provider: str) -> None:
     """A provider that is gone lets nobody in and ends nothing; a pool that is disabled or deleted ends all."""
     grant(learner, projects_url(), "roles/viewer", everybody_of(provider))
     token, pool = federated(provider), pool_of(provider)
@@ -290,7 +296,7 @@ def test_what_ends_a_token(learner: AuthorizedSession, provider: str) -> None:
         ("3601s", "can not have lifetimes of more than 1 hour. Use the Org Policy Constraint"),
     ],
 )
-def test_how_long_an_impersonation_may_last(
+def test_impersonation_lifetime_out_of_range_is_refused(
     learner: AuthorizedSession, provider: str, lifetime: str, words: str
 ) -> None:
     email = account(learner)
@@ -303,7 +309,7 @@ def test_how_long_an_impersonation_may_last(
     assert words in answer.json()["error"]["message"]
 
 
-def test_the_credential_file_names_no_secret(provider: str, tmp_path: Path) -> None:
+def test_credential_file_contains_no_secret(provider: str, tmp_path: Path) -> None:
     text = config(tmp_path, provider).read_text()
     assert "private_key" not in text
     assert os.environ["PROJECT_NUMBER"] in text

@@ -54,11 +54,11 @@ def refused(world: World, resource: str, policy: dict[str, Any]) -> ApiError:
     return caught.value
 
 
-def test_a_fresh_resource_has_an_etag_and_nothing_else(state: World) -> None:
+def test_policy_that_was_never_set_has_only_an_etag(state: World) -> None:
     assert read(state, REPOSITORY) == {"etag": "ACAB"}
 
 
-def test_set_policy_asks_for_the_resource_in_the_transaction_that_stores(state: World) -> None:
+def test_set_policy_checks_existence_in_its_transaction(state: World) -> None:
     def exists() -> None:
         with pytest.raises(RuntimeError, match="a transaction is already open"), state.writing():
             pass
@@ -74,7 +74,7 @@ def test_set_policy_asks_for_the_resource_in_the_transaction_that_stores(state: 
     assert read(state, REPOSITORY) == before
 
 
-def test_members_are_sorted_merged_and_said_once(state: World) -> None:
+def test_members_are_sorted_and_merged(state: World) -> None:
     policy = {
         "version": 3,
         "bindings": [
@@ -93,14 +93,14 @@ def test_members_are_sorted_merged_and_said_once(state: World) -> None:
     ]
 
 
-def test_an_emptied_policy_is_as_a_fresh_one_but_for_its_etag(state: World) -> None:
+def test_emptied_policy_has_version_and_etag(state: World) -> None:
     policies.set_policy(state, REPOSITORY, bind(READER, "allUsers"))
     answer = policies.set_policy(state, REPOSITORY, {})
     assert answer.keys() == {"version", "etag"}
     assert answer["etag"] != "ACAB"
 
 
-def test_a_repository_inherits_and_other_projects_do_not(state: World) -> None:
+def test_repository_inherits_from_its_own_project_only(state: World) -> None:
     policies.set_policy(state, PROJECT, bind(READER, CI))
     policies.set_policy(state, REPOSITORY, bind(WRITER, CI))
     assert policies.decide(state, CI, PULL, PROJECT).allowed
@@ -112,7 +112,7 @@ def test_a_repository_inherits_and_other_projects_do_not(state: World) -> None:
     assert [(grant.resource, grant.role) for grant in both] == [(REPOSITORY, WRITER), (PROJECT, READER)]
 
 
-def test_anonymous_callers_match_all_users_alone(state: World) -> None:
+def test_anonymous_caller_matches_only_all_users(state: World) -> None:
     policies.set_policy(state, REPOSITORY, bind(READER, "allAuthenticatedUsers"))
     assert not policies.decide(state, "", PULL, REPOSITORY).allowed
     policies.set_policy(state, REPOSITORY, bind(READER, "allUsers"))
@@ -120,13 +120,13 @@ def test_anonymous_callers_match_all_users_alone(state: World) -> None:
     assert not policies.decide(state, "", PUSH, REPOSITORY).allowed
 
 
-def test_groups_come_from_the_directory(state: World) -> None:
+def test_group_members_come_from_the_directory(state: World) -> None:
     policies.set_policy(state, REPOSITORY, bind(WRITER, "group:ml-team@example.com"))
     assert policies.decide(state, "user:ana@example.com", PUSH, REPOSITORY).allowed
     assert not policies.decide(state, "user:chen@example.com", PUSH, REPOSITORY).allowed
 
 
-def test_the_second_of_two_editors_is_told(state: World) -> None:
+def test_outdated_etag_is_refused(state: World) -> None:
     first = policies.set_policy(state, REPOSITORY, bind(READER, "allUsers"))
     policies.set_policy(state, REPOSITORY, bind(READER, CI) | {"etag": first["etag"]})
     error = refused(state, REPOSITORY, bind(WRITER, CI) | {"etag": first["etag"]})
@@ -134,7 +134,7 @@ def test_the_second_of_two_editors_is_told(state: World) -> None:
     assert "concurrent policy changes" in error.message
 
 
-def test_an_etag_that_is_no_base64_is_refused(state: World) -> None:
+def test_etag_that_is_not_base64_is_refused(state: World) -> None:
     assert refused(state, REPOSITORY, bind(READER, CI) | {"etag": "%%%"}).http_status == 400
 
 
@@ -161,14 +161,14 @@ def test_etags_never_repeat(state: World) -> None:
         ("deleted:serviceAccount:x@ml-one.iam.gserviceaccount.com?uid=1", "unknown type"),
     ],
 )
-def test_a_member_who_does_not_exist_is_refused(state: World, member: str, words: str) -> None:
+def test_missing_member_is_refused(state: World, member: str, words: str) -> None:
     error = refused(state, REPOSITORY, bind(READER, member))
     assert (error.http_status, error.status) == (400, "INVALID_ARGUMENT")
     assert words in error.message
 
 
 @pytest.mark.parametrize("account", members.GOOGLE_MADE)
-def test_accounts_that_google_makes_exist(state: World, account: str) -> None:
+def test_googles_own_accounts_exist(state: World, account: str) -> None:
     found = projects.find(state, "ml-one")
     assert found is not None
     member = f"serviceAccount:{account.format(number=found.number)}"
@@ -188,7 +188,7 @@ def test_accounts_that_google_makes_exist(state: World, account: str) -> None:
         ({"bindings": [{"role": READER, "member": CI}]}, 'Unknown name "member"'),
     ],
 )
-def test_a_policy_that_says_something_wrong_is_refused(state: World, policy: dict[str, Any], words: str) -> None:
+def test_invalid_policy_is_refused(state: World, policy: dict[str, Any], words: str) -> None:
     error = refused(state, REPOSITORY, policy)
     assert error.http_status == 400
     assert words in error.message
@@ -196,11 +196,11 @@ def test_a_policy_that_says_something_wrong_is_refused(state: World, policy: dic
 
 @pytest.mark.parametrize("member", ["allUsers", "allAuthenticatedUsers"])
 @pytest.mark.parametrize("resource", [PROJECT, f"{PROJECT}/serviceAccounts/ml-pusher@ml-one.iam.gserviceaccount.com"])
-def test_a_project_is_never_public(state: World, resource: str, member: str) -> None:
+def test_project_and_account_cannot_be_public(state: World, resource: str, member: str) -> None:
     assert "cannot be added to this resource" in refused(state, resource, bind(READER, member)).message
 
 
-def test_a_project_keeps_an_owner(state: World) -> None:
+def test_project_must_keep_an_owner(state: World) -> None:
     with state.writing() as rows:
         policies.grant(rows, state, PROJECT, "roles/owner", CI)
     error = refused(state, PROJECT, bind(READER, CI))
@@ -208,7 +208,7 @@ def test_a_project_keeps_an_owner(state: World) -> None:
     assert policies.decide(state, CI, "resourcemanager.projects.setIamPolicy", PROJECT).allowed
 
 
-def test_what_is_deleted_leaves_no_rights_behind(state: World) -> None:
+def test_deleted_resource_leaves_no_policy(state: World) -> None:
     policies.set_policy(state, REPOSITORY, bind(WRITER, CI))
     policies.set_policy(state, f"{REPOSITORY}-2", bind(WRITER, CI))
     with state.writing() as rows:
@@ -217,7 +217,7 @@ def test_what_is_deleted_leaves_no_rights_behind(state: World) -> None:
     assert policies.decide(state, CI, PUSH, f"{REPOSITORY}-2").allowed
 
 
-def test_an_account_may_be_named_without_its_project(state: World) -> None:
+def test_account_can_be_named_without_its_project(state: World) -> None:
     name = f"{PROJECT}/serviceAccounts/ml-pusher@ml-one.iam.gserviceaccount.com"
     policies.set_policy(state, name, bind("roles/iam.serviceAccountTokenCreator", "user:ana@example.com"))
     token = "iam.serviceAccounts.getAccessToken"
@@ -233,14 +233,14 @@ def test_an_account_may_be_named_without_its_project(state: World) -> None:
     assert not policies.decide(state, "user:ben@example.com", token, name).allowed
 
 
-def test_permissions_are_tested_one_by_one(state: World) -> None:
+def test_test_permissions_returns_the_held_ones(state: World) -> None:
     policies.set_policy(state, REPOSITORY, bind(READER, CI))
     assert policies.test_permissions(state, CI, REPOSITORY, [PUSH, PULL, "no.such.thing"]) == [PULL]
     with pytest.raises(ApiError, match="wildcards"):
         policies.test_permissions(state, CI, REPOSITORY, ["artifactregistry.*"])
 
 
-def test_what_is_made_starts_without_a_policy_that_an_older_state_kept(tmp_path: Path) -> None:
+def test_new_resource_ignores_a_policy_of_an_older_state(tmp_path: Path) -> None:
     """Older sandboxes stored one for what was not there, or left one behind."""
     world = World(tmp_path / "state", Clock())
     about = seed.prepare(world, tmp_path, "ml-one", "us-central1")

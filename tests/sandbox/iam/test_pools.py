@@ -144,7 +144,7 @@ def test_gcloud_trusts_one_repository_on_github(
         ({"unknown": 1}, 'Unknown name "unknown"'),
     ],
 )
-def test_a_provider_that_google_refuses(
+def test_invalid_provider_is_refused(
     learner: AuthorizedSession, pool: str, changes: dict[str, Any], words: str
 ) -> None:
     url = f"https://iam.googleapis.com/v1/{pool}/providers?workloadIdentityPoolProviderId=actions"
@@ -154,7 +154,7 @@ def test_a_provider_that_google_refuses(
     assert ask(learner, "GET", url.partition("?")[0]) == {}
 
 
-def test_an_issuer_of_ones_own_needs_no_condition(learner: AuthorizedSession, pool: str) -> None:
+def test_single_tenant_issuer_needs_no_condition(learner: AuthorizedSession, pool: str) -> None:
     url = f"https://iam.googleapis.com/v1/{pool}/providers"
     body = provider(attributeCondition=None, oidc={"issuerUri": "https://idp.example.com"})
     made = ask(learner, "POST", f"{url}?workloadIdentityPoolProviderId=mine", body)
@@ -164,7 +164,7 @@ def test_an_issuer_of_ones_own_needs_no_condition(learner: AuthorizedSession, po
     ]
 
 
-def test_a_deleted_pool_keeps_its_name_and_comes_back(learner: AuthorizedSession, pool: str) -> None:
+def test_deleted_pool_keeps_its_name_and_can_be_undeleted(learner: AuthorizedSession, pool: str) -> None:
     url, name = f"https://iam.googleapis.com/v1/{pool}", pool.rpartition("/")[2]
     email = account(learner)
     resource = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{email}"
@@ -193,7 +193,7 @@ def test_a_deleted_pool_keeps_its_name_and_comes_back(learner: AuthorizedSession
         "principalset://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/*",
     ],
 )
-def test_a_name_that_is_none(learner: AuthorizedSession, member: str) -> None:
+def test_invalid_principal_is_refused(learner: AuthorizedSession, member: str) -> None:
     resource = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{account(learner)}"
     policy = {"bindings": [{"role": "roles/iam.workloadIdentityUser", "members": [member]}]}
     refused = ask(learner, "POST", f"{resource}:setIamPolicy", {"policy": policy}, status=400)
@@ -203,12 +203,12 @@ def test_a_name_that_is_none(learner: AuthorizedSession, member: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "abc", "a" * 33, "Pool-1", "gcp-pool"])
-def test_a_pool_s_id(learner: AuthorizedSession, name: str) -> None:
+def test_invalid_pool_id_is_refused(learner: AuthorizedSession, name: str) -> None:
     ask(learner, "POST", f"{pools()}?workloadIdentityPoolId={name}", {}, status=400)
 
 
 @given(st.text(max_size=60))
-def test_only_the_two_forms_name_a_pool(text: str) -> None:
+def test_pool_of_accepts_only_the_two_forms(text: str) -> None:
     pool = "projects/12/locations/global/workloadIdentityPools/pool"
     assert pool_of(text) is None
     value = text.replace("\n", " ")
@@ -216,7 +216,7 @@ def test_only_the_two_forms_name_a_pool(text: str) -> None:
     assert pool_of(f"principalSet://iam.googleapis.com/{pool}/group/{value}") == (pool if value else None)
 
 
-def test_a_pool_and_a_provider_are_changed(learner: AuthorizedSession, pool: str) -> None:
+def test_pool_and_provider_are_patched(learner: AuthorizedSession, pool: str) -> None:
     url = f"https://iam.googleapis.com/v1/{pool}"
     changed = ask(
         learner, "PATCH", f"{url}?updateMask=description", {"description": "For CI", "displayName": "Not this"}

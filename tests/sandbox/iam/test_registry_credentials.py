@@ -129,16 +129,16 @@ def pull(world: World, image: names.Image, pair: tuple[str, str]) -> tuple[int, 
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_a_good_credential_pulls(world: World, image: names.Image, key: Key, kind: str) -> None:
+def test_valid_credential_pulls(world: World, image: names.Image, key: Key, kind: str) -> None:
     assert pull(world, image, GOOD[kind](key)) == (200, 200)
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_credential_does_not(world: World, image: names.Image, key: Key, kind: str) -> None:
+def test_invalid_credential_is_refused(world: World, image: names.Image, key: Key, kind: str) -> None:
     assert pull(world, image, BAD[kind](key)) == (401, 401)
 
 
-def test_curl_takes_the_same_credentials(world: World, image: names.Image, key: Key, tmp_path: Path) -> None:
+def test_curl_pulls_with_the_documented_headers(world: World, image: names.Image, key: Key, tmp_path: Path) -> None:
     """As Google's documentation shows it, but with the token in a file: a command line is no place for it."""
 
     def status(header: str) -> str:
@@ -158,7 +158,7 @@ def test_curl_takes_the_same_credentials(world: World, image: names.Image, key: 
     assert status("Accept: */*") == "401"
 
 
-def test_a_bearer_token_and_a_self_signed_jwt_are_taken_as_they_are(world: World, image: names.Image, key: Key) -> None:
+def test_access_token_and_self_signed_jwt_are_accepted_directly(world: World, image: names.Image, key: Key) -> None:
     host = image.repository.location.host
     # Google's clients put the API's address into the audience; the registry's host comes first in this path.
     url = f"{world.url}/{host}/v2/{str(image).partition('/')[2]}/manifests/1"
@@ -200,7 +200,7 @@ def short_lived(in_world: Target, key: Key) -> Iterator[str]:
     access.delete_account(account)
 
 
-def test_an_expired_token_is_refused_everywhere(world: World, image: names.Image, short_lived: str) -> None:
+def test_expired_token_is_refused_everywhere(world: World, image: names.Image, short_lived: str) -> None:
     assert pull(world, image, ("oauth2accesstoken", short_lived)) == (200, 200)
     headers = {"Authorization": f"Bearer {short_lived}"}
     url = manifest_url(world, image)
@@ -212,7 +212,7 @@ def test_an_expired_token_is_refused_everywhere(world: World, image: names.Image
     assert short_lived not in answer.text
 
 
-def test_a_key_that_is_deleted_is_good_for_nothing(world: World, image: names.Image, in_world: Target) -> None:
+def test_deleted_key_is_refused(world: World, image: names.Image, in_world: Target) -> None:
     project = image.repository.project
     projects.enable(project, "iam.googleapis.com")
     account = access.account(project, "keyed", secrets.token_hex(4))
@@ -251,7 +251,7 @@ def login(environment: dict[str, str], tmp_path: Path, engine: object) -> Callab
 
 @pytest.mark.docker
 @pytest.mark.parametrize("kind", GOOD)
-def test_docker_login_takes_it(login: Callable[[str, str], Any], key: Key, kind: str) -> None:
+def test_docker_login_accepts_a_valid_credential(login: Callable[[str, str], Any], key: Key, kind: str) -> None:
     user, password = GOOD[kind](key)
     done = login(user, password)
     assert done.returncode == 0, done.stderr
@@ -261,7 +261,7 @@ def test_docker_login_takes_it(login: Callable[[str, str], Any], key: Key, kind:
 
 @pytest.mark.docker
 @pytest.mark.parametrize("kind", BAD)
-def test_docker_login_refuses_it(login: Callable[[str, str], Any], key: Key, kind: str) -> None:
+def test_docker_login_refuses_an_invalid_credential(login: Callable[[str, str], Any], key: Key, kind: str) -> None:
     user, password = BAD[kind](key)
     done = login(user, password)
     assert done.returncode != 0

@@ -166,7 +166,7 @@ def names(lab: Lab) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_whoever_makes_things_runs_them_as_nobody_else(lab: Lab, operation: str) -> None:
+def test_creator_without_act_as_is_refused(lab: Lab, operation: str) -> None:
     wrong = []
     for who in ("maker", "attacker"):
         for title, named in names(lab).items():
@@ -177,7 +177,7 @@ def test_whoever_makes_things_runs_them_as_nobody_else(lab: Lab, operation: str)
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name != "change a trigger"])
-def test_the_default_account_asks_like_any_other(lab: Lab, operation: str) -> None:
+def test_default_account_requires_act_as(lab: Lab, operation: str) -> None:
     assert OPERATIONS[operation](lab, "maker", "").status_code == 403
     assert OPERATIONS[operation](lab, "user", "").status_code == 403
     assert OPERATIONS[operation](lab, "owner", "").status_code == 200
@@ -186,7 +186,7 @@ def test_the_default_account_asks_like_any_other(lab: Lab, operation: str) -> No
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_who_may_act_as_one_account_runs_things_as_that_one(lab: Lab, operation: str) -> None:
+def test_caller_with_act_as_can_run_as_the_account(lab: Lab, operation: str) -> None:
     for named in (
         lab.runner,
         f"projects/{OWN}/serviceAccounts/{lab.runner}",
@@ -196,13 +196,13 @@ def test_who_may_act_as_one_account_runs_things_as_that_one(lab: Lab, operation:
         assert answer.status_code == 200, (named, answer.text)
 
 
-def test_a_trigger_runs_for_who_may_act_as_its_account(lab: Lab) -> None:
+def test_running_a_trigger_requires_act_as_its_account(lab: Lab) -> None:
     made = lab.done("owner", "POST", f"{BUILD}/triggers", trigger(lab.next("t"), lab.runner))
     assert lab.ask("maker", "POST", f"{BUILD}/triggers/{made['id']}:run", {}).status_code == 403
     assert lab.ask("user", "POST", f"{BUILD}/triggers/{made['id']}:run", {}).status_code == 200
 
 
-def test_a_build_runs_as_the_legacy_account_of_its_project_alone(lab: Lab) -> None:
+def test_build_can_run_as_its_own_projects_legacy_account_only(lab: Lab) -> None:
     legacy = f"{lab.numbers[OWN]}@cloudbuild.gserviceaccount.com"
     assert lab.ask("maker", "POST", f"{BUILD}/builds", STEPS | {"serviceAccount": legacy}).status_code == 200
     other = f"{lab.numbers[OTHERS]}@cloudbuild.gserviceaccount.com"
@@ -212,20 +212,20 @@ def test_a_build_runs_as_the_legacy_account_of_its_project_alone(lab: Lab) -> No
 @pytest.mark.parametrize(
     "project", ["serverless-robot-prod", "gcp-sa-artifactregistry", "gcp-sa-pubsub", "container-analysis", "my-google1"]
 )
-def test_a_project_of_google_s_own_agents_is_made_by_nobody(lab: Lab, project: str) -> None:
+def test_reserved_project_id_is_refused(lab: Lab, project: str) -> None:
     body = {"projectId": project}
     answer = lab.ask("attacker", "POST", "/cloudresourcemanager.googleapis.com/v1/projects", body)
     assert answer.status_code == 400
     assert "reserved" in answer.text
 
 
-def test_a_bucket_of_google_s_logs_is_made_by_nobody(lab: Lab) -> None:
+def test_bucket_name_of_googles_logs_is_refused(lab: Lab) -> None:
     body = {"name": f"{lab.numbers[OWN]}.cloudbuild-logs.googleusercontent.com"}
     answer = lab.ask("attacker", "POST", f"/storage.googleapis.com/storage/v1/b?project={OTHERS}", body)
     assert answer.status_code == 400
 
 
-def test_a_bucket_that_somebody_else_made_first_gets_no_logs(lab: Lab) -> None:
+def test_log_bucket_of_another_project_is_refused(lab: Lab) -> None:
     bucket = f"{lab.numbers[OWN]}-us-central1-cloudbuild-logs"
     lab.done("attacker", "POST", f"/storage.googleapis.com/storage/v1/b?project={OTHERS}", {"name": bucket})
     build = {"steps": STEPS["steps"], "options": {"defaultLogsBucketBehavior": "REGIONAL_USER_OWNED_BUCKET"}}
@@ -267,7 +267,7 @@ def pings(lab: Lab, token: str) -> int:
 
 
 @pytest.mark.parametrize("end", ["disable", "disable and enable", "delete", "delete and make anew"])
-def test_an_account_s_registry_tokens_end_with_it(lab: Lab, end: str) -> None:
+def test_registry_tokens_are_revoked_with_their_account(lab: Lab, end: str) -> None:
     email, key = made(lab, lab.next("ends-with-it"))
     token = registry_token(lab, key)
     assert pings(lab, token) == 200
@@ -286,7 +286,7 @@ def test_an_account_s_registry_tokens_end_with_it(lab: Lab, end: str) -> None:
     assert pings(lab, token) == 401
 
 
-def test_expired_tokens_take_the_registry_s_with_them(lab: Lab) -> None:
+def test_expiring_all_tokens_revokes_registry_tokens(lab: Lab) -> None:
     email, key = made(lab, lab.next("expires"))
     token = registry_token(lab, key)
     assert pings(lab, token) == 200

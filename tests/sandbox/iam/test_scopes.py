@@ -64,7 +64,7 @@ CASES: list[tuple[tuple[str, ...], str, str, int]] = [
 
 
 @pytest.mark.parametrize(("wanted", "verb", "url", "status"), CASES, ids=[str(place) for place in range(len(CASES))])
-def test_scopes_decide_before_roles(
+def test_scopes_limit_what_roles_allow(
     learner: Learner, account: str, wanted: tuple[str, ...], verb: str, url: str, status: int
 ) -> None:
     """400: it went through, and the empty body is refused by the method itself."""
@@ -87,7 +87,7 @@ def test_scopes_decide_before_roles(
         (f"{AUTH}userinfo.email", "pull", 403),
     ],
 )
-def test_the_registry_s_tokens_carry_no_more(
+def test_registry_token_is_limited_by_scopes(
     learner: Learner, account: str, wanted: str, actions: str, status: int
 ) -> None:
     image = f"us-central1-docker.pkg.dev/{learner.project}/r/app"
@@ -97,7 +97,7 @@ def test_the_registry_s_tokens_carry_no_more(
     assert answer.status_code == status, answer.text
 
 
-def test_tokeninfo_tells_them(learner: Learner, account: str) -> None:
+def test_tokeninfo_lists_the_scopes(learner: Learner, account: str) -> None:
     made = token(learner, account, f"{AUTH}devstorage.read_only", "openid")
     told = learner.ask("GET", f"https://oauth2.googleapis.com/tokeninfo?access_token={made}")
     assert set(told["scope"].split()) == {f"{AUTH}devstorage.read_only", "openid"}
@@ -105,7 +105,7 @@ def test_tokeninfo_tells_them(learner: Learner, account: str) -> None:
     assert whole["scope"] == CLOUD
 
 
-def test_the_sandbox_s_own_tokens_are_whole(learner: Learner, account: str) -> None:
+def test_minted_token_is_not_limited_by_default(learner: Learner, account: str) -> None:
     found = tokens.held(learner.world, tokens.mint(learner.world, f"serviceAccount:{account}"))
     assert found is not None
     assert found[0].scopes == ()

@@ -45,7 +45,7 @@ def make_key(session: AuthorizedSession, account: dict[str, Any]) -> dict[str, A
     return {"name": key["name"], "file": json.loads(base64.b64decode(key["privateKeyData"]))}
 
 
-def test_a_service_account_from_its_making_to_its_end(learner: AuthorizedSession) -> None:
+def test_account_is_created_read_listed_and_deleted(learner: AuthorizedSession) -> None:
     account = make(learner)
     account_id = account["email"].partition("@")[0]
     assert account["email"] == f"{account_id}@{project()}.iam.gserviceaccount.com"
@@ -64,13 +64,13 @@ def test_a_service_account_from_its_making_to_its_end(learner: AuthorizedSession
 
 
 @pytest.mark.parametrize("account_id", ["ml-ci", "x" * 31, "1abcdef", "abcdef-", "ABCDEF", "abc_def", "", 7])
-def test_an_id_is_six_to_thirty_characters(learner: AuthorizedSession, account_id: object) -> None:
+def test_invalid_account_id_is_refused(learner: AuthorizedSession, account_id: object) -> None:
     body = {"accountId": account_id}
     error = ask(learner, "POST", f"{IAM}/projects/{project()}/serviceAccounts", body, status=400)["error"]
     assert error["status"] == "INVALID_ARGUMENT"
 
 
-def test_a_key_works_until_it_is_deleted(learner: AuthorizedSession) -> None:
+def test_key_is_valid_until_deleted(learner: AuthorizedSession) -> None:
     account = make(learner)
     key = make_key(learner, account)
     listed = ask(learner, "GET", f"{IAM}/{account['name']}/keys")["keys"]
@@ -87,7 +87,7 @@ def test_a_key_works_until_it_is_deleted(learner: AuthorizedSession) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://oauth2.googleapis.com/token", "https://www.googleapis.com/oauth2/v4/token"])
-def test_an_assertion_of_node_s_clients_names_no_key(learner: AuthorizedSession, url: str) -> None:
+def test_assertion_without_key_id_is_accepted(learner: AuthorizedSession, url: str) -> None:
     account = make(learner)
     first, second = (make_key(learner, account)["file"] for _ in range(2))
     now = int(time.time())
@@ -104,7 +104,7 @@ def test_an_assertion_of_node_s_clients_names_no_key(learner: AuthorizedSession,
     assert requests.post(url, data=forged, timeout=30).json()["error"] == "invalid_grant"
 
 
-def test_the_eleventh_key_is_refused(learner: AuthorizedSession) -> None:
+def test_eleventh_key_is_refused(learner: AuthorizedSession) -> None:
     account = make(learner)
     for _ in range(10):
         make_key(learner, account)
@@ -113,7 +113,7 @@ def test_the_eleventh_key_is_refused(learner: AuthorizedSession) -> None:
 
 
 @pytest.mark.parametrize("end", ["disable", "delete"])
-def test_who_is_disabled_or_deleted_is_nobody_at_once(learner: AuthorizedSession, end: str) -> None:
+def test_disabled_or_deleted_account_is_unauthenticated_immediately(learner: AuthorizedSession, end: str) -> None:
     account = make(learner)
     credentials = service_account.Credentials.from_service_account_info(
         make_key(learner, account)["file"], scopes=SCOPES
@@ -132,7 +132,7 @@ def test_who_is_disabled_or_deleted_is_nobody_at_once(learner: AuthorizedSession
             ask(holder, "GET", f"{IAM}/roles/viewer")
 
 
-def test_an_account_made_anew_gets_nothing_of_its_namesake(learner: AuthorizedSession) -> None:
+def test_recreated_account_inherits_no_roles(learner: AuthorizedSession) -> None:
     account = make(learner)
     member = f"serviceAccount:{account['email']}"
     grant(learner, projects_url(), "roles/artifactregistry.writer", member)
@@ -181,7 +181,7 @@ def test_impersonation_needs_the_token_creator_role(learner: AuthorizedSession) 
         ({"scope": SCOPES, "lifetime": "3600s"}, 200),
     ],
 )
-def test_what_a_token_is_asked_for_with(learner: AuthorizedSession, body: dict[str, Any], status: int) -> None:
+def test_generate_access_token_checks_its_body(learner: AuthorizedSession, body: dict[str, Any], status: int) -> None:
     account = make(learner)
     member = f"serviceAccount:learner@{project()}.iam.gserviceaccount.com"
     grant(learner, f"{IAM}/{account['name']}", "roles/iam.serviceAccountTokenCreator", member)
@@ -190,12 +190,12 @@ def test_what_a_token_is_asked_for_with(learner: AuthorizedSession, body: dict[s
 
 
 @pytest.mark.parametrize("verb", ["generateIdToken", "signJwt", "signBlob"])
-def test_what_is_not_done_says_so(learner: AuthorizedSession, verb: str) -> None:
+def test_unsupported_methods_are_unimplemented(learner: AuthorizedSession, verb: str) -> None:
     url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{make(learner)['email']}:{verb}"
     assert ask(learner, "POST", url, {}, status=501)["error"]["status"] == "UNIMPLEMENTED"
 
 
-def test_another_project_does_not_open_an_account(learner: AuthorizedSession) -> None:
+def test_account_cannot_be_reached_through_another_project(learner: AuthorizedSession) -> None:
     account = make(learner)
     other = f"ml-other-{secrets.token_hex(4)}"
     ask(learner, "POST", "https://cloudresourcemanager.googleapis.com/v1/projects", {"projectId": other})
@@ -211,7 +211,7 @@ def test_another_project_does_not_open_an_account(learner: AuthorizedSession) ->
     )
 
 
-def test_a_custom_role_is_what_it_holds(learner: AuthorizedSession) -> None:
+def test_custom_role_grants_its_permissions(learner: AuthorizedSession) -> None:
     role_id = f"mover_{secrets.token_hex(4)}"
     roles_url = f"{IAM}/projects/{project()}/roles"
     body = {"roleId": role_id, "role": {"title": "Mover", "includedPermissions": ["artifactregistry.tags.update"]}}
@@ -252,7 +252,7 @@ def test_a_custom_role_is_what_it_holds(learner: AuthorizedSession) -> None:
         "Mover",
     ],
 )
-def test_a_custom_role_with_a_mistake_is_refused(learner: AuthorizedSession, role: object) -> None:
+def test_invalid_custom_role_is_refused(learner: AuthorizedSession, role: object) -> None:
     body = {"roleId": "mistaken", "role": role}
     ask(learner, "POST", f"{IAM}/projects/{project()}/roles", body, status=400)
     ask(learner, "GET", f"{IAM}/projects/{project()}/roles/mistaken", status=404)
@@ -306,7 +306,7 @@ def test_gcloud_grants_impersonates_and_is_refused(
     run("iam", "roles", "create", role_id, f"--project={project()}", "--title=Mover", permission)
 
 
-def test_the_texts_of_an_account_change(learner: AuthorizedSession) -> None:
+def test_display_name_and_description_are_patched(learner: AuthorizedSession) -> None:
     made = make(learner)
     url = f"{IAM}/{made['name']}"
     body = {"serviceAccount": {"description": "For CI", "displayName": "Not this"}, "updateMask": "description"}
@@ -317,7 +317,7 @@ def test_the_texts_of_an_account_change(learner: AuthorizedSession) -> None:
         ask(learner, "PATCH", url, wrong, status=400)
 
 
-def test_a_refusal_is_told_twice(learner: AuthorizedSession) -> None:
+def test_refusal_has_the_older_list_of_errors(learner: AuthorizedSession) -> None:
     """Beside the status stands the older list, as recorded; clients that are old enough read nothing else."""
     name = f"none@{project()}.iam.gserviceaccount.com"
     error = ask(learner, "GET", f"{IAM}/projects/{project()}/serviceAccounts/{name}", status=404)["error"]

@@ -50,7 +50,7 @@ def blob(registry: Registry) -> tuple[str, bytes]:
     return registry.session.get(url, headers=headers, allow_redirects=False, timeout=30).headers["Location"], content
 
 
-def test_requests_that_do_not_wait_for_answers(registry: Registry, blob: tuple[str, bytes], fresh: str) -> None:
+def test_pipelined_requests_are_answered_in_order(registry: Registry, blob: tuple[str, bytes], fresh: str) -> None:
     path, content = blob
     small = b"a small blob"
     digest = f"sha256:{hashlib.sha256(small).hexdigest()}"
@@ -71,7 +71,7 @@ def test_requests_that_do_not_wait_for_answers(registry: Registry, blob: tuple[s
     assert registry.call("GET", f"{fresh}/blobs/{digest}").content == small
 
 
-def test_a_refusal_before_the_body_leaves_the_connection_usable(registry: Registry, fresh: str) -> None:
+def test_refusal_before_the_body_keeps_the_connection(registry: Registry, fresh: str) -> None:
     body = secrets.token_bytes(300_000)
     refused = f"POST /v2/{fresh}/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as line:
@@ -80,7 +80,7 @@ def test_a_refusal_before_the_body_leaves_the_connection_usable(registry: Regist
     assert [status for status, _ in found] == [401, 200]
 
 
-def test_readers_that_stand_still_keep_nobody_waiting(registry: Registry, blob: tuple[str, bytes]) -> None:
+def test_stalled_readers_do_not_block_others(registry: Registry, blob: tuple[str, bytes]) -> None:
     path, content = blob
     with contextlib.ExitStack() as stack:
         lines = []
@@ -94,7 +94,7 @@ def test_readers_that_stand_still_keep_nobody_waiting(registry: Registry, blob: 
             assert read_all(line).endswith(content)
 
 
-def test_readers_that_go_away(registry: Registry, blob: tuple[str, bytes]) -> None:
+def test_disconnected_readers_cause_no_error(registry: Registry, blob: tuple[str, bytes]) -> None:
     path, content = blob
     for _ in range(8):
         with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as line:

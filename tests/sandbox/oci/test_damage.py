@@ -68,7 +68,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("place", [0, 1], ids=["small", "large"])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_blob_is_noticed_and_pushed_again(
+def test_damaged_blob_is_missing_until_pushed_again(
     registry: Registry, image: tuple[str, dict[str, bytes], bytes], damage: str, place: int
 ) -> None:
     name, found, _ = image
@@ -82,7 +82,7 @@ def test_a_damaged_blob_is_noticed_and_pushed_again(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "gone"])
-def test_a_size_that_is_wrong_is_seen_without_reading(
+def test_wrong_size_is_detected_without_reading(
     registry: Registry, image: tuple[str, dict[str, bytes], bytes], damage: str
 ) -> None:
     name, found, _ = image
@@ -96,7 +96,7 @@ def test_a_size_that_is_wrong_is_seen_without_reading(
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_manifest_is_noticed_and_pushed_again(
+def test_damaged_manifest_is_missing_until_pushed_again(
     registry: Registry, image: tuple[str, dict[str, bytes], bytes], damage: str
 ) -> None:
     name, found, manifest = image
@@ -109,7 +109,7 @@ def test_a_damaged_manifest_is_noticed_and_pushed_again(
     assert registry.call("GET", f"{name}/manifests/v1").content == manifest
 
 
-def test_what_was_changed_while_it_stood_is_noticed(tmp_path: Path) -> None:
+def test_damage_between_runs_is_detected(tmp_path: Path) -> None:
     """Damage of the same size and time: only the bytes tell, and the first read after a start looks at them."""
     content = secrets.token_bytes(LARGE)
     digest = digest_of(content)

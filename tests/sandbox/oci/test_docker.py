@@ -70,7 +70,7 @@ def test_push_and_pull(registry: Registry, run: Run, tagged: Callable[[str], str
         ("somewhere/app", "name unknown: The name does not start with an Artifact Registry host"),
     ],
 )
-def test_a_push_that_is_refused(
+def test_refused_push_shows_the_reason(
     registry: Registry, run: Run, tagged: Callable[[str], str], name: str, text: str
 ) -> None:
     sign_in(run, registry)
@@ -79,13 +79,13 @@ def test_a_push_that_is_refused(
     assert text in answer.stderr
 
 
-def test_a_push_without_signing_in(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
+def test_push_without_sign_in_is_denied(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
     answer = run("push", tagged(registry.name("docker")))
     assert answer.returncode == 1
     assert "denied: Unauthenticated request. Unauthenticated requests do not have permission" in answer.stderr
 
 
-def test_a_push_to_a_tag_that_is_immutable(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
+def test_push_to_an_immutable_tag_is_refused(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
     name = registry.name("docker", "immutable")
     registry.push_manifest(name, "v1", registry.image(name, b"layer"))
     sign_in(run, registry)
@@ -94,13 +94,13 @@ def test_a_push_to_a_tag_that_is_immutable(registry: Registry, run: Run, tagged:
     assert "manifest invalid: cannot update tag v1. The repository has enabled tag immutability" in answer.stderr
 
 
-def test_an_expired_token_does_not_sign_in(registry: Registry, run: Run) -> None:
+def test_login_with_an_expired_token_fails(registry: Registry, run: Run) -> None:
     answer = sign_in(run, registry, "expired")
     assert answer.returncode == 1
     assert "not authenticated: No valid credential was supplied." in answer.stderr
 
 
-def test_a_multi_platform_index(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
+def test_multi_platform_index_is_pushed(registry: Registry, run: Run, tagged: Callable[[str], str]) -> None:
     sign_in(run, registry)
     name = tagged(registry.name("multi"))
     assert run("push", name).returncode == 0
@@ -113,7 +113,7 @@ def test_a_multi_platform_index(registry: Registry, run: Run, tagged: Callable[[
     assert len(shown.json()["manifests"]) == 1
 
 
-def test_a_pull_through_a_remote_and_a_virtual_repository(
+def test_pull_through_a_remote_and_a_virtual_repository(
     registry: Registry, run: Run, tagged: Callable[[str], str]
 ) -> None:
     sign_in(run, registry)

@@ -26,7 +26,7 @@ INDEX = "https://index.example.com/v1/"
     ],
     ids=["the index", "a mirror", "no settings"],
 )
-def test_the_engine_names_it(
+def test_docker_hub_is_the_engines_mirror_or_index(
     info: dict[str, Any], address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(containers, "call", lambda *_, **__: json.dumps(info))
@@ -37,7 +37,7 @@ def test_the_engine_names_it(
         world.close()
 
 
-def test_without_an_engine_it_is_not_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_hub_without_an_engine_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     world = World(tmp_path / "state", Clock())
     try:

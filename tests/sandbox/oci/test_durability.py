@@ -36,7 +36,7 @@ def process(tmp_path: Path) -> Iterator[Sandbox]:
     made.kill()
 
 
-def test_a_kill_during_a_push(
+def test_kill_during_a_push_leaves_nothing(
     registry: Registry,
     prepared: Callable[[Path, str], dict[str, str]],
     process: Sandbox,
@@ -76,7 +76,7 @@ def test_a_kill_during_a_push(
     assert again.call("GET", f"{name}/blobs/{digest}").content == content
 
 
-def test_the_limit_holds_while_a_body_streams() -> None:
+def test_body_limit_applies_while_streaming() -> None:
     written: list[bytes] = []
     sent = 0
 
@@ -117,7 +117,7 @@ def keep(world: World, content: bytes, since: str) -> str:
     return digest
 
 
-def test_the_sweep_at_start(state: World) -> None:
+def test_sweep_removes_leftovers_at_start(state: World) -> None:
     old, new = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
     layer, manifest, unused, recent = (
         keep(state, name, since) for name, since in [(b"layer", old), (b"manifest", old), (b"none", old), (b"new", new)]
@@ -141,7 +141,7 @@ def test_the_sweep_at_start(state: World) -> None:
         assert catalog.stored_bytes(rows, REPOSITORY) == 0
 
 
-def test_what_a_push_asked_for_is_not_collected(state: World) -> None:
+def test_blob_in_use_by_a_push_is_not_collected(state: World) -> None:
     old = "2020-01-01T00:00:00.000000Z"
     digests = found, again, _ = [keep(state, name, old) for name in (b"found", b"again", b"left")]
     assert blobs.collect(state) == 0  # all three have just been pushed
@@ -166,7 +166,7 @@ def test_what_a_push_asked_for_is_not_collected(state: World) -> None:
         world.close()
 
 
-def test_a_blob_that_goes_between_row_and_file_is_unknown(registry: Registry, fresh: str) -> None:
+def test_blob_without_its_file_is_unknown(registry: Registry, fresh: str) -> None:
     digest = registry.push_blob(fresh, secrets.token_bytes(64))
     algorithm, value = digest.split(":")
     (registry.home / "state" / "blobs" / algorithm / value[:2] / value).unlink()

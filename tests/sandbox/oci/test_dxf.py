@@ -40,7 +40,7 @@ def open_registry(registry: Registry, name: str, who: str) -> DXF:
     return DXF(HOST, name.removeprefix(f"{HOST}/"), authenticate, tlsverify=str(registry.home / "ca" / "ca.pem"))
 
 
-def test_a_push_is_listed_and_pulled_back(registry: Registry, fresh: str, tmp_path: Path) -> None:
+def test_pushed_blob_is_listed_and_pulled(registry: Registry, fresh: str, tmp_path: Path) -> None:
     content = secrets.token_bytes(3 << 20)
     (tmp_path / "thing").write_bytes(content)
     with open_registry(registry, fresh, "writer") as writer:
@@ -63,7 +63,7 @@ def test_a_push_is_listed_and_pulled_back(registry: Registry, fresh: str, tmp_pa
         assert admin.list_aliases() == ["v1"]
 
 
-def test_a_page_at_a_time(registry: Registry, fresh: str) -> None:
+def test_aliases_are_listed_in_pages(registry: Registry, fresh: str) -> None:
     image = registry.image(fresh, b"layer")
     for number in range(5):
         registry.push_manifest(fresh, f"v{number}", image)

@@ -93,7 +93,7 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [20_000, 1 << 20], ids=["small blobs", "large blobs"])
-def test_a_push_is_refused_whole(small: Small, size: int) -> None:
+def test_push_without_space_is_refused_completely(small: Small, size: int) -> None:
     registry, name = small.registry, small.registry.name("app")
     (reserve := small.home / "reserve").write_bytes(bytes(2 << 20))
     kept = registry.push_manifest(name, "v1", registry.image(name, secrets.token_bytes(size)))
@@ -128,7 +128,7 @@ def test_a_push_is_refused_whole(small: Small, size: int) -> None:
     assert "Traceback" not in small.log.read_text()
 
 
-def test_the_api_refuses_what_cannot_be_written(small: Small) -> None:
+def test_api_call_without_space_is_refused(small: Small) -> None:
     registry = small.registry
     url = f"{registry.base}/{SERVICE}/v1/{parent(registry)}"
     filler = fill(small.home)
@@ -155,7 +155,7 @@ def test_the_api_refuses_what_cannot_be_written(small: Small) -> None:
 
 
 @pytest.mark.docker
-def test_docker_says_it_at_once(
+def test_docker_reports_a_full_disk_immediately(
     small: Small, run: Callable[..., subprocess.CompletedProcess[str]], engine: docker.DockerClient, local: str
 ) -> None:
     server = f"localhost:{small.registry.port}"
@@ -176,7 +176,7 @@ def test_docker_says_it_at_once(
         engine.images.remove(name)
 
 
-def test_no_start_without_space(tmp_path: Path) -> None:
+def test_start_without_space_is_refused(tmp_path: Path) -> None:
     (tmp_path / "content").mkdir()
     command = on_small_disk("64k", tmp_path / "home", tmp_path / "content")
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)

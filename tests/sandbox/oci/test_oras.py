@@ -28,7 +28,7 @@ def client(registry: Registry, who: str, backend: str) -> oras.client.OrasClient
 
 
 @pytest.mark.parametrize("backend", ["basic", "token"])
-def test_files_are_pushed_and_pulled_back(
+def test_pushed_files_are_pulled(
     registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     (tmp_path / "from").mkdir()
@@ -45,7 +45,7 @@ def test_files_are_pushed_and_pulled_back(
     assert Path(pulled).read_bytes() == content
 
 
-def test_a_reader_cannot_push(registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_cannot_push(registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("a")
     with pytest.raises((ValueError, requests.HTTPError)):
@@ -53,7 +53,7 @@ def test_a_reader_cannot_push(registry: Registry, fresh: str, tmp_path: Path, mo
     assert registry.call("GET", f"{fresh}/tags/list").status_code == 404
 
 
-def test_the_api_knows_what_oras_pushed(
+def test_api_lists_an_image_pushed_by_oras(
     registry: Registry, fresh: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

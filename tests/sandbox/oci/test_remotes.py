@@ -67,7 +67,7 @@ def far(tmp_path: Path) -> Iterator[tuple[Registry, str]]:
         yield other, name
 
 
-def test_an_upstream_is_asked_once_and_then_not_needed(registry: Registry, tmp_path: Path) -> None:
+def test_cached_image_needs_no_upstream(registry: Registry, tmp_path: Path) -> None:
     with serving(tmp_path / "far") as other:
         _push(other, other.name("base", "public"), "1", b"first")
         remote = _remote(registry, f"http://localhost:{other.port}")
@@ -82,7 +82,7 @@ def test_an_upstream_is_asked_once_and_then_not_needed(registry: Registry, tmp_p
     assert int(registry.api("GET", f"{_parent(registry)}/{remote}")["sizeBytes"]) > len(b"first")
 
 
-def test_a_tag_is_looked_up_again_after_an_hour(registry: Registry, far: tuple[Registry, str]) -> None:
+def test_cached_tag_is_fetched_again_after_an_hour(registry: Registry, far: tuple[Registry, str]) -> None:
     other, there = far
     remote = _remote(registry, f"http://localhost:{other.port}")
     name = registry.name(there, remote)
@@ -92,7 +92,7 @@ def test_a_tag_is_looked_up_again_after_an_hour(registry: Registry, far: tuple[R
     assert _pulled(registry, name, digest) == [b"second"]
 
 
-def test_the_priority_decides_whose_image_it_is(registry: Registry) -> None:
+def test_virtual_repository_uses_the_highest_priority(registry: Registry) -> None:
     own, public = _create(registry), _create(registry)
     _push(registry, registry.name("tool", own), "1", b"own")
     _push(registry, registry.name("tool", public), "1", b"a stranger's")
@@ -106,7 +106,7 @@ def test_the_priority_decides_whose_image_it_is(registry: Registry) -> None:
     assert registry.call("GET", f"{registry.name('tool', first)}/tags/list").json()["tags"] == ["1"]
 
 
-def test_neither_takes_a_push(registry: Registry) -> None:
+def test_push_to_remote_or_virtual_repository_is_refused(registry: Registry) -> None:
     own = _create(registry)
     for made, kind in (
         (_remote(registry, _resource(registry, own)), "remote"),

@@ -40,7 +40,7 @@ def redirect(door: Registry, name: str, digest: str) -> requests.Response:
     return door.session.get(url, headers=headers, timeout=30, allow_redirects=False)
 
 
-def test_a_blob_is_at_an_address_of_its_own(door: Registry) -> None:
+def test_download_redirects_to_a_signed_address(door: Registry) -> None:
     name = door.name(f"image-{secrets.token_hex(4)}")
     digest = door.push_blob(name, b"content")
     answer = redirect(door, name, digest)
@@ -59,7 +59,7 @@ def test_a_blob_is_at_an_address_of_its_own(door: Registry) -> None:
     assert bare(door, "PUT", place, data=b"another").status_code == 405
 
 
-def test_a_head_is_answered_without_a_redirect(door: Registry) -> None:
+def test_head_of_a_blob_does_not_redirect(door: Registry) -> None:
     name = door.name(f"image-{secrets.token_hex(4)}")
     digest = door.push_blob(name, b"content")
     answer = door.session.head(
@@ -71,7 +71,7 @@ def test_a_head_is_answered_without_a_redirect(door: Registry) -> None:
     assert (answer.status_code, answer.headers["Content-Length"]) == (200, "7")
 
 
-def test_an_upload_goes_on_without_a_credential(door: Registry) -> None:
+def test_upload_continues_without_credential(door: Registry) -> None:
     name = door.name(f"image-{secrets.token_hex(4)}")
     place = door.call("POST", f"{name}/blobs/uploads/", who="writer").headers["Location"]
     uploads = rf"/artifacts-uploads/namespaces/{door.project}/repositories/ml-images/uploads/[\w.-]+"
@@ -86,7 +86,7 @@ def test_an_upload_goes_on_without_a_credential(door: Registry) -> None:
     assert door.call("GET", done.headers["Location"]).content == b"content"
 
 
-def test_whoever_lost_the_right_meanwhile_gets_nothing(registry: Registry) -> None:
+def test_signed_address_requires_the_permission_at_each_request(registry: Registry) -> None:
     name = registry.name("app", "public")
     digest = registry.push_blob(name, b"content")
     anonymous = registry.call("GET", f"{registry.base}/v2/token", who="", params={"scope": f"repository:{name}:pull"})
@@ -105,7 +105,7 @@ def test_whoever_lost_the_right_meanwhile_gets_nothing(registry: Registry) -> No
 
 
 @pytest.mark.parametrize("way", ["cut", "longer", "another kind", "another repository", "another host", "no token"])
-def test_an_address_that_the_registry_did_not_give(registry: Registry, fresh: str, way: str) -> None:
+def test_forged_address_is_refused(registry: Registry, fresh: str, way: str) -> None:
     place = redirect(registry, fresh, registry.push_blob(fresh, b"content")).headers["Location"]
     changed = {
         "cut": place[:-1],
@@ -119,7 +119,7 @@ def test_an_address_that_the_registry_did_not_give(registry: Registry, fresh: st
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, "DENIED")
 
 
-def test_the_log_keeps_no_address_that_somebody_could_use(registry: Registry, fresh: str) -> None:
+def test_log_contains_no_usable_address(registry: Registry, fresh: str) -> None:
     place = redirect(registry, fresh, registry.push_blob(fresh, b"content")).headers["Location"]
     token = place.rpartition("/")[2]
     assert bare(registry, "GET", place).status_code == 200
@@ -144,14 +144,14 @@ def ask(world: World) -> RegistryCall:
     return RegistryCall(world, address, HOST, image, "GET", Headers(), QueryParams())
 
 
-def test_an_address_expires(world: World, ask: RegistryCall, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_address_is_refused(world: World, ask: RegistryCall, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "LIFETIME", -1)
     place = signing.address_of(ask, "download", "sha256:x", Principal("user:a@example.com"))
     with pytest.raises(RegistryError, match="has expired"):
         signing.open_address(world, Address("", place, f"https://{HOST}", ""))
 
 
-def test_an_address_ends_with_its_account(world: World, ask: RegistryCall) -> None:
+def test_address_is_revoked_with_its_account(world: World, ask: RegistryCall) -> None:
     place = signing.address_of(ask, "upload", "id", Principal("user:a@example.com"))
     shown = Address("", place, f"https://{HOST}", "")
     found = signing.open_address(world, shown)

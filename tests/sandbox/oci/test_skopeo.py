@@ -57,7 +57,9 @@ def multi(registry: Registry, fresh: str) -> str:
     return registry.push_manifest(fresh, "v1", {"schemaVersion": 2, "mediaType": kind, "manifests": described})
 
 
-def test_copy_out_and_in(registry: Registry, run: Run, fresh: str, multi: str, tmp_path: Path) -> None:
+def test_copy_out_and_back_keeps_the_image(
+    registry: Registry, run: Run, fresh: str, multi: str, tmp_path: Path
+) -> None:
     source = f"docker://localhost:{registry.port}/{fresh}:v1"
     layout = f"oci:{tmp_path / 'layout'}:v1"
     out = run("copy", "--all", "--preserve-digests", *PLAIN, source, layout)
@@ -68,7 +70,7 @@ def test_copy_out_and_in(registry: Registry, run: Run, fresh: str, multi: str, t
     assert registry.call("HEAD", f"{target}/manifests/v2").headers["Docker-Content-Digest"] == multi
 
 
-def test_copy_inside(registry: Registry, run: Run, fresh: str, multi: str) -> None:
+def test_copy_between_repositories(registry: Registry, run: Run, fresh: str, multi: str) -> None:
     target = registry.name(f"copy-{secrets.token_hex(4)}", "second")
     source, sink = (f"docker://localhost:{registry.port}/{name}" for name in (f"{fresh}:v1", f"{target}:v1"))
     answer = run("copy", "--all", "--preserve-digests", *PLAIN, source, sink)
@@ -76,7 +78,7 @@ def test_copy_inside(registry: Registry, run: Run, fresh: str, multi: str) -> No
     assert registry.call("HEAD", f"{target}/manifests/v1").headers["Docker-Content-Digest"] == multi
 
 
-def test_list_and_delete(registry: Registry, run: Run, fresh: str) -> None:
+def test_tags_are_listed_and_deleted(registry: Registry, run: Run, fresh: str) -> None:
     digest = registry.push_manifest(fresh, "one", registry.image(fresh, b"layer"))
     place = f"docker://localhost:{registry.port}/{fresh}"
     listed = run("list-tags", "--tls-verify=false", place)
@@ -91,7 +93,7 @@ def test_list_and_delete(registry: Registry, run: Run, fresh: str) -> None:
     assert registry.call("HEAD", f"{fresh}/manifests/{digest}").status_code == 404
 
 
-def test_a_reader_cannot_push(registry: Registry, run: Run, fresh: str, multi: str, tmp_path: Path) -> None:
+def test_reader_cannot_push(registry: Registry, run: Run, fresh: str, multi: str, tmp_path: Path) -> None:
     place = f"docker://localhost:{registry.port}/{fresh}"
     layout = f"oci:{tmp_path / 'layout'}:v1"
     assert run("copy", *PLAIN, "--override-arch=amd64", f"{place}:amd64", layout, who="reader").returncode == 0

@@ -61,7 +61,7 @@ SIZES = st.one_of(
     named=st.sampled_from(["sha256", "sha512"]),
     first=st.integers(0, 3),
 )
-def test_any_pieces_make_the_blob(
+def test_pieces_of_any_size_make_the_blob(
     world: World, size: int, cuts: list[float], algorithm: str, named: str, first: int
 ) -> None:
     content = secrets.token_bytes(size)
@@ -79,7 +79,7 @@ def test_any_pieces_make_the_blob(
 
 
 @pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1])
-def test_another_digest_leaves_nothing(world: World, size: int) -> None:
+def test_wrong_digest_leaves_nothing(world: World, size: int) -> None:
     before = files(world)
     upload = uploads.begin(world, REPOSITORY)
     receive(upload, [secrets.token_bytes(size)])
@@ -89,7 +89,7 @@ def test_another_digest_leaves_nothing(world: World, size: int) -> None:
     assert files(world) == before
 
 
-def test_what_is_held_in_memory_is_bounded(world: World) -> None:
+def test_memory_of_open_uploads_is_limited(world: World) -> None:
     opened = [uploads.begin(world, REPOSITORY) for _ in range(300)]
     for upload in opened:
         receive(upload, [bytes(SMALL)])
@@ -105,7 +105,7 @@ def test_what_is_held_in_memory_is_bounded(world: World) -> None:
     assert list((world.folder / "uploads").iterdir()) == []
 
 
-def test_uploads_that_are_left_alone_are_forgotten(world: World) -> None:
+def test_idle_uploads_are_discarded(world: World) -> None:
     left, used, busy = (uploads.begin(world, REPOSITORY) for _ in range(3))
     for upload in (left, used, busy):
         receive(upload, [bytes(SMALL + 1)])

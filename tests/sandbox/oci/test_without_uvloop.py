@@ -11,7 +11,7 @@ from helpers.target import SandboxInfo
 from tests.sandbox.oci.conftest import Registry, serving
 
 
-def test_it_takes_and_gives_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_pushed_and_pulled_without_uvloop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/uvloop.py").write_text("raise ModuleNotFoundError('none', name='uvloop')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"), prepend=os.pathsep)

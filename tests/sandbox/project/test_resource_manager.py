@@ -42,19 +42,19 @@ def make(session: AuthorizedSession, **more: Any) -> dict[str, Any]:
     return response
 
 
-def test_a_project_is_found_by_id_and_by_number(learner: AuthorizedSession) -> None:
+def test_project_is_found_by_id_and_number(learner: AuthorizedSession) -> None:
     found = ask(learner, "GET", f"{V1}/projects/{os.environ['PROJECT_ID']}")
     assert found["projectNumber"] == os.environ["PROJECT_NUMBER"]
     assert found["lifecycleState"] == "ACTIVE"
     assert ask(learner, "GET", f"{V1}/projects/{found['projectNumber']}") == found
 
 
-def test_a_project_that_is_not_there_looks_like_one_that_is_not_yours(learner: AuthorizedSession) -> None:
+def test_missing_project_is_permission_denied(learner: AuthorizedSession) -> None:
     error = ask(learner, "GET", f"{V1}/projects/your-project-id", status=403)["error"]
     assert error["status"] == "PERMISSION_DENIED"
 
 
-def test_who_makes_a_project_owns_it(learner: AuthorizedSession) -> None:
+def test_creator_of_a_project_is_its_owner(learner: AuthorizedSession) -> None:
     made = make(learner, name="Made here", labels={"workbook-run": "a1"})
     assert made["labels"] == {"workbook-run": "a1"}
     policy = ask(learner, "POST", f"{V1}/projects/{made['projectId']}:getIamPolicy", {})
@@ -62,7 +62,7 @@ def test_who_makes_a_project_owns_it(learner: AuthorizedSession) -> None:
     assert policy["bindings"] == [{"role": "roles/owner", "members": [member]}]
 
 
-def test_an_id_is_taken_once(learner: AuthorizedSession) -> None:
+def test_taken_project_id_is_refused(learner: AuthorizedSession) -> None:
     body = {"projectId": make(learner)["projectId"]}
     error = ask(learner, "POST", f"{V1}/projects", body, status=409)["error"]
     assert (error["status"], error["message"]) == ("ALREADY_EXISTS", "Requested entity already exists")
@@ -82,12 +82,12 @@ def test_an_id_is_taken_once(learner: AuthorizedSession) -> None:
         ({"projectId": "good-enough", "parent": {"type": "folder", "id": "1"}}, 501),
     ],
 )
-def test_a_project_with_a_mistake_is_not_made(learner: AuthorizedSession, body: dict[str, Any], status: int) -> None:
+def test_invalid_project_is_not_created(learner: AuthorizedSession, body: dict[str, Any], status: int) -> None:
     ask(learner, "POST", f"{V1}/projects", body, status=status)
     ask(learner, "GET", f"{V1}/projects/good-enough", status=403)
 
 
-def test_a_deleted_project_is_marked_and_can_come_back(learner: AuthorizedSession) -> None:
+def test_deleted_project_can_be_undeleted(learner: AuthorizedSession) -> None:
     url = f"{V1}/projects/{make(learner)['projectId']}"
     ask(learner, "DELETE", url)
     assert ask(learner, "GET", url)["lifecycleState"] == "DELETE_REQUESTED"
@@ -96,7 +96,7 @@ def test_a_deleted_project_is_marked_and_can_come_back(learner: AuthorizedSessio
     assert ask(learner, "GET", url)["lifecycleState"] == "ACTIVE"
 
 
-def test_lists_are_filtered_as_gcloud_asks(learner: AuthorizedSession) -> None:
+def test_list_supports_gclouds_filters(learner: AuthorizedSession) -> None:
     made = make(learner, labels={"team-x": "ml"})["projectId"]
 
     def ids(text: str) -> set[str]:
@@ -113,7 +113,7 @@ def test_lists_are_filtered_as_gcloud_asks(learner: AuthorizedSession) -> None:
     assert learner.get(f"{V1}/projects", params={"filter": "id>a"}).status_code == 501
 
 
-def test_the_python_client_reads_tests_and_changes(client: resourcemanager_v3.ProjectsClient) -> None:
+def test_python_client_reads_and_changes_a_policy(client: resourcemanager_v3.ProjectsClient) -> None:
     name = f"projects/{os.environ['PROJECT_ID']}"
     found = client.get_project(name=name)
     assert found.name == f"projects/{os.environ['PROJECT_NUMBER']}"
@@ -132,7 +132,7 @@ def test_the_python_client_reads_tests_and_changes(client: resourcemanager_v3.Pr
         client.set_iam_policy(request={"resource": name, "policy": changed})
 
 
-def test_nobody_may_not_even_look(in_world: object) -> None:
+def test_anonymous_caller_is_unauthenticated(in_world: object) -> None:
     with requests.Session() as nobody:
         ask(nobody, "GET", f"{V1}/projects/{os.environ['PROJECT_ID']}", status=401)
         ask(nobody, "GET", f"{V1}/projects", status=401)
@@ -140,12 +140,12 @@ def test_nobody_may_not_even_look(in_world: object) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 7])
-def test_there_is_no_such_policy_version(learner: AuthorizedSession, version: int) -> None:
+def test_invalid_policy_version_is_refused(learner: AuthorizedSession, version: int) -> None:
     url = f"{V1}/projects/{os.environ['PROJECT_ID']}:getIamPolicy"
     ask(learner, "POST", url, {"options": {"requestedPolicyVersion": version}}, status=400)
 
 
-def test_name_and_labels_change(learner: AuthorizedSession) -> None:
+def test_name_and_labels_are_updated(learner: AuthorizedSession) -> None:
     made = make(learner, name="Made here", labels={"workbook-run": "a1"})
     made.pop("@type")
     url = f"{V1}/projects/{made['projectId']}"

@@ -7,7 +7,7 @@ from tests.sandbox.in_process import Learner
 API = "pubsub.googleapis.com"
 
 
-def test_disable_takes_gclouds_own_body(learner: Learner) -> None:
+def test_disable_accepts_gclouds_body(learner: Learner) -> None:
     """The body is the one that facts/gcloud-requests.md recorded of `gcloud services disable`."""
     url = f"https://serviceusage.googleapis.com/v1/projects/{learner.project}/services/{API}"
     learner.ask("POST", f"{url}:enable", {})
@@ -16,7 +16,7 @@ def test_disable_takes_gclouds_own_body(learner: Learner) -> None:
     assert learner.ask("GET", url)["state"] == "DISABLED"
 
 
-def test_disable_refuses_a_check_that_does_not_exist(learner: Learner) -> None:
+def test_disable_refuses_an_unknown_check(learner: Learner) -> None:
     url = f"https://serviceusage.googleapis.com/v1/projects/{learner.project}/services/{API}"
     refusal = learner.ask("POST", f"{url}:disable", {"checkIfServiceHasUsage": "MAYBE"}, 400)
     assert "checkIfServiceHasUsage" in refusal["error"]["message"]

@@ -130,13 +130,13 @@ BORDERS: list[tuple[str, tuple[list[dict[str, str]], ...], str, bool]] = [
 
 
 @pytest.mark.parametrize(("ecosystem", "ranges", "version", "affected"), BORDERS)
-def test_a_version_at_a_border(
+def test_version_at_the_border_of_a_range(
     ecosystem: str, ranges: tuple[list[dict[str, str]], ...], version: str, affected: bool
 ) -> None:
     assert bool(matches(advisory(ecosystem, *ranges), version)) is affected
 
 
-def test_there_are_sixty_borders_and_more() -> None:
+def test_there_are_at_least_sixty_borders() -> None:
     assert len(BORDERS) >= 60
 
 
@@ -148,7 +148,7 @@ def _texts(ecosystem: str) -> list[str]:
     return sorted(found)
 
 
-def test_debian_s_order_is_dpkg_s_for_every_pair() -> None:
+def test_debian_order_equals_dpkgs() -> None:
     if not shutil.which("dpkg"):
         pytest.skip("dpkg isn't on this machine")
     pairs = list(itertools.combinations(_texts("Debian:12"), 2))
@@ -166,7 +166,7 @@ def test_debian_s_order_is_dpkg_s_for_every_pair() -> None:
     assert not wrong
 
 
-def test_semver_s_order_is_the_one_its_specification_lists() -> None:
+def test_semver_order_equals_the_specifications() -> None:
     # https://semver.org/#spec-item-11
     listed = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11"]
     listed += ["1.0.0-rc.1", "1.0.0", "2.0.0", "2.1.0", "2.1.1"]
@@ -174,7 +174,7 @@ def test_semver_s_order_is_the_one_its_specification_lists() -> None:
     assert all(a < b for a, b in itertools.combinations(keys, 2))
 
 
-def test_what_is_withdrawn_listed_or_in_a_range_of_commits() -> None:
+def test_withdrawn_listed_and_commit_ranges() -> None:
     assert not matches(advisory("PyPI", since("0"), withdrawn="2026-01-01T00:00:00Z"), "1.0")
     listed = advisory("PyPI", of={"versions": ["1.0", "1.1-weird"]})
     assert matches(listed, "1.0")
@@ -185,24 +185,24 @@ def test_what_is_withdrawn_listed_or_in_a_range_of_commits() -> None:
     assert not matches(commits, "1.0")
 
 
-def test_a_version_without_an_order_is_no_match_and_no_crash() -> None:
+def test_invalid_version_does_not_match() -> None:
     assert not matches(advisory("PyPI", since("0")), "not a version")
     assert not matches(advisory("PyPI", since("0", fixed="also not one")), "1.0")
     assert not matches(advisory("Bioconductor", since("0")), "1.0")
 
 
 @pytest.mark.parametrize("name", ["Zope.Interface", "zope-interface", "ZOPE__interface", "zope.interface"])
-def test_python_s_names_are_compared_as_indexes_do(name: str) -> None:
+def test_python_names_are_normalised(name: str) -> None:
     assert matches(advisory("PyPI", since("0"), name="zope.interface"), "1.0", name)
 
 
-def test_releases_of_debian_are_apart() -> None:
+def test_debian_releases_are_separate() -> None:
     database = Database("2026-01-01", "test", (advisories.read(advisory("Debian:12", since("0"))),))
     assert database.match("Debian:12", "p", "1")
     assert not database.match("Debian:13", "p", "1")
 
 
-def test_duplicates_and_aliases_are_one_finding_with_the_later_fix() -> None:
+def test_aliases_are_merged_with_the_later_fix() -> None:
     one = advisory("PyPI", since("0", fixed="2.0"), id="GHSA-1", aliases=["CVE-2026-1"])
     two = advisory("PyPI", since("0", fixed="2.1"), id="PYSEC-1", aliases=["CVE-2026-1", "GHSA-1"])
     apart = advisory("PyPI", since("0", fixed="3.0"), id="PYSEC-2")
@@ -217,7 +217,7 @@ def test_duplicates_and_aliases_are_one_finding_with_the_later_fix() -> None:
 @pytest.mark.parametrize(
     ("version", "fixed"), [("4.2.1", "4.2.26"), ("5.0", "5.1.14"), ("5.2.7", "5.2.8"), ("5.1.13", "5.1.14")]
 )
-def test_the_fix_is_the_one_of_the_same_branch(version: str, fixed: str) -> None:
+def test_fix_is_from_the_same_branch(version: str, fixed: str) -> None:
     entry = advisory("PyPI", since("4.2", fixed="4.2.26"), since("5.0", fixed="5.1.14"), since("5.2", fixed="5.2.8"))
     assert [match.fixed for match in matches(entry, version)] == [fixed]
 
@@ -238,7 +238,7 @@ def test_the_fix_is_the_one_of_the_same_branch(version: str, fixed: str) -> None
         ([], "", "SEVERITY_UNSPECIFIED", "SEVERITY_UNSPECIFIED"),
     ],
 )
-def test_the_effective_severity_is_the_distribution_s_where_it_gives_one(
+def test_effective_severity_is_the_distributions_if_any(
     vectors: list[str], urgency: str, assigned: str, effective: str
 ) -> None:
     kind = {"CVSS:4": "CVSS_V4", "CVSS:3": "CVSS_V3"}
@@ -252,7 +252,7 @@ def test_the_effective_severity_is_the_distribution_s_where_it_gives_one(
     assert (match.assigned, match.effective) == (assigned, effective)
 
 
-def test_a_word_counts_where_there_is_no_vector() -> None:
+def test_severity_word_is_used_without_a_vector() -> None:
     [match] = matches(advisory("PyPI", since("0"), database_specific={"severity": "MODERATE"}), "1")
     assert match.effective == "MEDIUM"
 
@@ -264,11 +264,11 @@ def test_a_word_counts_where_there_is_no_vector() -> None:
         *[(9.0, "CRITICAL"), (10.0, "CRITICAL")],
     ],
 )
-def test_bands_of_scores(score: float, band: str) -> None:
+def test_score_has_its_band(score: float, band: str) -> None:
     assert severity.from_score(score) == band
 
 
-def test_the_shipped_snapshot_is_dated_sourced_and_whole() -> None:
+def test_shipped_snapshot_is_complete() -> None:
     shipped = snapshot.load()
     assert shipped.taken == "2026-07-23"
     for database in shipped.databases:
@@ -283,7 +283,7 @@ def test_the_shipped_snapshot_is_dated_sourced_and_whole() -> None:
                         assert text == "0" or version_order.key(affected.ecosystem, text), (one.id, kind)
 
 
-def test_a_newer_file_stands_in_and_a_broken_one_is_named(tmp_path: Path) -> None:
+def test_newer_file_replaces_the_shipped_one_and_a_broken_one_is_reported(tmp_path: Path) -> None:
     entry = advisory("PyPI", since("0"), name="django", aliases=["CVE-2027-1"])
     newer = {"taken": "2027-01-01", "source": "a test", "advisories": [entry]}
     (tmp_path / "pypi.json").write_text(json.dumps(newer))
@@ -298,7 +298,7 @@ def test_a_newer_file_stands_in_and_a_broken_one_is_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not LARGER.exists(), reason="the larger snapshot isn't beside the repository")
-def test_the_larger_snapshot_agrees_with_a_plain_reading_of_each_range() -> None:
+def test_larger_snapshot_equals_a_plain_evaluation() -> None:
     """Every fixed and introduced version of 595 records, and the versions just around them, by packaging alone."""
     records = json.loads(LARGER.read_text())
     checked = 0
@@ -343,7 +343,7 @@ def _plain(item: dict[str, Any], version: str) -> bool:
     return False
 
 
-def test_matching_is_pure() -> None:
+def test_matching_imports_nothing_impure() -> None:
     """What decides from its arguments alone imports nothing that could make it do otherwise."""
     allowed = {"advisories": {"severity", "version_order"}, "severity": set(), "version_order": set()}
     for name, own in allowed.items():

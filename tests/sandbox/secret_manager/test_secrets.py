@@ -76,7 +76,7 @@ def test_gcloud_stores_and_reads_back(
     assert [one["state"] for one in listed] == ["ENABLED", "ENABLED"]
 
 
-def test_who_may_not_read_reads_nothing(learner: AuthorizedSession, secret: str, world: World) -> None:
+def test_access_requires_the_accessor_role(learner: AuthorizedSession, secret: str, world: World) -> None:
     add(learner, secret, b"value")
     email = account(learner, "roles/editor")
     resource = f"https://iam.googleapis.com/v1/projects/{project()}/serviceAccounts/{email}"
@@ -96,7 +96,7 @@ def test_who_may_not_read_reads_nothing(learner: AuthorizedSession, secret: str,
     assert value(requests.get(f"{secret}/versions/latest:access", headers=headers, timeout=30).json()) == b"value"
 
 
-def test_a_version_s_life(learner: AuthorizedSession, secret: str) -> None:
+def test_version_is_disabled_enabled_and_destroyed(learner: AuthorizedSession, secret: str) -> None:
     missing = ask(learner, "GET", f"{secret}/versions/latest:access", status=404)["error"]["message"]
     assert missing.endswith("not found or has no versions.")
     # The same where there is no secret; asked for itself, it is said otherwise.
@@ -130,26 +130,26 @@ def test_a_version_s_life(learner: AuthorizedSession, secret: str) -> None:
         ("secretId=fine", {"replication": {"automatic": {}}, "ttl": "60s"}, 501),
     ],
 )
-def test_a_secret_that_is_refused(learner: AuthorizedSession, query: str, body: Any, status: int) -> None:
+def test_invalid_secret_is_refused(learner: AuthorizedSession, query: str, body: Any, status: int) -> None:
     ask(learner, "POST", f"{base()}?{query}", body, status=status)
 
 
 @pytest.mark.parametrize(
     "payload", [{}, {"data": ""}, {"data": "%"}, {"data": "QQ==", "dataCrc32c": "1"}, {"data": "QUFB" * 22_000}]
 )
-def test_a_value_that_is_refused(learner: AuthorizedSession, secret: str, payload: dict[str, str]) -> None:
+def test_invalid_value_is_refused(learner: AuthorizedSession, secret: str, payload: dict[str, str]) -> None:
     ask(learner, "POST", f"{secret}:addVersion", {"payload": payload}, status=400)
     assert ask(learner, "GET", f"{secret}/versions") == {"totalSize": 0}
 
 
-def test_the_request_log_keeps_no_value(learner: AuthorizedSession, secret: str, world: World) -> None:
+def test_request_log_contains_no_value(learner: AuthorizedSession, secret: str, world: World) -> None:
     add(learner, secret, b"do not tell anybody")
     told = world.admin("requests")
     assert [one for one in told["requests"] if one["method"] == "secretmanager.projects.secrets.addVersion"]
     assert base64.b64encode(b"do not tell anybody").decode() not in json.dumps(told)
 
 
-def test_labels_change_for_whoever_has_the_etag(learner: AuthorizedSession, secret: str) -> None:
+def test_patch_requires_the_current_etag(learner: AuthorizedSession, secret: str) -> None:
     before = ask(learner, "GET", secret)
     body = {"labels": {"team": "ml"}, "annotations": {"a": "b"}, "etag": before["etag"]}
     after = ask(learner, "PATCH", f"{secret}?updateMask=labels", body)

@@ -64,7 +64,7 @@ def questions_until(world: World, wanted: bool) -> int:
     return number
 
 
-def test_a_grant_counts_two_minutes_later_and_so_does_taking_it_back(slow: World) -> None:
+def test_grant_and_revocation_take_effect_after_two_minutes(slow: World) -> None:
     bind(slow, ANA)
     with slow.reading() as rows:
         assert policies.get_policy(rows, PROJECT)["bindings"]
@@ -74,13 +74,13 @@ def test_a_grant_counts_two_minutes_later_and_so_does_taking_it_back(slow: World
     assert questions_until(slow, False) > 1
 
 
-def test_a_question_that_waits_for_nothing_moves_no_clock(slow: World) -> None:
+def test_decision_without_pending_change_does_not_move_the_clock(slow: World) -> None:
     before = slow.now()
     assert not asked(slow)
     assert slow.now() == before
 
 
-def test_time_that_passes_is_as_good_as_asking(slow: World) -> None:
+def test_grant_takes_effect_by_passing_time(slow: World) -> None:
     bind(slow, ANA)
     slow.clock.advance(slow.pace.propagation)
     assert asked(slow)
@@ -88,7 +88,7 @@ def test_time_that_passes_is_as_good_as_asking(slow: World) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(changes=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=8), wait=st.integers(0, 300))
-def test_what_counts_is_what_was_written_two_minutes_ago(
+def test_effective_policy_is_the_one_of_two_minutes_ago(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[bool, int]], wait: int
 ) -> None:
     world = World(tmp_path_factory.mktemp("pace") / "state", Clock(START))
@@ -109,14 +109,14 @@ def test_what_counts_is_what_was_written_two_minutes_ago(
         world.close()
 
 
-def test_what_google_grants_by_itself_counts_at_once(slow: World) -> None:
+def test_googles_own_grants_take_effect_immediately(slow: World) -> None:
     bind(slow, "user:ben@example.com")
     with slow.writing() as rows:
         policies.grant(rows, slow, PROJECT, READER, ANA)
     assert asked(slow)
 
 
-def test_the_policy_of_what_was_deleted_is_forgotten(slow: World) -> None:
+def test_deleted_resource_has_no_past_policy(slow: World) -> None:
     bind(slow, ANA)
     slow.clock.advance(slow.pace.propagation)
     bind(slow)
@@ -125,7 +125,7 @@ def test_the_policy_of_what_was_deleted_is_forgotten(slow: World) -> None:
     assert not asked(slow)
 
 
-def test_an_operation_is_done_at_the_third_poll(slow: World) -> None:
+def test_slow_operation_is_done_at_the_third_poll(slow: World) -> None:
     with slow.writing() as rows:
         told = operations.finish(rows, slow, "operations/one", {"@type": "x"}, {"@type": "y"})
     assert told == {"name": "operations/one", "metadata": {"@type": "y"}}
@@ -135,7 +135,7 @@ def test_an_operation_is_done_at_the_third_poll(slow: World) -> None:
     assert not [one for one in polls if "pollsLeft" in one]
 
 
-def test_an_operation_is_done_at_the_first_poll_elsewhere(slow: World) -> None:
+def test_operation_is_done_at_the_first_poll(slow: World) -> None:
     slow.pace = pace.AT_ONCE
     with slow.writing() as rows:
         told = operations.finish(rows, slow, "operations/two", {"@type": "x"}, {"@type": "y"}, begun={"@type": "z"})
@@ -146,14 +146,14 @@ def test_an_operation_is_done_at_the_first_poll_elsewhere(slow: World) -> None:
     assert operations.get(slow, "operations/two") == polled
 
 
-def test_a_pace_that_is_switched_back_counts_at_once(slow: World) -> None:
+def test_switching_back_the_pace_takes_effect_immediately(slow: World) -> None:
     bind(slow, ANA)
     slow.pace = pace.AT_ONCE
     assert asked(slow)
 
 
 @pytest.mark.parametrize("fixed", [START, None])
-def test_somebody_who_waits_for_a_moment_is_woken_by_a_journey(fixed: dt.datetime | None) -> None:
+def test_wait_until_ends_when_the_clock_is_moved(fixed: dt.datetime | None) -> None:
     clock = Clock(fixed)
     waiting = threading.Thread(target=clock.wait_until, args=(clock.now() + dt.timedelta(days=1), threading.Event()))
     waiting.start()
@@ -162,7 +162,7 @@ def test_somebody_who_waits_for_a_moment_is_woken_by_a_journey(fixed: dt.datetim
     assert not waiting.is_alive()
 
 
-def test_somebody_who_waits_is_let_go() -> None:
+def test_wait_until_ends_when_stopping() -> None:
     stopping = threading.Event()
     clock = Clock(START)
     waiting = threading.Thread(target=clock.wait_until, args=(START + dt.timedelta(days=1), stopping))
@@ -183,7 +183,7 @@ def here(world: Started, in_world: Target) -> Iterator[Target]:
     assert not world.admin("pace", {"slow": False})["slow"]
 
 
-def test_the_helpers_wait_for_the_api_the_operation_the_grant_and_the_scan(here: Target) -> None:
+def test_helpers_wait_for_api_operation_grant_and_scan(here: Target) -> None:
     project = Project(here.project_id)
     # As gcloud does it, which waits for the operation and for nothing else.
     _enable_only(project, "artifactregistry.googleapis.com")
@@ -216,7 +216,7 @@ UNASKED = {
 }
 
 
-def test_every_api_that_a_notebook_enables_is_waited_for(here: Target) -> None:
+def test_helpers_wait_for_every_api_of_the_notebooks(here: Target) -> None:
     wanted = set(needs.apis(documents.notebooks()))
     assert wanted - UNASKED == projects._PROBES.keys()
     project = Project(here.project_id)
@@ -240,7 +240,7 @@ def _enable_only(project: Project, service: str) -> None:
             operation = opened.get(f"https://serviceusage.googleapis.com/v1/{operation['name']}", timeout=30).json()
 
 
-def test_the_pace_is_asked_for_by_name(world: Started) -> None:
+def test_invalid_pace_is_refused(world: Started) -> None:
     assert world.admin("pace") == {
         "slow": False,
         "propagationSeconds": 0.0,

@@ -47,7 +47,7 @@ def _folder_of_version_3(folder: Path, *there: str) -> None:
 
 
 @pytest.mark.parametrize("there", [(), ("builds", "triggers"), LAZY[:-1]], ids=["none", "builds", "all"])
-def test_a_folder_of_version_3_is_carried_over(tmp_path: Path, there: tuple[str, ...]) -> None:
+def test_folder_of_version_3_is_migrated(tmp_path: Path, there: tuple[str, ...]) -> None:
     _folder_of_version_3(tmp_path / "state", *there)
     for _ in range(2):  # the second time there is nothing left to do
         world = World(tmp_path / "state", Clock())
@@ -62,7 +62,7 @@ def test_a_folder_of_version_3_is_carried_over(tmp_path: Path, there: tuple[str,
         world.close()
 
 
-def test_a_token_of_version_8_may_do_all_that_its_account_may(tmp_path: Path) -> None:
+def test_token_of_version_8_has_no_scopes(tmp_path: Path) -> None:
     _folder_of_version_3(tmp_path / "state", *LAZY[:-1])
     with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
         rows.execute("ALTER TABLE tokens DROP COLUMN scopes")
@@ -75,7 +75,7 @@ def test_a_token_of_version_8_may_do_all_that_its_account_may(tmp_path: Path) ->
     world.close()
 
 
-def test_a_build_of_version_3_keeps_its_id_to_itself(tmp_path: Path) -> None:
+def test_build_ids_of_version_3_are_not_reused(tmp_path: Path) -> None:
     """It was made from the number of builds that were there, as the first of version 4 would be."""
     new = World(tmp_path / "new", Clock())
     with new.writing() as rows:
@@ -92,7 +92,7 @@ NEWER = schema.VERSION + 1
 
 
 @pytest.mark.parametrize(("version", "says"), [(2, "use the workbook that wrote it"), (NEWER, "update the workbook")])
-def test_a_folder_of_another_schema_is_refused_and_left_alone(tmp_path: Path, version: int, says: str) -> None:
+def test_folder_of_an_unknown_version_is_refused_unchanged(tmp_path: Path, version: int, says: str) -> None:
     _folder_of_version_3(tmp_path / "state")
     with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
         rows.execute(f"PRAGMA user_version = {version}")
