@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -124,47 +126,67 @@ def test_only_an_empty_bucket_can_be_deleted(session: Session, bucket: str) -> N
     assert session.get(f"{URL}/storage/v1/b/{bucket}").status_code == 404
 
 
-def _peak(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+@dataclass(frozen=True)
+class Server:
+    """A sandbox process with a bucket, and a session of the bucket's owner."""
+
+    url: str
+    home: Path
+    pid: int
+    session: requests.Session
+
+    def reset_peak(self) -> None:
+        """Reset the process's peak memory: clear_refs in proc(5)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def peak(self) -> int:
+        """Return the process's peak memory in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("kind", ["media", "multipart", "resumable"])
-def test_upload_and_download_are_not_held_in_memory(tmp_path: Path, kind: str) -> None:
-    """In a sandbox of its own, whose peak nothing else has raised."""
-    content = secrets.token_bytes(1 << 20) * 16
-    state = State(tmp_path / "state", Clock())
-    about = seed.prepare(state, tmp_path, "ml-uploads", "us-central1")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("uploads")
+    state = State(home / "state", Clock())
+    about = seed.prepare(state, home, "ml-uploads", "us-central1")
     with state.writing() as rows:
         policies.grant(rows, state, "projects/ml-uploads", "roles/owner", f"serviceAccount:{about['learner']}")
         objects.make_bucket(rows, state, "a-bucket", "ml-uploads")
     token = tokens.mint(state, f"serviceAccount:{about['learner']}")
     state.close()
-    opened = starter.start(tmp_path, project="ml-uploads", port=0)
-    url, body, headers = f"{opened.url}/storage.googleapis.com/upload/storage/v1/b/a-bucket/o?name=o", content, {}
-    if kind == "multipart":
-        body = b'--x\r\n\r\n{"name": "o"}\r\n--x\r\nContent-Type: a/b\r\n\r\n' + content + b"\r\n--x--"
-        headers = {"Content-Type": "multipart/related; boundary=x"}
+    opened = starter.start(home, project="ml-uploads", port=0)
     try:
         with requests.Session() as session:
             session.trust_env = False
             session.headers["Authorization"] = f"Bearer {token}"
-            assert session.post(f"{url}-first&uploadType=media", data=b"x", timeout=60).ok
-            before = _peak(opened.info.pid)
-            if kind == "resumable":
-                begun = session.post(f"{url}&uploadType=resumable", timeout=60)
-                place = begun.headers["Location"].replace("https://", f"{opened.url}/")
-                answer = session.put(place, data=body, timeout=60)
-            else:
-                answer = session.post(f"{url}&uploadType={kind}", data=body, headers=headers, timeout=60)
-            assert answer.status_code == 200, answer.text
-            stored = f"{opened.url}/storage.googleapis.com/storage/v1/b/a-bucket/o/o"
-            assert session.get(f"{stored}?alt=media", timeout=60).content == content
-            assert _peak(opened.info.pid) - before < len(content) // 2
+            yield Server(opened.url, home, opened.info.pid, session)
     finally:
-        starter.stop(tmp_path)
-    left = [one.name for one in (tmp_path / "state" / "objects").iterdir() if one.name.startswith("part-")]
+        starter.stop(home)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("kind", ["media", "multipart", "resumable"])
+def test_upload_and_download_are_not_held_in_memory(server: Server, kind: str) -> None:
+    content = secrets.token_bytes(1 << 20) * 16
+    url, body, headers = f"{server.url}/storage.googleapis.com/upload/storage/v1/b/a-bucket/o?name={kind}", content, {}
+    if kind == "multipart":
+        body = b'--x\r\n\r\n{"name": "o"}\r\n--x\r\nContent-Type: a/b\r\n\r\n' + content + b"\r\n--x--"
+        headers = {"Content-Type": "multipart/related; boundary=x"}
+    assert server.session.post(f"{url}-first&uploadType=media", data=b"x", timeout=60).ok
+    server.reset_peak()
+    before = server.peak()
+    if kind == "resumable":
+        begun = server.session.post(f"{url}&uploadType=resumable", timeout=60)
+        place = begun.headers["Location"].replace("https://", f"{server.url}/")
+        answer = server.session.put(place, data=body, timeout=60)
+    else:
+        answer = server.session.post(f"{url}&uploadType={kind}", data=body, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    stored = f"{server.url}/storage.googleapis.com/storage/v1/b/a-bucket/o/{kind}"
+    assert server.session.get(f"{stored}?alt=media", timeout=60).content == content
+    assert server.peak() - before < len(content) // 2
+    left = [one.name for one in (server.home / "state" / "objects").iterdir() if one.name.startswith("part-")]
     assert left == []
 
 

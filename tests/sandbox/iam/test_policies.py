@@ -1,4 +1,4 @@
-"""Policies as they are stored: what is refused, and that a repository inherits."""
+"""Store policies, refuse invalid ones, and decide by inherited ones."""
 
 from __future__ import annotations
 
@@ -225,10 +225,10 @@ def test_account_can_be_named_without_its_project(state: World) -> None:
     assert policies.decide(state, "user:ana@example.com", token, loose).allowed
     assert policies.decide(state, "user:ana@example.com", token, loose).resource == name
     wrong = name.replace(PROJECT, OTHER)
-    # Whose project stands in the name decides nothing: the answer is asked of no project at all.
+    # A wrong project in the name has no influence: no project's policy decides.
     assert policies.decide(state, "user:ana@example.com", token, wrong).resource == loose
     assert not policies.decide(state, "user:ana@example.com", token, wrong).allowed
-    # A project that the account is not in says nothing about it.
+    # Another project's policy does not apply to the account.
     policies.set_policy(state, OTHER, bind("roles/iam.serviceAccountTokenCreator", "user:ben@example.com"))
     assert not policies.decide(state, "user:ben@example.com", token, name).allowed
 
@@ -241,13 +241,13 @@ def test_test_permissions_returns_the_held_ones(state: World) -> None:
 
 
 def test_new_resource_ignores_a_policy_of_an_older_state(tmp_path: Path) -> None:
-    """Older sandboxes stored one for what was not there, or left one behind."""
+    """Older sandboxes could store a policy of a missing resource, or keep one of a deleted resource."""
     world = World(tmp_path / "state", Clock())
     about = seed.prepare(world, tmp_path, "ml-one", "us-central1")
     owner = f"serviceAccount:{about['learner']}"
     region, account = f"{PROJECT}/locations/us-central1", "someone@ml-one.iam.gserviceaccount.com"
     image = "us-central1-docker.pkg.dev/ml-one/none/none"
-    # resource: where and with what it is made, where its policy is read
+    # By resource: URL and body of its creation, base URL and verb for its policy
     made: dict[str, tuple[str, dict[str, Any], str, str]] = {
         f"{region}/repositories/r": (
             f"artifactregistry.googleapis.com/v1/{region}/repositories?repositoryId=r",
@@ -283,6 +283,7 @@ def test_new_resource_ignores_a_policy_of_an_older_state(tmp_path: Path) -> None
             policies.grant(rows, world, resource, READER, f"serviceAccount:old@{account.partition('@')[2]}")
     token = tokens.mint(world, owner)
     world.close()
+    # A real server, since Cloud Run does not deploy without one.
     opened = starter.start(tmp_path, project="ml-one", port=0)
     try:
         with requests.Session() as session:

@@ -1,4 +1,4 @@
-"""A slow sandbox: what was asked for counts later, by its own clock, and whoever asks again comes to the end of it."""
+"""A slow sandbox: changes take effect later by its own clock, which repeated requests advance."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PULL = "artifactregistry.repositories.downloadArtifacts"
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[World]:
-    """The rows alone, with a clock that stands still."""
+    """Open a slow world with a fixed clock, without a server."""
     world = World(tmp_path / "state", Clock(START))
     with world.writing(tick=False) as rows:
         rows_of_projects.create(rows, world, "ml-one", "One", {})
@@ -51,14 +51,14 @@ def bind(world: World, *members: str) -> None:
     policies.set_policy(world, PROJECT, {"bindings": [{"role": READER, "members": list(members)}] if members else []})
 
 
-def asked(world: World) -> bool:
+def allowed(world: World) -> bool:
     return policies.decide(world, ANA, PULL, PROJECT).allowed
 
 
-def questions_until(world: World, wanted: bool) -> int:
-    """How often one has to ask."""
+def decisions_until(world: World, wanted: bool) -> int:
+    """Return the number of decisions until the result is the wanted one."""
     number = 1
-    while asked(world) is not wanted:
+    while allowed(world) is not wanted:
         number += 1
         assert number < 20
     return number
@@ -68,52 +68,59 @@ def test_grant_and_revocation_take_effect_after_two_minutes(slow: World) -> None
     bind(slow, ANA)
     with slow.reading() as rows:
         assert policies.get_policy(rows, PROJECT)["bindings"]
-    assert questions_until(slow, True) == 5  # four steps of 30 s
+    assert decisions_until(slow, True) == 5  # four steps of 30 s
     bind(slow)
-    assert asked(slow)
-    assert questions_until(slow, False) > 1
+    assert allowed(slow)
+    assert decisions_until(slow, False) > 1
 
 
 def test_decision_without_pending_change_does_not_move_the_clock(slow: World) -> None:
     before = slow.now()
-    assert not asked(slow)
+    assert not allowed(slow)
     assert slow.now() == before
 
 
 def test_grant_takes_effect_by_passing_time(slow: World) -> None:
     bind(slow, ANA)
     slow.clock.advance(slow.pace.propagation)
-    assert asked(slow)
+    assert allowed(slow)
+
+
+@pytest.fixture(scope="module")
+def random_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Create one world for all random changes, since a new one takes longer than an example."""
+    world = World(tmp_path_factory.mktemp("pace") / "state", Clock(START))
+    with world.writing(tick=False) as rows:
+        rows_of_projects.create(rows, world, "ml-one", "One", {})
+    # Without a step, decisions do not move the clock.
+    world.pace = pace.Pace(propagation=dt.timedelta(seconds=120))
+    yield world
+    world.close()
 
 
 @settings(deadline=None, max_examples=30)
 @given(changes=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=8), wait=st.integers(0, 300))
 def test_effective_policy_is_the_one_of_two_minutes_ago(
-    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[bool, int]], wait: int
+    random_world: World, changes: list[tuple[bool, int]], wait: int
 ) -> None:
-    world = World(tmp_path_factory.mktemp("pace") / "state", Clock(START))
-    try:
-        with world.writing(tick=False) as rows:
-            rows_of_projects.create(rows, world, "ml-one", "One", {})
-        # Questions must not move the clock here: the model has no questions.
-        world.pace = pace.Pace(propagation=dt.timedelta(seconds=120))
-        written = [(world.now(), False)]
-        for granted, seconds in changes:
-            world.clock.advance(dt.timedelta(seconds=seconds))
-            bind(world, *((ANA,) if granted else ()))
-            written.append((world.now(), granted))
-        world.clock.advance(dt.timedelta(seconds=wait))
-        counting = [granted for moment, granted in written if moment <= world.now() - world.pace.propagation]
-        assert asked(world) is (counting[-1] if counting else False)
-    finally:
-        world.close()
+    world = random_world
+    with world.writing(tick=False) as rows:
+        policies.forget(rows, PROJECT)
+    written = [(world.now(), False)]
+    for granted, seconds in changes:
+        world.clock.advance(dt.timedelta(seconds=seconds))
+        bind(world, *((ANA,) if granted else ()))
+        written.append((world.now(), granted))
+    world.clock.advance(dt.timedelta(seconds=wait))
+    in_effect = [granted for moment, granted in written if moment <= world.now() - world.pace.propagation]
+    assert allowed(world) is (in_effect[-1] if in_effect else False)
 
 
 def test_googles_own_grants_take_effect_immediately(slow: World) -> None:
     bind(slow, "user:ben@example.com")
     with slow.writing() as rows:
         policies.grant(rows, slow, PROJECT, READER, ANA)
-    assert asked(slow)
+    assert allowed(slow)
 
 
 def test_deleted_resource_has_no_past_policy(slow: World) -> None:
@@ -122,7 +129,7 @@ def test_deleted_resource_has_no_past_policy(slow: World) -> None:
     bind(slow)
     with slow.writing() as rows:
         policies.forget(rows, PROJECT)
-    assert not asked(slow)
+    assert not allowed(slow)
 
 
 def test_slow_operation_is_done_at_the_third_poll(slow: World) -> None:
@@ -149,7 +156,7 @@ def test_operation_is_done_at_the_first_poll(slow: World) -> None:
 def test_switching_back_the_pace_takes_effect_immediately(slow: World) -> None:
     bind(slow, ANA)
     slow.pace = pace.AT_ONCE
-    assert asked(slow)
+    assert allowed(slow)
 
 
 @pytest.mark.parametrize("fixed", [START, None])
@@ -177,7 +184,7 @@ def test_wait_until_ends_when_stopping() -> None:
 
 @pytest.fixture
 def here(world: Started, in_world: Target) -> Iterator[Target]:
-    """The learner's environment in a sandbox that has been slow from here on."""
+    """Return the learner's environment, in a sandbox that is slow during the test."""
     assert world.admin("pace", {"slow": True})["slow"]
     yield in_world
     assert not world.admin("pace", {"slow": False})["slow"]
@@ -185,7 +192,7 @@ def here(world: Started, in_world: Target) -> Iterator[Target]:
 
 def test_helpers_wait_for_api_operation_grant_and_scan(here: Target) -> None:
     project = Project(here.project_id)
-    # As gcloud does it, which waits for the operation and for nothing else.
+    # Like gcloud, which waits only for the operation.
     _enable_only(project, "artifactregistry.googleapis.com")
     with pytest.raises(exceptions.Forbidden, match="enabled this API recently"):
         repositories.list_in(here.location)
@@ -209,7 +216,7 @@ def test_helpers_wait_for_api_operation_grant_and_scan(here: Target) -> None:
     repositories.delete(scratch)
 
 
-# Notebooks enable them and never call them themselves, or only for what makes something.
+# APIs that notebooks enable and do not call, or only to create resources
 UNASKED = {
     f"{name}.googleapis.com"
     for name in ("binaryauthorization", "cloudtrace", "containerscanning", "iamcredentials", "sts")
@@ -225,7 +232,7 @@ def test_helpers_wait_for_every_api_of_the_notebooks(here: Target) -> None:
         rest.call("POST", url, json={"disableDependentServices": True})
     projects.enable(project, *sorted(wanted))
     for service, question in projects._PROBES.items():
-        # Not "enabled recently": whatever else it says, it takes calls.
+        # Any response but "enabled recently" shows that the API accepts calls.
         with contextlib.suppress(exceptions.NotFound):
             rest.call("GET", f"https://{service}/{question.format(project=project.resource)}")
 
