@@ -118,10 +118,10 @@ class Build:
         else:
             stage = self._stages[-1]
             last = stage.history[-1].get("created_by", "") if stage.history else ""
-            said = configure(one, stage.config, self._scope(stage), last)
+            created_by = configure(one, stage.config, self._scope(stage), last)
             if one.word == "MAINTAINER":
                 stage.author = one.rest
-            self._commit(stage, f"{stage.nop}  {said}", None, said)
+            self._commit(stage, f"{stage.nop}  {created_by}", None, created_by)
 
     def _argument(self, one: Instruction) -> None:
         scope = self._scope(self._stages[-1]) if self._stages else self._globals
@@ -203,9 +203,11 @@ class Build:
         layer = found and found.get("layer")
         return found if found and (not layer or self._store.blob(layer["digest"]).exists()) else None
 
-    def _commit(self, stage: Stage, said: str, make: Callable[[str], Layer] | None, what: str, key: str = "") -> None:
+    def _commit(
+        self, stage: Stage, created_by: str, make: Callable[[str], Layer] | None, what: str, key: str = ""
+    ) -> None:
         """Add a step's history line, its layer if it makes one, and its id to the stage."""
-        key = key or self._key(stage, f"{said} {what}")
+        key = self._key(stage, f"{created_by} {what}")
         found = self._lookup(stage, key)
         if found is not None:
             self._print(" ---> Using cache\n")
@@ -217,14 +219,14 @@ class Build:
         else:
             stage.cached = False
             identity = hashlib.sha256(f"{key}{now()}".encode()).hexdigest()[:12]
-            copies = said.startswith((f"{stage.nop} COPY", f"{stage.nop} ADD"))
+            copies = created_by.startswith((f"{stage.nop} COPY", f"{stage.nop} ADD"))
             if not copies:
                 self._print(f" ---> Running in {identity}\n")
             layer = make(identity) if make is not None else None
             created = now()
             if not copies:
                 self._print(f"Removing intermediate container {identity}\n")
-        line: dict[str, Any] = {"created": created, "created_by": said}
+        line: dict[str, Any] = {"created": created, "created_by": created_by}
         if layer is None:
             line["empty_layer"] = True
         else:
@@ -271,9 +273,9 @@ class Build:
         shell = stage.config.get("Shell") or ["/bin/sh", "-c"]
         argv = listed if listed is not None else [*shell, *([one.rest] if one.rest else [])]
         given = {k: v for k, v in stage.arguments.items() if k not in stage.environment}
-        told = sorted(f"{k}={v}" for k, v in given.items() if k not in PREDEFINED)
-        prefix = f"|{len(told)} {' '.join(told)} " if told else ""
-        said = prefix + " ".join(argv)
+        listed_arguments = sorted(f"{k}={v}" for k, v in given.items() if k not in PREDEFINED)
+        prefix = f"|{len(listed_arguments)} {' '.join(listed_arguments)} " if listed_arguments else ""
+        created_by = prefix + " ".join(argv)
         environment = {"PATH": PATH, **self._predefined, **given, **stage.environment}
 
         def make(identity: str) -> Layer:
@@ -292,7 +294,7 @@ class Build:
 
             return self._changed(stage, execute, (user.uid, user.gid), volumes)
 
-        self._commit(stage, said, make, "")
+        self._commit(stage, created_by, make, "")
 
     def _execute(self, process: jail.Process, argv: list[str]) -> None:
         own = borrow_names(process.root)
@@ -346,7 +348,7 @@ class Build:
         chown = dockerfile.expand(one.flag("chown"), scope)
         # dockerd writes no blank between the two.
         given = f"--chown={chown}" if chown else ""
-        said = f"{stage.nop} {one.word} {given}{kind}:{digest} in {parts[-1]} "
+        created_by = f"{stage.nop} {one.word} {given}{kind}:{digest} in {parts[-1]} "
 
         def copy(tree: Path) -> None:
             user = users.owner(tree, chown) if chown else None
@@ -357,7 +359,7 @@ class Build:
             copier = copying.Copier(tree, stage.notes, owner, source, known)
             copier.copy(copying.sources(source, parts[:-1]), target, unpack=one.word == "ADD")
 
-        self._commit(stage, said, lambda _: self._changed(stage, copy, (0, 0)), f"chown={chown}")
+        self._commit(stage, created_by, lambda _: self._changed(stage, copy, (0, 0)), f"chown={chown}")
 
     def _origin(self, one: Instruction) -> Origin:
         name = one.flag("from")

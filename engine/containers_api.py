@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
+import re
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 from engine import present
 from engine.container import Container, signal_number
 from engine.errors import bad_request, conflict, unsupported
+from engine.launch import descendants
 from engine.machine import Machine
 from engine.runs import STDERR, STDOUT, Record
 from engine.server import Call, route
@@ -68,8 +72,6 @@ def list_containers(call: Call) -> None:
 
 
 def _passes(call: Call, one: Container, filters: dict[str, list[str]]) -> bool:
-    import re
-
     store = _machine(call).store
     checks: dict[str, Callable[[str], bool]] = {
         "id": one.id.startswith,
@@ -223,15 +225,11 @@ def _has_ended(one: Container, condition: str, starts: int) -> bool:
 @route("GET", "/containers/(?P<name>[^/]+)/top")
 def top(call: Call) -> None:
     """Answer `docker top`."""
-    import subprocess
-
     one = one_of(call)
     if not one.running or one.run is None:
         raise conflict(f"Container {one.id} is not running")
     arguments = (call.one("ps_args") or "-ef").split()
-    from engine.launch import _below
-
-    pids = {one.run.pid, *_below(one.run.pid)}
+    pids = {one.run.pid, *descendants(one.run.pid)}
     done = subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     if done.returncode != 0 or not lines or "PID" not in lines[0]:
@@ -278,7 +276,7 @@ def logs(call: Call) -> None:
     tty, stamps = bool(one.config.get("Tty")), call.is_set("timestamps")
     since, until = _when(call.one("since")), _when(call.one("until"))
 
-    def told(record: Record) -> bytes:
+    def encoded(record: Record) -> bytes:
         data = f"{record.time} ".encode() + record.data if stamps else record.data
         return data if tty else frame(Record(record.stream, record.time, data))
 
@@ -290,19 +288,17 @@ def logs(call: Call) -> None:
         if tail.isdigit():
             chosen = chosen[len(chosen) - int(tail) :] if int(tail) < len(chosen) else chosen
         for record in chosen:
-            send(told(record))
+            send(encoded(record))
         if call.is_set("follow"):
             for following in one.log.follow(offset, lambda: not one.running):
                 if following is None:
                     if call.is_gone():
                         return
                 elif following.stream in wanted:
-                    send(told(following))
+                    send(encoded(following))
 
 
 def _when(text: str) -> str:
-    import datetime as dt
-
     if not text or text == "0":
         return ""
     with contextlib.suppress(ValueError):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import trees
+from engine.archives import Nested
 from engine.errors import Refused
 from engine.store import BAD_ARCHIVE, Header
-from engine.trees import Notes, Unpacker
+from engine.trees import Notes
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Copier:
             if unpack and source.path.is_file() and _is_archive(source.path):
                 base = self._folder(target)
                 with tarfile.open(source.path, "r:*", tarinfo=Header) as archive:
-                    _unpacker(self.root, base, self.notes).unpack(archive)
+                    Nested(self.root, base, None, self.notes).unpack(archive)
                 continue
             place = trees.resolve(self.root, target, last=True)
             if folder or place.is_dir():
@@ -183,12 +184,6 @@ class Copier:
             # Set after the owner: changing that clears the set-user bit.
             place.chmod(mode | (0 if os.geteuid() == 0 else 0o600))
         os.utime(place, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
-
-
-def _unpacker(root: Path, base: Path, notes: Notes) -> Unpacker:
-    from engine.archives import Nested
-
-    return Nested(root, base, None, notes)
 
 
 def _is_archive(path: Path) -> bool:

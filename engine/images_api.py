@@ -1,9 +1,10 @@
-"""The calls about images, builds and registries."""
+"""The API calls for images and registries."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from typing import Any
 
@@ -24,7 +25,7 @@ def _store(call: Call) -> Store:
 
 
 def auth(text: str | None) -> dict[str, str]:
-    """Return name and password of a header. The command and docker-py spell the names differently."""
+    """Return the credentials of the header X-Registry-Auth, whose names docker and docker-py spell differently."""
     if not text:
         return {}
     try:
@@ -137,7 +138,7 @@ def remove(call: Call) -> None:
     store, name, machine = _store(call), call.names["name"], call.engine
     with store.lock:
         key = store.get(name)
-        told: list[dict[str, str]] = []
+        deleted: list[dict[str, str]] = []
         by_id = key.removeprefix("sha256:").startswith(name.removeprefix("sha256:"))
         tags, digests = store.names_of(key), store.digests_of(key)
         users = [one for one in machine.containers.values() if one.about["image"] == key]
@@ -162,13 +163,13 @@ def remove(call: Call) -> None:
         for one in gone:
             store.tags.pop(one, None)
             store.digests.pop(one, None)
-            told.append({"Untagged": one})
+            deleted.append({"Untagged": one})
         store.save()
         if not store.names_of(key) and not store.digests_of(key) and not users:
             layers = _own_layers(store, key)
             store.remove(key)
-            told += [{"Deleted": one} for one in (key, *layers)]
-    call.reply(200, told)
+            deleted += [{"Deleted": one} for one in (key, *layers)]
+    call.reply(200, deleted)
 
 
 def _check_users(name: str, users: list[Any], *, force: bool, by_name: bool = False) -> None:
@@ -191,9 +192,7 @@ def _check_users(name: str, users: list[Any], *, force: bool, by_name: bool = Fa
 
 
 def _own_layers(store: Store, key: str) -> list[str]:
-    """Return the chain ids of layers that no other image has."""
-    import hashlib
-
+    """Return the chain ids of the layers that no other image has."""
     chains: dict[str, list[str]] = {}
     for one, image in store.images.items():
         chain, listed = "", []
@@ -303,8 +302,6 @@ def distribution(call: Call) -> None:
         content, kind = registry.document(f"manifests/{wanted}", reference.path, accept=_KINDS)
     except Denied as error:
         raise Refused(str(error), {"UNAUTHORIZED": 401, "DENIED": 403}.get(error.code, 404)) from None
-    import hashlib
-
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     listed = json.loads(content).get("manifests") or []
     platforms = [one.get("platform") for one in listed]

@@ -202,7 +202,7 @@ def _child(spec: dict[str, Any], failure: int, parent: int) -> None:
     os._exit(127)
 
 
-def _below(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return the descendants of a process, nearest first."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
@@ -221,7 +221,7 @@ def _below(pid: int) -> list[int]:
 def _kill_below() -> None:
     """Kill all descendants, orphans included: this process is their reaper."""
     while True:
-        for pid in _below(os.getpid()):
+        for pid in descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         try:
@@ -237,7 +237,7 @@ def _signal(spec: dict[str, Any], child: int, number: int) -> None:
     """Forward a signal. proot and bwrap ignore most, so send it to the process that they started."""
     target = child
     if spec["way"] != "chroot":
-        under = _below(child)
+        under = descendants(child)
         if under:
             target = under[spec["depth"] if len(under) > spec["depth"] else -1]
     with contextlib.suppress(ProcessLookupError):

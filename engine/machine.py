@@ -1,4 +1,4 @@
-"""All containers and volumes of one store, and the commands that run in them."""
+"""The containers and volumes of a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import asked, health, jail, trees
+from engine import fields, health, jail, trees
 from engine.container import NEVER, Container, signal_number, volume
 from engine.errors import Refused, bad_request, conflict, not_found
 from engine.roots import Roots
@@ -24,7 +24,7 @@ _NO_LIMIT = "Your kernel does not support {} limit capabilities or the cgroup is
 
 
 class Machine:
-    """The containers of one store."""
+    """The containers and volumes of a store."""
 
     def __init__(self, store: Store, means: jail.Means) -> None:
         self.store, self.means = store, means
@@ -39,7 +39,7 @@ class Machine:
                 remove_tree(folder)
                 continue
             if about["state"]["Status"] == "running":
-                # Its launcher ended it when the engine before this one ended.
+                # Its launcher killed it when the previous engine ended.
                 about["state"] |= {"Status": "exited", "ExitCode": 137, "FinishedAt": now()}
             if about["host"].get("AutoRemove"):
                 remove_tree(folder)
@@ -49,7 +49,7 @@ class Machine:
             self.containers[found.id] = found
 
     def find(self, name: str) -> Container:
-        """Return a container by id, beginning of an id, or name. Raises Refused."""
+        """Return a container by its id, the beginning of its id, or its name. Raises Refused."""
         with self.lock:
             if name in self.containers:
                 return self.containers[name]
@@ -65,13 +65,16 @@ class Machine:
         raise not_found(f"No such container: {name}")
 
     def create(self, name: str, body: dict[str, Any], platform: str = "") -> tuple[Container, list[str]]:
-        """Make a container; it and what it can't have. Raises Refused, also for an image of another platform."""
+        """Make a container and return it with the warnings about discarded options.
+
+        Raises Refused, also for an image of another platform.
+        """
         host = dict(body.get("HostConfig") or {})
-        asked.check(body)
+        fields.check(body)
         key = self.store.get(body.get("Image") or "")
         document = self.store.config(key)
         actual = f"{document.get('os', 'linux')}/{document.get('architecture', 'amd64')}"
-        # A variant, as in linux/arm64/v8, is no other platform.
+        # linux/arm64/v8 is a variant of linux/arm64, not another platform.
         if platform and not f"{platform}/".startswith(f"{actual}/"):
             raise not_found(
                 f"image with reference {body.get('Image')} was found but does not match the specified platform: "
@@ -115,13 +118,13 @@ class Machine:
 
     def _warnings(self, host: dict[str, Any], config: dict[str, Any]) -> list[str]:
         found = []
-        limits = [kind for name, kind in asked.DISCARDED.items() if host.get(name) not in (None, "", 0, -1)]
+        limits = [kind for name, kind in fields.DISCARDED.items() if host.get(name) not in (None, "", 0, -1)]
         found += [_NO_LIMIT.format(kind) for kind in dict.fromkeys(limits)]
-        if any(host.get(name) for name in asked.CAPABILITIES):
+        if any(host.get(name) for name in fields.CAPABILITIES):
             found.append("This engine changes no capabilities and has no security options. They are discarded.")
         bound = config.get("Volumes") or any(host.get(name) for name in ("Binds", "Mounts", "Tmpfs", "ReadonlyRootfs"))
         binds = [jail.Bind("/", "/")] if bound else []
-        # Whatever its user, who is known only when it starts.
+        # Both kinds of users: which one it is, is known only when the container starts.
         ways = {self.means.way(jail.Process(Path("/"), [], {}, uid=uid, binds=binds)) for uid in (0, 1)}
         if host.get("ReadonlyRootfs") and "proot" in ways:
             found.append("This engine can't make a root file system read-only here. The option is discarded.")
@@ -134,7 +137,7 @@ class Machine:
         for text in host.get("Binds") or []:
             source, colon, rest = text.partition(":")
             if not colon:
-                # A path alone is a volume without a name, which goes with its container.
+                # A path alone is an anonymous volume, which is deleted with its container.
                 found[text] = self._mount(secrets.token_hex(32), text, writable=True, make=False, own=True)
                 continue
             target, _, mode = rest.partition(":")
@@ -175,7 +178,7 @@ class Machine:
     # ---- volumes
 
     def make_volume(self, name: str, labels: dict[str, str], *, anonymous: bool = False) -> dict[str, Any]:
-        """Return a volume, made when it isn't there yet. Raises Refused for a bad name."""
+        """Return a volume, which is made if it is missing. Raises Refused for an invalid name."""
         if not name or not all(char.isalnum() or char in "_.-" for char in name) or not name[0].isalnum():
             raise bad_request(
                 f'create {name}: "{name}" includes invalid characters for a local volume name, only '
@@ -190,7 +193,7 @@ class Machine:
         return self.volume(name)
 
     def volume(self, name: str) -> dict[str, Any]:
-        """Return what the API tells of a volume. Raises Refused."""
+        """Return a volume as the API describes it. Raises Refused if it is missing."""
         try:
             about = json.loads((self.store.root / "volumes" / name / "volume.json").read_text())
         except OSError:
@@ -208,14 +211,14 @@ class Machine:
         return found
 
     def volume_users(self, name: str) -> list[str]:
-        """Return the containers that a volume belongs to."""
+        """Return the ids of the containers that use a volume."""
         with self.lock:
             return [
                 one.id for one in self.containers.values() if any(m.get("Name") == name for m in one.about["mounts"])
             ]
 
     def remove_volume(self, name: str, *, force: bool = False) -> None:
-        """Delete a volume. Raises Refused when it isn't there or in use."""
+        """Delete a volume. Raises Refused if it is missing or in use."""
         with self.lock:
             try:
                 self.volume(name)
@@ -231,7 +234,7 @@ class Machine:
     # ---- life
 
     def start(self, one: Container) -> None:
-        """Start a container, its health checks, and its removal if it is to go by itself."""
+        """Start a container and its health checks. With AutoRemove, delete it when it ends. Raises Refused."""
         try:
             mode = one.host.get("NetworkMode") or "default"
             if mode not in ("default", "bridge", "host") and not mode.startswith("container:"):
@@ -250,7 +253,7 @@ class Machine:
             threading.Thread(target=self._remove_later, args=(one, run), daemon=True).start()
 
     def _fill_volumes(self, one: Container) -> None:
-        """Copy what the image has at a volume's place into a volume that is still empty, as Docker does."""
+        """Copy the image's files at a volume's mount point into the volume if it is empty, as Docker does."""
         for mount in one.about["mounts"]:
             if mount["Type"] != "volume":
                 continue
@@ -266,7 +269,7 @@ class Machine:
             self.remove(one, force=True, volumes=True)
 
     def remove(self, one: Container, *, force: bool, volumes: bool) -> None:
-        """Delete a container. Raises Refused when it runs and isn't forced."""
+        """Delete a container. Raises Refused if it is running, unless forced."""
         with one.lock:
             if one.running:
                 if not force:
@@ -275,7 +278,7 @@ class Machine:
                         "or force remove"
                     )
                 one.kill()
-            # Off the list first: whoever waits for the removal looks there next.
+            # Taken off the list first: a client that waits for the removal looks there next.
             with self.lock:
                 self.containers.pop(one.id, None)
             one.delete()
@@ -286,7 +289,7 @@ class Machine:
                         self.remove_volume(mount["Name"])
 
     def execute(self, one: Container, body: dict[str, Any], log: Log, folder: Path) -> Run:
-        """Start another process in a running container. Raises Refused."""
+        """Start a further process in a running container. Raises Refused."""
         if not one.running:
             raise conflict(f"Container {one.id} is not running")
         process = one.process(
@@ -304,7 +307,7 @@ class Machine:
         return started
 
     def close(self) -> None:
-        """End every process."""
+        """Kill every container."""
         for one in list(self.containers.values()):
             with contextlib.suppress(Refused):
                 one.kill()
@@ -318,9 +321,9 @@ def _end_with(one: Container, started: Run) -> None:
 
 
 def _merged(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
-    """Complete what was asked for by what the image says."""
-    asked = {one.partition("=")[0] for one in config.get("Env") or []}
-    added = [one for one in image.get("Env") or [] if one.partition("=")[0] not in asked]
+    """Complete a client's configuration by the image's."""
+    named = {one.partition("=")[0] for one in config.get("Env") or []}
+    added = [one for one in image.get("Env") or [] if one.partition("=")[0] not in named]
     config["Env"] = [*(config.get("Env") or []), *added] or None
     config["Labels"] = {**(image.get("Labels") or {}), **(config.get("Labels") or {})}
     entrypoint = config.get("Entrypoint")

@@ -1,4 +1,4 @@
-"""References to images: `[host/]path[:tag][@digest]`, in the short form that docker shows."""
+"""References to images, `[host/]path[:tag][@digest]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference in parts; `tag` and `digest` may be empty."""
+    """A parsed reference. `tag` and `digest` may be empty."""
 
     host: str
     path: str
@@ -25,14 +25,14 @@ class Reference:
 
     @property
     def repository(self) -> str:
-        """The name without tag and digest, as docker shows it."""
+        """The name without tag and digest, in the short form that docker shows."""
         if self.host != DOCKER_HUB:
             return f"{self.host}/{self.path}"
         return self.path.removeprefix("library/")
 
     @property
     def tagged(self) -> str:
-        """The name with its tag, `latest` where none is given."""
+        """The name with its tag, by default `latest`."""
         return f"{self.repository}:{self.tag or 'latest'}"
 
     @property
@@ -45,7 +45,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Take a reference apart. Raises Refused for what is none."""
+    """Parse a reference. Raises Refused if it is invalid."""
     rest, _, digest = text.partition("@")
     if digest and not _DIGEST.fullmatch(digest):
         raise bad_request("invalid reference format")

@@ -1,4 +1,4 @@
-"""Where COPY and ADD take files from: the context, another stage, or an image."""
+"""The trees that COPY and ADD copy from: the context, another stage, or an image."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from engine.trees import Notes
 
 @dataclass(frozen=True)
 class Origin:
-    """A tree to copy from, which is laid out only when its files are needed: that of an image has thousands.
+    """A tree to copy from. It is laid out only when its files are needed, since an image has thousands of them.
 
     Attributes:
-        layers: what the tree is made of; None for the context, which may have changed since the last build.
-        lay_out: makes the tree where it isn't there yet; returns it, and what its disk can't say.
+        layers: the tree's layers; None for the context, which may have changed since the last build.
+        lay_out: makes the tree unless it is there already; returns it with its notes.
     """
 
     layers: Sequence[Layer] | None
     lay_out: Callable[[], tuple[Path, Notes]]
 
     def fingerprint(self, store: Store, patterns: Sequence[str]) -> tuple[str, str]:
-        """Return the digest of the files that the patterns mean, and what docker calls them: `file`, `dir`, `multi`.
+        """Return a digest of the files that match the patterns, and their kind in Docker's history.
 
-        Raises Refused for what isn't there.
+        The kind is `file`, `dir` or `multi`. Raises Refused if a pattern matches nothing.
         """
         if self.layers is None:
             return self._look(patterns)

@@ -1,4 +1,4 @@
-"""Published ports: what comes to a port of 127.0.0.1 is passed on to the port on which the container listens."""
+"""Published ports: forward connections from a port of 127.0.0.1 to the port on which the container listens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.errors import Refused
 
 
 class Forward:
-    """One published port, open until it is closed."""
+    """A published port, which is open until `close`."""
 
     def __init__(self, host: str, port: int, target: int) -> None:
         self._target = target
@@ -29,7 +29,7 @@ class Forward:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Give the port back."""
+        """Stop listening."""
         with contextlib.suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
         self._door.close()

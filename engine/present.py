@@ -1,4 +1,4 @@
-"""What the API tells of images and containers."""
+"""The documents in which the API describes images and containers."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from engine import asked
+from engine import fields
 from engine.container import NEVER, Container, tree_size
 from engine.errors import bad_request
 from engine.store import Store
 
 
 def seconds(text: str) -> int:
-    """Return a time of the API as seconds since 1970; 0 for none."""
+    """Return a time of the API as seconds since 1970, or 0 if it is invalid."""
     with contextlib.suppress(ValueError):
         return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
     return 0
 
 
 def size(store: Store, key: str) -> int:
-    """Return how many bytes an image's layers hold unpacked."""
+    """Return the size of an image's unpacked layers in bytes."""
     return sum(layer.shown for layer in store.images[key].layers)
 
 
 def image(store: Store, key: str) -> dict[str, Any]:
-    """Return what `docker image inspect` tells."""
+    """Return the document of `docker image inspect`."""
     document = store.config(key)
     image_size = size(store, key)
     return {
@@ -52,7 +52,7 @@ def image(store: Store, key: str) -> dict[str, Any]:
 
 
 def full_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an image's configuration with the names that are always there."""
+    """Return an image's configuration with defaults for the fields that Docker always shows."""
     always: dict[str, Any] = {"Hostname": "", "Domainname": "", "User": "", "AttachStdin": False, "AttachStdout": False}
     always |= {"AttachStderr": False, "Tty": False, "OpenStdin": False, "StdinOnce": False, "Env": None, "Cmd": None}
     always |= {"Image": "", "Volumes": None, "WorkingDir": "", "Entrypoint": None, "OnBuild": None, "Labels": None}
@@ -60,7 +60,7 @@ def full_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def history(store: Store, key: str) -> list[dict[str, Any]]:
-    """Return what `docker history` tells, newest first."""
+    """Return the rows of `docker history`, newest first."""
     found, layers = [], list(store.images[key].layers)
     lines = store.config(key).get("history") or [{} for _ in layers]
     steps = list(store.images[key].steps) or ["<missing>"] * len(lines)
@@ -83,7 +83,7 @@ def history(store: Store, key: str) -> list[dict[str, Any]]:
 
 
 def images(store: Store, filters: dict[str, list[str]], containers: list[Container]) -> list[dict[str, Any]]:
-    """Return what `docker images` lists, newest first. Raises Refused for an unknown filter."""
+    """Return the rows of `docker images`, newest first. Raises Refused for an unknown filter."""
     known = {"dangling", "label", "reference", "before", "since"}
     for name in filters:
         if name not in known:
@@ -129,7 +129,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def has_labels(labels: Mapping[str, str], wanted: Any) -> bool:
-    """Whether labels fulfil all filters `NAME` and `NAME=value`."""
+    """Return whether labels match all filters of the forms `NAME` and `NAME=value`."""
     for text in wanted:
         name, equals, value = text.partition("=")
         if name not in labels or (equals and labels[name] != value):
@@ -141,7 +141,7 @@ def has_labels(labels: Mapping[str, str], wanted: Any) -> bool:
 
 
 def state(one: Container) -> dict[str, Any]:
-    """Return a container's state as `docker inspect` tells it."""
+    """Return the field State of `docker inspect`."""
     about = one.about["state"]
     found = {
         "Status": about["Status"],
@@ -162,7 +162,7 @@ def state(one: Container) -> dict[str, Any]:
 
 
 def ports(one: Container) -> dict[str, list[dict[str, str]] | None]:
-    """Return where a container's ports are published now."""
+    """Return the addresses at which a container's ports are published now."""
     if not one.running:
         return {}
     found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(one.config.get("ExposedPorts") or {})
@@ -174,9 +174,9 @@ def ports(one: Container) -> dict[str, list[dict[str, str]] | None]:
 
 
 def container(one: Container, *, with_size: bool) -> dict[str, Any]:
-    """Return what `docker inspect` tells of a container."""
+    """Return a container's document for `docker inspect`."""
     argv = [*(one.config.get("Entrypoint") or []), *(one.config.get("Cmd") or [])]
-    host = asked.completed(one.host, one.runtime)
+    host = fields.completed(one.host, one.runtime)
     mode = host["NetworkMode"] if host["NetworkMode"] != "default" else "host"
     found = {
         "Id": one.id,
@@ -217,13 +217,13 @@ def container(one: Container, *, with_size: bool) -> dict[str, Any]:
 
 
 def sizes(one: Container) -> dict[str, int]:
-    """Return how much a container has written, and all that it holds."""
+    """Return the bytes that a container has written, and those of its whole tree."""
     total = tree_size(one.root())
     return {"SizeRw": max(total - int(one.about.get("base_size", total)), 0), "SizeRootFs": total}
 
 
 def listed(one: Container, *, with_size: bool) -> dict[str, Any]:
-    """Return what `docker ps` tells of a container."""
+    """Return a container's row of `docker ps`."""
     argv = [*(one.config.get("Entrypoint") or []), *(one.config.get("Cmd") or [])]
     argv = [*argv[:1], *(f"'{part}'" if " " in part else part for part in argv[1:])]
     shown = []
@@ -252,7 +252,7 @@ def listed(one: Container, *, with_size: bool) -> dict[str, Any]:
 
 
 def status(one: Container) -> str:
-    """Return a container's state in the words of `docker ps`."""
+    """Return the column STATUS of `docker ps`."""
     about = one.about["state"]
     if about["Status"] == "created":
         return "Created"
@@ -264,7 +264,7 @@ def status(one: Container) -> str:
 
 
 def ago(when: str) -> str:
-    """Return how long ago a time was, in Docker's words."""
+    """Return how long ago a time was, as Docker words it."""
     gone = int(dt.datetime.now(dt.UTC).timestamp()) - seconds(when)
     if gone < 1:
         return "Less than a second"

@@ -1,4 +1,4 @@
-"""The calls about further processes in containers, and what goes in and out of them with `docker cp`."""
+"""The API calls of `docker exec` and `docker cp`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 import threading
 from typing import Any
 
-from engine import archives, asked, trees, users
+from engine import archives, fields, trees, users
 from engine.containers_api import one_of, send_records
 from engine.errors import Refused, bad_request, conflict, not_found
 from engine.machine import Machine
@@ -29,13 +29,13 @@ def _machine(call: Call) -> Machine:
 
 @route("POST", "/containers/(?P<name>[^/]+)/exec")
 def create_exec(call: Call) -> None:
-    """Answer the first half of `docker exec`."""
+    """Answer the first call of `docker exec`."""
     one, body = one_of(call), call.document()
     if not body.get("Cmd"):
         raise bad_request("No exec command specified")
     if not one.running:
         raise conflict(f"Container {one.id} is not running")
-    asked.check_process(body)
+    fields.check_process(body)
     identity = secrets.token_hex(32)
     _machine(call).execs[identity] = {"container": one, "body": body, "run": None}
     one.execs.add(identity)
@@ -51,7 +51,7 @@ def _exec(call: Call) -> dict[str, Any]:
 
 @route("POST", "/exec/(?P<name>[^/]+)/start")
 def start_exec(call: Call) -> None:
-    """Answer the second half of `docker exec`."""
+    """Answer the second call of `docker exec`."""
     found, options = _exec(call), call.document()
     one, body = found["container"], found["body"]
     folder = one.folder / f"exec-{call.names['name'][:16]}"
@@ -62,7 +62,7 @@ def start_exec(call: Call) -> None:
         return call.reply(200)
     if not one.running:
         raise conflict(f"Container {one.id} is not running")
-    # First the head of the answer: a client that gets output in one piece with it may lose that.
+    # Send the head first: a client may lose output that it receives in one piece with the head.
     connection, incoming = call.hijack()
     try:
         run: Run = _machine(call).execute(one, body, log, folder / "run")
@@ -92,7 +92,7 @@ def _feed_exec(run: Run, incoming: Any) -> None:
 
 @route("POST", "/exec/(?P<name>[^/]+)/resize")
 def resize_exec(call: Call) -> None:
-    """Tell a process's terminal its size."""
+    """Set the size of a process's terminal."""
     run = _exec(call)["run"]
     if run is not None:
         run.resize(int(call.one("h") or 24), int(call.one("w") or 80))
@@ -101,7 +101,7 @@ def resize_exec(call: Call) -> None:
 
 @route("GET", "/exec/(?P<name>[^/]+)/json")
 def inspect_exec(call: Call) -> None:
-    """Answer how a process of `docker exec` ended."""
+    """Describe a process of `docker exec`."""
     found = _exec(call)
     run, body = found["run"], found["body"]
     over = run is not None and run.over.is_set()
@@ -129,7 +129,7 @@ def inspect_exec(call: Call) -> None:
 
 @route("HEAD", "/containers/(?P<name>[^/]+)/archive")
 def about_path(call: Call) -> None:
-    """Answer what `docker cp` asks first."""
+    """Answer the first call of `docker cp`, for a path's attributes."""
     call.reply(200, None, (_stat(call),))
 
 

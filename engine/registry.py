@@ -1,4 +1,4 @@
-"""A client of registries: the protocol of distribution, with the environment's proxies and authorities as dockerd."""
+"""A client for registries. It uses the environment's proxies and certificate authorities, as dockerd does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DOCUMENT_BYTES = 4 * 1024**2
 
 
 class Denied(Refused):
-    """What a registry refused, with its own code."""
+    """The registry refused the request. `code` is the registry's own."""
 
     def __init__(self, code: str, message: str, status: int = 500) -> None:
         super().__init__(message, status)
@@ -37,8 +37,8 @@ class Denied(Refused):
         self.at_token = False
 
 
-def said(response: requests.Response) -> Denied:
-    """Return a registry's refusal in the words that dockerd has for it."""
+def denial(response: requests.Response) -> Denied:
+    """Return dockerd's error for a registry's response."""
     try:
         first = response.json()["errors"][0]
         code, message = str(first.get("code", "")), str(first.get("message", ""))
@@ -58,7 +58,7 @@ def said(response: requests.Response) -> Denied:
 
 
 class Registry:
-    """One registry, for one repository in it and the rights that a call needs there."""
+    """A connection to one registry."""
 
     def __init__(self, host: str, auth: dict[str, str]) -> None:
         self.host = _HUB if host == DOCKER_HUB else host
@@ -67,7 +67,7 @@ class Registry:
         self.local = name == "localhost" or name.startswith("127.")
         self.base = f"{'http' if self.local else 'https'}://{self.host}"
         self._http = requests.Session()
-        # docker's own rules below: no .netrc, no proxy for this machine
+        # As dockerd: no .netrc, and no proxy for this machine.
         self._http.trust_env = False
         if not self.local:
             self._http.proxies.update(get_environ_proxies(self.base))
@@ -75,10 +75,10 @@ class Registry:
         self._tokens: dict[str, str] = {}
 
     def call(self, method: str, path: str, scope: str = "", **more: Any) -> requests.Response:
-        """Send a request, with a token for `scope` once the registry asks for one. Raises Refused."""
+        """Send a request, with a token for `scope` if the registry requires one. Raises Refused."""
         url = path if path.startswith("http") else urljoin(self.base, path)
         headers = dict(more.pop("headers", {}))
-        # A token for this registry, and for nobody to whom it sends us.
+        # The token is for this registry alone, not for a server that it redirects to.
         own = url.startswith(f"{self.base}/")
         if own and scope in self._tokens:
             headers["Authorization"] = self._tokens[scope]
@@ -107,13 +107,13 @@ class Registry:
             raise Refused(f'Get "{self.base}/v2/": {error}') from None
 
     def sign_in(self) -> None:
-        """Check name and password, as `docker login` wants it. Raises Denied."""
+        """Check name and password for `docker login`. Raises Denied."""
         response = self.call("GET", "/v2/", "", stream=False)
         if response.status_code == 401:
-            refusal = said(response)
+            refusal = denial(response)
             raise Denied(refusal.code, f"login attempt to {self.base}/v2/ failed with status: 401 Unauthorized", 401)
         if response.status_code != 200:
-            raise said(response)
+            raise denial(response)
 
     def _sign_in(self, challenge: str, scope: str) -> str:
         user, password = self._auth.get("username", ""), self._auth.get("password", "")
@@ -145,7 +145,7 @@ class Registry:
                 more["auth"] = (user, password)
             response = self._send("GET", parts["realm"], {}, more)
         if response.status_code != 200:
-            refusal = said(response)
+            refusal = denial(response)
             refusal.at_token = True
             raise refusal
         try:
@@ -157,12 +157,12 @@ class Registry:
     # ---- one repository
 
     def document(self, path: str, name: str, *, accept: str = "", limit: int = _DOCUMENT_BYTES) -> tuple[bytes, str]:
-        """Get a manifest or a configuration, and its media type. Raises Denied."""
+        """Return a manifest or a configuration, and its media type. Raises Denied."""
         scope = f"repository:{name}:pull"
         headers = {"Accept": accept} if accept else {}
         with self.call("GET", f"/v2/{name}/{path}", scope, headers=headers, stream=True) as response:
             if response.status_code != 200:
-                raise said(response)
+                raise denial(response)
             content = b""
             for block in response.iter_content(65536):
                 content += block
@@ -171,12 +171,12 @@ class Registry:
             return content, response.headers.get("Content-Type", "").partition(";")[0]
 
     def download(self, name: str, digest: str, size: int, to: Path) -> Iterator[int]:
-        """Get a blob into a file, checked; gives how many bytes have come. Raises Refused."""
+        """Download a blob to a file, check it, and yield the number of bytes so far. Raises Refused."""
         hashed, done = hashlib.sha256(), 0
         scope = f"repository:{name}:pull"
         with self.call("GET", f"/v2/{name}/blobs/{digest}", scope, stream=True) as response:
             if response.status_code != 200:
-                raise said(response)
+                raise denial(response)
             with to.open("wb") as file:
                 for block in response.iter_content(1 << 20):
                     done += len(block)
@@ -189,7 +189,7 @@ class Registry:
             raise Refused(f"filesystem layer verification failed for digest {digest}")
 
     def has(self, name: str, digest: str, scope: str) -> bool:
-        """Whether a repository holds a blob. Raises Denied."""
+        """Return whether a repository has a blob. Raises Denied."""
         response = self.call("HEAD", f"/v2/{name}/blobs/{digest}", scope)
         if response.status_code in (401, 403):
             raise Denied("DENIED", "requested access to the resource is denied")
@@ -199,20 +199,20 @@ class Registry:
         """Send a blob. Raises Denied."""
         begun = self.call("POST", f"/v2/{name}/blobs/uploads/", scope)
         if begun.status_code != 202:
-            raise said(begun)
+            raise denial(begun)
         place = urljoin(self.base, begun.headers["Location"])
         joint = "&" if "?" in place else "?"
         with path.open("rb") as file:
             done = self.call("PUT", f"{place}{joint}digest={digest}", scope, data=file)
         if done.status_code not in (201, 204):
-            raise said(done)
+            raise denial(done)
 
     def put_manifest(self, name: str, tag: str, content: bytes, scope: str) -> None:
         """Send a manifest. Raises Denied."""
         headers = {"Content-Type": json.loads(content)["mediaType"]}
         done = self.call("PUT", f"/v2/{name}/manifests/{tag}", scope, data=content, headers=headers)
         if done.status_code not in (201, 200, 202):
-            raise said(done)
+            raise denial(done)
 
 
 def _authorities() -> str | bool:
@@ -223,7 +223,7 @@ def _authorities() -> str | bool:
 
 
 def _name_server() -> str:
-    """Return the server of names in the words of Go's resolver; "" without one."""
+    """Return the name server as in an error of Go's resolver, or "" without one."""
     try:
         lines = Path("/etc/resolv.conf").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Folders that processes get as their root: copies of the layers' trees, of which the last used ones are kept."""
+"""The folders that containers get as their root: copies of images' trees, the last used of which are kept."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engine.errors import Refused
 from engine.store import Layer, Store, remove_tree
 from engine.trees import Notes
 
-# Unpacked trees are kept for the next container, the longest unused ones go.
+# Unpacked trees are kept for the next container. Beyond this limit the least recently used are deleted.
 KEPT_BYTES = 700 * 1024**2
 
 
 class Roots:
-    """The unpacked trees of one store. Nothing ever runs in them: what runs gets a copy."""
+    """The unpacked trees of a store. No process runs in them: each container gets a copy."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class Roots:
                 remove_tree(left)
 
     def make(self, layers: Sequence[Layer], target: Path, *, keep: bool = True) -> Notes:
-        """Make a tree of these layers at `target`, which must not be there, and return what its disk can't say."""
+        """Make a tree of these layers at `target`, which must not exist, and return its notes."""
         with self._gate:
             if not layers:
                 target.mkdir()
@@ -49,7 +49,7 @@ class Roots:
             return notes
 
     def size(self) -> int:
-        """Return how many bytes the kept trees take."""
+        """Return the size of the kept trees in bytes."""
         return sum(int((one / "complete").read_text()) for one in self._folder.iterdir() if (one / "complete").exists())
 
     def clear(self) -> None:
@@ -106,7 +106,7 @@ class Roots:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a tree with modes, times and links."""
+    """Copy a tree with owners, modes, times and links. Raises Refused."""
     done = subprocess.run(
         ["cp", "-a", "--reflink=auto", os.fspath(source), os.fspath(target)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""One running process of a container: its output as records on disk, its input, its end."""
+"""A running process of a container, and the log of its output."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from engine.store import remove_tree
 
 STDOUT, STDERR = 1, 2
 _LINE = 16384
-# A process that waits for a disk ends when the disk has answered.
+# After SIGKILL. A process in an uninterruptible wait for a disk ends late.
 _END_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Record:
-    """A piece of output: the stream it came from, when, and the bytes."""
+    """A piece of output, with its stream and time."""
 
     stream: int
     time: str
@@ -37,13 +37,13 @@ class Record:
 
 
 def now() -> str:
-    """Return the time as Docker writes it."""
+    """Return the current time in Docker's format."""
     text = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return f"{text}000Z"
 
 
 class Log:
-    """A file of records that is written by the process's readers and followed by clients."""
+    """A file of records, which clients can read and follow."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,11 +59,11 @@ class Log:
             self.changed.notify_all()
 
     def size(self) -> int:
-        """Return where the log ends now."""
+        """Return the offset at which the log ends now."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read(self, offset: int = 0) -> tuple[list[Record], int]:
-        """Return the records from `offset`, and where they end."""
+        """Return the records from `offset` on, and the offset of their end."""
         if not self.path.exists():
             return [], offset
         with self.path.open("rb") as file:
@@ -77,9 +77,10 @@ class Log:
         return [Record(row[0], row[1], row[2].encode("latin-1")) for row in rows], offset + len(content)
 
     def follow(self, offset: int, is_over: Callable[[], bool]) -> Iterator[Record | None]:
-        """Give each record as it comes until `is_over`; None now and then, so that a gone client is noticed.
+        """Yield each record as it arrives, until `is_over` returns true.
 
-        The file is opened at once: a container that removes itself takes its log away before all of it is read.
+        Yield None now and then, so that the caller can check for a closed connection. The file is opened immediately,
+        because a container with AutoRemove deletes it while it is still being read.
         """
         try:
             self.path.touch()
@@ -105,7 +106,7 @@ class Log:
 
 
 class Run:
-    """A started process. `on_end` is called once with its exit code, after all its output is in the log."""
+    """A started process. Once it has ended and all output is in the log, `on_end` is called with its exit code."""
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class Run:
         self.over = threading.Event()
         self.exit_code = 0
         self._tty = process.tty
-        self._told = b""
+        self._buffer = b""
         self._input_gate = threading.Lock()
         folder.mkdir(exist_ok=True)
         spec = folder / "spec.json"
@@ -164,18 +165,18 @@ class Run:
         threading.Thread(target=self._wait, args=(readers, folder, on_end), daemon=True).start()
 
     def _line(self) -> dict[str, Any]:
-        # A process that ends at once is told of twice in one piece.
-        while b"\n" not in self._told:
+        # If a process ends immediately, both lines may arrive in one piece.
+        while b"\n" not in self._buffer:
             block = self._control.recv(4096)
             if not block:
                 return {}
-            self._told += block
-        line, _, self._told = self._told.partition(b"\n")
+            self._buffer += block
+        line, _, self._buffer = self._buffer.partition(b"\n")
         return dict(json.loads(line))
 
     def _read(self, number: int, stream: int) -> None:
         pending = b""
-        with contextlib.suppress(OSError):  # a terminal's end is an error
+        with contextlib.suppress(OSError):  # a closed terminal raises one
             while block := os.read(number, 65536):
                 if self._tty:
                     self.log.write(stream, block)
@@ -192,8 +193,8 @@ class Run:
             os.close(number)
 
     def _wait(self, readers: list[threading.Thread], folder: Path, on_end: Callable[[int], None]) -> None:
-        told = self._line()
-        code = told.get("exit")
+        message = self._line()
+        code = message.get("exit")
         self._launcher.wait()
         self._control.close()
         for reader in readers:
@@ -211,7 +212,7 @@ class Run:
             self.log.changed.notify_all()
 
     def give(self, data: bytes) -> bool:
-        """Write to the process's input; False when it takes none any more."""
+        """Write to the process's input. Return False if that is closed."""
         number = self._input
         if number is None:
             return False
@@ -230,7 +231,7 @@ class Run:
                 self._input = None
 
     def resize(self, height: int, width: int) -> None:
-        """Tell the terminal its size."""
+        """Set the size of the terminal."""
         if self._tty and self._input is not None:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self._input, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -241,7 +242,7 @@ class Run:
             self._control.sendall(json.dumps({"signal": number}).encode() + b"\n")
 
     def kill(self) -> None:
-        """End the process and all below it, and wait until they are gone."""
+        """Kill the process and its descendants, and wait until they have ended. Raises Refused."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
         if not self.over.wait(_END_SECONDS):

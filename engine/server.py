@@ -1,4 +1,4 @@
-"""The Engine API's door: HTTP on a Unix socket, one thread for each connection."""
+"""The HTTP server of the Engine API: a Unix socket, with a thread for each connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.errors import Refused, bad_request, unsupported
 API = "1.44"
 OLDEST = "1.24"
 _DOCUMENT_BYTES = 8 * 1024**2
-# So much of a refused body is still read.
+# How much of the body is still read after its request was refused.
 _DRAIN_SECONDS, _DRAIN_BYTES = 5, 1 << 30
 _RAW = "application/vnd.docker.raw-stream"
 
@@ -30,7 +30,7 @@ _routes: list[tuple[str, re.Pattern[str], Route]] = []
 
 
 def route(method: str, pattern: str) -> Callable[[Route], Route]:
-    """Name the calls that a function answers: a method, and a path with named groups."""
+    """Register a function for a method and a pattern of paths with named groups."""
 
     def register(function: Route) -> Route:
         _routes.append((method, re.compile(pattern), function))
@@ -40,7 +40,7 @@ def route(method: str, pattern: str) -> Callable[[Route], Route]:
 
 
 class _Body(io.RawIOBase):
-    """A request's body, sent in one piece of known length or in chunks."""
+    """A request's body, of known length or in chunks."""
 
     def __init__(self, stream: Any, length: int | None) -> None:
         self._stream, self._left, self._chunked = stream, length or 0, length is None
@@ -73,7 +73,7 @@ class _Body(io.RawIOBase):
 
 
 class Call:
-    """One request, and the ways to answer it."""
+    """A request, with methods to answer it."""
 
     def __init__(self, handler: Handler, path: str, query: dict[str, list[str]], names: dict[str, str]) -> None:
         self._handler = handler
@@ -87,11 +87,11 @@ class Call:
         self.answered = False
 
     def one(self, name: str, default: str = "") -> str:
-        """Return a parameter of the query."""
+        """Return a parameter of the query, the first if there are several."""
         return self.query.get(name, [default])[0]
 
     def is_set(self, name: str, *, default: bool = False) -> bool:
-        """Whether a parameter says yes."""
+        """Return whether a parameter of the query is true."""
         text = self.one(name).lower()
         return default if not text else text not in ("0", "false", "no", "none")
 
@@ -109,7 +109,7 @@ class Call:
         return found
 
     def filters(self) -> dict[str, list[str]]:
-        """Return the filters of a list. Raises Refused."""
+        """Return the parameter `filters`, decoded. Raises Refused."""
         try:
             found = json.loads(self.one("filters") or "{}")
             return {key: [str(one) for one in value] for key, value in found.items()}
@@ -119,7 +119,7 @@ class Call:
     # ---- answers
 
     def reply(self, status: int, document: Any = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """Answer with a document, or with text, or with nothing."""
+        """Answer with a JSON document, with bytes, or without a body."""
         content = (
             b""
             if document is None
@@ -141,7 +141,7 @@ class Call:
 
     @contextlib.contextmanager
     def chunks(self, kind: str) -> Iterator[Callable[[bytes], None]]:
-        """Answer 200 and give a function that sends pieces. After an error in between the connection is cut."""
+        """Answer 200 and yield a function that sends pieces of the body. Close the connection after an error."""
         headers = (("Content-Type", kind), ("Transfer-Encoding", "chunked"))
         self._head(200, headers)
         out = self._handler.wfile
@@ -161,7 +161,7 @@ class Call:
         out.flush()
 
     def messages(self, work: Callable[[Callable[[dict[str, Any]], None]], Any]) -> None:
-        """Answer with the lines that `work` says. A refusal before the first one is a status, after it a line."""
+        """Answer with the messages of `work`, a line each. An error before the first sets the status, later a line."""
         opened = contextlib.ExitStack()
         sent: list[Callable[[bytes], None]] = []
 
@@ -186,7 +186,7 @@ class Call:
                     pass
 
     def hijack(self) -> tuple[socket.socket, Any]:
-        """Give the connection away to a stream in both directions: what to write to, and what to read from."""
+        """Turn the connection into a stream in both directions. Return the socket to write to and the file to read."""
         self.answered = True
         wants = (self.headers.get("Upgrade") or "").lower() == "tcp"
         first = "HTTP/1.1 101 UPGRADED" if wants else "HTTP/1.1 200 OK"
@@ -197,7 +197,7 @@ class Call:
         return connection, self._handler.rfile
 
     def is_gone(self) -> bool:
-        """Whether the client has closed its connection."""
+        """Return whether the client has closed its connection."""
         connection = self._handler.connection
         try:
             connection.setblocking(False)
@@ -212,16 +212,16 @@ class Call:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The requests of one connection."""
+    """Handles the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     server_version = "workbook-engine"
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: what went wrong is written by `_answer`."""
+        """Log nothing: `_answer` logs errors."""
 
     def address_string(self) -> str:
-        """Name the client: on a socket of this machine it has no address."""
+        """Return a name for the client, which has no address on a Unix socket."""
         return "unix"
 
     def _answer(self) -> None:
@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
                     return
             call = Call(self, path, {}, {})
             self.close_connection = True
-            # A client that is cut off while it sends never reads the refusal.
+            # A client whose connection is closed while it sends doesn't read the response.
             call.body.read(_DOCUMENT_BYTES)
             raise unsupported(f"{self.command} {path}")
         except ConnectionError:
@@ -256,17 +256,17 @@ class Handler(BaseHTTPRequestHandler):
         except OSError as error:
             print(traceback.format_exc(), file=sys.stderr, flush=True)
             self._refuse(call, Refused(str(error)))
-        except Exception as error:  # noqa: BLE001 - a fault of ours ends one call, not the engine
+        except Exception as error:  # noqa: BLE001 - a bug ends one call, not the engine
             print(traceback.format_exc(), file=sys.stderr, flush=True)
             self._refuse(call, Refused(f"the workbook's engine met a fault of its own: {error!r}. Its log says more."))
 
     def _refuse(self, call: Call | None, error: Refused) -> None:
-        # What is left of the body is not read: the client may still be sending it.
+        # The rest of the body may still be on its way, so the connection can't be used again.
         self.close_connection = True
         if call is not None and not call.answered:
             with contextlib.suppress(OSError, ValueError):
                 call.reply(error.status, {"message": str(error)}, (("Connection", "close"),))
-                # A client that is cut off while it sends says so, and not what it was refused.
+                # A client whose connection is closed while it sends reports that instead of the response.
                 self.connection.settimeout(_DRAIN_SECONDS)
                 left = _DRAIN_BYTES
                 while left > 0 and (block := call.body.read(65536)):
@@ -276,7 +276,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """The listening socket."""
+    """The server on its socket."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -287,6 +287,6 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         path.chmod(0o600)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Log errors, except those of closed connections."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             print(traceback.format_exc(), file=sys.stderr, flush=True)

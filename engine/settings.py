@@ -1,4 +1,4 @@
-"""The instructions of a Dockerfile that only change an image's configuration."""
+"""The instructions of a Dockerfile that change the image's configuration alone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from engine.errors import bad_request
 
 
 def default_platform() -> str:
-    """Return this machine's platform in Docker's words."""
+    """Return this machine's platform in Docker's notation."""
     machine = platform.machine()
     return f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
 
 
 def configure(one: Instruction, config: dict[str, Any], scope: dict[str, str], last: str) -> str:
-    """Do an instruction that only changes the configuration; what the history says of it. Raises Refused."""
+    """Apply an instruction to the configuration and return its text for the history. Raises Refused."""
     if one.word == "ENV":
         found = dockerfile.pairs(one.rest, scope)
         current = dict(entry.split("=", 1) for entry in config.get("Env") or [])

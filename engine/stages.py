@@ -1,4 +1,4 @@
-"""What a build was told, and what a stage of it is while it is built."""
+"""The options of a build, and the state of its stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.runs import now
 from engine.store import Layer
 from engine.trees import Notes, Seen
 
-# Arguments that need no ARG.
+# Build arguments that need no ARG.
 PREDEFINED = frozenset(
     one for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for one in (name, name.lower())
 )
@@ -21,7 +21,7 @@ PREDEFINED = frozenset(
 
 @dataclass
 class Options:
-    """What `docker build` was told."""
+    """The options of `docker build`."""
 
     dockerfile: str = "Dockerfile"
     tags: list[str] = field(default_factory=list)
@@ -38,9 +38,12 @@ class Options:
 
 @dataclass
 class Stage:
-    """A stage while it is built. `tree` is None until a step needs it; then `notes` belong to it.
+    """A stage that is being built.
 
-    `seen` is what the tree held after its last step; None where that isn't known.
+    Attributes:
+        tree: its files; None until a step needs them.
+        notes: owners and modes in the tree that the disk can't store.
+        seen: the state of the tree after its last step; None if unknown.
     """
 
     name: str
@@ -59,21 +62,21 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that its configuration sets."""
+        """The environment variables of its configuration."""
         return dict(one.split("=", 1) for one in self.config.get("Env") or [] if "=" in one)
 
     @property
     def nop(self) -> str:
-        """What the history says of a step that runs nothing begins with."""
+        """The prefix that Docker's history has for steps that run no command."""
         return " ".join([*(self.config.get("Shell") or ["/bin/sh", "-c"]), "#(nop)"])
 
     def base_length(self, images: Container[str]) -> int:
-        """Return how many layers the stage had at its FROM, whose tree is worth keeping. `images` are all ids."""
+        """Return how many layers the stage began with. `images` holds the ids of all images."""
         length = next((n for n in range(len(self.steps), 0, -1) if self.steps[n - 1] in images), 0)
         return sum(1 for line in self.history[:length] if not line.get("empty_layer"))
 
     def document(self) -> bytes:
-        """Return the configuration of the image that the stage is now."""
+        """Return the configuration of an image of the stage in its present state."""
         config = {key: value for key, value in self.config.items() if value not in (None, "", {}, [])}
         document = {
             "architecture": self.architecture,
@@ -89,7 +92,7 @@ class Stage:
 
 
 def borrow_names(root: Path) -> dict[Path, bytes | None]:
-    """Let names be found during a step and return what is to come back after it."""
+    """Write the machine's files for resolving names into a tree, and return what they replace."""
     kept: dict[Path, bytes | None] = {}
     etc = trees.resolve(root, "etc", last=True)
     etc.mkdir(exist_ok=True)

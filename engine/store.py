@@ -1,11 +1,11 @@
-"""Images on disk: blobs by their digest, and one file that says which images there are and how they are called.
+"""Images on disk: blobs named by their digest, and a file that lists the images and their names.
 
     blobs/HEX       configurations and compressed layers      state.json    images, tags, digests, build cache
-    containers/ID/  roots/KEY/  volumes/NAME/                 tmp/          what a kill may leave; emptied at start
+    containers/ID/  roots/KEY/  volumes/NAME/                 tmp/          unfinished files; emptied at start
 
-An image is listed once `state.json` names it, which is replaced in one step after all its blobs are written. So a kill
-leaves no image by half, only blobs that the next start removes. Nothing is forced onto the disk: that would wait for
-all the trees written before, and a machine that loses its power may lose its last images.
+An image exists once `state.json` lists it. That file is replaced in one step after all blobs of the image are written,
+so a kill leaves no incomplete image, only blobs that the next start deletes. Nothing is synced: that would wait for all
+the trees written before. After a power failure the last images may be lost.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from typing import IO, Any
 from engine import names
 from engine.errors import Refused, not_found
 
-# The last used results of build steps are remembered, and their layers kept: so many, and so many bytes.
+# How many results of build steps are cached, and how many bytes of their layers. The least recently used are dropped.
 CACHE_ENTRIES = 500
 CACHE_BYTES = 600 * 1024**2
 _CHUNK = 1 << 20
 
 
-# What a stream that is no archive, or a damaged one, raises.
+# Raised for a file that is damaged or no archive.
 BAD_ARCHIVE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-# The longest name or record of an archive: tarfile reads them whole.
+# The longest extended header of an archive. tarfile reads it into memory.
 _HEADER_BYTES = 1 << 20
 
 
 class Header(tarfile.TarInfo):
-    """A header of a stranger's archive, whose extension is looked at before it is read."""
+    """A header of an untrusted archive. The size of an extended header is checked before it is read."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         extended = (
@@ -56,13 +56,13 @@ class Header(tarfile.TarInfo):
 
 @dataclass(frozen=True)
 class Layer:
-    """A compressed layer: its blob, and what it is when unpacked."""
+    """A layer: digest and size of its compressed blob, and of its archive."""
 
     digest: str
     size: int
     diff: str
     raw: int
-    # The bytes of its files, which docker shows as its size; -1 of one that was kept before they were counted.
+    # The size of its files, which docker shows; -1 in a `state.json` of an older version.
     held: int = -1
 
     @property
@@ -73,14 +73,14 @@ class Layer:
 
 @dataclass
 class Image:
-    """An image: its layers in order, and the ids of the steps that made it, one for each line of its history."""
+    """An image: its layers, and the ids of the steps that made it, one for each line of its history."""
 
     layers: list[Layer]
     steps: list[str] = field(default_factory=list)
 
 
 class Store:
-    """The images of one folder."""
+    """The images in a folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -93,7 +93,7 @@ class Store:
         self.tags: dict[str, str] = {}
         self.digests: dict[str, str] = {}
         self.cache: dict[str, dict[str, Any]] = {}
-        # What was copied out of images and stages, by their layers and the paths: see `engine.origins`.
+        # Fingerprints of files in images and stages: see `engine.origins`.
         self.fingerprints: dict[str, tuple[str, str]] = {}
         self._configs: dict[str, dict[str, Any]] = {}
         self._pinned: dict[str, int] = {}
@@ -115,7 +115,7 @@ class Store:
             raise Refused(f"{path} can't be read ({error}). Remove {self.root} to begin anew.") from None
 
     def save(self) -> None:
-        """Write the list of images in one step."""
+        """Replace `state.json` in one step."""
         with self.lock:
             state = {
                 "images": {key: asdict(image) for key, image in self.images.items()},
@@ -129,30 +129,30 @@ class Store:
             part.replace(self.root / "state.json")
 
     def temporary(self, kind: str) -> Path:
-        """Return a path of its own under tmp/."""
+        """Return a new path in tmp/."""
         return self.root / "tmp" / f"{kind}-{secrets.token_hex(8)}"
 
     def give_up(self, tree: Path) -> None:
-        """Take a tree away at once and delete it later: that of an image has thousands of files."""
+        """Move a tree away now and delete it in the background, since an image has thousands of files."""
         place = self.temporary("gone")
         with contextlib.suppress(FileNotFoundError):
-            # An image may have closed it, and then only root could move it.
+            # The image may have made it read-only, and then only root could move it.
             tree.chmod(0o700)
             tree.rename(place)
             self._given_up.put(place)
 
     def _delete(self) -> None:
         while True:
-            # What can't be deleted now is when the engine starts again.
+            # A tree that can't be deleted now is deleted at the next start.
             with contextlib.suppress(OSError):
                 remove_tree(self._given_up.get())
 
     def blob(self, digest: str) -> Path:
-        """Return where the blob of a digest lies."""
+        """Return the path of the blob with a digest."""
         return self.root / "blobs" / digest.removeprefix("sha256:")
 
     def keep(self, part: Path, digest: str) -> None:
-        """Make a finished file the blob of its digest."""
+        """Move a complete file to its place as a blob."""
         part.replace(self.blob(digest))
 
     def put(self, content: bytes) -> str:
@@ -165,15 +165,15 @@ class Store:
         return digest
 
     def add_layer(self, archive: Path, *, held: int | None = None, level: int = 5) -> Layer:
-        """Compress the tar archive `archive`, keep it as a layer and delete the archive.
+        """Store a tar archive as a compressed layer, and delete the archive.
 
         Args:
             archive: the archive.
-            held: the bytes of its files, where they are known already.
-            level: how hard to compress.
+            held: the size of its files, if it is known.
+            level: the level of compression.
         """
         raw, packed = hashlib.sha256(), self.temporary("layer")
-        # No name and no time: the same tree gives the same blob.
+        # Without name and time, the same archive gives the same blob.
         with (
             archive.open("rb") as source,
             packed.open("wb") as target,
@@ -191,7 +191,7 @@ class Store:
         return Layer(digest, length, f"sha256:{raw.hexdigest()}", size, held)
 
     def add(self, config: bytes, layers: list[Layer], steps: list[str] | None = None) -> str:
-        """List an image whose layers are here, and return its id."""
+        """Add an image whose layers are stored already, and return its id."""
         key = self.put(config)
         with self.lock:
             if key not in self.images:
@@ -206,7 +206,7 @@ class Store:
         return self._configs[key]
 
     def find(self, name: str) -> str | None:
-        """Return the id of the image that a name, a digest or the beginning of an id means."""
+        """Return the id of an image by its name, digest or the beginning of its id, or None."""
         with self.lock:
             if name in self.images:
                 return name
@@ -225,7 +225,7 @@ class Store:
         return None
 
     def get(self, name: str) -> str:
-        """Return the id of an image. Raises Refused when there is none."""
+        """Return the id of an image as `find` does. Raises Refused if there is none."""
         found = self.find(name)
         if found is None:
             try:
@@ -252,7 +252,7 @@ class Store:
             return sorted(name for name, one in self.digests.items() if one == key)
 
     def remove(self, key: str) -> None:
-        """Take an image and all its names off the list, and delete what no other needs."""
+        """Delete an image with its names and the blobs that no other image needs."""
         with self.lock:
             self.images.pop(key, None)
             self._configs.pop(key, None)
@@ -263,7 +263,7 @@ class Store:
             self.collect()
 
     def remember(self, cache_key: str, result: dict[str, Any]) -> None:
-        """Keep the result of a build step."""
+        """Cache the result of a build step."""
         with self.lock:
             self.cache.pop(cache_key, None)
             self.cache[cache_key] = result
@@ -272,7 +272,7 @@ class Store:
             self.save()
 
     def recall(self, cache_key: str) -> dict[str, Any] | None:
-        """Return the result of a build step, which is now the last used one."""
+        """Return the cached result of a build step, or None, and mark it as used last."""
         with self.lock:
             found = self.cache.pop(cache_key, None)
             if found is not None:
@@ -285,7 +285,7 @@ class Store:
 
     @contextlib.contextmanager
     def in_use(self) -> Any:
-        """While it lasts, no blob is deleted: one may be written that no image names yet."""
+        """Keep all blobs for the duration of the context: some may belong to an image that isn't listed yet."""
         token = secrets.token_hex(4)
         with self.lock:
             self._pinned[token] = 1
@@ -296,7 +296,7 @@ class Store:
                 del self._pinned[token]
 
     def collect(self) -> int:
-        """Delete blobs that no image and no build step needs; the bytes that this freed."""
+        """Delete the blobs that no image and no cached step needs, and return their size."""
         with self.lock:
             if self._pinned:
                 return 0
@@ -312,13 +312,13 @@ class Store:
 
 
 def measured(archive: Path) -> int:
-    """Return how many bytes the files of a layer's archive, compressed or not, take in a folder. Raises TarError."""
+    """Return the size of the files in a layer's archive, compressed or not. Raises one of BAD_ARCHIVE."""
     with tarfile.open(archive, "r:*", tarinfo=Header) as found:
         return sum(len(one.linkname) if one.issym() else one.size for one in found)
 
 
 def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int, what: str) -> int:
-    """Copy a stream of at most `limit` bytes. Raises Refused when there are more."""
+    """Copy a stream of at most `limit` bytes. Raises Refused if it is longer."""
     done = 0
     while block := source.read(_CHUNK):
         done += len(block)
@@ -329,7 +329,7 @@ def copy_bounded(source: IO[bytes], target: IO[bytes], limit: int, what: str) ->
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a folder of ours, whatever the modes in it; what isn't there is no error."""
+    """Delete a folder if it exists, whatever the modes in it."""
 
     def open_up(_function: Any, name: str, _about: Any) -> None:
         with contextlib.suppress(OSError):

@@ -1,9 +1,10 @@
-"""The calls about the engine itself, its one network, and volumes."""
+"""The API calls for the engine itself, its network, and volumes."""
 
 from __future__ import annotations
 
 import os
 import platform
+import secrets
 from typing import Any
 
 from engine import present
@@ -25,7 +26,7 @@ NO_READ_ONLY = "WARNING: Under proot, what is bound into a container can't be re
 @route("GET", "/_ping")
 @route("HEAD", "/_ping")
 def ping(call: Call) -> None:
-    """Say that the engine is there, and that its builder is the classic one."""
+    """Answer a ping. A header names the classic builder."""
     call.reply(200, b"OK", (("Builder-Version", "1"), ("Cache-Control", "no-cache")))
 
 
@@ -132,13 +133,13 @@ def plugins(call: Call) -> None:
 
 @route("GET", "/plugins/(?P<name>[^/]+)/json")
 def plugin(call: Call) -> None:
-    """Answer `docker plugin inspect`, which `docker inspect` asks last."""
+    """Answer `docker plugin inspect`, which is also the last call of `docker inspect`."""
     raise not_found(f'plugin "{call.names["name"]}" not found')
 
 
 @route("GET", "/(?:nodes|services|tasks|secrets|configs)(?:/[^/]+)?")
 def swarm(call: Call) -> None:
-    """Refuse what only a swarm's manager knows."""
+    """Refuse calls that only the manager of a swarm can answer."""
     raise Refused(
         'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
         "swarm and try again.",
@@ -198,7 +199,7 @@ def network(call: Call) -> None:
 
 @route("POST", "/networks/create")
 def create_network(call: Call) -> None:
-    """Refuse `docker network create`: the one network is the machine's."""
+    """Refuse `docker network create`: the machine's network is the only one."""
     driver = call.document().get("Driver") or "bridge"
     if driver not in ("bridge", "host", "none", "null", "macvlan", "ipvlan", "overlay"):
         raise not_found(f'plugin "{driver}" not found')
@@ -246,8 +247,6 @@ def volumes(call: Call) -> None:
 @route("POST", "/volumes/create")
 def create_volume(call: Call) -> None:
     """Answer `docker volume create`."""
-    import secrets
-
     body = call.document()
     name, driver = body.get("Name") or secrets.token_hex(32), body.get("Driver")
     if driver not in (None, "", "local"):

@@ -1,4 +1,4 @@
-"""`docker push` and `docker pull`: images to and from registries, with the lines that docker prints on the way."""
+"""Push and pull images, and report progress as Docker does."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from engine.archives import unpacked_digest
 from engine.errors import Refused, not_found
 from engine.names import Reference
-from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
+from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry, denial
 from engine.store import BAD_ARCHIVE, Layer, Store, measured
 
 Say = Callable[[dict[str, Any]], None]
@@ -30,7 +31,7 @@ def manifest(store: Store, key: str) -> bytes:
 
 
 def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> None:
-    """Push one name. Raises Refused, with the registry's own sentence where it refuses."""
+    """Push a tag. Raises Refused, with the registry's own message if it refuses."""
     key, name = store.tags.get(reference.tagged), reference.path
     say({"status": f"The push refers to repository [{reference.host}/{name}]"})
     if key is None:
@@ -45,7 +46,7 @@ def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> 
     scope = f"repository:{name}:pull,push"
     response = registry.call("GET", "/v2/", scope)
     if response.status_code not in (200, 404):
-        raise said_at_push(response)
+        raise denial(response)
     for layer, one in list(zip(image.layers, shown, strict=True))[::-1]:
         if registry.has(name, layer.digest, scope):
             say({"status": "Layer already exists", "progressDetail": {}, "id": one})
@@ -66,15 +67,8 @@ def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> 
     say({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": len(content)}})
 
 
-def said_at_push(response: Any) -> Refused:
-    """Return what a registry said before anything was sent."""
-    from engine.registry import said
-
-    return said(response)
-
-
 def pull(store: Store, reference: Reference, auth: dict[str, str], platform: str, say: Say) -> str:
-    """Pull one name and return the image's id. Raises Refused; before the first line, with a status that says why."""
+    """Pull a tag or digest and return the image's id. Raises Refused."""
     name = reference.path
     wanted = reference.digest or reference.tag or "latest"
     registry = Registry(reference.host, auth)
@@ -100,12 +94,13 @@ def pull(store: Store, reference: Reference, auth: dict[str, str], platform: str
         raise _translated(error, reference, wanted, registry.base) from None
     except (ValueError, KeyError, TypeError):
         raise Refused(f"the manifest of {reference} can't be read") from None
-    _check_platform(config, platform)
+    if config.get("os", "linux") != "linux":
+        raise Refused(f"operating system {config.get('os')!r} is not supported here")
     say({"status": f"Pulling from {name}", "id": wanted})
     layers = []
     with store.in_use():
         known = {layer.digest: layer for image in store.images.values() for layer in image.layers}
-        # Of an image that is here docker names no layer.
+        # docker lists no layers of an image that it has already.
         is_here = document["config"]["digest"] in store.images
         for entry in document["layers"] if not is_here else ():
             is_known = entry["digest"] in known
@@ -137,8 +132,6 @@ def _layer(store: Store, registry: Registry, name: str, entry: dict[str, Any], d
         detail = {"current": done, "total": entry["size"]}
         say({"status": "Downloading", "progressDetail": detail, "id": shown})
     say({"status": "Download complete", "progressDetail": {}, "id": shown})
-    from engine.archives import unpacked_digest
-
     found, raw = unpacked_digest(part)
     if found != diff:
         raise Refused(f"layers from manifest don't match image configuration: {digest}")
@@ -161,16 +154,11 @@ def _choose(index: dict[str, Any], platform: str) -> str:
     raise not_found(f"no matching manifest for {platform} in the manifest list entries")
 
 
-def _check_platform(config: dict[str, Any], platform: str) -> None:
-    if config.get("os", "linux") != "linux":
-        raise Refused(f"operating system {config.get('os')!r} is not supported here")
-
-
 def _translated(error: Denied, reference: Reference, wanted: str, base: str) -> Refused:
-    """Return what dockerd makes of a registry's refusal of a pull."""
+    """Return dockerd's error for a registry's error during a pull."""
     tagged = reference.digested if reference.digest else reference.tagged
     if error.at_token:
-        # Refused before the registry was asked: docker then names the request that it was on the way to.
+        # Refused at the token server. Docker then names the registry's request for which it needed the token.
         verb = "Get" if reference.digest else "Head"
         return Refused(f'{verb} "{base}/v2/{reference.path}/manifests/{wanted}": {error}')
     if error.code == "DENIED":

@@ -1,8 +1,8 @@
-"""Root file systems: layers laid out as a folder, and what changed in a folder written as a layer.
+"""Unpack layers to a root file system, and write the changes of a root file system as a layer.
 
-A layer is written by a stranger. Each path is looked up inside the root, its links included, so nothing outside is
-touched; sizes and numbers are bounded, and devices are left out. A process without root can't give files away, nor
-enter folders that it may not read: owner and mode are then noted beside the root (`Notes`), for the next layer.
+Layers are untrusted. Paths and links are resolved inside the root, so no file outside it is touched. Sizes and counts
+are limited, and devices are left out. An engine that isn't root can't change owners and can't enter folders that it
+may not read. It notes owners and modes beside the root instead (`Notes`), for the next layer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.store import BAD_ARCHIVE, Header, Layer, Store, remove_tree
 UNPACKED_BYTES = 10 * 1024**3
 UNPACKED_ENTRIES = 500_000
 _LINKS = 64
-# The engine's own in every root, never a layer's. Folders themselves stay.
+# The engine writes these files in every root, so they are never part of a layer. The folders themselves are.
 OWN_FILES = frozenset({"etc/resolv.conf", "etc/hosts", "etc/hostname"})
 OWN_FOLDERS = ("proc/", "sys/", "dev/")
 
@@ -32,9 +32,9 @@ Notes = dict[str, tuple[int, int, int]]
 
 
 def resolve(root: Path, name: str, *, last: bool) -> Path:
-    """Return where a path leads inside `root`, following links as if `root` were "/"; the last one if `last`.
+    """Return the file to which a path resolves if `root` is "/". Follow a link at its end only if `last`.
 
-    A part that isn't there stays as it is. Raises Refused for a chain of links without an end.
+    The path needn't exist. Raises Refused for a loop of links.
     """
     left = [part for part in name.split("/") if part not in ("", ".")]
     place, followed = "", 0
@@ -59,7 +59,7 @@ def resolve(root: Path, name: str, *, last: bool) -> Path:
 
 
 def clean(name: str) -> str:
-    """Return an archive's path without its slashes at the ends. Raises Refused for one that climbs out."""
+    """Return an archive's path without empty parts. Raises Refused if it contains `..`."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise Refused(f"invalid path in archive: {name!r} leads out of it", 400)
@@ -70,11 +70,11 @@ def clean(name: str) -> str:
 
 @dataclass
 class Unpacker:
-    """One archive being laid out under `root`.
+    """Unpacks an archive below `root`.
 
     Attributes:
-        whiteouts: whether the archive is a layer, in which a `.wh.` name removes what lies below.
-        owner: what everything belongs to, instead of what the archive says.
+        whiteouts: whether the archive is a layer, in which a name that begins with `.wh.` deletes a file.
+        owner: who owns the files; None for the owners in the archive.
     """
 
     root: Path
@@ -87,7 +87,7 @@ class Unpacker:
     _folders: list[tuple[Path, tarfile.TarInfo]] = field(default_factory=list)
 
     def unpack(self, archive: tarfile.TarFile) -> None:
-        """Lay out every entry. Raises Refused for what is hostile, or larger than the bounds."""
+        """Unpack every entry. Raises Refused for a hostile archive, or one that exceeds the limits."""
         for member in archive:
             self.entries_left -= 1
             self.bytes_left -= max(member.size, 0)
@@ -96,7 +96,7 @@ class Unpacker:
             try:
                 self._one(archive, member)
             except (OverflowError, ValueError) as error:
-                # An owner or a time that no file can have.
+                # An owner or a time out of range.
                 raise Refused(f"invalid entry in archive: {member.name!r}: {error}", 400) from None
         for place, member in reversed(self._folders):
             with contextlib.suppress(OSError, OverflowError, ValueError):
@@ -183,14 +183,14 @@ def place_in_root(root: Path, place: Path) -> str:
 
 
 def note(notes: Notes, name: str, uid: int, gid: int, mode: int, place: Path) -> None:
-    """Note owner and mode where the disk can't say them."""
+    """Note a file's owner and mode if they differ from those on the disk."""
     forget(notes, name, below=False)
     if uid or gid or (not place.is_symlink() and mode != stat.S_IMODE(place.lstat().st_mode)):
         notes[name] = (uid, gid, mode)
 
 
 def forget(notes: Notes, name: str, *, below: bool = True) -> None:
-    """Forget the notes of a path that is gone."""
+    """Drop the notes of a deleted path."""
     notes.pop(name, None)
     if below:
         for one in [one for one in notes if one.startswith(f"{name}/")]:
@@ -198,7 +198,7 @@ def forget(notes: Notes, name: str, *, below: bool = True) -> None:
 
 
 class _Bounded:
-    """A stream that refuses to give more than it may: a small blob can unpack to a disk's size."""
+    """A stream that raises Refused beyond a limit: a small blob can unpack to more than the disk holds."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream, self._left = stream, limit
@@ -212,7 +212,7 @@ class _Bounded:
 
 
 def apply(store: Store, layer: Layer, root: Path, notes: Notes) -> None:
-    """Lay a layer over what is in `root`. Raises Refused for one that is hostile or no archive."""
+    """Unpack a layer over the files in `root`. Raises Refused for a hostile layer, or one that is no archive."""
     try:
         with gzip.open(store.blob(layer.digest)) as unpacked:
             bounded: Any = _Bounded(unpacked, UNPACKED_BYTES)
@@ -226,7 +226,7 @@ Seen = dict[str, tuple[int, int, int, int, int, int, str]]
 
 
 def look(root: Path) -> Seen:
-    """Return what is in a root, path to what tells a change: mode, size, times, owner, number, target."""
+    """Return the attributes by which a change shows: mode, size, time, owner, inode and target, by path."""
     seen: Seen = {}
     start = len(os.fspath(root)) + 1
     for folder, folders, files in os.walk(root):
@@ -234,7 +234,7 @@ def look(root: Path) -> Seen:
             path = os.path.join(folder, name)
             about = os.lstat(path)
             is_folder = stat.S_ISDIR(about.st_mode)
-            # Of the times the one that a step can't set back.
+            # Of the times ctime, which a step can't set back.
             target = os.readlink(path) if stat.S_ISLNK(about.st_mode) else ""
             times = (0, 0) if is_folder else (about.st_size, about.st_ctime_ns)
             number = 0 if is_folder else about.st_ino
@@ -243,7 +243,7 @@ def look(root: Path) -> Seen:
 
 
 def drop_new(root: Path, before: Seen, folders: Sequence[str]) -> None:
-    """Delete what is new below some folders of a root."""
+    """Delete the new files in some folders of a root."""
     for folder in folders:
         place = resolve(root, folder, last=True)
         for child in list(place.iterdir()) if place.is_dir() else ():
@@ -260,14 +260,14 @@ def _is_own(name: str) -> bool:
 
 
 def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner: tuple[int, int], to: Path) -> int:
-    """Write what changed between two looks to `to`, as a layer's archive; return how many bytes its files hold."""
+    """Write the changes between two results of `look` to a layer's archive, and return the size of its files."""
     touched = {
         name
         for name in after
         if before.get(name) != after[name] and not _is_own(name) and (name in before or f"{name}/" not in OWN_FOLDERS)
     }
     gone = sorted(name for name in before if name not in after and not _is_own(name))
-    # With all folders above them, as dockerd writes it.
+    # With all their parents, as dockerd does.
     above = {str(folder) for name in (*touched, *gone) for folder in PurePosixPath(name).parents}
     changed = sorted(touched | (above & after.keys()))
     links: dict[int, str] = {}
@@ -281,7 +281,7 @@ def difference(root: Path, before: Seen, after: Seen, notes: Notes, *, new_owner
                 forget(notes, name, below=False)
             _owner(member, name, notes, new_owner)
             if member.islnk() and (links.get(after[name][5]) is None):
-                # Its other name is in an older layer: this one then carries the content.
+                # Its other name is in an older layer, so this one holds the content.
                 member.type, member.linkname, member.size = tarfile.REGTYPE, "", after[name][1]
             if not member.isdir():
                 links[after[name][5]] = name
@@ -309,6 +309,6 @@ def _owner(member: tarfile.TarInfo, name: str, notes: Notes, new_owner: tuple[in
     uid, gid, mode = notes.get(name, (*new_owner, member.mode))
     member.uid, member.gid = uid, gid
     least = 0o700 if member.isdir() else 0o600
-    # A mode that a step changed since is the step's; one that we widened is the layer's.
+    # Restore a mode that the engine widened, unless a step has changed it since.
     if (mode | least) == member.mode:
         member.mode = mode

@@ -1,4 +1,4 @@
-"""Who a container's process is: the names of /etc/passwd and /etc/group inside its root."""
+"""Look up users, groups and programs inside a container's root."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.errors import Refused
 
 @dataclass(frozen=True)
 class User:
-    """Numbers and home of a user inside a root."""
+    """A user inside a root."""
 
     uid: int
     gid: int
@@ -29,9 +29,9 @@ def _rows(root: Path, name: str) -> list[list[str]]:
 
 
 def find(root: Path, text: str) -> User:
-    """Return the user that `NAME`, `UID`, `NAME:GROUP` or `UID:GID` means; "" is root.
+    """Return the user given as `NAME`, `UID`, `NAME:GROUP` or `UID:GID`. "" is root.
 
-    Raises Refused for a name that the root doesn't know.
+    Raises Refused for a name that isn't in the root's files.
     """
     name, _, group = (text or "0").partition(":")
     rows = _rows(root, "etc/passwd")
@@ -51,7 +51,7 @@ def find(root: Path, text: str) -> User:
 
 
 def owner(root: Path, text: str) -> User:
-    """Return whom `--chown` means. Raises Refused in the builder's words for a name that the root doesn't know."""
+    """Return the user that `--chown` names. Raises Refused with the builder's message for an unknown name."""
     try:
         return find(root, text)
     except Refused:
@@ -68,7 +68,7 @@ def _is_unknown(root: Path, name: str) -> bool:
 
 
 def groups(root: Path, names: list[str]) -> list[int]:
-    """Return the numbers of groups by name or number. Raises Refused for a name that the root doesn't know."""
+    """Return the ids of groups given by name or id. Raises Refused for an unknown name."""
     rows = _rows(root, "etc/group")
     found = []
     for name in names:
@@ -80,7 +80,7 @@ def groups(root: Path, names: list[str]) -> list[int]:
 
 
 def program(root: Path, name: str, environment: dict[str, str], cwd: str, binds: list[tuple[str, str]]) -> None:
-    """Check that a program is there and may run, as Docker says it when not. Raises Refused."""
+    """Raise Refused with Docker's message if a program is missing or may not be executed."""
     folders = [""] if "/" in name else environment.get("PATH", "").split(":")
     for folder in folders:
         path = f"{folder}/{name}" if folder else name

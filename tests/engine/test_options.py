@@ -14,7 +14,7 @@ import pytest
 import requests
 from docker.errors import APIError
 
-from engine import asked, jail
+from engine import fields, jail
 from tests.engine import conversations
 from tests.engine.conftest import WAY, Running, ours
 
@@ -270,7 +270,7 @@ def test_no_field_of_theirs_is_left_out(running: Running) -> None:
     ours = json.loads(running.docker("inspect", "--format", "{{json .HostConfig}}", made).stdout)
     named = {one.removeprefix("HostConfig.") for one in (*REFUSED.values(), *(field for field, _ in FIELDS))}
     assert set(OF_DOCKERD.split()) - set(ours) == set()
-    assert set(OF_DOCKERD.split()) - named - asked.TAKEN == set()
+    assert set(OF_DOCKERD.split()) - named - fields.TAKEN == set()
 
 
 def test_no_option_of_build_is_left_out(running: Running) -> None:

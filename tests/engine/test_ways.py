@@ -47,11 +47,12 @@ from engine import launch
 for _ in range(40):
     if os.fork() == 0:
         os._exit(0)
-states = lambda: {open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] for pid in launch._below(os.getpid())}
+below = launch.descendants
+states = lambda: {open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] for pid in below(os.getpid())}
 while states() != {"Z"}:
     os.sched_yield()
-looks, below = [], launch._below
-launch._below = lambda pid: looks.append(pid) or below(pid)
+looks = []
+launch.descendants = lambda pid: looks.append(pid) or below(pid)
 launch._kill_below()
 print(len(looks))
 """
