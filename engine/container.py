@@ -205,6 +205,15 @@ class Container:
                 return
             if self.removed:
                 raise not_found(f"No such container: {self.id}")
+            before = self.about["state"]
+            # Set before the start: the process may end, and `_end` be called, before the next line runs.
+            self.about["state"] = {
+                "Status": "running",
+                "StartedAt": now(),
+                "FinishedAt": NEVER,
+                "ExitCode": 0,
+                "Error": "",
+            }
             try:
                 process = self.process(
                     self.argv(),
@@ -224,17 +233,10 @@ class Container:
                 )
             except Refused as error:
                 self._unpublish()
-                self.about["state"] = {**self.about["state"], "ExitCode": _exit_code(error), "Error": str(error)}
+                self.about["state"] = {**before, "ExitCode": _exit_code(error), "Error": str(error)}
                 self.save()
                 raise
             self.starts += 1
-            self.about["state"] = {
-                "Status": "running",
-                "StartedAt": now(),
-                "FinishedAt": NEVER,
-                "ExitCode": 0,
-                "Error": "",
-            }
             self.save()
         with self.ended:
             self.ended.notify_all()

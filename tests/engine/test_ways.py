@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engine import jail
+from engine import container, jail
+from engine.roots import Roots
+from engine.store import Store
 from tests.engine.conftest import ROOT, WAY
 
 # All that make a container; the slice of `make test` asks each once for what is mounted, given and run.
@@ -86,3 +90,23 @@ def test_the_engine_does_the_same_by(way: str) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " passed" in ran.stdout
+
+
+def test_a_process_that_ends_during_its_start_leaves_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended:
+        def __init__(self, *_: object, on_end: Callable[[int], None], **__: object) -> None:
+            self.over = threading.Event()
+            on_end(7)
+            self.over.set()
+
+    monkeypatch.setattr(container, "Run", Ended)
+    monkeypatch.setattr(container.Container, "process", lambda *_, **__: None)
+    found = Store(tmp_path)
+    state = {"Status": "created", "StartedAt": container.NEVER, "ExitCode": 0, "Error": ""}
+    about = {"id": "a" * 64, "name": "a", "config": {"Cmd": ["true"]}, "host": {}, "state": state}
+    means = jail.Means(chroot=True, mounts=True, bwrap="", proot="")
+    one = container.Container(found, Roots(found), means, about)
+    one.start()
+    assert (one.about["state"]["Status"], one.about["state"]["ExitCode"]) == ("exited", 7)
