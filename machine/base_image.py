@@ -1,4 +1,4 @@
-"""Which base image the sample app is built on: the public one where it can be had, else a stand-in of our own."""
+"""Choose the base image of the sample app: the public one if it can be pulled, else a stand-in made here."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ WANTED = "WORKBOOK_PYTHON_IMAGE"
 
 __all__ = ["PROBE_SECONDS", "PUBLIC", "BaseImageMissing", "ensure"]
 
-# A registry that didn't answer a moment ago isn't asked again by this process; the next process asks afresh.
+# A registry that didn't answer isn't tried again by this process, only by the next one.
 _unreachable: dict[str, str] = {}
 
 
 def ensure(client: docker.DockerClient, echo: Callable[[str], None]) -> str:
-    """Return the reference to pass as `--build-arg PYTHON_IMAGE`, after making sure that the engine holds it.
+    """Return the reference for `--build-arg PYTHON_IMAGE`, after making sure that the engine has the image.
 
     The first of these that holds: the image that WORKBOOK_PYTHON_IMAGE names; `python:3.12-slim` in the engine; a
     stand-in that an earlier run made, if it is up to date (so that second runs ask no registry); `python:3.12-slim`
     pulled from Docker Hub; a stand-in made now from the distribution's archive. `echo` gets a line before anything
     that takes time.
 
-    Raises BaseImageMissing when none can be had.
+    Raises BaseImageMissing if no image can be pulled or made.
     """
     wanted = os.environ.get(WANTED, "").strip()
     if wanted:
@@ -73,7 +73,7 @@ def _holds(client: docker.DockerClient, reference: str) -> bool:
 
 
 def _pull(client: docker.DockerClient, reference: str, echo: Callable[[str], None]) -> str | None:
-    """Pull the image; None when it is there, else the reason why it isn't.
+    """Pull the image. Return None if that worked, else the reason why it didn't.
 
     The engine is asked first whether it reaches the registry, since a pull that can't connect takes minutes to say so.
     It is the engine that must answer: it may sit behind another proxy, or on another machine, than this process.

@@ -1,8 +1,8 @@
-"""A network bridge for the private engine, beside whatever other engines have on this machine.
+"""A network bridge for the private engine, separate from those of other engines on this machine.
 
-Docker's own ways would break other engines on this machine: a second dockerd on `docker0` hands out addresses twice and
-clears the firewall chains of the first when it starts; with `--bridge=none` it deletes `docker0` (measured with 20.10).
-So the bridge is ours, dockerd is told to leave the firewall alone, and three rules of our own let containers out.
+Docker's own bridge would break other engines: a second dockerd on `docker0` hands out addresses twice and clears the
+first one's firewall chains when it starts. With `--bridge=none` it deletes `docker0` (measured with 20.10). So we make
+a bridge, start dockerd with options that leave the firewall alone, and add three rules that let containers out.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ IFF_UP = 0x1
 
 
 def make(name: str) -> bool:
-    """Make the bridge, with a subnet of its own, if it isn't there. False where the kernel refuses.
+    """Make the bridge with a subnet of its own, unless it exists. Return False if the kernel refuses.
 
-    Left to itself dockerd takes the subnet that it had last time, also when another engine has it now.
+    Without a given subnet, dockerd takes the one that it had last time, even if another engine has it now.
     """
     if exists(name):
         return True
@@ -44,7 +44,7 @@ def make(name: str) -> bool:
 
 
 def routes(table: str) -> list[ipaddress.IPv4Network]:
-    """Return the networks that this machine knows a way to, but for "everywhere else".
+    """Return the networks to which this machine has a route, without the default route.
 
     The text is that of /proc/net/route.
     """
@@ -57,9 +57,9 @@ def routes(table: str) -> list[ipaddress.IPv4Network]:
 
 
 def free_subnet(name: str, taken: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """Return a /24 of 10.0.0.0/8 that overlaps with none that is taken, the same for a name as long as it is free.
+    """Return a free /24 of 10.0.0.0/8. It is the same for a name as long as that is free.
 
-    Raises OSError when there is none.
+    Raises OSError if none is free.
     """
     first = zlib.crc32(name.encode()) % 2**16
     for place in range(first, first + 2**16):
@@ -75,7 +75,7 @@ def exists(name: str) -> bool:
 
 
 def open_way_out(name: str, subnet: str, *, path: str) -> bool:
-    """Let what is on the bridge reach the network, under the host's address. False where the firewall can't be set.
+    """Let the bridge's containers reach the network by the host's address. Return False if the firewall can't be set.
 
     `subnet` is the bridge's, such as 172.18.0.0/16; `path` is where `iptables` is looked for.
     """
@@ -96,7 +96,7 @@ def close_way_out(name: str, *, path: str) -> None:
 
 
 def remove(name: str, *, path: str) -> None:
-    """Delete the bridge and its rules. Nothing happens when there is none."""
+    """Delete the bridge and its rules, if there are any."""
     if not exists(name):
         return
     close_way_out(name, path=path)
@@ -153,7 +153,7 @@ def _set_address(name: str, subnet: ipaddress.IPv4Network) -> None:
 
 
 def _address(field: str) -> int:
-    # The kernel prints the number as it lies in memory.
+    # The kernel prints the number in the machine's byte order.
     return int.from_bytes(int(field, 16).to_bytes(4, sys.byteorder), "big")
 
 

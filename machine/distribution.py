@@ -1,4 +1,4 @@
-"""Packages of Debian and Ubuntu that root may install here, each announced before it is."""
+"""Install packages of Debian and Ubuntu as root. Each installation is announced first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def is_debian_like(os_release: Path = OS_RELEASE) -> bool:
-    """Tell whether this is Debian, Ubuntu or a child of theirs, with apt-get at hand."""
+    """Return whether this is Debian, Ubuntu or a derivative, with apt-get."""
     if shutil.which("apt-get") is None or not os_release.is_file():
         return False
     kinds: set[str] = set()
@@ -31,7 +31,7 @@ def is_debian_like(os_release: Path = OS_RELEASE) -> bool:
 def install_docker(echo: Callable[[str], None], *, policy: Path = POLICY) -> None:
     """Install the distribution's Docker Engine, without letting the package start its system service.
 
-    Needs root. On a system with systemd the service is enabled as the package does it, so it starts with the next boot.
+    Needs root. On a system with systemd the package enables the service, so it starts at the next boot.
     Raises EngineMissing with apt's reason when the package can't be installed.
     """
     echo(
@@ -44,7 +44,7 @@ def install_docker(echo: Callable[[str], None], *, policy: Path = POLICY) -> Non
         failed = _apt(["install", "--no-install-recommends", *packages]) if packages else "no such package"
         if failed is not None:
             echo("The package lists are missing or old: apt-get update first.")
-            # A third party's source out of reach makes `update` fail; what counts is whether the install works.
+            # `update` fails if one third-party source is out of reach. The installation may work all the same.
             _apt(["update"])
             failed = _apt(["install", "--no-install-recommends", *(_packages() or ["docker.io"])])
     if failed is not None:
@@ -56,7 +56,7 @@ def install_docker(echo: Callable[[str], None], *, policy: Path = POLICY) -> Non
 
 
 def ensure_curl(echo: Callable[[str], None]) -> None:
-    """See that there is `curl`, with which notebook 6 calls what it deployed, or say how to get it."""
+    """Install `curl` if it is missing, or print how to. Notebook 6 calls its service with it."""
     if shutil.which("curl") is not None:
         return
     if os.geteuid() == 0 and is_debian_like():
@@ -69,7 +69,7 @@ def ensure_curl(echo: Callable[[str], None]) -> None:
 
 
 def _packages() -> list[str]:
-    """Return what to install: newer releases have the `docker` command in a package of its own, older ones haven't."""
+    """Return the packages to install. Newer releases have the `docker` command in a package of its own."""
     return [name for name in ("docker.io", "docker-cli") if _has_candidate(name)]
 
 
@@ -79,7 +79,7 @@ def _has_candidate(package: str) -> bool:
 
 
 def _apt(arguments: list[str]) -> str | None:
-    """Run apt-get; None when it worked, else the last line of its error."""
+    """Run apt-get. Return None if that worked, else the last line of its error."""
     command = ["apt-get", "-qq", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=60", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=_plain())
     if done.returncode == 0:
@@ -94,7 +94,7 @@ def _plain() -> dict[str, str]:
 
 @contextmanager
 def _services_stay_down(policy: Path) -> Iterator[None]:
-    """Forbid packages to start services, unless the administrator's own policy is in place already."""
+    """Keep packages from starting services, unless the administrator has set a policy."""
     try:
         with policy.open("x") as file:
             file.write("#!/bin/sh\n# temporary, while the workbook installs docker.io\nexit 101\n")

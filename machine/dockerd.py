@@ -1,4 +1,4 @@
-"""One `dockerd` process: how it is found, started, recognised and ended."""
+"""Find, start, recognise and stop a `dockerd` process."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ PROXY_VARIABLES = re.compile(r"^((https?|all|no)_proxy)$", re.IGNORECASE)
 
 
 def program() -> str | None:
-    """Return the path of `dockerd`, also where the PATH leaves out the administrator's folders; None without one."""
+    """Return the path of `dockerd`, or None. Search the administrator's folders, too."""
     return shutil.which("dockerd", path=search_path())
 
 
 def search_path() -> str:
-    """Return the PATH with the administrator's folders, where dockerd, containerd and iptables lie."""
+    """Return the PATH with the administrator's folders, which hold dockerd, containerd and iptables."""
     return f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}".lstrip(":")
 
 
 def spawn(arguments: list[str], log: Path) -> int:
-    """Start dockerd and return its pid. What it says goes to `log`. Raises EngineFailed where there is no dockerd."""
+    """Start dockerd with its output in `log`, and return its pid. Raises EngineFailed if there is no dockerd."""
     found = program()
     if found is None:
         raise EngineFailed("There is no dockerd to start. Install Docker Engine.")
@@ -40,7 +40,7 @@ def spawn(arguments: list[str], log: Path) -> int:
 
 
 def spawn_program(command: list[str], log: Path) -> int:
-    """Start an engine that isn't ended with this process, and return its pid. What it says goes to `log`."""
+    """Start an engine that outlives this process, with its output in `log`, and return its pid."""
     outputs: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
@@ -48,7 +48,7 @@ def spawn_program(command: list[str], log: Path) -> int:
     ]
     # A session of its own, so that a Ctrl-C in the terminal doesn't reach it.
     pid = os.posix_spawn(command[0], command, environment(), file_actions=outputs, setsid=True)
-    # The kernel lets us go on before it shows the new arguments, by which an engine that must be stopped is found.
+    # Wait until the kernel shows the new arguments, by which `stop` finds the engine.
     while processes.born(pid) is not None and not processes.command_line(pid):
         time.sleep(0.001)
     return pid
@@ -57,8 +57,8 @@ def spawn_program(command: list[str], log: Path) -> int:
 def environment() -> dict[str, str]:
     """Return the daemon's environment: the user's own, without what a shell of the sandbox adds to it.
 
-    In such a shell (WORKBOOK_HOME is set) proxies and CA variables lead to the sandbox, which ends when it likes; the
-    user's own proxy is in WORKBOOK_UPSTREAM_PROXY.
+    In such a shell (WORKBOOK_HOME is set) the variables for proxies and CAs name the sandbox, which may end before the
+    engine. The user's own proxy is in WORKBOOK_UPSTREAM_PROXY.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
     if "WORKBOOK_HOME" in kept:
@@ -72,7 +72,7 @@ def environment() -> dict[str, str]:
 
 
 def written_pid(path: Path, folder: Path) -> int | None:
-    """Return the pid in the file `path` if its process names `folder` in its arguments: pids are given out again."""
+    """Return the pid in the file `path` if that process has `folder` in its arguments, since pids are reused."""
     try:
         pid = int(path.read_text())
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def written_pid(path: Path, folder: Path) -> int | None:
 
 
 def end(pid: int | None) -> bool:
-    """End a process of ours, by force if it must be. False when there is none, EngineFailed when it doesn't end."""
+    """Stop a process of ours, at last by SIGKILL. Return False without one. Raises EngineFailed if it doesn't end."""
     if pid is None:
         return False
     for wanted, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
@@ -92,16 +92,16 @@ def end(pid: int | None) -> bool:
 
 
 def unmount(data: Path, namespaces: Path) -> None:
-    """Undo the mounts that an ended dockerd leaves: nobody could delete these folders.
+    """Remove the mounts that a dockerd leaves, so that its folders can be deleted.
 
-    `data` it mounts on itself, which outlives a kill; in `namespaces` the host's network namespace stays mounted.
+    dockerd mounts `data` on itself, and the host's network namespace in `namespaces`. Both mounts outlive a kill.
     """
     place = str(data).replace(" ", r"\040")
     table = Path("/proc/self/mountinfo")
     # A system without it has no dockerd of ours either.
     for line in table.read_text().splitlines() if table.exists() else ():
         root, point = line.split()[3:5]
-        # A disk that somebody mounted on the data folder has the root "/".
+        # A disk that the user mounted on the data folder has the root "/".
         if (point == place and root != "/") or point.startswith(f"{namespaces}/"):
-            # The system call, since a minimal Debian has no `umount` command. What is busy or gone stays as it is.
+            # The system call, since a minimal Debian has no `umount` command. Errors (busy, not mounted) are ignored.
             ctypes.CDLL(None).umount2(os.fsencode(point.replace(r"\040", " ")), 0)

@@ -1,4 +1,4 @@
-"""Downloads a file whose SHA-256 is known: goes on where it was cut off, and keeps nothing that is wrong."""
+"""Download a file whose SHA-256 is known. A download that was cut off is resumed, and a wrong file is deleted."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _STEPS: Final = 5
 def fetch(url: str, sha256: str, target: Path, echo: Callable[[str], None], *, room: int = 0) -> Path:
     """Download `url` to `target`, unless it is there already, and return `target`.
 
-    What has come is kept in `target`.part when the connection breaks; this call, or the next one, goes on from there.
+    If the connection breaks, the bytes so far stay in `target`.part, and this call or the next one resumes there.
     `echo` gets the size before the first byte is written. `room` is how much of the disk must stay free, in bytes.
 
-    Raises ArchiveRefused when it can't be had, when there is no room for it, and when its bytes are not the ones meant.
+    Raises ArchiveRefused if it can't be downloaded, if the disk is too full, and if its hash is wrong.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -66,7 +66,7 @@ def megabytes(count: int) -> str:
 
 
 def _session() -> requests.Session:
-    """Return a session with the user's own proxy, also in a shell of the sandbox, whose proxy leads to the sandbox."""
+    """Return a session with the user's own proxy, even in a shell of the sandbox, whose proxy is the sandbox."""
     session = requests.Session()
     if "WORKBOOK_HOME" in os.environ:
         session.trust_env = False
@@ -77,7 +77,7 @@ def _session() -> requests.Session:
 
 
 def _complete(session: requests.Session, url: str, part: Path, echo: Callable[[str], None], room: int) -> None:
-    """Bring `part` to its full size. A broken connection is taken up again as long as each one brings something."""
+    """Download the rest of `part`. Reconnect as long as each connection brings some bytes."""
     announced = False
     for attempt in range(ATTEMPTS):
         if attempt:

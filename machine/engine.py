@@ -1,7 +1,7 @@
-"""The Docker Engine: the one that answers, else a private dockerd, else the workbook's own engine.
+"""Find or start a Docker Engine: one that answers, else a private dockerd, else the workbook's own engine.
 
-An engine that somebody else started is used as it is, and never stopped. One that we start belongs to this repository:
-see `machine.private_engine` for where it lives and how long.
+An engine that was running already is used as it is, and never stopped. One that we start belongs to this repository:
+see `machine.private_engine` for its files and its lifetime.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 ANSWER_SECONDS = 3
 CALL_SECONDS = 600
 WANTED = "WORKBOOK_ENGINE"
-# what the workbook's own engine calls itself
+# The platform name of the workbook's own engine.
 EMBEDDED = "workbook engine"
 CAP_SYS_ADMIN = 21
 WAYS = (
@@ -88,7 +88,7 @@ def find() -> Engine | None:
 
 
 def ensure(echo: Callable[[str], None]) -> Engine:
-    """Return an engine that answers, starting a private one (and, as root on Debian, installing it) where none does.
+    """Return an engine that answers. If none does, start a private one, which root on Debian installs first.
 
     `echo` gets a line before anything is installed or started. The private engine isn't stopped while this process
     lives, or until it calls `release`; to keep it longer, take a lease.
@@ -116,7 +116,7 @@ def ensure(echo: Callable[[str], None]) -> Engine:
 
 
 def wanted() -> str:
-    """Return which engine WORKBOOK_ENGINE asks for: "docker", "embedded", or "" for whichever can run here."""
+    """Return the value of WORKBOOK_ENGINE: "docker", "embedded", or "" for any that can run here."""
     text = os.environ.get(WANTED, "")
     if text not in ("", "docker", "embedded"):
         raise EngineMissing(f"{WANTED} is {text!r}. Set it to docker or embedded, or unset it.")
@@ -124,12 +124,12 @@ def wanted() -> str:
 
 
 def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
-    """Start a private dockerd where root may start one, else the workbook's own engine; its address."""
+    """Start a private dockerd if root may do so here, else the workbook's own engine, and return its address."""
     choice = wanted()
     refused: Exception | None = None
     if choice != "embedded":
         try:
-            # To anybody else `_require_daemon` says that only root can start one.
+            # For other users `_require_daemon` reports that only root can start one.
             if (choice == "" or os.geteuid() == 0) and (reason := _why_no_containers()):
                 raise EngineMissing(f"{reason}, so no dockerd could run containers.{way_out_of_a_container()}")
             _require_daemon(echo, reasons)
@@ -149,7 +149,7 @@ def _start(echo: Callable[[str], None], reasons: list[str]) -> str:
 
 
 def _why_no_containers() -> str:
-    """Return what this process lacks that each container of a dockerd needs; "" where that can't be read either."""
+    """Return which right this process lacks that dockerd needs for containers, or "" if none is known."""
     status, mounts = Path("/proc/self/status"), Path("/proc/self/mounts")
     found = re.search(r"^CapEff:\s*([0-9a-f]+)", status.read_text(), re.MULTILINE) if status.exists() else None
     if found is not None and not int(found[1], 16) >> CAP_SYS_ADMIN & 1:
@@ -160,14 +160,14 @@ def _why_no_containers() -> str:
 
 
 def control_groups_are_read_only(mounts: str) -> bool:
-    """Tell whether all that is mounted of the control groups is read-only, of the text of /proc/mounts."""
+    """Return whether all mounts of control groups are read-only, given the text of /proc/mounts."""
     rows = [line.split() for line in mounts.splitlines()]
     options = [row[3].split(",") for row in rows if row[2] in ("cgroup", "cgroup2")]
     return bool(options) and all("ro" in one for one in options)
 
 
 def way_out_of_a_container(root: Path = Path("/")) -> str:
-    """Return what a learner can do about it, where `root` is that of a container of Docker's or Podman's."""
+    """Return advice for a learner if `root` is that of a container of Docker or Podman, else ""."""
     is_one = (root / ".dockerenv").exists() or (root / "run" / ".containerenv").exists()
     return " This is a container: start it with `--privileged` to have a Docker Engine in it." if is_one else ""
 
@@ -187,7 +187,7 @@ def connect(host: str, seconds: int) -> docker.DockerClient:
 
 
 def environment(engine: Engine) -> dict[str, str]:
-    """Return the variables that lead the `docker` command to the engine, with the builder and network that work there.
+    """Return the variables with which the `docker` command uses the engine, a builder and a network that work there.
 
     BuildKit where the command has its buildx component or the engine is Docker Desktop's, the classic builder
     elsewhere: without buildx the newer commands refuse BuildKit. BUILD_NETWORK is for `docker build --network`. A build
@@ -202,7 +202,7 @@ def environment(engine: Engine) -> dict[str, str]:
 
 
 def kind(engine: Engine) -> str:
-    """Return what tells one engine from another: `containerd image store, BuildKit`, `overlay2, classic builder`."""
+    """Return a description such as `containerd image store, BuildKit` or `overlay2, classic builder`."""
     with closing(connect(engine.host, ANSWER_SECONDS)) as connection:
         about = connection.info()
     containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (about.get("DriverStatus") or [])
@@ -211,12 +211,12 @@ def kind(engine: Engine) -> str:
 
 
 def build_network(engine: Engine) -> str | None:
-    """Return what `docker build --network` and `docker run --network` need here: "host", or None for the default."""
+    """Return the value for `docker build --network` and `docker run --network`: "host", or None for the default."""
     return None if engine.has_bridge else "host"
 
 
 def remove_labelled(engine: Engine, label: str) -> None:
-    """Remove the containers, volumes and networks that carry a label. What can't be removed is no error."""
+    """Remove the containers, volumes and networks with a label. Errors of the engine are ignored."""
     with closing(connect(engine.host, CALL_SECONDS)) as client, contextlib.suppress(DockerException, RequestException):
         for container in client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
             container.remove(force=True, v=True)
@@ -246,7 +246,7 @@ def _candidates() -> list[str]:
 
 
 def _context_host() -> str:
-    """Return the address of the active docker context, "" where there is no command to ask."""
+    """Return the address of the active docker context, or "" without a docker command."""
     if shutil.which("docker") is None:
         return ""
     done = subprocess.run(
@@ -260,7 +260,7 @@ def _context_host() -> str:
 
 
 def _ask(host: str) -> tuple[Engine | None, str]:
-    """Return the engine at that address, or None and the reason why there is none."""
+    """Return the engine at an address and "", or None and the reason."""
     if host == private_engine.host() and (reason := private_engine.why_not_ours()):
         return None, reason
     if host.startswith("unix://"):

@@ -1,11 +1,11 @@
-"""What this machine can lack. Each message says what is missing and how to get it.
+"""Errors for what this machine lacks. Each message says what is missing and how to get it.
 
 MachineError
 ├── EngineMissing        no Docker Engine answers and none can be started
 ├── EngineFailed         our private engine did not start or did not stop
 ├── DockerCliMissing     an engine answers, but there is no `docker` command
 ├── BaseImageMissing     no Python base image can be had
-├── ArchiveRefused       an archive can't be downloaded or unpacked, or isn't the one that was meant
+├── ArchiveRefused       an archive can't be downloaded or unpacked, or has another hash
 ├── PlatformUnknown      WORKBOOK_PLATFORM names a platform that the workbook doesn't know
 └── EngineElsewhere      an engine answers that can't reach this machine's sandbox
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 
 class MachineError(Exception):
-    """Something that this computer must have is missing. `str()` is meant for the learner."""
+    """This computer lacks something that the workbook needs. `str()` is the message for the learner."""
 
 
 class EngineMissing(MachineError):
@@ -30,15 +30,15 @@ class DockerCliMissing(MachineError):
 
 
 class BaseImageMissing(MachineError):
-    """No Python base image can be had: none is there, none can be pulled and none can be made."""
+    """There is no Python base image, and none can be pulled or made."""
 
 
 class ArchiveRefused(MachineError):
-    """An archive can't be downloaded or unpacked, or isn't the one that was meant."""
+    """An archive can't be downloaded or unpacked, or has another hash."""
 
 
 class EngineElsewhere(MachineError):
-    """An engine answers, and can't reach the sandbox on this machine."""
+    """An engine answers, but can't reach the sandbox on this machine."""
 
 
 class PlatformUnknown(MachineError):

@@ -1,10 +1,10 @@
-"""The Google Cloud CLI: the one on the PATH, else one of the workbook's own that the set-up downloads.
+"""Find the Google Cloud CLI on the PATH, or download the workbook's own.
 
-Ours lies in `.sandbox/gcloud-cli` (or WORKBOOK_GCLOUD_HOME) and is on the PATH of the workbook's processes only:
+Ours is in `.sandbox/gcloud-cli` (or WORKBOOK_GCLOUD_HOME) and on the PATH of the workbook's processes only:
 
-    google-cloud-sdk/     the program; workbook.json in it says which archive it is from
+    google-cloud-sdk/     the program; workbook.json in it names the archive it was unpacked from
     downloads/            an archive that isn't complete yet
-    lock                  held while one set-up installs, so that a second one waits for it
+    lock                  held during an installation, so that a second set-up waits
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def foreign() -> str | None:
 
 
 def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that put our own gcloud on the PATH; none where another is there, or ours isn't.
+    """Return the PATH with our own gcloud; nothing if another gcloud is on the PATH, or ours isn't installed.
 
-    It goes to the PATH's end: what else lies beside gcloud must hide nothing of the user's.
+    It is added at the end, so that no program beside it hides one of the user's.
     """
     values = os.environ if values is None else values
     path = values.get("PATH", "")
@@ -69,11 +69,11 @@ def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def ensure(echo: Callable[[str], None]) -> bool:
-    """Make sure that there is a gcloud, downloading it where none is on the PATH; tell whether there is one.
+    """Download gcloud if none is on the PATH, and return whether there is one.
 
-    `echo` gets a line before anything is downloaded, with the size, and one when it can't be had: the set-up goes on.
+    `echo` gets a line with the size before a download, and one if that fails, since the set-up goes on without gcloud.
 
-    Raises MachineError for settings that can't be followed: an archive that isn't there, an address without a hash.
+    Raises MachineError for invalid settings: a missing archive, or an address without a hash.
     """
     chosen = os.environ.get(ARCHIVE, "")
     found = foreign()
@@ -81,7 +81,7 @@ def ensure(echo: Callable[[str], None]) -> bool:
         if chosen:
             echo(f"{ARCHIVE} isn't used: {found} is on the PATH.")
         for name in gcloud_components.missing(found):
-            # Whose it is may change it; we don't.
+            # It is the user's, so it isn't changed.
             purpose = gcloud_components.PURPOSES[name]
             echo(f"{found} lacks its component {name}: {purpose}. {gcloud_components.ways(name)}")
         return True
@@ -123,7 +123,7 @@ def _given(chosen: str) -> Archive:
 
 
 def _is_stale(wanted: Archive, *, given: bool) -> bool:
-    """Tell whether the archive has to be installed. One that was given once stays where none is given now."""
+    """Return whether the archive has to be installed. One that WORKBOOK_GCLOUD_ARCHIVE once named stays without it."""
     try:
         note = json.loads((home() / "google-cloud-sdk" / _NOTE).read_text())
         was_given, sha256 = bool(note["given"]), str(note["sha256"])
@@ -133,7 +133,7 @@ def _is_stale(wanted: Archive, *, given: bool) -> bool:
 
 
 def _install(wanted: Archive, echo: Callable[[str], None], *, given: bool) -> None:
-    """Unpack the archive beside the place where it belongs, see whether it runs, and only then move it there."""
+    """Unpack the archive beside its final place, test that it runs, and then move it there."""
     started = time.monotonic()
     echo(
         f"No gcloud is on the PATH: the Google Cloud CLI goes into {home()}, "
@@ -168,7 +168,7 @@ def _install(wanted: Archive, echo: Callable[[str], None], *, given: bool) -> No
 
 
 def version() -> str:
-    """Return the version of our own gcloud, "" without one."""
+    """Return the version of our own gcloud, or "" without one."""
     path = home() / "google-cloud-sdk" / "VERSION"
     return path.read_text().strip() if path.is_file() else ""
 
@@ -187,12 +187,12 @@ def _add_components(echo: Callable[[str], None]) -> None:
 
 
 def _run(root: Path, arguments: list[str]) -> str:
-    """Run a command of that gcloud, apart from the user's configuration; "" when it worked, else why it didn't."""
+    """Run a command of that gcloud without the user's configuration. Return "" if it worked, else the reason."""
     configuration = root / ".workbook-configuration"
     values = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDSDK_")}
     values |= {"CLOUDSDK_CONFIG": str(configuration), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"} | _python(root)
     if "WORKBOOK_HOME" in os.environ:
-        # A shell of the sandbox, whose proxy answers for Google.
+        # In a shell of the sandbox, the proxy answers in Google's place.
         proxy = os.environ.get("WORKBOOK_UPSTREAM_PROXY", "")
         values |= {"HTTPS_PROXY": proxy, "https_proxy": proxy}
     try:
@@ -218,6 +218,6 @@ def _run(root: Path, arguments: list[str]) -> str:
 
 
 def _python(root: Path) -> dict[str, str]:
-    """Return what gcloud runs on: the Python that it brings, which is for x86_64 only, else the workbook's."""
+    """Return the Python for gcloud: the one in its archive, which exists for x86_64 alone, else the workbook's."""
     bundled = root / "platform" / "bundledpythonunix" / "bin" / "python3"
     return {} if bundled.is_file() and platform.machine() == "x86_64" else {"CLOUDSDK_PYTHON": sys.executable}

@@ -13,7 +13,7 @@ from typing import Final
 
 VERSION: Final = "537.0.0"
 _FOLDER: Final = "https://dl.google.com/dl/cloudsdk/channels/rapid/downloads"
-# Google's name of the platform, as `platform.system()` and `platform.machine()` tell it.
+# Google's name for the platform, by `platform.system()` and `platform.machine()`.
 _PLATFORMS: Final = {
     ("Linux", "x86_64"): "linux-x86_64",
     ("Linux", "aarch64"): "linux-arm",
@@ -30,7 +30,7 @@ _SHA256: Final = {
 
 @dataclass(frozen=True)
 class Archive:
-    """Where an archive is (an address, or a path on this machine) and what its bytes hash to."""
+    """An archive's address, or its path on this machine, and its hash."""
 
     place: str
     sha256: str
@@ -42,7 +42,7 @@ class Archive:
 
 
 def official(system: str | None = None, machine: str | None = None) -> Archive | None:
-    """Return Google's archive for this platform, or the one that is named; None where there is none."""
+    """Return Google's archive for this platform or the named one, or None."""
     name = _PLATFORMS.get((system or platform.system(), machine or platform.machine()))
     if name is None:
         return None

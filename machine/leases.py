@@ -13,7 +13,7 @@ def write(folder: Path, name: str, pid: int) -> None:
     """Enter a lease for as long as process `pid` lives. Raises ValueError for a name that can't name a file."""
     path = _path(folder, name)
     folder.mkdir(parents=True, exist_ok=True)
-    # A pid is given out again one day; with the time of its birth it names one process only.
+    # Pids are reused. With its start time, a pid names one process only.
     path.write_text(json.dumps({"pid": pid, "born": processes.born(pid)}))
 
 
@@ -23,7 +23,7 @@ def drop(folder: Path, name: str) -> None:
 
 
 def living(folder: Path) -> dict[str, int]:
-    """Return the leases that count, name to pid. Those of dead processes are deleted on the way."""
+    """Return the pids of living processes that hold a lease, by name. Delete the leases of dead ones."""
     counted = {}
     for path in sorted(folder.glob("*.json")):
         pid = _holder(path)

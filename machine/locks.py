@@ -1,4 +1,4 @@
-"""A lock that several processes take in turn: a file whose lock the system gives up when its holder ends."""
+"""A file lock between processes. The system releases it when its holder ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`, waiting for whoever has it. Its folder is made."""
+    """Hold the lock at `path`, after waiting for its holder. Make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

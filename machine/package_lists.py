@@ -1,7 +1,7 @@
-"""The archive's lists of packages, fetched for the workbook alone: a container's image seldom has the system's.
+"""Fetch the archive's lists of packages for the workbook alone. A container's image seldom has the system's.
 
-They lie in the engine's home (`tools/apt`) and stay, so that what needs them next does not fetch them again. Lists that
-have become too old for a package to be found are fetched anew. Nothing of the system is changed.
+They are kept in the engine's home (`tools/apt`), so that later calls needn't fetch them again. Lists that are too old
+to find a package are fetched anew. The system's own lists aren't changed.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import Path
 
 from machine import private_engine
 
-# So many bytes of lists are fetched for Debian 13's main, once.
+# The size of the lists of Debian 13's main.
 _SIZE = "about 10 MB"
 
 
 def folder() -> Path:
-    """Return where the lists lie. It may not exist yet."""
+    """Return the folder of the lists. It may not exist yet."""
     return private_engine.home() / "tools" / "apt" / "lists"
 
 
 def options() -> tuple[str, ...]:
-    """Return apt's options that lead it to them."""
+    """Return apt's options for using these lists."""
     state = folder().parent
     return (
         *("-o", f"Dir::State={state}", "-o", "Dir::State::status=/var/lib/dpkg/status"),
@@ -32,13 +32,13 @@ def options() -> tuple[str, ...]:
 
 
 def each(echo: Callable[[str], None]) -> Iterator[tuple[str, ...]]:
-    """Give the options of each state of the lists that is worth a try: as fetched before, then as fetched now."""
+    """Yield options for the lists that were fetched before, and then for newly fetched ones."""
     for part in ("lists/partial", "cache/archives/partial"):
         (folder().parent / part).mkdir(parents=True, exist_ok=True)
     if any(path.is_file() for path in folder().iterdir()):
         yield options()
     echo(f"Fetching the distribution's list of packages, {_SIZE}.")
-    # A third party's source out of reach makes it fail; what counts is whether a package is found afterwards.
+    # It fails if one third-party source is out of reach. The package may be found all the same.
     subprocess.run(
         ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", *options(), "update"],
         capture_output=True,

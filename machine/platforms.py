@@ -1,8 +1,8 @@
-"""The platform of the workbook's images: linux/amd64, which Cloud Run on Google wants, or what this machine runs.
+"""The platform of the workbook's images: linux/amd64, which Cloud Run requires, or one that this machine runs.
 
 Where an engine doesn't run linux/amd64, or only slowly, WORKBOOK_PLATFORM=linux/arm64 builds for linux/arm64. The
-lessons name linux/amd64 all the same, as they have to on Google: in a shell of the sandbox a `docker` of ours, first on
-the PATH, hands the other platform on to the real one, and says so.
+lessons still name linux/amd64, as they must on Google. In a shell of the sandbox, a `docker` script of ours comes first
+on the PATH. It replaces the platform, runs the real command, and prints a note.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def wanted() -> str:
 
 
 def check(client: docker.DockerClient, image: str, say: Callable[[str], None], complain: Callable[[str], None]) -> None:
-    """Ask the engine once whether it runs the platform's programs, and tell the learner what to do where it doesn't."""
+    """Test once whether the engine runs the platform's programs, and print advice if it doesn't."""
     platform = wanted()
     if platform != USUAL:
         say(f"{WANTED}: images are for {platform}. The sandbox's Cloud Run takes them, Google's takes {USUAL} only.")
@@ -65,7 +65,7 @@ def check(client: docker.DockerClient, image: str, say: Callable[[str], None], c
 
 
 def why_not(client: docker.DockerClient, image: str, platform: str) -> str:
-    """Return why images of a platform had better not be built on this engine; "" where they can be."""
+    """Return why images of a platform should not be built on this engine, or ""."""
     started = time.monotonic()
     try:
         client.containers.run(image, ["true"], platform=platform, remove=True, network_mode="none")
@@ -76,9 +76,9 @@ def why_not(client: docker.DockerClient, image: str, platform: str) -> str:
 
 
 def environment(folder: Path, path: str) -> dict[str, str]:
-    """Return the variables of a shell of the sandbox; nothing where the platform is the usual one.
+    """Return the variables for a shell of the sandbox; none for the usual platform.
 
-    They put a `docker` into `folder` and that first on the PATH, of which `path` is the rest.
+    Write the `docker` script into `folder`, and put that before `path`.
     """
     platform = wanted()
     path = without(folder, path)
@@ -95,5 +95,5 @@ def environment(folder: Path, path: str) -> dict[str, str]:
 
 
 def without(folder: Path, path: str) -> str:
-    """Return a PATH without our `docker`: the sandbox shows the real one to build steps."""
+    """Return a PATH without our `docker` script. Build steps get the real command."""
     return os.pathsep.join(one for one in path.split(os.pathsep) if one != str(folder))

@@ -1,15 +1,15 @@
-"""A Docker Engine of our own: started for as long as somebody holds a lease on it, apart from the system's.
+"""A private Docker Engine, separate from the system's, which runs for as long as a process holds a lease on it.
 
 Data, log and leases live in the engine's home (`.sandbox/engine`, or WORKBOOK_ENGINE_HOME):
 
-    data/          images and containers        dockerd.log    what it says
-    leases/        who needs it: NAME.json      lock           held around each start and stop
+    data/          images and containers        dockerd.log    its output
+    leases/        its users: NAME.json         lock           held during each start and stop
 
 Sockets and pids live in `/tmp/workbook-engine-XXXXXXXX/`, because a socket's path may have 107 bytes at most. The X are
-the hash of the home, so each clone of the repository finds its own engine and nobody else's.
+the hash of the home, so each clone of the repository finds its own engine.
 
-Network: a bridge of our own, `wb-XXXXXXXX` (see `machine.bridge` for why it isn't docker0). Where the machine allows no
-bridge, or no firewall rules for it, containers use the host's network.
+The engine has a bridge, `wb-XXXXXXXX` (see `machine.bridge` for why it isn't docker0). If the machine allows no bridge,
+or no firewall rules for it, containers use the host's network.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def home() -> Path:
 
 
 def host() -> str:
-    """Return what DOCKER_HOST is for the private engine, running or not."""
+    """Return the value of DOCKER_HOST for the private engine, whether it runs or not."""
     return f"unix://{_run_folder()}/docker.sock"
 
 
@@ -70,7 +70,8 @@ def was_made() -> bool:
 def start(echo: Callable[[str], None], *, embedded: bool = False) -> str:
     """Start the private engine, if it doesn't run yet, and return its host. It takes about a second.
 
-    `embedded` starts the workbook's own (the package `engine`) instead of a dockerd; one of the other kind is stopped.
+    `embedded` starts the workbook's own (the package `engine`) instead of a dockerd. A running one of the other kind is
+    stopped.
 
     This process holds a lease on it until it ends or calls `release`. Raises EngineFailed with the log's last lines.
     """
@@ -93,7 +94,7 @@ def start(echo: Callable[[str], None], *, embedded: bool = False) -> str:
                 echo("This machine allows no bridge: containers use the host's network.")
                 _host_network_mark().touch()
         except BaseException:
-            # Also after a Ctrl-C: nobody would stop an engine that nobody waited for.
+            # Also after a Ctrl-C, so that no engine is left running.
             leases_of.drop(_leases(), starter_lease())
             _stop_daemon()
             raise
@@ -101,9 +102,9 @@ def start(echo: Callable[[str], None], *, embedded: bool = False) -> str:
 
 
 def _answers_yet(embedded: bool) -> bool:
-    """Tell whether an engine of that kind runs and answers. One of a busy machine is given its time to.
+    """Return whether an engine of that kind runs and answers.
 
-    A restart would end everybody's containers.
+    Wait for one that is slow, since a restart would end its containers.
     """
     deadline = time.monotonic() + START_SECONDS
     while (pid := _pid()) is not None and is_embedded() == embedded and time.monotonic() < deadline:
@@ -134,7 +135,7 @@ def _start_embedded(echo: Callable[[str], None]) -> None:
 
 
 def stop() -> bool:
-    """Stop the private engine, whoever holds leases. True when it ran. Only ever stops the one that we started."""
+    """Stop the private engine in spite of leases, and return whether it ran. No other engine is stopped."""
     with _locked():
         return _stop_daemon()
 
@@ -154,10 +155,9 @@ def lease(name: str, pid: int) -> None:
 
 
 def release(name: str) -> bool:
-    """Give up a lease, and the one that this process got by starting the engine. True when that stopped the engine.
+    """Give up a lease and the one that `start` took, and return whether that stopped the engine.
 
-    The engine stops when no lease of a living process is left. Unknown names do no harm. An engine that we didn't start
-    is never stopped.
+    The engine stops when no living process holds a lease. Unknown names are ignored.
     """
     with _locked():
         for gone in (name, starter_lease()):
@@ -168,7 +168,7 @@ def release(name: str) -> bool:
 
 
 def leases() -> dict[str, int]:
-    """Return the leases that count, name to pid. Those of dead processes are deleted on the way."""
+    """Return the pids of living processes that hold a lease, by name. Delete the leases of dead ones."""
     return leases_of.living(_leases())
 
 
@@ -185,9 +185,9 @@ def _run_folder() -> Path:
 
 
 def why_not_ours() -> str:
-    """Return why what listens at `host()` can't be believed, or "".
+    """Return why the socket at `host()` can't be trusted, or "".
 
-    Everybody may write in /tmp, and knows the name of the folder: whoever makes it first could stand in for the engine.
+    Any user may write in /tmp and can derive the folder's name, and so could make it first and impersonate the engine.
     """
     folder, named = _run_folder(), _run_folder() / "docker.sock"
     try:
@@ -211,7 +211,7 @@ def _require_ours() -> None:
 
 
 def _made_run_folder() -> Path:
-    """Make the folder of sockets, or check that the one that is there is ours."""
+    """Return the folder of sockets, made if it is missing, after checking that it is ours."""
     folder = _run_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     _require_ours()
@@ -237,7 +237,7 @@ def _launch(network: str) -> None:
     """Start dockerd and wait until it answers. Raises EngineFailed when it ends before, or doesn't within 30 s."""
     run = _made_run_folder()
     (home() / "data").mkdir(parents=True, exist_ok=True)
-    # Without a configuration file of our own dockerd reads the system's.
+    # Otherwise dockerd reads the system's configuration file.
     (home() / "config.json").write_text("{}\n")
     arguments = [f"--pidfile={run}/docker.pid", f"--config-file={home()}/config.json", f"--exec-root={run}/exec"]
     arguments += [f"--data-root={home()}/data", f"--host={host()}", network, "--iptables=false", "--ip6tables=false"]
@@ -256,16 +256,16 @@ def _wait_for(pid: int, name: str) -> None:
 
 
 def _pid() -> int | None:
-    """Return the pid of our daemon if it runs; also of one that has had no time to write its pid down."""
+    """Return the pid of our daemon if it runs, even if it hasn't written its pid file yet."""
     pidfile = _run_folder() / "docker.pid"
     return dockerd.written_pid(pidfile, _run_folder()) or processes.with_arguments(f"--pidfile={pidfile}")
 
 
 def _stop_daemon() -> bool:
-    """Stop our daemon, if it runs, and clear what it leaves. True when it ran.
+    """Stop our daemon, clean up after it, and return whether it ran.
 
-    After a kill there may be a pid file that blocks the next start, and a containerd that dies a moment later, which
-    the next dockerd would take for one that serves it.
+    A kill can leave a pid file that blocks the next start, and a containerd that ends a moment later, which the next
+    dockerd would try to use.
     """
     if why_not_ours():
         return False
@@ -276,7 +276,7 @@ def _stop_daemon() -> bool:
         path.unlink(missing_ok=True)
     bridge.remove(bridge_name(), path=dockerd.search_path())
     dockerd.unmount(home() / "data", run / "exec" / "netns")
-    # After a kill the next dockerd needs what is in there to clean up; a container may even be mounted there still.
+    # After a kill the next dockerd needs these files to clean up, and a container may still be mounted there.
     if ran and f" {run}/" not in Path("/proc/mounts").read_text():
         shutil.rmtree(run, ignore_errors=True)
     return ran

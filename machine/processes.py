@@ -1,4 +1,4 @@
-"""Processes of this machine: read from /proc, and asked of `ps` where there is none, as on macOS."""
+"""Processes of this machine, from /proc, or from `ps` on systems without it, such as macOS."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PROC = Path("/proc")
 
 
 def born(pid: int) -> int | str | None:
-    """Return when the process started; None if there is none, or only its zombie.
+    """Return when the process started, or None if it has ended.
 
-    It is only good for comparing: clock ticks since boot, or the date that `ps` writes.
+    The value is for comparisons only: clock ticks since boot, or the date that `ps` prints.
     """
     if not _has_proc():
         state, _, started = _ps(pid, "stat=", "lstart=").partition(" ")
@@ -30,17 +30,17 @@ def born(pid: int) -> int | str | None:
 
 
 def is_the_one(pid: int, started: object) -> bool:
-    """Whether the process that `born` once said `started` of still runs.
+    """Return whether a process for which `born` returned `started` still runs.
 
-    Where `started` was written in the other form (from `ps`, and now /proc is there), the two can't be compared: then a
-    process of that number is taken for it, since stopping what is in use is worse than keeping what isn't.
+    If `started` is in the other form (from `ps`, and now there is /proc), they can't be compared, and any process with
+    that number passes: stopping an engine in use is worse than keeping an unused one.
     """
     now = born(pid)
     return now is not None and started is not None and (type(now) is not type(started) or now == started)
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the arguments of the process, [] if there is none. Those that hold a space come in parts from `ps`."""
+    """Return the arguments of the process, or [] if there is none. From `ps`, arguments with spaces are split."""
     if not _has_proc():
         return _ps(pid, "command=").split() if born(pid) is not None else []
     try:
@@ -50,7 +50,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def with_arguments(*wanted: str) -> int | None:
-    """Return the pid of a process of ours that was started with all of these; None without one, or without /proc."""
+    """Return the pid of a process of ours with all these arguments, or None, also without /proc."""
     for folder in PROC.glob("[0-9]*"):
         try:
             mine = folder.stat().st_uid == os.geteuid()
@@ -62,7 +62,7 @@ def with_arguments(*wanted: str) -> int | None:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal to the process; nothing happens when it is gone."""
+    """Send a signal to the process, unless it has ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -70,7 +70,7 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def wait_gone(pid: int, seconds: float) -> bool:
-    """Wait until the process has ended, children of ours included. False when it still runs after that time."""
+    """Wait until the process has ended, which may be a child of ours. Return False if it hasn't by then."""
     if not hasattr(os, "pidfd_open"):
         return _watch_gone(pid, seconds)
     try:
@@ -80,7 +80,7 @@ def wait_gone(pid: int, seconds: float) -> bool:
     try:
         ready, _, _ = select.select([handle], [], [], seconds)
         if ready:
-            # A child of ours stays as a zombie until somebody asks for its status.
+            # A child of ours is a zombie until its status is read.
             _reap(pid)
         return bool(ready)
     finally:
@@ -95,11 +95,11 @@ def _reap(pid: int) -> None:
 
 
 def _watch_gone(pid: int, seconds: float) -> bool:
-    """Do what `wait_gone` does, on a system where a process has no handle to wait for."""
+    """Do the same as `wait_gone` on systems without pidfds."""
     deadline = time.monotonic() + seconds
     while True:
         if born(pid) is None:
-            # It may be a child of ours that ended, which stays as a zombie until somebody asks for its status.
+            # A child of ours that has ended is a zombie until its status is read.
             _reap(pid)
             return True
         if time.monotonic() >= deadline:
@@ -112,14 +112,14 @@ def _has_proc() -> bool:
 
 
 def _ps(pid: int, *columns: str) -> str:
-    """Return what `ps` writes in these columns about the process, "" if there is none."""
+    """Return these columns of `ps` for the process, or "" if there is none."""
     chosen = [part for column in columns for part in ("-o", column)]
     done = subprocess.run(
         ["ps", *chosen, "-p", str(pid)],
         capture_output=True,
         text=True,
         check=False,
-        # The date in the words of one language, whoever asks.
+        # The date in the same language for every user.
         env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
     )
     return done.stdout.strip()

@@ -1,7 +1,7 @@
-"""Whether the Docker Engine can reach this machine's loopback, where the sandbox listens.
+"""Test whether the Docker Engine can reach this machine's loopback, where the sandbox listens.
 
 An engine in a machine of its own (Docker Desktop, Colima, a remote DOCKER_HOST) has a loopback of its own: it answers,
-builds, and then can push nothing. It is told apart here before anything is built, by having it call on us.
+builds, and then can't push. To detect it before anything is built, the engine is made to connect to this process.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from requests.exceptions import RequestException
 from machine.engine import connect
 
 SECONDS: Final = 4
-# What a learner types whose engine is elsewhere.
+# The command for a learner whose engine is on another machine.
 CONTAINER: Final = "docker compose up --build"
 AS_IT_IS: Final = "Set-up, reading, notebooks 00 to 02, `make real ARGS=--check` and `make site` work as it is"
 ELSEWHERE: Final = "WORKBOOK_ENGINE_ELSEWHERE"
 
 
 def why_not(host: str) -> str:
-    """Return "" when the engine that answers at `host` reaches this machine's loopback, else what a learner has to do.
+    """Return "" if the engine at `host` reaches this machine's loopback, else advice for the learner.
 
-    The engine is asked to sign in to a registry that is a door of ours: that needs no image, and all that counts is
-    whether somebody knocks. It takes 5 s at most.
+    The engine is made to sign in to a registry at a port of ours. That needs no image, and any connection proves the
+    point. It takes 5 s at most.
     """
     with _door() as (port, knocked):
         try:
             client = connect(host, SECONDS)
         except DockerException:
-            # It answered a moment ago and is slow now: nothing is known, and what it meets later it says itself.
+            # It answered before and is slow now. Nothing is known, and it will report later errors itself.
             return ""
         with closing(client):
             reason = _sign_in(client, port)
@@ -49,7 +49,7 @@ def why_not(host: str) -> str:
 
 
 def environment(host: str) -> dict[str, str]:
-    """Return the variable that tells a notebook about an engine that is elsewhere; none for one that isn't."""
+    """Return the variable by which notebooks know of an engine on another machine; nothing for one on this machine."""
     reason = why_not(host)
     return {ELSEWHERE: reason} if reason else {}
 
@@ -69,7 +69,7 @@ def _door() -> Iterator[tuple[int, threading.Event]]:
             self.end_headers()
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         def verify_request(self, request: object, client_address: object) -> bool:
@@ -87,11 +87,11 @@ def _door() -> Iterator[tuple[int, threading.Event]]:
 
 
 def _sign_in(client: docker.DockerClient, port: int) -> str:
-    """Let the engine sign in at the door; what it said, in a few words."""
+    """Make the engine sign in at that port, and return its error in a few words."""
     try:
         client.login("nobody", "nothing", registry=f"localhost:{port}", reauth=True, dockercfg_path="/nonexistent")
     except APIError as error:
-        # Also a requests' exception: the engine answered, and this is what it met.
+        # Also an exception of requests: the engine answered with an error.
         said = str(error.explanation or error).strip().splitlines()
         return said[0].rpartition(": ")[2].rstrip(".")
     except (DockerException, RequestException):

@@ -1,4 +1,4 @@
-"""Debian packages laid out as one root file system, written as a tar archive that `docker import` takes."""
+"""Write Debian packages as one root file system, in a tar archive for `docker import`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(debs: list[Path], archive: Path, *, ca_bundle: bytes) -> None:
 
 
 class _Root:
-    """A tar archive being written, that knows which paths it holds."""
+    """A tar archive that is being written, and its paths."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
@@ -137,7 +137,7 @@ def _configure(root: _Root, ca_bundle: bytes) -> None:
             root.file(place, root.small[template])
     root.file("etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files dns\n")
     root.file(CA_BUNDLE, ca_bundle)
-    # where OpenSSL looks when nobody says otherwise
+    # OpenSSL's default path
     root.link("usr/lib/ssl/cert.pem", f"/{CA_BUNDLE}")
     root.link("usr/lib/ssl/certs", "/etc/ssl/certs")
     root.file("etc/pip.conf", PIP_CONF.encode())

@@ -1,11 +1,11 @@
-"""A base image made from the distribution's own archive, for where Docker Hub can't be reached.
+"""Make a base image from the distribution's archive, for machines that can't reach Docker Hub.
 
-It is a stand-in and says so: its name is our own, its labels tell, and so does the output. It holds the system's
+Its name, its labels and the output call it a stand-in. It holds the system's
 Python with its whole standard library, a shell and the usual small tools, laid out as the packages lay them out, with a
 valid dpkg status, so that a scanner finds real packages with real versions. Packages' maintainer scripts don't run.
 
 The packages are those that the archive offers today: the archive moves, so two images made in different weeks may
-differ. Nothing pins them, as nothing pins what a moving tag such as python:3.12-slim gives either.
+differ, just as a moving tag such as python:3.12-slim does.
 
 Nothing on the host is changed and no root is needed: apt resolves and downloads into a temporary folder.
 """
@@ -30,7 +30,7 @@ from machine import package_lists, platforms, root_file_system
 from machine.errors import BaseImageMissing
 
 REPOSITORY = "workbook/python-stand-in"
-# Raise it whenever what goes into the image changes: images of an older recipe are then made anew.
+# Raise it with each change of the image's contents: images of an older recipe are then replaced.
 RECIPE = "1"
 HOST_CA_BUNDLES = (
     Path("/etc/ssl/certs/ca-certificates.crt"),
@@ -51,9 +51,9 @@ HOW_TO_GET_ONE = (
 
 
 def find(client: docker.DockerClient) -> str | None:
-    """Return the reference of the engine's stand-in, if this recipe made it with today's host CAs; else None."""
+    """Return the reference of the engine's stand-in if this recipe made it with the host's present CAs, else None."""
     wanted = {f"{key}={value}" for key, value in _fingerprint().items()}
-    # Images built on it have its labels too, and one may go while they are listed: so no image is asked by itself.
+    # Images built on it have its labels too, and one may be deleted during the listing, so none is inspected by itself.
     for image in client.api.images(filters={"label": sorted(wanted)}):
         for tag in sorted(image["RepoTags"] or []):
             if tag.startswith(f"{REPOSITORY}:"):
@@ -85,7 +85,7 @@ def make(client: docker.DockerClient, echo: Callable[[str], None]) -> str:
 
 
 def host_ca_bundle() -> bytes:
-    """Return the host's bundle of CA certificates (PEM), so that a build trusts whom the host trusts; may be empty."""
+    """Return the host's bundle of CA certificates (PEM) for builds. It may be empty."""
     for path in HOST_CA_BUNDLES:
         if path.is_file():
             return path.read_bytes()
@@ -115,7 +115,7 @@ def _require_apt() -> None:
 
 
 def _download(folder: Path, echo: Callable[[str], None]) -> list[Path]:
-    """Download the packages and all they depend on, by the host's package lists or, if those are stale, fresh ones."""
+    """Download the packages and their dependencies, by the host's package lists or, if those are stale, fresh ones."""
     (folder / "cache/archives/partial").mkdir(parents=True)
     (folder / "status").write_text("".join(_assumed_stanza(name) for name in ASSUMED))
     failed = _apt(folder, ["install", "--download-only", *PACKAGES])
@@ -141,7 +141,7 @@ def _assumed_stanza(name: str) -> str:
 
 
 def _apt(folder: Path, arguments: list[str], lists: tuple[str, ...] = ()) -> str | None:
-    """Run apt-get away from the host's own state; None when it worked, else the last line of its error."""
+    """Run apt-get without the host's own state. Return None if it worked, else the last line of its error."""
     options = {
         "Dir::State::status": f"{folder}/status",
         "Dir::Cache": f"{folder}/cache",

@@ -1,8 +1,8 @@
-"""`docker` and `proot` for a machine that has none: the distribution's packages, unpacked without root.
+"""Unpack the distribution's packages of `docker` and `proot` without root, for a machine that lacks them.
 
-They lie in the engine's home (`tools/`) and are found by the workbook alone: its own PATH gets that folder at its end.
+They are kept in the engine's home (`tools/`). Only the workbook finds them, because it adds that folder to its PATH.
 apt checks what it downloads against the archive's signed lists: the system's, else those of `machine.package_lists`.
-Nothing of the system is changed.
+The system isn't changed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 from machine import package_lists, private_engine
 
-# For each program the packages that hold it, the first that the archive has; and what that one needs besides.
+# For each program, alternatives of packages: the first that the archive has is taken.
 PACKAGES = {"docker": (("docker-cli",), ("docker.io",)), "proot": (("proot", "libtalloc2"),)}
-# env takes the quotes away that keep a path with blanks in one piece.
+# env removes the quotes, which keep a path with blanks in one piece.
 _STARTER = """#!/usr/bin/env -S "{python}" -IS
 import os, sys
 command = {command!r} + sys.argv[1:]
@@ -30,12 +30,12 @@ os.execve(command[0], command, dict(given))
 
 
 def folder() -> Path:
-    """Return where the programs lie. It may not exist yet."""
+    """Return the folder of the programs. It may not exist yet."""
     return private_engine.home() / "tools" / "bin"
 
 
 def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the PATH with our own programs at its end; nothing where there are none."""
+    """Return the PATH with our own programs at its end; nothing if there are none."""
     path = (os.environ if values is None else values).get("PATH", "")
     if not folder().is_dir() or str(folder()) in path.split(os.pathsep):
         return {}
@@ -43,7 +43,7 @@ def environment(values: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def ensure(name: str, echo: Callable[[str], None]) -> bool:
-    """Make sure that the program is on this process's PATH; False where it can't be had."""
+    """Make sure that the program is on this process's PATH. Return False if that fails."""
     os.environ.update(environment())
     if shutil.which(name) is not None:
         return True
@@ -84,11 +84,11 @@ def _unpack(name: str, packages: tuple[str, ...], options: tuple[str, ...]) -> b
 
 
 def _starter(name: str, tree: Path) -> None:
-    """Put the program on our PATH, started by the loader where it brings libraries.
+    """Put the program on our PATH. If its packages have libraries, it is started by the loader.
 
-    A variable for the loader would reach the program's children, and a shell loses variables that it can't name, such
-    as `log.level`. So the starter is Python's, and passes on what it was given: to its own variables Python adds
-    LC_CTYPE (PEP 538).
+    A variable for the loader would reach the program's children, and a shell drops variables whose names it can't
+    express, such as `log.level`. So the starter is a Python script. It passes on the original environment, because
+    Python adds LC_CTYPE to its own (PEP 538).
     """
     place = folder() / name
     place.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Whether anybody listens on a Unix socket, asked without a client: the Docker SDK leaks a socket when nobody does."""
+"""Test whether a process listens on a Unix socket. The Docker SDK leaks a socket if none does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 
 def why_closed(path: str) -> str:
-    """Return why nobody can be reached on the socket at `path`, or "" when somebody listens."""
+    """Return why no connection to the socket at `path` is possible, or ""."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(3)
         try:

@@ -1,7 +1,7 @@
-"""Unpacks a tar archive that nobody has looked at, into a folder that nothing of it may leave.
+"""Unpack an untrusted tar archive into a folder, which none of its entries may leave.
 
-`tarfile`'s own filter came with Python 3.11.4, older ones are in use, and it mends where this refuses: an archive of a
-program needs neither devices nor names that lead outside, so one that holds any is refused as a whole.
+`tarfile`'s own filter needs Python 3.11.4, and it corrects entries that this module refuses: a program's archive needs
+neither devices nor names that lead outside, so an archive with any is refused as a whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_FILES: Final = 200_000
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack `archive` into `folder`, which is made. Whoever calls removes the folder when this raises.
+    """Make `folder` and unpack `archive` into it. The caller removes the folder after an error.
 
     Raises ArchiveRefused for what isn't a tar archive, for one that is cut off, for one that would write outside the
     folder or make anything but files, folders and links within it, for one that is too large, and on a full disk.
@@ -33,7 +33,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ArchiveRefused(f"The disk is full: {archive.name} doesn't fit into {folder.parent}.") from None
-        # What gzip and lzma say of broken data has no number.
+        # The errors of gzip and lzma have no number.
         if error.errno is None:
             raise ArchiveRefused(f"{archive.name} is no archive that can be read: {error}.") from None
         raise ArchiveRefused(f"{archive.name} can't be unpacked: {error}.") from None
@@ -67,7 +67,7 @@ def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
 
 
 def _make(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, place: Path) -> None:
-    """Make one entry. Nothing is overwritten, belongs to anybody else, or is writable for anybody else."""
+    """Make one entry. It overwrites no file, belongs to this process's user, and is writable for no other."""
     if member.isdir():
         place.mkdir(mode=0o755, parents=True, exist_ok=True)
         return
@@ -92,7 +92,7 @@ def _inside(name: str) -> PurePosixPath:
 
 
 def _require_inside(name: PurePosixPath, target: str) -> None:
-    """Refuse a symbolic link that leads outside. `..` counts only at the front, where no other link can bend it."""
+    """Refuse a symbolic link that leads outside. `..` is accepted at the front alone, where no link precedes it."""
     parts = PurePosixPath(target).parts
     up = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
     if PurePosixPath(target).is_absolute() or ".." in parts[up:] or up >= len(name.parts):
