@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
 
 import requests
 from requests.utils import get_environ_proxies
@@ -73,13 +73,26 @@ class Registry:
             self._http.proxies.update(get_environ_proxies(self.base))
             self._http.verify = _authorities()
         self._tokens: dict[str, str] = {}
+        self._challenge = ""
+
+    def ping(self) -> None:
+        """Ask the registry whether it requires a sign-in, as dockerd does before a push. Raises Refused."""
+        response = self._send("GET", f"{self.base}/v2/", {}, {})
+        self._challenge = response.headers.get("WWW-Authenticate", "")
+        if response.status_code not in (200, 401, 404):
+            raise denial(response)
 
     def call(self, method: str, path: str, scope: str = "", **more: Any) -> requests.Response:
-        """Send a request, with a token for `scope` if the registry requires one. Raises Refused."""
+        """Send a request, with a token for `scope` if the registry requires one. Raises Refused.
+
+        `scope` may consist of several, with blanks between them.
+        """
         url = path if path.startswith("http") else urljoin(self.base, path)
         headers = dict(more.pop("headers", {}))
         # The token is for this registry alone, not for a server that it redirects to.
         own = url.startswith(f"{self.base}/")
+        if own and self._challenge and scope not in self._tokens:
+            self._tokens[scope] = self._sign_in(self._challenge, scope)
         if own and scope in self._tokens:
             headers["Authorization"] = self._tokens[scope]
         response = self._send(method, url, headers, more)
@@ -126,9 +139,9 @@ class Registry:
         parts = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         if "realm" not in parts:
             raise Refused(f"the registry {self.host} asks for a sign-in that can't be understood: {challenge[:100]!r}")
-        wanted = {"service": parts.get("service", "")}
+        wanted: dict[str, Any] = {"service": parts.get("service", "")}
         if scope:
-            wanted["scope"] = scope
+            wanted["scope"] = scope.split(" ")
         if user:
             wanted["account"] = user
         more: dict[str, Any] = {"params": wanted}
@@ -195,15 +208,25 @@ class Registry:
             raise Denied("DENIED", "requested access to the resource is denied")
         return response.status_code == 200
 
+    def mount(self, name: str, digest: str, source: str, scope: str) -> bool:
+        """Mount a blob of another repository. Return False if the registry requires an upload instead."""
+        query = urlencode({"mount": digest, "from": source})
+        begun = self.call("POST", f"/v2/{name}/blobs/uploads/?{query}", f"{scope} repository:{source}:pull")
+        return begun.status_code == 201
+
     def upload(self, name: str, digest: str, path: Path, scope: str) -> None:
         """Send a blob. Raises Denied."""
         begun = self.call("POST", f"/v2/{name}/blobs/uploads/", scope)
         if begun.status_code != 202:
             raise denial(begun)
         place = urljoin(self.base, begun.headers["Location"])
-        joint = "&" if "?" in place else "?"
         with path.open("rb") as file:
-            done = self.call("PUT", f"{place}{joint}digest={digest}", scope, data=file)
+            sent = self.call("PATCH", place, scope, data=file, headers={"Content-Type": "application/octet-stream"})
+        if sent.status_code != 202:
+            raise denial(sent)
+        place = urljoin(self.base, sent.headers["Location"])
+        joint = "&" if "?" in place else "?"
+        done = self.call("PUT", f"{place}{joint}digest={digest}", scope)
         if done.status_code not in (201, 204):
             raise denial(done)
 

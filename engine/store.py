@@ -95,6 +95,8 @@ class Store:
         self.cache: dict[str, dict[str, Any]] = {}
         # Fingerprints of files in images and stages: see `engine.origins`.
         self.fingerprints: dict[str, tuple[str, str]] = {}
+        # Repositories and layers whose mount into another repository failed: see `engine.transfer`.
+        self.not_mounted: set[tuple[str, str]] = set()
         self._configs: dict[str, dict[str, Any]] = {}
         self._pinned: dict[str, int] = {}
         self._given_up: queue.SimpleQueue[Path] = queue.SimpleQueue()

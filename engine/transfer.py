@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from engine import names
 from engine.archives import unpacked_digest
 from engine.errors import Refused, not_found
 from engine.names import Reference
-from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry, denial
+from engine.registry import MANIFEST, MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Denied, Registry
 from engine.store import BAD_ARCHIVE, Layer, Store, measured
 
 Say = Callable[[dict[str, Any]], None]
@@ -44,13 +45,16 @@ def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> 
         say({"status": "Preparing", "progressDetail": {}, "id": one})
     registry = Registry(reference.host, auth)
     scope = f"repository:{name}:pull,push"
-    response = registry.call("GET", "/v2/", scope)
-    if response.status_code not in (200, 404):
-        raise denial(response)
+    registry.ping()
     for layer, one in list(zip(image.layers, shown, strict=True))[::-1]:
         if registry.has(name, layer.digest, scope):
             say({"status": "Layer already exists", "progressDetail": {}, "id": one})
             continue
+        source = _other_repository(store, reference, layer)
+        if source and registry.mount(name, layer.digest, source, scope):
+            say({"status": f"Mounted from {source}", "progressDetail": {}, "id": one})
+            continue
+        store.not_mounted.add((source, layer.digest))
         say({"status": "Pushing", "progressDetail": {"current": 0, "total": layer.raw}, "id": one})
         registry.upload(name, layer.digest, store.blob(layer.digest), scope)
         say({"status": "Pushed", "progressDetail": {}, "id": one})
@@ -65,6 +69,20 @@ def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> 
         store.save()
     say({"status": f"{tag}: digest: {digest} size: {len(content)}"})
     say({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": len(content)}})
+
+
+def _other_repository(store: Store, reference: Reference, layer: Layer) -> str:
+    """Return another repository of the same registry that has the layer, or "".
+
+    As with dockerd, one from which a mount has failed isn't tried again.
+    """
+    for text, key in sorted(store.digests.items()):
+        other = names.parse(text)
+        if (other.path, layer.digest) in store.not_mounted or other.path == reference.path:
+            continue
+        if other.host == reference.host and layer in store.images[key].layers:
+            return other.path
+    return ""
 
 
 def pull(store: Store, reference: Reference, auth: dict[str, str], platform: str, say: Say) -> str:

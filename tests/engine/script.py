@@ -311,6 +311,8 @@ pull --platform linux/s390x {registry}/pushed:v1
 pull {registry}/Bad
 pull localhost:1/nothing:1
 push --all-tags {registry}/pushed
+tag base:1 {registry}/mounted:v1
+push {registry}/mounted:v1
 run --rm --pull always {registry}/pushed:v1 echo pulled
 images --digests --format "{{.Repository}} {{.Tag}} {{.Digest}}" {registry}/pushed
 rmi {registry}/pushed:v1
