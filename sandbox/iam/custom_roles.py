@@ -176,7 +176,7 @@ def _undelete(call: Call) -> dict[str, Any]:
 
 
 def _testable(call: Call) -> dict[str, Any]:
-    """List the permissions that a custom role may hold. gcloud calls this before it creates a role."""
+    """List the permissions that a custom role can have. gcloud calls this before it creates a role."""
     body = call.json()
     check_fields(body, ("fullResourceName", "pageSize", "pageToken"))
     resource = str(body.get("fullResourceName", _PROJECTS))

@@ -86,7 +86,7 @@ def test_permissions(world: World, member: str, resource: str, wanted: Iterable[
     """Return the wanted permissions that the member has, in their order.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a wildcard, as the API's reference says.
+        ApiError: INVALID_ARGUMENT for a wildcard, by the API's reference.
     """
     wanted = list(wanted)
     if any("*" in permission for permission in wanted):

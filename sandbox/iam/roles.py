@@ -258,7 +258,7 @@ _DESCRIBED = (
         """),
     ),
     Role("roles/logging.logWriter", "Logs Writer", held("logging: logEntries.create,route")),
-    # As far as reading goes: https://cloud.google.com/logging/docs/access-control
+    # Only the permissions to read: https://cloud.google.com/logging/docs/access-control
     Role("roles/logging.viewer", "Logs Viewer", held("logging: logEntries.list logs.list views.get,list")),
     Role(
         "roles/logging.privateLogViewer",

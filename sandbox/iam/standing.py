@@ -34,8 +34,8 @@ def is_active(rows: sqlite3.Connection, member: str) -> bool:
 
 def is_same(rows: sqlite3.Connection, email: str, unique_id: str) -> bool:
     """Return whether an enabled service account has that address and unique id."""
-    asked = "SELECT 1 FROM service_accounts WHERE email = ? AND unique_id = ? AND disabled = 0"
-    return rows.execute(asked, (email, unique_id)).fetchone() is not None
+    statement = "SELECT 1 FROM service_accounts WHERE email = ? AND unique_id = ? AND disabled = 0"
+    return rows.execute(statement, (email, unique_id)).fetchone() is not None
 
 
 def era(rows: sqlite3.Connection, member: str) -> str:

@@ -47,7 +47,7 @@ class Case:
     Attributes:
         source: the source of the expected result.
         error: the expected error; empty if the exchange succeeds.
-        says: the error's description, or its beginning.
+        description: the error's description, or its beginning.
         claims: changes to the token's claims, or a function that returns them; None removes a claim.
         key: the signing key.
         header: changes to the token's header.
@@ -60,7 +60,7 @@ class Case:
 
     source: str
     error: str = ""
-    says: str = ""
+    description: str = ""
     claims: Claims | Callable[[], Claims] = field(default_factory=dict)
     key: str = "rsa"
     header: Claims = field(default_factory=dict)
@@ -108,20 +108,20 @@ def changed(segment: str, **claims: Any) -> str:
 
 
 CASES: dict[str, Case] = {
-    # Let in
+    # Accepted
     "a good token": Case("page"),
     "an id_token by its type": Case("page", form={"subject_token_type": f"{idp.TYPE}:id_token"}),
     "ES256": Case("measured", key="ec"),
     "the audience with https": Case("page", claims={"aud": "https:{audience}"}),
     "one audience of several": Case("page", claims={"aud": ["other", "{audience}"]}),
-    "an audience of the provider's own": Case(
+    "an audience that the provider allows": Case(
         "page", claims={"aud": "models"}, provider={"oidc": {"allowedAudiences": ["models"]}}
     ),
-    "a key of several": Case("measured", key="second", provider={"oidc": {"jwksJson": ("rsa", "second")}}),
+    "the second of two keys": Case("measured", key="second", provider={"oidc": {"jwksJson": ("rsa", "second")}}),
     "issued a minute ahead": Case("measured", claims=in_seconds(iat=30)),
     "expired for less than a minute": Case("measured", claims=in_seconds(iat=-600, exp=-15)),
     "issued two hours ago, not expired": Case("measured", claims=in_seconds(iat=-7200, exp=60)),
-    "eleven years of life": Case("measured", claims=in_seconds(exp=11 * 365 * 86400)),
+    "a lifetime of eleven years": Case("measured", claims=in_seconds(exp=11 * 365 * 86400)),
     "not yet valid by nbf": Case("inferred", claims=in_seconds(nbf=600)),
     "an issuer with a slash at its end": Case("measured", claims={"iss": f"{idp.ISSUER}/"}),
     "a condition that holds": Case("page", provider=condition("assertion.repository == 'ana/models'")),
@@ -140,7 +140,7 @@ CASES: dict[str, Case] = {
         provider=condition("assertion.repository.lowerAscii() == 'ana/models'"),
         sets=("*", "attribute.repository/Ana/Models"),
     ),
-    "a condition that or-s an error away": Case(
+    "a condition whose || ignores an error": Case(
         "page", provider=condition("assertion.ref == 'refs/heads/main' || assertion.environment == 'prod'")
     ),
     "a condition on one of several": Case("page", provider=condition("assertion.actor in ['ana', 'ben']")),
@@ -203,7 +203,7 @@ CASES: dict[str, Case] = {
         NO_AUDIENCE,
         form={"audience": "//iam.googleapis.com/{pool}/attribute.repository/ana/models"},
     ),
-    "a provider that is not there": Case(
+    "a missing provider": Case(
         "auth 370", "invalid_target", NO_TARGET, form={"audience": "//iam.googleapis.com/{pool}/providers/other"}
     ),
     "a provider in another pool": Case(
@@ -258,7 +258,7 @@ CASES: dict[str, Case] = {
         "The audience in ID Token [] does not match the expected audience.",
         claims={"aud": None},
     ),
-    "the provider's name where it lists audiences": Case(
+    "the provider's name where other audiences are allowed": Case(
         "measured",
         "invalid_grant",
         "The audience in ID Token [//iam.googleapis.com/",
@@ -280,16 +280,14 @@ CASES: dict[str, Case] = {
     ),
     "no signature": Case("inferred", "invalid_grant", NO_SIGNATURE, token=resigned("none")),
     "a symmetric algorithm": Case("inferred", "invalid_grant", NO_SIGNATURE, token=resigned("HS256")),
-    "an issuer that would have to be asked": Case(
-        "page", "invalid_grant", NO_ISSUER, provider={"oidc": {"jwksJson": None}}
-    ),
+    "an issuer without uploaded keys": Case("page", "invalid_grant", NO_ISSUER, provider={"oidc": {"jwksJson": None}}),
     "expired": Case("measured", "invalid_grant", STALE, claims=in_seconds(iat=-600, exp=-70)),
     "issued in two minutes": Case("measured", "invalid_grant", STALE, claims=in_seconds(iat=119)),
     "no time of issue": Case(
         "measured", "invalid_grant", "ID Token issued at null is stale to sign-in.", claims={"iat": None}
     ),
-    "no end": Case("measured", "invalid_grant", STALE, claims={"exp": None}),
-    "an end that is a text": Case("inferred", "invalid_grant", STALE, claims={"exp": "tomorrow"}),
+    "no expiry": Case("measured", "invalid_grant", STALE, claims={"exp": None}),
+    "an expiry that is a string": Case("inferred", "invalid_grant", STALE, claims={"exp": "tomorrow"}),
     # The identity
     "another repository": Case(
         "auth 77",
@@ -312,7 +310,7 @@ CASES: dict[str, Case] = {
         claims={"repository_owner": "mallory", "repository": "mallory/models"},
         provider=condition("assertion.repository_owner == 'ana'"),
     ),
-    "a pull request where a push is asked for": Case(
+    "a pull request where the branch is required": Case(
         "quoted",
         "unauthorized_client",
         REJECTED,
@@ -325,7 +323,7 @@ CASES: dict[str, Case] = {
     "a condition of two types": Case(
         "inferred", "unauthorized_client", REJECTED, provider=condition("assertion.repository > 1")
     ),
-    "a condition that is a text": Case(
+    "a condition that is a string": Case(
         "inferred", "unauthorized_client", REJECTED, provider=condition("assertion.repository")
     ),
     "a condition with a pattern that RE2 refuses": Case(
@@ -347,13 +345,13 @@ CASES: dict[str, Case] = {
         "The mapped attribute 'google.subject' must be of type STRING.",
         provider=mapping(subject="assertion.sub == 'repo'"),
     ),
-    "an attribute that is no text": Case(
+    "an attribute that is not a string": Case(
         "inferred",
         "unauthorized_client",
         "The mapped attribute 'attribute.admin' must be of type STRING.",
         provider=mapping(admin="assertion.admin"),
     ),
-    "groups that are a text": Case(
+    "groups that are a string": Case(
         "inferred",
         "unauthorized_client",
         "The mapped attribute 'google.groups' must be of type LIST",

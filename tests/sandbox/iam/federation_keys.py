@@ -1,4 +1,4 @@
-"""An identity provider of a test's own: keys, the set of them that a provider is given, and tokens."""
+"""An identity provider for tests: its keys, their public set, and the tokens that it signs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ TYPE = "urn:ietf:params:oauth:token-type"
 
 @functools.cache
 def private(name: str) -> Any:
-    """A private key, made once: `rsa`, `ec`, or any other RSA key by its name."""
+    """Return the private key of a name, generated once. `ec` is a P-256 key, every other name an RSA key."""
     return ec.generate_private_key(ec.SECP256R1()) if name == "ec" else rsa.generate_private_key(65537, 2048)
 
 
 def public(name: str) -> dict[str, Any]:
-    """The public half as a JWK, whose id is the name."""
+    """Return the public key as a JWK, with the name as its id."""
     algorithm = jwt.algorithms.ECAlgorithm if name == "ec" else jwt.algorithms.RSAAlgorithm
     return {**json.loads(algorithm.to_jwk(private(name).public_key())), "kid": name}
 
 
 def jwks(*names: str) -> str:
-    """A set of keys, as `--jwk-json-path` uploads it."""
+    """Return the key set that `--jwk-json-path` uploads."""
     return json.dumps({"keys": [public(name) for name in names]})
 
 
 def claims(audience: str, **changes: Any) -> dict[str, Any]:
-    """What a token of GitHub's says, with changes; None takes a claim away."""
+    """Return the claims of a token of GitHub Actions, with changes; None removes a claim."""
     now = int(time.time())
     body: dict[str, Any] = {
         "iss": ISSUER,
@@ -54,14 +54,14 @@ def claims(audience: str, **changes: Any) -> dict[str, Any]:
 
 
 def token(body: dict[str, Any], key: str = "rsa", **header: Any) -> str:
-    """Sign a token with one of the keys, whose name its header tells; None takes a field of the header away."""
+    """Sign a token with a key. The header has the key's name and the given fields; None removes a field."""
     algorithm = "ES256" if key == "ec" else "RS256"
     kept = {name: value for name, value in {"kid": key, **header}.items() if value is not None}
     return jwt.encode(body, private(key), algorithm=algorithm, headers=kept)
 
 
 def exchange(audience: str, subject_token: str, /, **changes: Any) -> dict[str, str]:
-    """The form of an exchange, with changes; None takes a field away."""
+    """Return the form of a token exchange, with changes; None removes a field."""
     form = {
         "grant_type": EXCHANGE,
         "audience": audience,

@@ -162,7 +162,7 @@ ON_REPOSITORY: dict[str, str] = {
 # Google's tables have no suitable permission for these.
 INFERRED_ON_PROJECT: dict[str, str] = {"artifactregistry.projects.updateProjectSettings": "projectsettings.update"}
 INFERRED: dict[str, str] = {
-    # Appendix C says files.get; but the attachment roles of appendix B download without it.
+    # Appendix C lists files.get, but the attachment roles of appendix B can download without it.
     "repositories.files.download": "files.download",
     "repositories.packages.patch": "packages.update",
     "repositories.packages.versions.patch": "versions.update",

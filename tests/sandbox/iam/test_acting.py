@@ -1,7 +1,7 @@
-"""Who may run something as whom: every role × own, other and Google's accounts × every spelling of a name.
+"""Check acting as a service account: every role, with every kind of account, in every spelling of its name.
 
-What is expected stands here as data: the roles that hold `iam.serviceAccounts.actAs` by Google's reference of roles
-(https://cloud.google.com/iam/docs/roles-permissions), and the exemption of Cloud Build's legacy account by
+The expected results are data here: the roles with `iam.serviceAccounts.actAs` are from Google's reference of roles
+(https://cloud.google.com/iam/docs/roles-permissions), and the exemption of Cloud Build's legacy account is from
 https://cloud.google.com/build/docs/cloud-build-service-account-updates.
 """
 
@@ -20,7 +20,7 @@ from sandbox.state.world import World
 
 OWN, OTHERS = "ml-own", "ml-others"
 HOLDS_ACT_AS = {"roles/owner", "roles/editor", "roles/iam.serviceAccountUser"}
-# The accounts, and whether the project that they belong to is the caller's. Google's agents belong to Google.
+# The project of each account. Google's agents and the legacy accounts of Cloud Build have none of the two.
 ACCOUNTS = {
     "own": OWN,
     "own default": OWN,
@@ -38,7 +38,7 @@ SPELLINGS = ("email", "capitals", "id", "own project", "own number", "other proj
 
 @dataclasses.dataclass
 class Place:
-    """A world with two projects; `emails` and `ids` are those of ACCOUNTS, `numbers` those of the projects."""
+    """A world with two projects: the emails and unique ids by account, and the project numbers by project id."""
 
     world: World
     emails: dict[str, str]
@@ -83,7 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def fits(place: Place, account: str, spelling: str) -> bool:
-    """Whether the name names the account: a project in it must be the account's own."""
+    """Return whether a spelling names the account: a project in the name must be the account's own."""
     named = {"own project": OWN, "own number": OWN, "other project": OTHERS, "other number": OTHERS}.get(spelling)
     return named is None or named == ACCOUNTS[account]
 
@@ -149,7 +149,7 @@ def test_disabled_account_cannot_be_acted_as_and_gets_no_token(place: Place) -> 
         policies.grant(rows, place.world, f"projects/{OWN}", "roles/owner", "user:chen@example.com")
     with pytest.raises(ApiError, match="is disabled"):
         acting.check(place.world, "user:chen@example.com", email)
-    # Who may not act as it is not told that it is there.
+    # A caller without the permission does not learn that the account exists.
     assert acting.check(place.world, "user:nobody@example.com", email) is None
     with pytest.raises(tokens.InvalidToken, match="disabled"):
         tokens.mint(place.world, f"serviceAccount:{email}")

@@ -1,4 +1,4 @@
-"""CEL as mappings and conditions have it: Google's functions, what is refused, and that nothing runs away.
+"""Evaluate the CEL of attribute mappings and conditions, and refuse invalid and unlimited expressions.
 
 The examples of `extract` are those of https://cloud.google.com/iam/docs/conditions-attribute-reference#extract, the
 others those of https://github.com/google/cel-go/tree/master/ext#strings.
@@ -128,7 +128,7 @@ def test_invalid_expression_does_not_compile(text: str, words: str) -> None:
 def test_expression_without_value_raises(text: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(cel.NotEvaluated):
         value(text)
-    # RE2 would write what it refuses to standard error.
+    # By default, RE2 logs a refused pattern to standard error.
     assert capfd.readouterr().err == ""
 
 

@@ -1,4 +1,4 @@
-"""Signing in without a key, with the clients that people use: google-auth, gcloud, curl and plain requests."""
+"""Sign in with a token of an identity provider instead of a key: google-auth, gcloud, curl and plain HTTP."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SUBJECT = "repo:ana/models:ref:refs/heads/main"
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session, in a project that has the APIs."""
+    """Return the learner's session, in a project with the APIs enabled."""
     with learner_with("iam", "iamcredentials", "cloudresourcemanager", "sts", "artifactregistry") as session:
         yield session
 
 
 @pytest.fixture
 def provider(learner: AuthorizedSession) -> str:
-    """The resource name of a provider that lets one repository in."""
+    """Create a provider that accepts one repository, and return its resource name."""
     base = f"{IAM}/projects/{project()}/locations/global/workloadIdentityPools"
     begun = ask(learner, "POST", f"{base}?workloadIdentityPoolId=pool-{secrets.token_hex(4)}", {})
     pool = done(learner, "iam.googleapis.com", begun)["response"]["name"]
@@ -57,7 +57,7 @@ def everybody_of(provider: str, repository: str = "ana/models") -> str:
 
 
 def config(folder: Path, provider: str, email: str = "", **claims: Any) -> Path:
-    """A credential file as `gcloud iam workload-identity-pools create-cred-config` writes it, with its token beside."""
+    """Write the file of `gcloud iam workload-identity-pools create-cred-config`, and the token that it refers to."""
     audience = f"//iam.googleapis.com/{provider}"
     token = folder / "token"
     token.write_text(idp.token(idp.claims(audience, **claims)))
@@ -81,7 +81,7 @@ def config(folder: Path, provider: str, email: str = "", **claims: Any) -> Path:
 
 
 def federated(provider: str, **claims: Any) -> str:
-    """A federated access token, by plain requests."""
+    """Return a federated access token."""
     audience = f"//iam.googleapis.com/{provider}"
     form = idp.exchange(audience, idp.token(idp.claims(audience, **claims)))
     answer = requests.post("https://sts.googleapis.com/v1/token", data=form, timeout=30)
@@ -105,11 +105,11 @@ def test_google_auth_impersonates_an_account_with_the_role(
     credentials = identity_pool.Credentials.from_file(str(config(tmp_path, provider, email)), scopes=SCOPES)
     with pytest.raises(google.auth.exceptions.RefreshError) as refused:
         credentials.refresh(Request())
-    told = json.loads(refused.value.args[1])["error"]
+    error = json.loads(refused.value.args[1])["error"]
     assert (
-        told["message"] == "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."
+        error["message"] == "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)."
     )
-    assert told["details"] == [
+    assert error["details"] == [
         {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "IAM_PERMISSION_DENIED",
@@ -125,10 +125,7 @@ def test_google_auth_impersonates_an_account_with_the_role(
     credentials.refresh(Request())
     with AuthorizedSession(credentials) as session:
         assert session.get(projects_url()).json()["projectId"] == project()
-    info = requests.get(
-        "https://oauth2.googleapis.com/tokeninfo", params={"access_token": credentials.token}, timeout=30
-    )
-    assert info.json()["email"] == email
+    assert token_info(credentials.token).json()["email"] == email
 
 
 def test_google_auth_uses_the_identity_without_an_account(
@@ -140,9 +137,7 @@ def test_google_auth_uses_the_identity_without_an_account(
         member = f"principal://iam.googleapis.com/{pool_of(provider)}/subject/{SUBJECT}"
         grant(learner, projects_url(), "roles/viewer", member)
         assert session.get(projects_url()).json()["projectId"] == project()
-    info = requests.get(
-        "https://oauth2.googleapis.com/tokeninfo", params={"access_token": credentials.token}, timeout=30
-    )
+    info = token_info(credentials.token)
     assert (info.status_code, info.json()["error"]) == (400, "invalid_token")
 
 
@@ -189,7 +184,7 @@ def test_gcloud_signs_in_with_the_file(
 def test_gcloud_uploads_an_issuers_keys(
     learner: AuthorizedSession, provider: str, tmp_path: Path, gcloud: Path, environment: dict[str, str]
 ) -> None:
-    """A key is changed: the old one's tokens are refused, the new one's are taken."""
+    """After the upload, tokens of the old key are refused and those of the new key accepted."""
     keys = tmp_path / "keys.json"
     keys.write_text(idp.jwks("second"))
     pool, _, name = provider.partition("/providers/")
@@ -218,7 +213,7 @@ def test_curl_exchanges_a_token(learner: AuthorizedSession, provider: str, tmp_p
 def test_registry_accepts_a_federated_token(
     learner: AuthorizedSession, provider: str, world: World, in_world: Target
 ) -> None:
-    """Direct access, by the user name that docker is given: a grant on the repository, and no account at all."""
+    """The identity itself has a role on the repository; no service account is involved."""
     projects.enable(names.Project(in_world.project_id), projects.ARTIFACT_REGISTRY)
     repository = names.Repository(in_world.location, f"r-{secrets.token_hex(4)}")
     repositories.create(repository, labels=in_world.labels)
@@ -249,7 +244,7 @@ def test_registry_accepts_a_federated_token(
 def test_pool_identity_is_not_an_authenticated_user(
     learner: AuthorizedSession, provider: str, in_world: Target
 ) -> None:
-    """`allAuthenticatedUsers` are those who have an account at Google; `allUsers` are all."""
+    """`allAuthenticatedUsers` includes only Google accounts."""
     token = federated(provider)
     repository = names.Repository(in_world.location, f"r-{secrets.token_hex(4)}")
     repositories.create(repository, labels=in_world.labels)
@@ -262,7 +257,7 @@ def test_pool_identity_is_not_an_authenticated_user(
 
 
 def test_token_is_valid_while_its_pool_is_active(learner: AuthorizedSession, provider: str) -> None:
-    """A provider that is gone lets nobody in and ends nothing; a pool that is disabled or deleted ends all."""
+    """A deleted provider issues no tokens but leaves its earlier ones valid; a disabled or deleted pool does not."""
     grant(learner, projects_url(), "roles/viewer", everybody_of(provider))
     token, pool = federated(provider), pool_of(provider)
     ask(learner, "PATCH", f"{IAM}/{provider}?updateMask=disabled", {"disabled": True})

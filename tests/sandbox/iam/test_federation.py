@@ -30,7 +30,7 @@ def pool(learner: Learner) -> str:
 
 
 def filled(value: Any, words: dict[str, str]) -> Any:
-    """Return a value with the names of this test in place of `{word}`."""
+    """Return a value, or each value of a list, with the given words for `{word}`."""
     if isinstance(value, list):
         return [filled(one, words) for one in value]
     if isinstance(value, str):
@@ -73,10 +73,10 @@ def test_exchange_returns_the_expected_identity_or_error(learner: Learner, pool:
         assert answer.status_code == 400, answer.text
         body = answer.json()
         assert (body["error"], list(body)) == (case.error, ["error", "error_description"])
-        if case.says == STALE:
+        if case.description == STALE:
             assert body["error_description"] == f"ID Token issued at {claims['iat']} is stale to sign-in."
         else:
-            assert body["error_description"].startswith(case.says)
+            assert body["error_description"].startswith(case.description)
         return
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -89,7 +89,7 @@ def test_exchange_returns_the_expected_identity_or_error(learner: Learner, pool:
 
 
 def introspected(learner: Learner, token: str) -> dict[str, Any]:
-    """Return the description of a token, requested in the way of gcloud."""
+    """Return the description of a token, requested with gcloud's client id."""
     answer = learner.session.post(
         "https://sts.googleapis.com/v1/introspect",
         data={"token": token, "token_type_hint": f"{idp.TYPE}:access_token"},
@@ -116,7 +116,7 @@ def reached(learner: Learner, pool: str, token: str, case: Case) -> set[str]:
 
 
 def test_exchange_in_json_and_camel_case(learner: Learner, pool: str) -> None:
-    """As google-github-actions/auth sends it."""
+    """google-github-actions/auth sends JSON with camelCase names."""
     url = f"https://iam.googleapis.com/v1/{pool}/providers?workloadIdentityPoolProviderId=json"
     body = {
         "attributeMapping": {"google.subject": "assertion.sub"},

@@ -1,4 +1,4 @@
-"""Test the keys of this world's GitHub issuer: how they are published and rotated, and which tokens they verify."""
+"""Publish and rotate the keys of this world's GitHub issuer, and verify tokens with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workload identity federation: what gcloud makes is there, and what Google refuses is refused."""
+"""Create, change and delete workload identity pools and providers, with gcloud and by HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLAIMS = (
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session."""
+    """Return the learner's session, in a project with the APIs enabled."""
     with learner_with("iam", "cloudresourcemanager") as session:
         yield session
 
@@ -36,7 +36,7 @@ def pools() -> str:
 
 
 def provider(**changes: Any) -> dict[str, Any]:
-    """A provider as gcloud sends it, with changes; None takes a field away."""
+    """Return the body that gcloud sends for a provider, with changes; None removes a field."""
     body: dict[str, Any] = {
         "attributeMapping": {"google.subject": "assertion.sub", "attribute.repository": "assertion.repository"},
         "attributeCondition": "assertion.repository=='ana/models'",
@@ -47,7 +47,7 @@ def provider(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def pool(learner: AuthorizedSession) -> str:
-    """The resource name of a pool."""
+    """Create a pool, and return its resource name."""
     name = f"pool-{secrets.token_hex(4)}"
     made = ask(learner, "POST", f"{pools()}?workloadIdentityPoolId={name}", {"displayName": "A test's"})
     found: str = done(learner, "iam.googleapis.com", made)["response"]["name"]

@@ -1,4 +1,4 @@
-"""What the registry takes for a credential: every kind, good and bad, through curl, plain requests and docker login.
+"""Sign in at the registry with every kind of credential, valid and invalid, by HTTP, curl and docker login.
 
 https://cloud.google.com/artifact-registry/docs/docker/authentication
 """
@@ -33,7 +33,7 @@ Key = dict[str, Any]
 
 
 def foreign(key: Key) -> Key:
-    """The same key file with a private key that Google never gave out."""
+    """Return the key file with a private key that does not belong to it."""
     pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -62,7 +62,7 @@ def self_signed(key: Key, audience: str, lifetime: int = 3600, ago: int = 0) -> 
     return jwt.encode(claims, key["private_key"], algorithm="RS256", headers={"kid": key["private_key_id"]})
 
 
-# Name → (user, password) from a key file.
+# By name: the user and the password, made from a key file
 GOOD: dict[str, Callable[[Key], tuple[str, str]]] = {
     **{user: lambda key, user=user: (user, token_of(key)) for user in TOKEN_USERNAMES},
     "_json_key": lambda key: ("_json_key", json.dumps(key)),
@@ -118,10 +118,10 @@ def ask(url: str, **options: Any) -> requests.Response:
 
 
 def pull(world: World, image: names.Image, pair: tuple[str, str]) -> tuple[int, int]:
-    """The registry's two answers: to Basic credentials on a manifest, and at the token endpoint and after it."""
+    """Return the status codes of a pull with Basic credentials, and of one with a registry token."""
     direct = ask(manifest_url(world, image), auth=pair).status_code
-    asked = {"service": "localhost", "scope": f"repository:{image}:pull"}
-    answer = ask(f"{world.url}/v2/token", auth=pair, params=asked)
+    params = {"service": "localhost", "scope": f"repository:{image}:pull"}
+    answer = ask(f"{world.url}/v2/token", auth=pair, params=params)
     if answer.status_code != 200:
         return direct, answer.status_code
     headers = {"Authorization": f"Bearer {answer.json()['token']}"}
@@ -139,7 +139,10 @@ def test_invalid_credential_is_refused(world: World, image: names.Image, key: Ke
 
 
 def test_curl_pulls_with_the_documented_headers(world: World, image: names.Image, key: Key, tmp_path: Path) -> None:
-    """As Google's documentation shows it, but with the token in a file: a command line is no place for it."""
+    """Google's documentation puts the token on the command line, where every user of the machine can read it.
+
+    Here curl reads the header from a file.
+    """
 
     def status(header: str) -> str:
         config = tmp_path / "header"
@@ -160,7 +163,7 @@ def test_curl_pulls_with_the_documented_headers(world: World, image: names.Image
 
 def test_access_token_and_self_signed_jwt_are_accepted_directly(world: World, image: names.Image, key: Key) -> None:
     host = image.repository.location.host
-    # Google's clients put the API's address into the audience; the registry's host comes first in this path.
+    # The registry's host is the first part of the path: the audience of a self-signed JWT has to name it.
     url = f"{world.url}/{host}/v2/{str(image).partition('/')[2]}/manifests/1"
 
     def status(token: str) -> int:
@@ -181,9 +184,9 @@ def test_access_token_and_self_signed_jwt_are_accepted_directly(world: World, im
 
 @pytest.fixture
 def short_lived(in_world: Target, key: Key) -> Iterator[str]:
-    """A real access token that lives for three seconds, of an account that may pull everywhere in the project.
+    """Return an access token with a lifetime of three seconds, of an account that may pull in the whole project.
 
-    `tokens:expire` would end the tokens of every other test in this world, too.
+    `tokens:expire` would revoke the tokens of the other tests in this world, too.
     """
     project = names.Project(in_world.project_id)
     projects.enable(project, "iam.googleapis.com", "iamcredentials.googleapis.com")
@@ -232,7 +235,7 @@ def test_deleted_key_is_refused(world: World, image: names.Image, in_world: Targ
 
 @pytest.fixture
 def login(environment: dict[str, str], tmp_path: Path, engine: object) -> Callable[[str, str], Any]:
-    """Run `docker login` with a configuration of its own."""
+    """Return a function that runs `docker login` with a new configuration folder."""
 
     def call(user: str, password: str) -> subprocess.CompletedProcess[str]:
         command = ["docker", "--config", str(tmp_path / secrets.token_hex(4)), "login", "-u", user, "--password-stdin"]

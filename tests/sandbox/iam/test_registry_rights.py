@@ -95,7 +95,7 @@ def loose_blob(found: Registry, token: str, salt: str) -> httpx.Response:
 
 
 DOWNLOAD, UPLOAD = "repositories.downloadArtifacts", "repositories.uploadArtifacts"
-# Section 3.2: operation → what it needs, and the request.
+# Section 3.2: by operation, the permissions that it needs and the request
 V2: dict[str, tuple[str, Operation]] = {
     "pull a manifest": (DOWNLOAD, simply("GET", "manifests/v1")),
     "look at a manifest": (DOWNLOAD, simply("HEAD", "manifests/v1")),

@@ -1,4 +1,4 @@
-"""The notation in which predefined roles are written down, and what it came to."""
+"""Check the notation of the predefined roles, and the permissions that it results in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every operation that runs something as an account, over a real socket: who may, and what ends with an account.
+"""Start every operation that runs as a service account, and revoke registry tokens together with their account.
 
-`test_acting` has every role; here every operation asks the same question, whichever way it comes. No engine is behind
-the sandbox: what is allowed is taken, and fails later.
+`test_acting` checks every role; here every operation is checked. The sandbox has no engine: an allowed build or
+service is accepted, and fails later.
 """
 
 from __future__ import annotations
@@ -32,13 +32,17 @@ IMAGE = "us-central1-docker.pkg.dev/ml-workbook-own/none/none"
 STEPS: dict[str, Any] = {"steps": [{"name": "busybox"}], "options": {"logging": "CLOUD_LOGGING_ONLY"}}
 SESSION = requests.Session()
 SESSION.trust_env = False
-# What makes builds and services, and holds nothing over accounts.
+# These roles can create builds and services, and have no permission on service accounts.
 MAKERS = ("roles/cloudbuild.builds.editor", "roles/run.developer", "roles/artifactregistry.reader")
 
 
 @dataclass
 class Lab:
-    """A running sandbox; `tokens` by what their holder holds."""
+    """A running sandbox, with the access tokens of four callers: owner, maker, user and attacker.
+
+    The maker has MAKERS; the user has them too, and may act as the runner; the attacker has them, and owns the other
+    project.
+    """
 
     world: starter.World
     tokens: dict[str, str]
@@ -112,7 +116,7 @@ def trigger(name: str, account: str, *, inside: bool = False) -> dict[str, Any]:
 
 
 def on_a_trigger(act: Callable[[Lab, str, str, str], requests.Response]) -> Callable[[Lab, str, str], Any]:
-    """An operation on a trigger that the owner made, which runs as the runner."""
+    """Return an operation on a new trigger of the owner's, which runs as the runner."""
 
     def ask(lab: Lab, who: str, account: str) -> requests.Response:
         made = lab.done("owner", "POST", f"{BUILD}/triggers", trigger(lab.next("t"), lab.runner))
@@ -154,7 +158,7 @@ OPERATIONS: dict[str, Callable[[Lab, str, str], requests.Response]] = {
 
 
 def names(lab: Lab) -> dict[str, str]:
-    """Every spelling of an account that `user` may not act as, and that `attacker` would like to."""
+    """Return account names, in every spelling, that none of maker, user and attacker may act as."""
     default, other = f"{lab.numbers[OWN]}-compute@developer.gserviceaccount.com", lab.numbers[OTHERS]
     learner = f"learner@{OWN}.iam.gserviceaccount.com"
     agent = f"service-{lab.numbers[OWN]}@serverless-robot-prod.iam.gserviceaccount.com"
@@ -237,7 +241,7 @@ def test_log_bucket_of_another_project_is_refused(lab: Lab) -> None:
 
 
 def made(lab: Lab, account_id: str) -> tuple[str, dict[str, Any]]:
-    """A new account in the project, and its key file."""
+    """Create an account in the project, and return its email and its key file."""
     url = f"/iam.googleapis.com/v1/projects/{OWN}/serviceAccounts"
     email: str = lab.done("owner", "POST", url, {"accountId": account_id})["email"]
     key = lab.done("owner", "POST", f"{url}/{email}/keys", {})
@@ -292,5 +296,5 @@ def test_expiring_all_tokens_revokes_registry_tokens(lab: Lab) -> None:
     assert pings(lab, token) == 200
     lab.world.admin("tokens:expire", {})
     assert pings(lab, token) == 401
-    # What a key makes afterwards counts.
+    # A token that is made later from the same key is valid.
     assert pings(lab, registry_token(lab, key)) == 200, email

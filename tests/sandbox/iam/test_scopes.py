@@ -1,4 +1,4 @@
-"""A token with fewer scopes than cloud-platform does less, at the APIs and at the registry, wherever it comes from."""
+"""Limit a token to its scopes, at the APIs and at the registry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECT = "https://cloudresourcemanager.googleapis.com/v1/projects/{project}"
 
 @pytest.fixture(scope="module")
 def account(learner: Learner) -> str:
-    """An account that may do everything in the project."""
+    """Create an account with the role of owner of the project, and return its email."""
     learner.enable("iam.googleapis.com", "iamcredentials.googleapis.com", "artifactregistry.googleapis.com")
     learner.enable("logging.googleapis.com", "cloudresourcemanager.googleapis.com")
     email = f"everything@{learner.project}.iam.gserviceaccount.com"
@@ -67,7 +67,7 @@ CASES: list[tuple[tuple[str, ...], str, str, int]] = [
 def test_scopes_limit_what_roles_allow(
     learner: Learner, account: str, wanted: tuple[str, ...], verb: str, url: str, status: int
 ) -> None:
-    """400: it went through, and the empty body is refused by the method itself."""
+    """The status 400 is the method's refusal of the empty body, after the scopes allowed the call."""
     headers = {"Authorization": f"Bearer {token(learner, account, *wanted)}"}
     body = None if verb == "GET" else {}
     answer = learner.session.request(verb, url.format(project=learner.project), json=body, headers=headers)
@@ -91,16 +91,16 @@ def test_registry_token_is_limited_by_scopes(
     learner: Learner, account: str, wanted: str, actions: str, status: int
 ) -> None:
     image = f"us-central1-docker.pkg.dev/{learner.project}/r/app"
-    asked = {"service": "localhost", "scope": f"repository:{image}:{actions}"}
+    params = {"service": "localhost", "scope": f"repository:{image}:{actions}"}
     headers = {"Authorization": f"Bearer {token(learner, account, wanted)}"}
-    answer = learner.session.get("/v2/token", params=asked, headers=headers)
+    answer = learner.session.get("/v2/token", params=params, headers=headers)
     assert answer.status_code == status, answer.text
 
 
 def test_tokeninfo_lists_the_scopes(learner: Learner, account: str) -> None:
     made = token(learner, account, f"{AUTH}devstorage.read_only", "openid")
-    told = learner.ask("GET", f"https://oauth2.googleapis.com/tokeninfo?access_token={made}")
-    assert set(told["scope"].split()) == {f"{AUTH}devstorage.read_only", "openid"}
+    info = learner.ask("GET", f"https://oauth2.googleapis.com/tokeninfo?access_token={made}")
+    assert set(info["scope"].split()) == {f"{AUTH}devstorage.read_only", "openid"}
     whole = learner.ask("GET", f"https://oauth2.googleapis.com/tokeninfo?access_token={token(learner, account, CLOUD)}")
     assert whole["scope"] == CLOUD
 

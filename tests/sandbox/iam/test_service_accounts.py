@@ -1,4 +1,4 @@
-"""Service accounts, keys, roles and impersonation: Google's clients against a running sandbox."""
+"""Use service accounts, keys, custom roles and impersonation with Google's clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IAM = "https://iam.googleapis.com/v1"
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session, in a project that has the APIs."""
+    """Return the learner's session, in a project with the APIs enabled."""
     with learner_with("iam", "iamcredentials", "artifactregistry") as session:
         yield session
 
@@ -75,7 +75,7 @@ def test_key_is_valid_until_deleted(learner: AuthorizedSession) -> None:
     key = make_key(learner, account)
     listed = ask(learner, "GET", f"{IAM}/{account['name']}/keys")["keys"]
     assert [entry["name"] for entry in listed] == [key["name"]]
-    # The private half was answered once and is nowhere else.
+    # Only the response to the key's creation has the private key.
     assert "privateKeyData" not in json.dumps([listed, ask(learner, "GET", f"{IAM}/{key['name']}")])
     credentials = service_account.Credentials.from_service_account_info(key["file"], scopes=SCOPES)
     with AuthorizedSession(credentials) as holder:
@@ -97,8 +97,7 @@ def test_assertion_without_key_id_is_accepted(learner: AuthorizedSession, url: s
             "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
             "assertion": jwt.encode(claims, key["private_key"], algorithm="RS256"),
         }
-        told = requests.post(url, data=form, timeout=30).json()
-        assert told["token_type"] == "Bearer"
+        assert requests.post(url, data=form, timeout=30).json()["token_type"] == "Bearer"
     other = make_key(learner, make(learner))["file"]
     forged = {**form, "assertion": jwt.encode(claims, other["private_key"], algorithm="RS256")}
     assert requests.post(url, data=forged, timeout=30).json()["error"] == "invalid_grant"
@@ -146,7 +145,7 @@ def test_recreated_account_inherits_no_roles(learner: AuthorizedSession) -> None
     with AuthorizedSession(credentials) as holder:
         wanted = {"permissions": ["artifactregistry.repositories.uploadArtifacts"]}
         assert ask(holder, "POST", f"{projects_url()}:testIamPermissions", wanted) == {}
-    # Others may still be granted roles beside the one who is gone.
+    # The policy can still be changed, although it has a deleted member.
     grant(learner, projects_url(), "roles/artifactregistry.reader", member)
 
 
@@ -160,7 +159,7 @@ def test_impersonation_needs_the_token_creator_role(learner: AuthorizedSession) 
     grant(learner, f"{IAM}/{account['name']}", "roles/iam.serviceAccountTokenCreator", member)
     with AuthorizedSession(as_account) as holder:
         assert ask(holder, "GET", f"{IAM}/roles/viewer")["name"] == "roles/viewer"
-        # It is the account that calls now, and the account may do nothing here.
+        # The caller is now the account, which has no role in the project.
         error = ask(holder, "GET", f"{IAM}/projects/{project()}/serviceAccounts", status=403)["error"]
         assert "'iam.serviceAccounts.list' denied" in error["message"]
     left = as_account.expiry.replace(tzinfo=dt.UTC) - dt.datetime.now(dt.UTC)
@@ -199,12 +198,12 @@ def test_account_cannot_be_reached_through_another_project(learner: AuthorizedSe
     account = make(learner)
     other = f"ml-other-{secrets.token_hex(4)}"
     ask(learner, "POST", "https://cloudresourcemanager.googleapis.com/v1/projects", {"projectId": other})
-    # The learner owns the other project, and the account is not in it: that project says nothing about it.
+    # The learner owns the other project, but the account is not in it, so that project's policy does not apply.
     ask(learner, "GET", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=403)
     ask(learner, "DELETE", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}", status=403)
     ask(learner, "POST", f"{IAM}/projects/{other}/serviceAccounts/{account['email']}/keys", {}, status=403)
     ask(learner, "GET", f"{IAM}/{account['name']}")
-    # And the API is off there.
+    # The API is not enabled in the other project.
     assert (
         "has not been used"
         in ask(learner, "GET", f"{IAM}/projects/{other}/serviceAccounts", status=403)["error"]["message"]
@@ -310,17 +309,17 @@ def test_display_name_and_description_are_patched(learner: AuthorizedSession) ->
     made = make(learner)
     url = f"{IAM}/{made['name']}"
     body = {"serviceAccount": {"description": "For CI", "displayName": "Not this"}, "updateMask": "description"}
-    told = ask(learner, "PATCH", url, body)
-    assert told == {"name": made["name"], "displayName": "A test's", "description": "For CI"}
+    changed = ask(learner, "PATCH", url, body)
+    assert changed == {"name": made["name"], "displayName": "A test's", "description": "For CI"}
     assert ask(learner, "GET", url) == {**made, "description": "For CI"}
     for wrong in ({"serviceAccount": {}}, {**body, "updateMask": "email"}, {**body, "colour": "blue"}):
         ask(learner, "PATCH", url, wrong, status=400)
 
 
 def test_refusal_has_the_older_list_of_errors(learner: AuthorizedSession) -> None:
-    """Beside the status stands the older list, as recorded; clients that are old enough read nothing else."""
+    """Google's recorded errors have the older list `errors` beside `status`; old clients read only the list."""
     name = f"none@{project()}.iam.gserviceaccount.com"
     error = ask(learner, "GET", f"{IAM}/projects/{project()}/serviceAccounts/{name}", status=404)["error"]
-    said = "Unknown service account"
-    assert (error["message"], error["status"]) == (said, "NOT_FOUND")
-    assert error["errors"] == [{"message": said, "domain": "global", "reason": "notFound"}]
+    message = "Unknown service account"
+    assert (error["message"], error["status"]) == (message, "NOT_FOUND")
+    assert error["errors"] == [{"message": message, "domain": "global", "reason": "notFound"}]
