@@ -1,4 +1,4 @@
-"""A registry to test: a sandbox in a process of its own, with principals of every role."""
+"""Start a registry for tests: a sandbox in its own process, with a principal for each role."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ ROLES = {"reader": "reader", "writer": "writer", "repoadmin": "repoAdmin"}
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry through one way in.
+    """A registry under one of its addresses.
 
     Attributes:
-        base: what stands before `/v2/`.
-        prefix: what stands before `P/R/I`.
-        tokens: access tokens by principal: owner, reader, writer, repoadmin, nobody.
+        base: the URL before `/v2/`.
+        prefix: the part of an image's name before `PROJECT/REPOSITORY/IMAGE`.
+        tokens: access tokens by principal: owner, reader, writer, repoadmin, nobody, expired.
     """
 
     base: str
@@ -54,13 +54,17 @@ class Registry:
     session: requests.Session = field(default_factory=requests.Session)
 
     def name(self, image: str, repository: str = "ml-images") -> str:
-        """`<name>` of the specification."""
+        """Return the specification's `<name>` of an image."""
         return f"{self.prefix}{self.project}/{repository}/{image}"
 
     def call(self, method: str, path: str, *, who: str = "owner", **options: Any) -> requests.Response:
-        """One request; a path starts after `/v2/`, or like a Location at the host's root; an address stays as it is.
+        """Send a request and follow one redirect, without the credential.
 
-        A redirect is followed without the credential, which its address doesn't need.
+        Args:
+            method: the HTTP method.
+            path: a path relative to `/v2/`; or one with a leading slash, like a Location; or a whole URL.
+            who: the principal; empty for no credential.
+            **options: options of `requests`.
         """
         url = urljoin(self.base, path) if path.startswith(("http", "/")) else f"{self.base}/v2/{path}"
         more = options.pop("headers", {})
@@ -72,14 +76,14 @@ class Registry:
         return self.session.request(method, urljoin(url, answer.headers["Location"]), headers=more, **options)
 
     def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> str:
-        """Push in one request; the digest."""
+        """Push a blob in one request, and return its digest."""
         digest = digest_of(content, algorithm)
         answer = self.call("POST", f"{name}/blobs/uploads/?digest={digest}", data=content)
         assert answer.status_code == 201, answer.text
         return digest
 
     def push_manifest(self, name: str, reference: str, body: dict[str, Any] | bytes, kind: str = "") -> str:
-        """Put a manifest; the digest."""
+        """Push a manifest, and return its digest."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = kind or json.loads(content)["mediaType"]
         answer = self.call("PUT", f"{name}/manifests/{reference}", data=content, headers={"Content-Type": kind})
@@ -87,7 +91,7 @@ class Registry:
         return answer.headers["Docker-Content-Digest"]
 
     def image(self, name: str, *layers: bytes, **more: Any) -> dict[str, Any]:
-        """The manifest of an image whose blobs are pushed."""
+        """Push the layers and a new config of an image, and return its manifest."""
         config = json.dumps({"created": "2026-10-01T08:00:00.123456789Z", "salt": secrets.token_hex(4)}).encode()
         entries = [
             {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": self.push_blob(name, x), "size": len(x)}
@@ -98,7 +102,7 @@ class Registry:
         return {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described, "layers": entries, **more}
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The control plane as the owner."""
+        """Call an API as the owner, and return the response."""
         url = f"http://localhost:{self.port}/{path}"
         answer = requests.request(
             method, url, json=body, headers={"Authorization": f"Bearer {self.tokens['owner']}"}, timeout=30
@@ -108,12 +112,11 @@ class Registry:
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
-    """`sha256:…`."""
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def prepare(home: Path, project: str) -> dict[str, str]:
-    """Fill a world before its process starts; access tokens by principal."""
+    """Fill a world before its process starts, and return access tokens by principal."""
     home.mkdir(parents=True, exist_ok=True)
     world = World(home / "state", Clock())
     about = seed.prepare(world, home, project, "us-central1")
@@ -132,13 +135,13 @@ def prepare(home: Path, project: str) -> dict[str, str]:
 
 @pytest.fixture
 def prepared() -> Callable[[Path, str], dict[str, str]]:
-    """`prepare`, for a test that starts a sandbox of its own."""
+    """Return `prepare`, for tests that start their own sandbox."""
     return prepare
 
 
 @contextlib.contextmanager
 def serving(home: Path) -> Iterator[Registry]:
-    """A registry of its own in `home`, with repositories ml-images, second, public and immutable."""
+    """Start a registry in `home`, with repositories ml-images, second, public and immutable."""
     project = f"ml-workbook-{secrets.token_hex(3)}"
     minted = prepare(home, project)
     opened = starter.start(home, project=project, port=0)
@@ -168,14 +171,14 @@ def serving(home: Path) -> Iterator[Registry]:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """The registry as docker finds it, with repositories ml-images, second, public and immutable."""
+    """Return the shared registry under the address that docker uses."""
     with serving(tmp_path_factory.mktemp("registry")) as found:
         yield found
 
 
 @pytest.fixture(params=["host in the name", "host before /v2", "edge"])
 def door(request: pytest.FixtureRequest, registry: Registry) -> Iterator[Registry]:
-    """The same registry through each of the three ways in."""
+    """Return the shared registry under each of its three addresses."""
     session = requests.Session()
     session.trust_env = False
     base, prefix = registry.base, registry.prefix
@@ -192,13 +195,13 @@ def door(request: pytest.FixtureRequest, registry: Registry) -> Iterator[Registr
 
 @pytest.fixture
 def fresh(registry: Registry) -> str:
-    """`<name>` of an image that nobody pushed to."""
+    """Return the `<name>` of a new image."""
     return registry.name(f"image-{secrets.token_hex(4)}")
 
 
 @pytest.fixture
 def run(found_engine: machine_engine.Engine, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The `docker` command with a configuration of its own."""
+    """Return a function that runs `docker` with a new configuration folder."""
     if shutil.which("docker") is None:
         pytest.skip("docker isn't on the PATH")
     environment = {**os.environ, **machine_engine.environment(found_engine), "DOCKER_CONFIG": str(tmp_path / "docker")}
@@ -213,7 +216,7 @@ def run(found_engine: machine_engine.Engine, tmp_path: Path) -> Callable[..., su
 
 @pytest.fixture(scope="module")
 def local(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image of one small file, made without any other image."""
+    """Build an image of one file without a base image, and return its tag."""
     folder = tmp_path_factory.mktemp("context")
     (folder / "file").write_bytes(secrets.token_bytes(300_000))
     (folder / "Dockerfile").write_text('FROM scratch\nCOPY file /file\nCMD ["/file"]\n')

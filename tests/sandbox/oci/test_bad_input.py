@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert found.ask("POST", enable, b"{}")[0] == 200
         assert found.ask("POST", f"{found.api}?repositoryId=ml-images", b'{"format": "DOCKER"}')[0] == 200
         yield found
-        # Whatever was sent: no traceback, and the server answers.
+        # After all tests, the log has no traceback and the server still answers.
         assert "Traceback" not in found.log()
         assert found.ask("GET", found.api)[0] == 200
     finally:
@@ -54,14 +54,14 @@ def test_invalid_request_is_refused_with_a_message(server: Server, cases: Cases)
     for verb, path, body, headers in cases(server):
         status, text = server.ask(verb, path, body, **headers)
         if status == 501 and "does not do this" in text:
-            continue  # a path that is none: said in the words for what the sandbox lacks
-        told: Any = {}
+            continue  # a path of no method is refused like an unsupported feature
+        answer: Any = {}
         try:
-            told = json.loads(text)
+            answer = json.loads(text)
         except ValueError:
             wrong.append(f"{verb} {path[:120]} {(body or b'')[:60]!r}: {status}, no JSON: {text[:100]}")
             continue
-        message = told["errors"][0]["message"] if "errors" in told else told.get("error", {}).get("message", "")
+        message = answer["errors"][0]["message"] if "errors" in answer else answer.get("error", {}).get("message", "")
         if not 400 <= status < 500 or len(message) < 8:
             wrong.append(f"{verb} {path[:120]} {(body or b'')[:60]!r} {headers}: {status} {text[:100]}")
     assert not wrong, "\n".join(wrong)
@@ -108,21 +108,21 @@ BEGUN = (
 
 def test_stalled_senders_get_408(server: Server) -> None:
     started = time.monotonic()
-    # All at once: each takes the server's whole patience.
+    # In parallel, since the server waits for its whole timeout in each.
     with ThreadPoolExecutor(len(BEGUN)) as pool:
         answers = list(pool.map(server.raw, BEGUN))
     assert time.monotonic() - started < 15
     for answer in answers:
         assert b"HTTP/1.1 408 " in answer
         assert b"stopped waiting" in answer
-    # Who was answered before the body was here is told nothing more.
+    # A request that was refused before its body was complete gets no second response.
     refused = server.raw(b"POST /v2/a/b/c/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc")
     assert refused.count(b"HTTP/1.1 ") == 1
     assert refused.startswith(b"HTTP/1.1 4")
 
 
 def size(part: Path) -> int:
-    """Bytes of a file that may be gone already."""
+    """Return the size of a file, or 0 if it no longer exists."""
     try:
         return part.stat().st_size
     except FileNotFoundError:

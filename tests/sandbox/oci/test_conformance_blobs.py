@@ -1,4 +1,4 @@
-"""OCI Distribution 1.1 for blobs and uploads, requirement by requirement, over a real socket."""
+"""Check each requirement of OCI Distribution 1.1 on blobs and uploads, over a real socket."""
 
 from __future__ import annotations
 
@@ -164,22 +164,22 @@ def test_mount_from_unusable_source_opens_an_upload(registry: Registry, fresh: s
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "last"),
+    ("interval", "first", "last"),
     [("500-1499", 500, 1499), ("500-", 500, 2047), ("-500", 1548, 2047), ("2000-5000", 2000, 2047), ("-5000", 0, 2047)],
 )
-def test_range_returns_its_bytes(registry: Registry, fresh: str, asked: str, first: int, last: int) -> None:
+def test_range_returns_its_bytes(registry: Registry, fresh: str, interval: str, first: int, last: int) -> None:
     content = secrets.token_bytes(2048)
     digest = registry.push_blob(fresh, content)
-    answer = registry.call("GET", f"{fresh}/blobs/{digest}", headers={"Range": f"bytes={asked}"})
+    answer = registry.call("GET", f"{fresh}/blobs/{digest}", headers={"Range": f"bytes={interval}"})
     assert (answer.status_code, answer.content) == (206, content[first : last + 1])
     assert answer.headers["Content-Range"] == f"bytes {first}-{last}/2048"
     assert answer.headers["Content-Length"] == str(last - first + 1)
 
 
-@pytest.mark.parametrize("asked", ["500-0", "5000-10000", "-0", "-", "x-y", "0-" + "9" * 5000, "9" * 5000 + "-"])
-def test_unsatisfiable_range_is_refused(registry: Registry, fresh: str, asked: str) -> None:
+@pytest.mark.parametrize("interval", ["500-0", "5000-10000", "-0", "-", "x-y", "0-" + "9" * 5000, "9" * 5000 + "-"])
+def test_unsatisfiable_range_is_refused(registry: Registry, fresh: str, interval: str) -> None:
     digest = registry.push_blob(fresh, bytes(2048))
-    answer = registry.call("GET", f"{fresh}/blobs/{digest}", headers={"Range": f"bytes={asked}"})
+    answer = registry.call("GET", f"{fresh}/blobs/{digest}", headers={"Range": f"bytes={interval}"})
     assert (answer.status_code, code(answer)) == (416, "RANGE_INVALID")
     assert answer.headers["Content-Range"] == "bytes */2048"
 

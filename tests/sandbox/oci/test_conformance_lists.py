@@ -1,4 +1,4 @@
-"""OCI Distribution 1.1 for tags, the catalog and referrers, requirement by requirement, over a real socket."""
+"""Check each requirement of OCI Distribution 1.1 on tags, the catalog and referrers, over a real socket."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_catalog_requires_access_to_the_project(registry: Registry, fresh: str) 
     tag_many(registry, fresh, ["v1"])
     names = registry.call("GET", "_catalog").json()["repositories"]
     assert fresh in names
-    # A role on the repository opens the image, and not the list.
+    # A role on the repository allows pulling the image, but does not list it in the catalog.
     assert registry.call("GET", f"{fresh}/tags/list", who="reader").status_code == 200
     assert registry.call("GET", "_catalog", who="reader").json()["repositories"] == []
     member = f"serviceAccount:test-reader@{registry.project}.iam.gserviceaccount.com"
@@ -124,8 +124,8 @@ def test_referrers_are_listed_and_tagged(door: Registry, kind: str) -> None:
     assert tag in door.call("GET", f"{name}/tags/list").json()["tags"]
     kept = door.call("GET", f"{name}/manifests/{tag}")
     assert (kept.headers["Content-Type"], kept.json()) == (OCI_INDEX, listed.json())
-    for asked, count in ((wanted, 1), ("application/x.other", 0)):
-        filtered = door.call("GET", f"{name}/referrers/{subject['digest']}", params={"artifactType": asked})
+    for artifact_type, count in ((wanted, 1), ("application/x.other", 0)):
+        filtered = door.call("GET", f"{name}/referrers/{subject['digest']}", params={"artifactType": artifact_type})
         assert filtered.headers["OCI-Filters-Applied"] == "artifactType"
         assert len(filtered.json()["manifests"]) == count
 
@@ -143,7 +143,7 @@ def test_manifest_with_referrers_cannot_be_deleted(registry: Registry, repositor
         about.append(registry.push_manifest(name, digest_of(body), body))
         listed = registry.call("GET", f"{name}/manifests/{tag}").json()["manifests"]
         assert {entry["digest"] for entry in listed} == set(about)
-    # The index that one push made is gone with the next one.
+    # The next push replaces the index that the one before it created.
     assert len(registry.call("GET", f"{name}/tags/list").json()["manifest"]) == 4
     for referrer in about:
         refused = registry.call("DELETE", f"{name}/manifests/{digest}")

@@ -1,4 +1,4 @@
-"""OCI Distribution 1.1 for manifests, requirement by requirement, over a real socket."""
+"""Check each requirement of OCI Distribution 1.1 on manifests, over a real socket."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ DATA_SETS = [
 
 
 def held_by(registry: Registry, name: str, body: dict[str, Any]) -> tuple[list[str], set[str]]:
-    """What a manifest needs to be here: digests of manifests, in the order of their push, and of blobs."""
+    """Return the digests of the manifests that a manifest refers to, in the order of their push, and of the blobs."""
     children: list[str] = []
     entries = [*body.get("layers", []), *([body["config"]] if "config" in body else [])]
     needed = {entry["digest"] for entry in entries if "urls" not in entry}
@@ -112,7 +112,7 @@ def test_manifest_is_pushed_pulled_and_deleted(registry: Registry, fresh: str, w
     own = [body["subject"]["digest"].replace(":", "-")] if "subject" in body else []
     assert registry.call("GET", f"{fresh}/tags/list").json()["tags"] == [*own, "v1"]
     children, needed = held_by(registry, fresh, body)
-    # The only order that Artifact Registry takes: tags, then manifests as they were pushed but backwards, then blobs.
+    # Artifact Registry accepts only this order: tags, manifests from the last pushed to the first, blobs.
     gone = [f"manifests/{reference}" for reference in ("v1", digest, *reversed(children))]
     for path in [*gone, *(f"blobs/{blob}" for blob in sorted(needed))]:
         assert registry.call("DELETE", f"{fresh}/{path}").status_code == 202, path

@@ -1,4 +1,4 @@
-"""One connection: several requests in a row, readers that are slow or go away, in the middle of a file."""
+"""Send pipelined requests on one connection, and stall or disconnect in the middle of a download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.sandbox.oci.conftest import Registry
 
-SIZE = 12 << 20  # more than a connection holds in its buffers, and than is sent at once
+SIZE = 12 << 20  # larger than a connection's buffers and than one write of the server
 
 
 def head(registry: Registry, verb: str, path: str, **headers: str) -> bytes:
@@ -23,7 +23,7 @@ def head(registry: Registry, verb: str, path: str, **headers: str) -> bytes:
 
 
 def answers(content: bytes, *verbs: str) -> list[tuple[int, bytes]]:
-    """Status and body of each answer, in the order of the requests."""
+    """Return status and body of each response, in the order of the requests."""
     found = []
     for verb in verbs:
         top, _, content = content.partition(b"\r\n\r\n")
@@ -42,7 +42,7 @@ def read_all(line: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def blob(registry: Registry) -> tuple[str, bytes]:
-    """The address of a large blob, and its content."""
+    """Push a large blob, and return the path of its download and its content."""
     name, content = registry.name("large"), secrets.token_bytes(SIZE)
     digest = registry.push_blob(name, content)
     headers = {"Authorization": f"Bearer {registry.tokens['owner']}"}

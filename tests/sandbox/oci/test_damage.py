@@ -1,4 +1,4 @@
-"""Blobs whose files were changed under the sandbox: noticed when they are read, whole again after the next push."""
+"""Damage the files of blobs and manifests: reading one detects it, and the next push repairs it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sandbox.state.clock import Clock
 from sandbox.state.world import World
 from tests.sandbox.oci.conftest import OCI_MANIFEST, Registry, digest_of
 
-LARGE = 3 << 20  # bytes; more than is read at once
+LARGE = 3 << 20  # bytes; larger than one read of the sandbox
 
 
 @pytest.fixture
 def image(registry: Registry) -> tuple[str, dict[str, bytes], bytes]:
-    """A pushed image: its name, its blobs by digest, its manifest."""
+    """Push an image, and return its name, its blobs by digest and its manifest."""
     name = registry.name(f"damaged-{secrets.token_hex(4)}")
     found = {digest_of(content): content for content in (secrets.token_bytes(40), secrets.token_bytes(LARGE))}
     manifest = push(registry, name, found)
@@ -29,7 +29,7 @@ def image(registry: Registry) -> tuple[str, dict[str, bytes], bytes]:
 
 
 def push(registry: Registry, name: str, found: dict[str, bytes]) -> bytes:
-    """Push as clients do: what is there already is left out."""
+    """Push an image as clients do, without the blobs that exist, and return its manifest."""
     for digest, content in found.items():
         if registry.call("HEAD", f"{name}/blobs/{digest}").status_code != 200:
             answer = registry.call("POST", f"{name}/blobs/uploads/?digest={digest}", data=content)
@@ -110,7 +110,7 @@ def test_damaged_manifest_is_missing_until_pushed_again(
 
 
 def test_damage_between_runs_is_detected(tmp_path: Path) -> None:
-    """Damage of the same size and time: only the bytes tell, and the first read after a start looks at them."""
+    """The file keeps its size and time, so only its digest differs. The first read after a start checks it."""
     content = secrets.token_bytes(LARGE)
     digest = digest_of(content)
     world = World(tmp_path / "state", Clock())

@@ -1,4 +1,4 @@
-"""docker itself: sign in, push, pull, and what it shows of a refusal."""
+"""Sign in, push and pull with docker, and check the refusals that it shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def tagged(registry: Registry, engine: docker.DockerClient, local: str) -> Iterator[Callable[[str], str]]:
-    """Give the local image a name in the registry."""
+    """Return a function that tags the local image with a name in the registry."""
     made: list[str] = []
 
     def tag(name: str) -> str:

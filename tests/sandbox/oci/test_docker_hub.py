@@ -1,4 +1,4 @@
-"""Where a remote repository in front of Docker Hub leads: to what this machine's engine names."""
+"""Find the address of Docker Hub for remote repositories: the mirror or the index of this machine's engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What survives: an acknowledged push does, half a push does not."""
+"""Kill the sandbox during a push, and sweep and collect blobs: acknowledged pushes remain, partial ones do not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPOSITORY = "projects/p-one/locations/us-central1/repositories/r"
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Sandbox]:
-    """A sandbox that a test may kill, not yet started."""
+    """Return a sandbox that is not started yet, for a test that kills it."""
     (tmp_path / "home").mkdir()
     made = Sandbox(tmp_path / "home", f"ml-workbook-{secrets.token_hex(3)}")
     yield made
@@ -98,7 +98,7 @@ def test_body_limit_applies_while_streaming() -> None:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[World]:
-    """A world without a process, with one repository."""
+    """Return a world with one repository, without a server."""
     world = World(tmp_path / "state", Clock())
     with world.writing() as rows:
         rows.execute("INSERT INTO projects (id, number, name, create_time) VALUES ('p-one', '1', 'one', 'x')")
@@ -157,7 +157,7 @@ def test_blob_in_use_by_a_push_is_not_collected(state: World) -> None:
     try:
         blobs.needed(world, found)
         with world.writing() as rows:
-            blobs.record(rows, world, REPOSITORY, again, len(b"again"))  # pushed once more: as if it came now
+            blobs.record(rows, world, REPOSITORY, again, len(b"again"))  # pushed once more, so it counts as new
         assert blobs.collect(world) == 1
         assert here() == [found, again]
         assert blobs.collect(world, idle=0) == 1

@@ -1,6 +1,6 @@
-"""python-dxf, a client that knows blobs and aliases only, with the token flow of its own.
+"""Push and pull with python-dxf, a client of blobs and aliases with its own implementation of the token flow.
 
-It sends credentials over HTTPS only, so it goes through the edge.
+It sends credentials over HTTPS only, so the tests use the edge.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def through_the_edge(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def open_registry(registry: Registry, name: str, who: str) -> DXF:
-    """A client that answers each challenge with the access token of a principal."""
+    """Return a client that answers each challenge with the access token of a principal."""
 
     def authenticate(client: DXF, response: Any) -> None:
         client.authenticate("oauth2accesstoken", registry.tokens[who], response=response)

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.oci.conftest import OCI_MANIFEST, Registry
-from tests.sandbox.oci.wire import (
-    refusal,
-)
+from tests.sandbox.oci.wire import refusal
 
 
 def test_immutable_tag_cannot_be_moved_or_deleted(registry: Registry) -> None:
@@ -24,8 +22,8 @@ def test_immutable_tag_cannot_be_moved_or_deleted(registry: Registry) -> None:
     assert registry.push_manifest(name, "v1", first) == digest
     body = registry.image(name, b"second")
     answer = registry.call("PUT", f"{name}/manifests/v1", json=body, headers={"Content-Type": OCI_MANIFEST})
-    said = "cannot update tag v1. The repository has enabled tag immutability"
-    assert refusal(answer) == (400, "MANIFEST_INVALID", said)
+    message = "cannot update tag v1. The repository has enabled tag immutability"
+    assert refusal(answer) == (400, "MANIFEST_INVALID", message)
     assert registry.call("HEAD", f"{name}/manifests/v1").headers["Docker-Content-Digest"] == digest
     assert refusal(registry.call("DELETE", f"{name}/manifests/v1"))[:2] == (400, "MANIFEST_INVALID")
     assert refusal(registry.call("DELETE", f"{name}/manifests/{digest}"))[1] == "GOOGLE_MANIFEST_DANGLING_TAG"
@@ -50,15 +48,11 @@ def test_referenced_manifest_cannot_be_deleted(registry: Registry, fresh: str) -
     entry = {"mediaType": OCI_MANIFEST, "digest": child, "size": len(content)}
     index = {"schemaVersion": 2, "mediaType": kind, "manifests": [entry]}
     parent = registry.push_manifest(fresh, "all", index)
-    said = "Manifest is still referenced by one or more tags"
-    assert refusal(registry.call("DELETE", f"{fresh}/manifests/{parent}")) == (
-        400,
-        "GOOGLE_MANIFEST_DANGLING_TAG",
-        said,
-    )
+    expected = (400, "GOOGLE_MANIFEST_DANGLING_TAG", "Manifest is still referenced by one or more tags")
+    assert refusal(registry.call("DELETE", f"{fresh}/manifests/{parent}")) == expected
     assert registry.call("DELETE", f"{fresh}/manifests/arm").status_code == 202
-    said = f"Manifest is still referenced by one or more parent images: {parent}"
-    expected = (400, "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", said)
+    message = f"Manifest is still referenced by one or more parent images: {parent}"
+    expected = (400, "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE", message)
     assert refusal(registry.call("DELETE", f"{fresh}/manifests/{child}")) == expected
     for reference in ("all", parent, child):
         assert registry.call("DELETE", f"{fresh}/manifests/{reference}", who="repoadmin").status_code == 202
@@ -180,7 +174,7 @@ def test_request_over_the_limit_is_refused_before_its_body(registry: Registry, f
 
 def test_streamed_manifest_over_the_limit_is_refused(registry: Registry, fresh: str) -> None:
     head = f"PUT /v2/{fresh}/manifests/v1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
-    # The body has no end: the answer comes because of the one byte too many.
+    # The body has no end: the server answers as soon as the body is over the limit.
     answer = raw(registry, head, *[b"10000\r\n" + b"x" * 65536 + b"\r\n"] * 64, b"1\r\nx\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"SIZE_INVALID" in answer

@@ -1,4 +1,4 @@
-"""A disk that is full: refused with a sentence, nothing lost or half done, and on it goes when there is space again."""
+"""Fill the disk of the sandbox: calls are refused completely, nothing is lost, and they succeed when there is space."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ON_SMALL_DISK = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp -a "$3/." "$2" && 
 
 
 def on_small_disk(size: str, home: Path, content: Path, *options: str) -> list[str]:
-    """The command of a sandbox whose home is a file system of this size, with a copy of `content`.
+    """Return the command of a sandbox whose home is a file system of this size, with a copy of `content`.
 
-    Nobody else sees that file system but through `/proc/<pid>/root`.
+    Other processes can reach that file system only through `/proc/<pid>/root`.
     """
     home.mkdir()
     script = ["unshare", "--mount", "sh", "-c", ON_SMALL_DISK, "sh", size, str(home), str(content)]
@@ -37,15 +37,14 @@ def on_small_disk(size: str, home: Path, content: Path, *options: str) -> list[s
 
 @pytest.fixture(autouse=True)
 def may_mount() -> None:
-    """Skipped where the user may not mount."""
-    asked = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    if asked.returncode != 0:
-        pytest.skip("a file system of its own needs root")
+    """Skip the tests if the user cannot mount a file system."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system needs root")
 
 
 @dataclass(frozen=True)
 class Small:
-    """A registry on a small disk; `home` leads to it from outside."""
+    """A registry on a small disk, with its home as other processes reach it."""
 
     registry: Registry
     home: Path
@@ -80,7 +79,7 @@ def parent(registry: Registry) -> str:
 
 
 def fill(folder: Path) -> Path:
-    """Take all the space that is left."""
+    """Write a file that takes all the free space, and return its path."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):

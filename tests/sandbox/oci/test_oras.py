@@ -1,7 +1,7 @@
-"""oras, the library for artifacts: files pushed, listed and pulled.
+"""Push, list and pull files with oras, the library for artifacts.
 
-With its token backend, the one that it takes by itself, it asks for a token to pull, to see whether a blob is there,
-and shows the same token when it pushes; it does not ask for more when it is told to.
+Its default, the token backend, requests a token to pull when it looks for a blob, and sends the same token with the
+push. It does not request another token when the registry challenges it to.
 """
 
 from __future__ import annotations

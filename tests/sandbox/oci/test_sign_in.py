@@ -8,14 +8,7 @@ import secrets
 import pytest
 
 from tests.sandbox.oci.conftest import HOST, SERVICE, Registry
-from tests.sandbox.oci.wire import (
-    DOWNLOAD,
-    UPLOAD,
-    basic,
-    get_token,
-    refusal,
-    resource,
-)
+from tests.sandbox.oci.wire import DOWNLOAD, UPLOAD, basic, get_token, refusal, resource
 
 MISSING = "Missing image name. Pushes should be of the form docker push HOST-NAME/PROJECT-ID/REPOSITORY/IMAGE"
 
@@ -85,7 +78,7 @@ def test_invalid_credential_is_refused_without_challenge(registry: Registry, cre
     status, code, message = refusal(answer)
     assert (status, code) == (401, "UNAUTHORIZED")
     assert message == "not authenticated: No valid credential was supplied."
-    # As on Google: who shows a credential is not told where to get another one.
+    # As on Google, a request with an invalid credential gets no challenge.
     assert "WWW-Authenticate" not in answer.headers
     assert len(answer.content) == 102
     if credential in ("expired", "unknown", "user", "not base64"):
@@ -117,13 +110,13 @@ def test_token_for_allowed_actions_is_granted(registry: Registry, who: str, acti
 
 def test_token_for_forbidden_actions_is_refused(registry: Registry) -> None:
     name = registry.name("app")
-    said = f"Permission '{UPLOAD}' denied on resource '//{SERVICE}/{resource(registry)}' (or it may not exist)."
-    assert refusal(get_token(registry, f"repository:{name}:push,pull", who="reader")) == (403, "DENIED", said)
-    said = (
+    message = f"Permission '{UPLOAD}' denied on resource '//{SERVICE}/{resource(registry)}' (or it may not exist)."
+    assert refusal(get_token(registry, f"repository:{name}:push,pull", who="reader")) == (403, "DENIED", message)
+    message = (
         f'Unauthenticated request. Unauthenticated requests do not have permission "{UPLOAD}" on resource '
         f'"{resource(registry)}" (or it may not exist)'
     )
-    assert refusal(get_token(registry, f"repository:{name}:push,pull")) == (403, "DENIED", said)
+    assert refusal(get_token(registry, f"repository:{name}:push,pull")) == (403, "DENIED", message)
     elsewhere = f"repository:{HOST}/somebody-elses/repo/app:pull"
     assert refusal(get_token(registry, elsewhere, who="owner"))[:2] == (403, "DENIED")
 
@@ -173,9 +166,9 @@ def test_public_image_is_pulled_without_token(door: Registry) -> None:
 def test_operation_without_permission_is_refused(
     registry: Registry, who: str, method: str, path: str, permission: str
 ) -> None:
-    said = f"Permission '{permission}' denied on resource '//{SERVICE}/{resource(registry)}' (or it may not exist)."
+    message = f"Permission '{permission}' denied on resource '//{SERVICE}/{resource(registry)}' (or it may not exist)."
     answer = registry.call(method, f"{registry.name('app')}/{path}", who=who)
-    assert refusal(answer) == (403, "DENIED", said)
+    assert refusal(answer) == (403, "DENIED", message)
 
 
 def test_token_for_one_image_is_invalid_for_another(registry: Registry, fresh: str) -> None:
@@ -208,7 +201,7 @@ def test_missing_image_name_is_refused(door: Registry) -> None:
     for name in (f"{door.prefix}{door.project}/ml-images", f"{door.prefix}{door.project}"):
         answer = door.call("POST", f"{name}/blobs/uploads/")
         assert refusal(answer) == (400, "NAME_INVALID", MISSING)
-    # The token endpoint says it of a push; to pull from a repository is to list what is in it.
+    # The token endpoint refuses only a push: the scope to pull from a repository allows listing its images.
     repository = f"repository:{door.prefix}{door.project}/ml-images"
     assert refusal(get_token(door, f"{repository}:push,pull", who="owner")) == (400, "NAME_INVALID", MISSING)
     assert get_token(door, f"{repository}:pull", who="owner").status_code == 200
@@ -216,5 +209,5 @@ def test_missing_image_name_is_refused(door: Registry) -> None:
 
 def test_image_of_gcr_io_is_refused(registry: Registry) -> None:
     answer = registry.call("GET", "eu.gcr.io/a-project/app/manifests/v1")
-    said = "The workbook's sandbox does not do this: images of eu.gcr.io"
-    assert refusal(answer) == (404, "NAME_UNKNOWN", said)
+    message = "The workbook's sandbox does not do this: images of eu.gcr.io"
+    assert refusal(answer) == (404, "NAME_UNKNOWN", message)

@@ -1,4 +1,4 @@
-"""Blobs and uploads at addresses that need no Authorization, outside /v2, as on Google."""
+"""Use Google's signed addresses of downloads and uploads, which are outside /v2 and need no Authorization."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOST = "us-central1-docker.pkg.dev"
 
 
 def bare(door: Registry, method: str, location: str, **options: object) -> requests.Response:
-    """A request without any credential."""
+    """Send a request without a credential."""
     url = urljoin(f"{door.base}/", location)
     return door.session.request(method, url, timeout=30, allow_redirects=False, **options)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""skopeo: another client's own code for the same protocol."""
+"""Copy, list and delete images with skopeo, which has its own implementation of the protocol."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
 
 @pytest.fixture
 def run(registry: Registry, tmp_path: Path) -> Run:
-    """Run skopeo as the owner; its memory of where blobs are stays in the test's folder."""
+    """Return a function that runs skopeo. Its cache of blob locations is in the test's folder."""
     if shutil.which("skopeo") is None:
         pytest.skip("skopeo isn't installed")
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
@@ -45,7 +45,7 @@ def run(registry: Registry, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def multi(registry: Registry, fresh: str) -> str:
-    """An image for two platforms, pushed over HTTP; its digest."""
+    """Push an image for two platforms, and return its digest."""
     described = []
     for architecture in ("amd64", "arm64"):
         body = json.dumps(registry.image(fresh, secrets.token_bytes(50_000))).encode()
@@ -83,7 +83,7 @@ def test_tags_are_listed_and_deleted(registry: Registry, run: Run, fresh: str) -
     place = f"docker://localhost:{registry.port}/{fresh}"
     listed = run("list-tags", "--tls-verify=false", place)
     assert json.loads(listed.stdout)["Tags"] == ["one"], listed.stderr
-    # skopeo deletes by digest, which Artifact Registry refuses while a tag is there.
+    # skopeo deletes by digest, which Artifact Registry refuses while the manifest has a tag.
     refused = run("delete", "--tls-verify=false", f"{place}:one")
     assert refused.returncode == 1
     assert "referenced by one or more tags" in refused.stderr
@@ -99,5 +99,5 @@ def test_reader_cannot_push(registry: Registry, run: Run, fresh: str, multi: str
     assert run("copy", *PLAIN, "--override-arch=amd64", f"{place}:amd64", layout, who="reader").returncode == 0
     refused = run("copy", *PLAIN, layout, f"{place}:mine", who="reader")
     assert refused.returncode == 1
-    # skopeo shows the token endpoint's status, not its sentence.
+    # skopeo shows the token endpoint's status, not its message.
     assert "403 (Forbidden)" in refused.stderr

@@ -1,4 +1,4 @@
-"""Bytes on their way to be a blob: in memory or in a file, they become the same blob."""
+"""Receive uploads in memory and in files, limit their memory, and discard idle ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ SMALL = 64 << 10
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """A world without a process."""
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder) / "state", Clock())
         yield world
@@ -68,7 +67,7 @@ def test_pieces_of_any_size_make_the_blob(
     places = [0, *sorted(int(cut * size) for cut in cuts), size]
     pieces = [content[start:stop] for start, stop in itertools.pairwise(places)]
     upload = uploads.begin(world, REPOSITORY, algorithm)
-    # The door takes a body in one piece; the upload itself goes on where the last one ended.
+    # The second call continues where the first one ended.
     assert receive(upload, pieces[:first]) + receive(upload, pieces[first:]) == size == upload.size
     digest = blobs.digest_of(content, named)
     uploads.finish(world, upload, digest)

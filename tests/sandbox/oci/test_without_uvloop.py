@@ -1,4 +1,4 @@
-"""The registry on Python's own event loop, as on a system that uvloop doesn't know."""
+"""Run the registry on Python's own event loop, as on systems that uvloop does not support."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _push_and_pull(registry: Registry) -> None:
     maps = Path(f"/proc/{pid}/maps")
     if maps.exists():
         assert "uvloop" not in maps.read_text()
-    # More than a socket's buffer holds, so that both sides have to wait for each other.
+    # Larger than a socket's buffer, so that both sides have to wait for each other.
     content = os.urandom(8_000_000)
     digest = registry.push_blob(fresh, content)
     registry.push_manifest(fresh, "1.0.0", registry.image(fresh, content))
