@@ -1,4 +1,4 @@
-"""Filters of lists: what they choose, and what is refused. AIP-160: OR binds tighter than AND."""
+"""Filter lists, and refuse invalid filters. In AIP-160, OR has precedence over AND."""
 
 from __future__ import annotations
 

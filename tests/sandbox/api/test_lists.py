@@ -1,4 +1,4 @@
-"""Pages of lists, by property."""
+"""Split lists into pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_pages_contain_every_item_once(names: list[str], size: int) -> None:
 
 @given(NAMES, NAMES, st.integers(1, 7))
 def test_pages_are_stable_during_inserts(names: list[str], more: list[str], size: int) -> None:
-    """What was there before and after the insert is seen exactly once."""
+    """Items that exist before and after the insert are returned exactly once."""
     before = sorted(names)
     page, token = lists.page(before, {"pageSize": str(size)}, str)
     after = sorted({*names, *more})
@@ -41,10 +41,10 @@ def test_pages_are_stable_during_inserts(names: list[str], more: list[str], size
     assert set(before) <= set(page) | set(rest)
 
 
-@pytest.mark.parametrize(("asked", "given_"), [("", 100), ("0", 100), ("7", 7), ("1000", 1000), ("5000", 1000)])
-def test_page_size_is_limited(asked: str, given_: int) -> None:
-    page, _ = lists.page([str(n) for n in range(3000)], {"pageSize": asked} if asked else {}, str)
-    assert len(page) == given_
+@pytest.mark.parametrize(("size", "expected"), [("", 100), ("0", 100), ("7", 7), ("1000", 1000), ("5000", 1000)])
+def test_page_size_is_limited(size: str, expected: int) -> None:
+    page, _ = lists.page([str(n) for n in range(3000)], {"pageSize": size} if size else {}, str)
+    assert len(page) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Google's message types as the schema: what is taken, in which spellings, and how the rest is refused."""
+"""Parse JSON by Google's message types, in all accepted spellings, and refuse invalid values."""
 
 from __future__ import annotations
 

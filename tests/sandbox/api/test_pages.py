@@ -1,4 +1,4 @@
-"""A page costs what is on it: counted in steps of SQLite's machine, which are the same on every computer."""
+"""Measure the cost of a page in steps of SQLite's virtual machine, which are the same on every computer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARENT = "projects/p-one/locations/us-central1/repositories"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Two repositories, one with 200 versions and one with 5,000, each version with a tag."""
+    """Create repositories with 200 and with 5,000 versions, each version with a tag."""
     opened = World(tmp_path_factory.mktemp("pages") / "state", Clock())
     with opened.writing() as rows:
         projects.create(rows, opened, "p-one", "One", {})
@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def steps(world: World, path: str, query: dict[str, str]) -> tuple[int, str]:
-    """Steps of SQLite's machine for a page of 100, and the token of the next."""
+    """Return the number of steps for a page of 100 items, and the token of the next page."""
     found = API.find("GET", f"/v1/{path}")
     assert found is not None
     method, params = found

@@ -1,4 +1,4 @@
-"""JSON that no answer could carry is refused where it comes in."""
+"""Refuse JSON that a response could not contain."""
 
 from __future__ import annotations
 

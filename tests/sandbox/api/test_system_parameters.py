@@ -1,4 +1,4 @@
-"""Parameters that every API has: what they leave of an answer, and what they refuse."""
+"""Apply the query parameters of all APIs to responses, and refuse invalid ones."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_response_is_pretty_by_default() -> None:
 
 
 def test_enums_are_numbers_on_request() -> None:
-    asked = {"$alt": "json;enum-encoding=int"}
+    query = {"$alt": "json;enum-encoding=int"}
     kind = types.ListRepositoriesResponse.pb().DESCRIPTOR
-    first, second = json.loads(written(kind=kind, **asked))["repositories"]
+    first, second = json.loads(written(kind=kind, **query))["repositories"]
     assert first == {"name": "a", "format": 1, "labels": {"x": "1"}}
     assert second["mode"] == 1
     versions = {"versions": [{"state": "DESTROYED", "name": "ENABLED"}]}
-    told = json.loads(written(versions, enums={"state": {"DESTROYED": 3}}, **asked))
-    assert told == {"versions": [{"state": 3, "name": "ENABLED"}]}
+    response = json.loads(written(versions, enums={"state": {"DESTROYED": 3}}, **query))
+    assert response == {"versions": [{"state": 3, "name": "ENABLED"}]}
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def built(engine: docker.DockerClient, python_image: str) -> Iterator[str]:
-    """The sample image, named as gcloud's extractor finds it."""
+    """Build the sample image, and return its tag."""
     tag = f"workbook-scan-{secrets.token_hex(3)}/ml-predictor:v1"
     engine.images.build(
         path=str(ROOT),
         tag=tag,
         buildargs={"PYTHON_IMAGE": python_image},
-        # An id of its own: who removes another image by its id doesn't remove this one.
+        # The label makes the image's id unique, so that removing another image by its id does not remove this one.
         labels={"workbook-test": tag},
         platform="linux/amd64",
         rm=True,
@@ -42,12 +42,12 @@ def built(engine: docker.DockerClient, python_image: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def layers(engine: docker.DockerClient, built: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The built image's layers as files, lowest first."""
+    """Return the files of the built image's layers, lowest first."""
     folder = tmp_path_factory.mktemp("layers")
     with (folder / "image.tar").open("wb") as file:
         for chunk in engine.images.get(built).save():
             file.write(chunk)
-    # tar, not tarfile: its safe filter came to 3.11 only with 3.11.4, and Debian has 3.11.2.
+    # tar, since tarfile has its safe filter only since 3.11.4, and Debian 12 has Python 3.11.2.
     (folder / "image").mkdir()
     subprocess.run(["tar", "-xf", folder / "image.tar", "-C", folder / "image"], check=True)
     [manifest] = json.loads((folder / "image" / "manifest.json").read_text())
@@ -85,9 +85,9 @@ def test_inventory_equals_dpkgs_and_pythons(
         text=True,
         check=True,
     ).stdout.split("\n")
-    said = {tuple(line.split()) for line in listed if line}
+    theirs = {tuple(line.split()) for line in listed if line}
     ours = {(binary, one.name, one.version) for one in found.packages if one.kind == "OS" for binary in one.binaries}
-    assert ours == said
+    assert ours == theirs
     program = "import importlib.metadata as m; print('\\n'.join(f'{d.name} {d.version}' for d in m.distributions()))"
     printed = engine.containers.run(built, ["python", "-c", program], remove=True).decode().split("\n")
     assert {(one.name, one.version) for one in found.packages if one.kind == "PYPI"} == {
@@ -104,7 +104,7 @@ def test_inventory_equals_gclouds_extractor(
     extractor = gcloud.resolve().parent / "local-extract"
     if not extractor.exists():
         pytest.skip("gcloud's component local-extract isn't installed")
-    said = subprocess.run(
+    printed = subprocess.run(
         [
             str(extractor),
             f"--resource_uri={built}",
@@ -113,13 +113,13 @@ def test_inventory_equals_gclouds_extractor(
             "--undefok=additional_package_types,skip_package_types,verbose_errors,use_scalibr",
             "--use_scalibr",
         ],
-        # The extractor asks the engine by itself, and the private one is where DOCKER_HOST says.
+        # The extractor connects to the engine of DOCKER_HOST.
         env={**os.environ, **machine_engine.environment(found_engine)},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    theirs = {(one["package_type"], one["package"].lower(), one["version"]) for one in json.loads(said)}
+    theirs = {(one["package_type"], one["package"].lower(), one["version"]) for one in json.loads(printed)}
     ours = {(one.kind, one.name.lower(), one.version) for one in _inventory(layers).packages}
     assert ours == theirs
 
@@ -148,8 +148,8 @@ def test_gcloud_scans_lists_and_describes(
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     credentials.refresh(google.auth.transport.requests.Request())
     login = {"username": "oauth2accesstoken", "password": credentials.token}
-    said = engine.images.push(here.docker_name(image), tag="v1", auth_config=login)
-    assert "digest: sha256:" in said, said
+    output = engine.images.push(here.docker_name(image), tag="v1", auth_config=login)
+    assert "digest: sha256:" in output, output
     digest = image.digest(registry.manifest(image.tag("v1")).digest)
     pushed = scans.wait(digest, 60)
     assert pushed.succeeded

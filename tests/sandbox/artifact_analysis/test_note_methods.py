@@ -1,4 +1,4 @@
-"""What is said of an image beside its findings: where it comes from, where its bill lies, what somebody looked at."""
+"""Write and read the occurrences of an image other than findings: bills of materials, assessments, provenance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CVE = "CVE-2025-64459"
 
 @pytest.fixture
 def image(in_world: target.Target) -> Iterator[names.Digest]:
-    """A scanned image with a finding."""
+    """Push an image, and return its digest after its scan has a finding."""
     projects.enable(in_world.location.project, *(f"{name}.googleapis.com" for name in SERVICES))
     repository = names.Repository(in_world.location, f"notes-{secrets.token_hex(3)}")
     repositories.create(repository)
@@ -83,7 +83,7 @@ def test_exported_bill_is_in_a_bucket_and_referenced(
     content = session.get(url, params={"alt": "media"}).content
     assert hashlib.sha256(content).hexdigest() == predicate["digest"]["sha256"]
     assert json.loads(content)["spdxVersion"] == "SPDX-2.3"
-    # Nobody signs here, so nothing looks signed.
+    # The sandbox does not sign, so the reference has no signatures.
     assert "signatures" not in reference["sbomReference"]
 
 
@@ -97,7 +97,7 @@ def test_exported_bills_are_attached_to_the_image(repository: names.Repository, 
     assert discovery["name"].endswith(answers[0].json()["discoveryOccurrenceId"])
     registry_base = f"https://{repository.location.host}/v2/{repository.project}/{repository.id}/app"
     listed = session.get(f"{registry_base}/referrers/{digest.value}", timeout=30).json()["manifests"]
-    # Twice the same bytes are one artifact.
+    # The second export has the same bytes, so it adds no artifact.
     assert sorted(one["artifactType"] for one in listed) == sorted((sbom.CYCLONEDX, sbom.SPDX))
     for one in listed:
         manifest = session.get(
@@ -112,7 +112,7 @@ def test_exported_bills_are_attached_to_the_image(repository: names.Repository, 
             ("half", "2.0"),
             ("Django", "5.2.7"),
         }
-    # What is attached is not scanned, and does not stand for the image.
+    # Attached artifacts are not scanned.
     assert len(occurrences_of(session, digest, "DISCOVERY")) == 1
     bare = push(repository, {"labels.txt": "setosa"}, tag="bare")
     refused = session.post(f"{base}/https://{bare}:exportSBOM", json={})
@@ -124,7 +124,7 @@ def test_exported_bills_are_attached_to_the_image(repository: names.Repository, 
 
 
 def test_clients_own_bill_is_referenced(image: names.Digest, session: AuthorizedSession) -> None:
-    """As gcloud does it for `sbom load`: look for the note, make it, attach an occurrence; the next time change it."""
+    """The requests are those of `gcloud artifacts sbom load`, which changes an existing occurrence."""
     project = image.image.repository.project
     note = f"{base(image)}/notes/sbom-cyclonedx-1-6"
     ask(session, "GET", note, 404)
@@ -199,9 +199,9 @@ def test_assessment_is_shown_until_deleted(image: names.Digest, session: Authori
     }
 
     def state() -> dict[str, Any]:
-        said = {one["vulnerability"]["shortDescription"]: one["vulnerability"] for one in findings()}
-        assert all("vexAssessment" not in body for key, body in said.items() if key != CVE)
-        found: dict[str, Any] = said[CVE].get("vexAssessment", {})
+        by_id = {one["vulnerability"]["shortDescription"]: one["vulnerability"] for one in findings()}
+        assert all("vexAssessment" not in body for key, body in by_id.items() if key != CVE)
+        found: dict[str, Any] = by_id[CVE].get("vexAssessment", {})
         return found
 
     def findings() -> list[dict[str, Any]]:
@@ -270,7 +270,7 @@ def test_build_writes_provenance_of_each_pushed_image() -> None:
         assert [subject["digest"] for subject in statement["subject"]] == [{"sha256": "1" * 64}] * 2
         payload = json.loads(base64.b64decode(one["envelope"]["payload"]))
         assert payload["_type"] == statement["_type"]
-        # A provenance that nobody signed, by a builder that isn't Google's, doesn't look like one of Google's.
+        # The provenance is not signed, and its builder is not Google's.
         assert "signatures" not in one["envelope"]
         assert "GoogleHostedWorker" not in json.dumps(one)
     old = first["build"]["intotoStatement"]["slsaProvenance"]

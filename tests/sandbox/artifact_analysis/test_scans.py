@@ -46,19 +46,19 @@ def test_findings_of_a_push_have_layer_path_and_scores(
     assert place.path == f"/{next(iter(DJANGO))}"
     assert place.layer == 1
     assert place.line == f"COPY {next(iter(DJANGO))}"
-    told = next(
+    occurrence = next(
         one for one in occurrences_of(session, digest, "VULNERABILITY") if one["noteName"].endswith("CVE-2025-64459")
     )
-    scores = told["vulnerability"]["cvssv3"]
+    scores = occurrence["vulnerability"]["cvssv3"]
     assert (scores["baseScore"], scores["exploitabilityScore"], scores["impactScore"]) == (9.1, 3.9, 5.2)
-    [located] = told["vulnerability"]["packageIssue"][0]["fileLocation"]
+    [located] = occurrence["vulnerability"]["packageIssue"][0]["fileLocation"]
     below, above = (
         hashlib.sha256(gzip.decompress(registry._layer(files))).hexdigest() for files in (OS_RELEASE | DPKG, DJANGO)
     )
     assert located["layerDetails"]["diffId"] == above
     chain = hashlib.sha256(f"sha256:{below} sha256:{above}".encode()).hexdigest()
     assert located["layerDetails"]["chainId"] == f"sha256:{chain}"
-    # glibc: a distribution's "unimportant" stands above a score of 9.8.
+    # glibc: the distribution's "unimportant" has precedence over a score of 9.8.
     libc = scans.find(found.findings, "CVE-2019-1010022")
     assert libc is not None
     assert (libc.severity, libc.score, libc.fixable) == ("MINIMAL", 9.8, False)
@@ -101,7 +101,7 @@ def test_disabled_repository_or_api_is_not_scanned(repository: names.Repository,
     assert session.post(f"{service}:disable", json={}).status_code == 200
     unscanned = push(repository, OS_RELEASE | DPKG, tag="off")
     assert session.post(f"{service}:enable", json={}).status_code == 200
-    # What was there before is not scanned when the API comes back.
+    # Images that were pushed while the API was disabled are not scanned after it is enabled.
     assert scans.read(unscanned).status == ""
     with pytest.raises(scans.ScanMissing, match="hasn't begun"):
         scans.wait(unscanned, 0.3)
@@ -146,10 +146,9 @@ def test_index_is_scanned_by_its_linux_amd64_image(repository: names.Repository)
 
 
 def test_interrupted_scan_is_repeated_at_the_next_start(tmp_path: Path) -> None:
-    """Noted in the push's own transaction, so the next start finds it."""
+    """The pending scan is stored in the push's own transaction, so the next start finds it."""
     first = World(tmp_path / "state", Clock())
-    noticing = automatic_scans.Scanner(first)
-    first.watchers.append(noticing.on_version)
+    first.watchers.append(automatic_scans.Scanner(first).on_version)
     name = "projects/p-123456/locations/us-central1/repositories/r"
     with first.writing() as rows:
         sandbox_projects.create(rows, first, "p-123456", "p", {})
@@ -194,7 +193,7 @@ def test_interrupted_scan_is_repeated_at_the_next_start(tmp_path: Path) -> None:
             found = automatic_scans.get(rows, key)
         return str(found["discovery"]["analysisStatus"]) if found else ""
 
-    # The manifest's blob was never there: the scan ends, and not well.
+    # The scan fails, since the manifest's blob does not exist.
     assert eventually(lambda: status().startswith("FINISHED") and status(), 20) == "FINISHED_FAILED"
     scanner.stop()
     second.close()
@@ -271,7 +270,7 @@ def test_scan_of_the_extractors_packages_finds_vulnerabilities(
     found = scans.on_demand(operation["response"]["scan"])
     assert found.resource == "some/image:v1"
     assert {one.affected[0].package for one in found.findings} == {"glibc", "Django"}
-    # A fix that came in a later security update than the image has.
+    # The fix is in a later security update than the one in the image.
     assert any(one.affected[0].fixed.startswith("2.36-9+deb12u") for one in found.findings)
     for wrong in (
         {"packages": packages},

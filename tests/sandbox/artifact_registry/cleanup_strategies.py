@@ -1,4 +1,4 @@
-"""Random repositories and policy sets, and an oracle that decides by brute force. Used by several test files."""
+"""Random repositories and policy sets, and an oracle that decides by brute force."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def policies(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
 
 @st.composite
 def repositories(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Versions as plain dictionaries; uploads are never at the same moment, parents are in the same package."""
+    """Draw versions as plain dictionaries. No two have the same upload time; parents are in the same package."""
     found: list[dict[str, Any]] = []
     free = list(TAGS)
     hours = draw(st.lists(st.integers(0, 40 * 24), unique=True, max_size=9))
@@ -76,7 +76,7 @@ def repositories(draw: st.DrawFn) -> list[dict[str, Any]]:
 def oracle(
     rules: dict[str, dict[str, Any]], versions: list[dict[str, Any]], now: dt.datetime, immutable: bool
 ) -> set[str]:
-    """The names that one run deletes, by set algebra over the whole repository instead of version by version."""
+    """Return the names that one run deletes, by set operations on the whole repository."""
     subject = [one for one in versions if not one["attachment"]]
 
     def matched(rule: dict[str, Any]) -> set[str]:
@@ -86,7 +86,7 @@ def oracle(
                 one["name"]
                 for one in subject
                 if any(one["package"].startswith(p) for p in recent.get("packageNamePrefixes", [""]))
-                # newer ones of its own package: fewer than the count
+                # Fewer newer versions of its package than the count
                 and sum(o["package"] == one["package"] and o["uploaded"] > one["uploaded"] for o in subject)
                 < recent["keepCount"]
             }

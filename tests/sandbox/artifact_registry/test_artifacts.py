@@ -132,8 +132,8 @@ def test_multi_platform_image_lists_its_platforms(held: Held) -> None:
     single = held.client.get_docker_image(name=f"{held.name}/dockerImages/app@{entries[0]['digest']}")
     assert not single.image_manifests
     assert list(found.tags) == ["all"]
-    said = f"manifest has referenced parents: app/manifests/{index}"
-    with pytest.raises(exceptions.FailedPrecondition, match=said):
+    message = f"manifest has referenced parents: app/manifests/{index}"
+    with pytest.raises(exceptions.FailedPrecondition, match=message):
         held.client.delete_version(name=held.version("app", entries[0]["digest"])).result()
     assert held.client.get_version(name=held.version("app", entries[0]["digest"]))
 
@@ -145,10 +145,10 @@ def test_docker_image_by_tag_is_refused(held: Held) -> None:
 
 
 def test_slash_escaped_once_is_accepted(held: Held) -> None:
-    """What Google's discovery client, Terraform and hand-written calls send; gcloud escapes twice."""
+    """Google's discovery client and Terraform escape once, gcloud twice."""
     digest = held.push("team/sub/app", "v1")
     name = f"{held.name}/packages/team%2Fsub%2Fapp"
-    for path, told in (
+    for path, expected in (
         ("packages/team%2Fsub%2Fapp", name),
         ("packages/team%252Fsub%252Fapp", name),
         (f"packages/team%2Fsub%2Fapp/versions/{digest}", f"{name}/versions/{digest}"),
@@ -156,7 +156,7 @@ def test_slash_escaped_once_is_accepted(held: Held) -> None:
         (f"dockerImages/team%2Fsub%2Fapp%40{digest}", f"{held.name}/dockerImages/team%2Fsub%2Fapp@{digest}"),
     ):
         answer = held.get(path)
-        assert (answer.status_code, answer.json().get("name")) == (200, told)
+        assert (answer.status_code, answer.json().get("name")) == (200, expected)
     url = f"{API}/{held.name}/packages/team%2Fsub%2Fapp"
     version = f"{name}/versions/{digest}"
     for tag, sent in (("escaped", version), ("plain", version.replace("%2F", "/"))):
@@ -208,7 +208,7 @@ def test_files_are_the_blobs_of_versions(held: Held) -> None:
 
 
 def test_gcloud_lists_downloads_and_annotates(held: Held, gcloud: Path, tmp_path: Path) -> None:
-    layer = secrets.token_bytes(4 << 20)  # more than gcloud asks for at once
+    layer = secrets.token_bytes(4 << 20)  # larger than one request of gcloud
     digest = held.push("app", "v1", layer)
     repository = held.name.rpartition("/")[2]
     place = [f"--repository={repository}", "--location=us-central1"]

@@ -1,4 +1,4 @@
-"""The daily job: when it runs, what it deletes, what it writes; and the same through gcloud, over a real socket."""
+"""Run the daily cleanup job in a world without a server, and through gcloud in a real one."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_travel_ends_at_the_requested_time(state: World) -> None:
         push(state, number)
     wanted = state.now() + 31 * DAY
     cleanup_job.travel(state, 31 * DAY)
-    # The clock ticks at the writes of the last day, too.
+    # The writes of the last day advance the clock a little.
     assert dt.timedelta() <= state.now() - wanted < dt.timedelta(minutes=1)
 
 
@@ -195,7 +195,7 @@ def random_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_job_deletes_the_same_versions_as_the_oracle(
     random_world: World, rules: dict[str, Any], versions: list[dict[str, Any]]
 ) -> None:
-    """The same random repositories as for the pure functions, stored in the database."""
+    """The random repositories are those of the test of the pure functions, but stored in the database."""
     world = random_world
     world.clock = Clock(random.NOW - dt.timedelta(seconds=1))
     with world.writing() as rows:
@@ -216,7 +216,7 @@ def test_job_deletes_the_same_versions_as_the_oracle(
                 rows.execute("INSERT INTO children VALUES (?, ?, ?, ?)", (NAME, one["package"], parent, one["name"]))
             for tag in one["tags"]:
                 catalog.set_tag(rows, world, found, one["package"], tag, one["name"])
-        # A tag stands on one version of a package only: the last one that got it.
+        # A tag that was set on several versions of a package is on the last of them.
         seen = cleanup_job.versions(rows, NAME)
     plain = [
         {**one, "tags": list(next(v.tags for v in seen if v.name == one["name"] and v.package == one["package"]))}
@@ -232,7 +232,7 @@ def world_time(runs: list[cleanup_job.Run], world: World) -> dt.datetime:
     return runs[0].time if runs else world.now()
 
 
-# --- over the wire ----------------------------------------------------------------------------------------------------
+# --- with gcloud and a real sandbox -----------------------------------------------------------------------------------
 
 GUIDES = """[
  {"name": "keep-last-10", "action": {"type": "KEEP", "mostRecentVersions": {"keepCount": 10}},
@@ -263,7 +263,7 @@ def gcloud_run(environment: dict[str, str], *arguments: str) -> subprocess.Compl
 
 @pytest.fixture
 def stocked(in_world: target.Target) -> Iterator[names.Repository]:
-    """A repository with six tiny versions of `web`; the oldest has the tag production, all have one of their own."""
+    """Create a repository with six versions of `web`: each has its own tag, the oldest also the tag production."""
     projects.enable(in_world.location.project, projects.ARTIFACT_REGISTRY)
     found = names.Repository(in_world.location, "cleanup")
     repositories.create(found)
@@ -312,9 +312,9 @@ def test_gcloud_sets_a_policy_a_dry_run_reports_and_the_job_deletes(
 
     gcloud_run(environment, "artifacts", "repositories", "set-cleanup-policies", *where, "--no-dry-run")
     answer = world.admin("clock:advance", {"seconds": random.DAY})
-    told = {name.partition("@")[2] for run in answer["cleanups"] for name in run["versions"]}
+    deleted = {name.partition("@")[2] for run in answer["cleanups"] for name in run["versions"]}
     after = {one.image.value: one.tags for one in repositories.images(stocked)}
-    assert before - set(after) == told == reported
+    assert before - set(after) == deleted == reported
     assert {tag for tags in after.values() for tag in tags} == {"1.0.0", "production", "1.0.4", "1.0.5"}
 
 

@@ -1,4 +1,4 @@
-"""The cleanup engine: each documented sentence, Google's worked example, and an oracle on random repositories."""
+"""Decide by cleanup policies: each documented rule, Google's worked example, and an oracle on random repositories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.artifact_registry.cleanup_policies import Fate, Policy, Version
 from tests.sandbox.artifact_registry import cleanup_strategies as random
 
 NOW = random.NOW
-# RETENTION_EXAMPLES=20000 is the long run that the project's figures come from.
+# The project's figures are from a run with RETENTION_EXAMPLES=20000.
 EXAMPLES = int(os.environ.get("RETENTION_EXAMPLES", "500"))
 
 
@@ -45,7 +45,7 @@ def deleted(rules: dict[str, dict[str, Any]], *versions: Version, **more: Any) -
 
 
 def test_googles_worked_example() -> None:
-    """Delete what is over 100 days old and what has the tag `default`; keep versions named 2.0.6 and the like."""
+    """Delete versions that are over 100 days old or have the tag `default`, but keep those named 2.0.6."""
     rules = {
         "old": delete(olderThan=f"{100 * random.DAY}s"),
         "keep-206": keep(versionNamePrefixes=["2.0.6"]),
@@ -137,7 +137,7 @@ def test_most_recent_versions_are_the_newest_uploads() -> None:
 
 
 def test_most_recent_package_prefix_matches_every_such_package() -> None:
-    """The documentation's example: `release-xyz` keeps both release-xyz-v1 and release-xyz-v2."""
+    """In the documentation's example, `release-xyz` keeps both release-xyz-v1 and release-xyz-v2."""
     rules = {"all": delete(), "newest": newest(1, "release-xyz")}
     versions = [version(package, package=package) for package in ("release-xyz-v1", "release-xyz-v2", "release-x")]
     assert deleted(rules, *versions) == {"release-x"}
@@ -185,7 +185,7 @@ def test_run_deletes_at_most_the_daily_limit() -> None:
 
 
 def test_version_without_tags_is_untagged() -> None:
-    """Formats without tags count as untagged."""
+    """Versions in a format without tags are untagged."""
     assert deleted({"untagged": delete(tagState="UNTAGGED")}, version("file-1.0.whl")) == {"file-1.0.whl"}
 
 

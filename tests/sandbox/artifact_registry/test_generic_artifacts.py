@@ -1,4 +1,4 @@
-"""Generic artifacts through gcloud, and in requests that no gcloud would send."""
+"""Upload and download generic artifacts with gcloud, and refuse requests that gcloud would not send."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def session(in_world: object) -> Any:
 
 @pytest.fixture
 def repository(session: AuthorizedSession) -> str:
-    """The id of a new generic repository."""
+    """Create a generic repository, and return its id."""
     return create(session, "GENERIC")
 
 
@@ -69,7 +69,7 @@ def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "words"),
     [
         ({"packageId": "../x"}, "Invalid package_id"),
         ({"packageId": ""}, "Invalid package_id"),
@@ -83,10 +83,10 @@ def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path) -> None:
     ids=lambda value: "-".join(map(str, value.items())) if isinstance(value, dict) else "",
 )
 def test_invalid_name_is_refused(
-    session: AuthorizedSession, repository: str, change: dict[str, str], says: str
+    session: AuthorizedSession, repository: str, change: dict[str, str], words: str
 ) -> None:
     answer = upload(session, repository, **change)
-    assert (answer.status_code, says in answer.json()["error"]["message"]) == (400, True), answer.text
+    assert (answer.status_code, words in answer.json()["error"]["message"]) == (400, True), answer.text
     assert session.get(f"{API}/v1/{resource(repository)}/files").json() == {}
 
 
@@ -106,7 +106,7 @@ def test_upload_requires_permission_and_a_generic_repository(session: Authorized
 
 
 class _Token:
-    """A credential that is one token."""
+    """Credentials that consist of one token."""
 
     universe_domain = "googleapis.com"
 

@@ -1,4 +1,4 @@
-"""Names of images and their hosts."""
+"""Parse the names of images and their hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API half of Artifact Registry through Google's own Python client, over a real socket."""
+"""Create, read, change and list repositories with Google's Python client and by HTTP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from google.api_core import exceptions
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1 as ar
 
+from cli.world.starter import World
 from helpers import projects
 from helpers.names import Project
 
@@ -50,12 +51,12 @@ def test_repository_is_created_read_and_listed(client: ar.ArtifactRegistryClient
         "API containerscanning.googleapis.com is not enabled."
     )
     listed = {one.name: one for one in client.list_repositories(parent=repository.name.rsplit("/", 2)[0])}
-    # As recorded on Google: only GET tells the address.
+    # As recorded on Google, only GET returns registryUri.
     assert listed[repository.name].registry_uri == ""
 
 
 @pytest.mark.parametrize(
-    ("query", "body", "says"),
+    ("query", "body", "message"),
     [
         ("", {"format": "DOCKER"}, "Request contains an invalid argument."),
         (
@@ -72,12 +73,12 @@ def test_repository_is_created_read_and_listed(client: ar.ArtifactRegistryClient
     ids=["no id", "maven", "remote"],
 )
 def test_invalid_docker_repository_is_refused(
-    session: AuthorizedSession, repository: ar.Repository, query: str, body: dict[str, Any], says: str
+    session: AuthorizedSession, repository: ar.Repository, query: str, body: dict[str, Any], message: str
 ) -> None:
     parent = repository.name.rsplit("/", 2)[0]
     answer = session.post(f"{API}/v1/{parent}/repositories{query}", json=body)
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"].startswith(says)
+    assert answer.json()["error"]["message"].startswith(message)
 
 
 def test_refusal_names_the_location(session: AuthorizedSession, repository: ar.Repository) -> None:
@@ -102,7 +103,7 @@ def test_patch_changes_the_fields_in_the_mask(
     query = f"?updateMask={path}" if path else ""
     answer = session.patch(f"{API}/v1/{repository.name}{query}", json=body)
     assert answer.status_code == 200, answer.text
-    # As recorded on Google: the answer to PATCH has no registryUri.
+    # As recorded on Google, the response to PATCH has no registryUri.
     assert "registryUri" not in answer.json()
     found = client.get_repository(name=repository.name)
     assert dict(found.labels) == {"b": "2"}
@@ -251,16 +252,13 @@ def test_paid_services_need_a_billing_account(session: AuthorizedSession, in_wor
     assert "Billing must be enabled for activation of service(s) 'run.googleapis.com'" in error["message"]
 
 
-def test_request_log_has_the_calls_and_no_secret(world: object, client: ar.ArtifactRegistryClient, parent: str) -> None:
-    from cli.world.starter import World
-
-    assert isinstance(world, World)
+def test_request_log_has_the_calls_and_no_secret(world: World, client: ar.ArtifactRegistryClient, parent: str) -> None:
     list(client.list_repositories(parent=parent))
-    told = world.admin("requests")["requests"]
-    last = [one for one in told if one["method"].endswith("repositories.list")][-1]
+    logged = world.admin("requests")["requests"]
+    last = [one for one in logged if one["method"].endswith("repositories.list")][-1]
     assert last["host"] == "artifactregistry.googleapis.com"
     assert last["status"] == 200
     assert last["door"] == "edge"
     assert last["principal"].startswith("learner@")
-    assert "ya29." not in str(told)
-    assert "eyJ" not in str(told)
+    assert "ya29." not in str(logged)
+    assert "eyJ" not in str(logged)

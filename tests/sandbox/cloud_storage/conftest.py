@@ -1,4 +1,4 @@
-"""What tests of Cloud Storage share: the learner's session, in this process, and a new bucket."""
+"""Fixtures for tests of Cloud Storage: the learner's session, in this process, and a new bucket."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ URL = "https://storage.googleapis.com"
 
 @pytest.fixture
 def session(learner: in_process.Learner) -> Session:
-    """The learner's session."""
     return learner.session
 
 
 @pytest.fixture
 def bucket(session: Session) -> str:
-    """A new bucket."""
+    """Create a bucket, and return its name."""
     name = f"bucket-{secrets.token_hex(6)}"
     answer = session.post(f"{URL}/storage/v1/b?project={in_process.PROJECT}", json={"name": name})
     assert answer.status_code == 200, answer.text

@@ -1,4 +1,4 @@
-"""What a request to Cloud Storage says is done, or refused by name."""
+"""Apply each field, parameter and precondition of a request to Cloud Storage, or refuse it by name."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_failed_precondition_changes_nothing(session: Session, bucket: str) -> N
     refused = upload(session, bucket, {"name": "a"}, b"two", "&ifGenerationMatch=0")
     assert refused.status_code == 412
     [error] = refused.json()["error"]["errors"]
-    said = "At least one of the pre-conditions you specified did not hold."
-    assert error == {"message": said, "domain": "global", "reason": "conditionNotMet"}
+    message = "At least one of the pre-conditions you specified did not hold."
+    assert error == {"message": message, "domain": "global", "reason": "conditionNotMet"}
     assert session.get(f"{url}?alt=media").content == b"one"
     other = int(first["generation"]) + 1
     assert session.delete(f"{url}?ifGenerationMatch={other}").status_code == 412
@@ -127,7 +127,7 @@ def test_pages_contain_each_name_once(names: list[str], prefix: str, delimiter: 
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "body", "says"),
+    ("verb", "path", "body", "words"),
     [
         ("GET", "/storage/v1/b/{bucket}/o?matchGlob=*", None, "the parameter matchGlob of storage.objects.list"),
         ("GET", "/storage/v1/b/{bucket}/o?versions=true", None, "the parameter versions"),
@@ -146,16 +146,16 @@ def test_pages_contain_each_name_once(names: list[str], prefix: str, delimiter: 
     ids=["glob", "versions", "iam", "acl", "object acl", "lifecycle", "versioning", "predefined"],
 )
 def test_unsupported_field_or_parameter_is_refused(
-    session: Session, bucket: str, verb: str, path: str, body: Any, says: str
+    session: Session, bucket: str, verb: str, path: str, body: Any, words: str
 ) -> None:
     values = {"bucket": bucket, "project": in_process.PROJECT}
     answer = session.request(verb, URL + path.format(**values), json=body)
     assert answer.status_code == 501
-    assert says.format(**values) in answer.json()["error"]["message"]
+    assert words.format(**values) in answer.json()["error"]["message"]
 
 
 OBJECT = google_messages.fields("storage.v1", "Object")
-# gcloud and Node's client repeat what Google wrote, so it is ignored.
+# Google sets these fields. gcloud and Node's client send them back, so they are ignored.
 WRITTEN = {"kind", "id", "selfLink", "mediaLink", "generation", "metageneration", "size", "timeCreated", "updated"} | {
     "etag", "timeFinalized", "timeStorageClassUpdated",
 }  # fmt: skip
@@ -168,6 +168,7 @@ def test_object_field_is_stored_or_refused_by_name(session: Session, bucket: str
     if answer.status_code == 200:
         assert field in answer.json()
         return
-    said = answer.json()["error"]["message"].lower().replace(" ", "")
-    assert field.lower() in said or {"storageClass": "oftheclass", "md5Hash": "md5hash"}.get(field, "-") in said, said
+    message = answer.json()["error"]["message"].lower().replace(" ", "")
+    other = {"storageClass": "oftheclass", "md5Hash": "md5hash"}.get(field, "-")
+    assert field.lower() in message or other in message, message
     assert session.get(f"{URL}/storage/v1/b/{bucket}/o/a").status_code == 404

@@ -1,4 +1,4 @@
-"""Cloud Storage as far as builds need it: uploads exactly as gcloud sends them, and ranges."""
+"""Upload objects in gcloud's three ways, download them in ranges, and delete them and their buckets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.sandbox.cloud_storage.conftest import URL
 from tests.sandbox.in_process import Session
 
 
-# Bytes that a careless reader would take for a line end or a boundary.
+# The contents include bytes that look like a line end or a boundary.
 @pytest.mark.parametrize("content", [b"", b"x", b"\n", b"\r\n\r\n", b"a\r\n--b\r\n", bytes(range(256)) * 40])
 @pytest.mark.parametrize(("quote", "end"), [("'", "\n"), ('"', "\r\n"), ("", "\r\n")])
 def test_multipart_upload_keeps_every_byte(session: Session, bucket: str, content: bytes, quote: str, end: str) -> None:
@@ -68,8 +68,8 @@ def test_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
         follow_redirects=False,
     )
     assert (first.status_code, first.headers["Range"]) == (308, f"bytes=0-{half - 1}")
-    asked = session.put(place, headers={"Content-Range": f"bytes */{len(content)}"}, follow_redirects=False)
-    assert (asked.status_code, asked.headers["Range"]) == (308, f"bytes=0-{half - 1}")
+    status = session.put(place, headers={"Content-Range": f"bytes */{len(content)}"}, follow_redirects=False)
+    assert (status.status_code, status.headers["Range"]) == (308, f"bytes=0-{half - 1}")
     gap = session.put(place, data=b"x", headers={"Content-Range": f"bytes 9-9/{len(content)}"}, follow_redirects=False)
     assert gap.status_code == 416
     last = session.put(
@@ -80,7 +80,7 @@ def test_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "part"),
+    ("interval", "status", "part"),
     [
         ("bytes=0-", 206, b"0123456789"),
         ("bytes=4-", 206, b"456789"),
@@ -90,9 +90,9 @@ def test_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
         ("nonsense", 200, b"0123456789"),
     ],
 )
-def test_range_returns_its_bytes(session: Session, bucket: str, asked: str, status: int, part: bytes | None) -> None:
+def test_range_returns_its_bytes(session: Session, bucket: str, interval: str, status: int, part: bytes | None) -> None:
     session.post(f"{URL}/upload/storage/v1/b/{bucket}/o?uploadType=media&name=log.txt", data=b"0123456789")
-    answer = session.get(f"{URL}/{bucket}/log.txt", headers={"Range": asked})
+    answer = session.get(f"{URL}/{bucket}/log.txt", headers={"Range": interval})
     assert answer.status_code == status
     if part is not None:
         assert answer.content == part
@@ -214,7 +214,7 @@ def test_invalid_multipart_upload_is_refused(session: Session, bucket: str, body
 
 @given(st.binary(max_size=40), st.sampled_from([b"\n", b"\r\n"]), st.integers(1, 9))
 def test_multipart_media_is_exact_for_any_read_size(media: bytes, end: bytes, piece: int) -> None:
-    """Bytes that look like the beginning of the boundary too."""
+    # The boundary begins like a part of the media can.
     boundary = b"--\n-x"
     assume(boundary not in media + end + boundary[:-1])
 

@@ -1,4 +1,4 @@
-"""Projects and their policies: Google's Python client (v3) and plain calls (v1) against a running sandbox."""
+"""Create, change and delete projects and their policies, with Google's Python client (v3) and by HTTP (v1)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ V1 = "https://cloudresourcemanager.googleapis.com/v1"
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session."""
     credentials, _ = google.auth.default(scopes=SCOPES)
     with AuthorizedSession(credentials) as session:
         yield session
@@ -29,7 +28,7 @@ def learner(in_world: object) -> Iterator[AuthorizedSession]:
 
 @pytest.fixture
 def client(in_world: object) -> Iterator[resourcemanager_v3.ProjectsClient]:
-    """Google's client, with nothing set but the environment."""
+    """Return Google's client, configured by the environment only."""
     with resourcemanager_v3.ProjectsClient(transport="rest") as found:
         yield found
 
@@ -124,7 +123,7 @@ def test_python_client_reads_and_changes_a_policy(client: resourcemanager_v3.Pro
     policy.bindings.add(role="roles/artifactregistry.reader", members=["group:ml-team@example.com"])
     changed = client.set_iam_policy(request={"resource": name, "policy": policy})
     assert "group:ml-team@example.com" in str(changed)
-    # The same policy once more carries an etag that is no longer the current one.
+    # The policy's etag is no longer the current one.
     with pytest.raises(exceptions.Conflict, match="concurrent policy changes"):
         client.set_iam_policy(request={"resource": name, "policy": policy})
     changed.bindings[0].members.append("group:developers@company.com")

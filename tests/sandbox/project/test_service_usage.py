@@ -1,4 +1,4 @@
-"""Service Usage: what gcloud sends when it disables an API."""
+"""Disable an API with the body that gcloud sends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ API = "pubsub.googleapis.com"
 
 
 def test_disable_accepts_gclouds_body(learner: Learner) -> None:
-    """The body is the one that facts/gcloud-requests.md recorded of `gcloud services disable`."""
+    """The body was recorded from `gcloud services disable`: facts/gcloud-requests.md."""
     url = f"https://serviceusage.googleapis.com/v1/projects/{learner.project}/services/{API}"
     learner.ask("POST", f"{url}:enable", {})
     body = {"checkIfServiceHasUsage": "CHECK", "disableDependentServices": False}

@@ -1,4 +1,4 @@
-"""Matching at the borders of ranges; the orders are judged again by dpkg, by packaging and by SemVer's own list."""
+"""Match versions at the limits of ranges, and compare the orders with dpkg, packaging and SemVer's specification."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from packaging.version import Version
 from sandbox.scanner import advisories, severity, snapshot, version_order
 from sandbox.scanner.advisories import Database
 
+SHIPPED = snapshot.SHIPPED / "pypi.json"
+# 595 records, which are not part of the repository
 LARGER = Path(__file__).parents[4] / "shared" / "data" / "advisories" / "pypi-45-packages.json"
 
 
@@ -157,12 +159,12 @@ def test_debian_order_equals_dpkgs() -> None:
         f"elif dpkg --compare-versions '{a}' eq '{b}'; then echo eq; else echo gt; fi"
         for a, b in pairs
     )
-    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    theirs = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split()
     ours = []
     for a, b in pairs:
         one, other = version_order.key("Debian:12", a), version_order.key("Debian:12", b)
         ours.append("lt" if one < other else "gt" if one > other else "eq")
-    wrong = [(pair, mine, dpkg) for pair, mine, dpkg in zip(pairs, ours, said, strict=True) if mine != dpkg]
+    wrong = [(pair, mine, dpkg) for pair, mine, dpkg in zip(pairs, ours, theirs, strict=True) if mine != dpkg]
     assert not wrong
 
 
@@ -297,10 +299,22 @@ def test_newer_file_replaces_the_shipped_one_and_a_broken_one_is_reported(tmp_pa
         snapshot.load(tmp_path)
 
 
-@pytest.mark.skipif(not LARGER.exists(), reason="the larger snapshot isn't beside the repository")
-def test_larger_snapshot_equals_a_plain_evaluation() -> None:
-    """Every fixed and introduced version of 595 records, and the versions just around them, by packaging alone."""
-    records = json.loads(LARGER.read_text())
+@pytest.mark.parametrize(
+    ("path", "least"),
+    [
+        pytest.param(SHIPPED, 500, id="shipped"),
+        pytest.param(
+            LARGER,
+            3000,
+            id="larger",
+            marks=pytest.mark.skipif(not LARGER.exists(), reason="the larger snapshot isn't beside the repository"),
+        ),
+    ],
+)
+def test_snapshot_equals_a_plain_evaluation(path: Path, least: int) -> None:
+    """Check the versions in the events of each record, and the versions just before and after them."""
+    content = json.loads(path.read_text())
+    records = content["advisories"] if path == SHIPPED else content
     checked = 0
     for record in records:
         parsed = advisories.read(record)
@@ -320,11 +334,11 @@ def test_larger_snapshot_equals_a_plain_evaluation() -> None:
                             record["id"],
                             version,
                         )
-    assert checked > 3000
+    assert checked > least
 
 
 def _plain(item: dict[str, Any], version: str) -> bool:
-    """The same question, asked in another way: which event is the last one at or before the version?"""
+    """Return whether a version is affected, by the last event at or before it, with the order of packaging."""
     if version in (item.get("versions") or []):
         return True
     for one in item["ranges"]:
@@ -344,7 +358,7 @@ def _plain(item: dict[str, Any], version: str) -> bool:
 
 
 def test_matching_imports_nothing_impure() -> None:
-    """What decides from its arguments alone imports nothing that could make it do otherwise."""
+    """The modules of pure functions import only the listed modules of the scanner, and none with state or effects."""
     allowed = {"advisories": {"severity", "version_order"}, "severity": set(), "version_order": set()}
     for name, own in allowed.items():
         tree = ast.parse((Path(advisories.__file__).parent / f"{name}.py").read_text())

@@ -1,4 +1,4 @@
-"""Layers from strangers: what they may say, and what they can't do to the reader."""
+"""Read the layers of untrusted images, and limit the time and memory that they can take."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_bombs_exceed_the_limits() -> None:
         tree(tar(member("a/one", bytes(1001))), limits=Limits(file=1000))
     with pytest.raises(LimitExceeded, match="package lists"):
         tree(tar(*(member(f"a/{number}", bytes(900)) for number in range(5))), limits=Limits(kept=8000))
-    # Names alone take room as well.
+    # Names count towards the limit even if no content is kept.
     for kind in (tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE):
         many = tar(
             *(member(f"a/{number}", kind=kind, link="x" if kind != tarfile.REGTYPE else "") for number in range(20))
@@ -219,10 +219,10 @@ def test_zstd_bombs_exceed_the_limits() -> None:
         tree(big, limits=Limits(unpacked=1 << 20))
     with pytest.raises(LimitExceeded, match="entries"):
         tree(zstd.compress(b"") * 5000, limits=Limits(entries=1000))
-    # A frame whose decoder would need two gigabytes of memory before the first byte comes out.
+    # The decoder of this frame would allocate two gigabytes before its first output.
     wide = zstd.compress(bytes(1000), options={zstd.CompressionParameter.content_size_flag: 0})
     header = bytearray(wide)
-    assert header[4] & 0x20 == 0  # no single segment: the byte after the descriptor is the window
+    assert header[4] & 0x20 == 0  # not a single segment, so the byte after the descriptor is the window size
     header[5] = (31 - 10) << 3
     with pytest.raises(LayerUnreadable, match="window is too large"):
         tree(bytes(header))
@@ -235,7 +235,7 @@ def test_nested_archive_is_not_opened() -> None:
 
 
 def test_bomb_of_ten_gigabytes_needs_little_memory(tmp_path: Path) -> None:
-    """In a process of its own, with an address space that it could not hold the archive in."""
+    """Read it in another process, whose address space is limited to 192 MiB."""
     file = tmp_path / "bomb.gz"
     header = tarfile.TarInfo("x/zeros")
     header.size = 10 << 30

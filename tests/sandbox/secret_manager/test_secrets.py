@@ -1,4 +1,4 @@
-"""Secrets: what gcloud stores it reads back, who may not read reads nothing, and no value is told afterwards."""
+"""Store, read, disable and destroy secrets, with gcloud and by HTTP, and keep their values out of the request log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKEN = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session."""
+    """Return the learner's session, in a project with the APIs enabled."""
     with learner_with("secretmanager", "iam", "iamcredentials", "cloudresourcemanager") as session:
         yield session
 
@@ -33,7 +33,7 @@ def base() -> str:
 
 @pytest.fixture
 def secret(learner: AuthorizedSession) -> str:
-    """A new secret's address, without a version."""
+    """Create a secret without versions, and return its URL."""
     name = f"s-{secrets.token_hex(4)}"
     ask(learner, "POST", f"{base()}?secretId={name}", {"replication": {"automatic": {}}})
     return f"{base()}/{name}"
@@ -84,7 +84,7 @@ def test_access_requires_the_accessor_role(learner: AuthorizedSession, secret: s
     scope = {"scope": ["https://www.googleapis.com/auth/cloud-platform"]}
     token = ask(learner, "POST", TOKEN.format(email), scope)["accessToken"]
     headers = {"Authorization": f"Bearer {token}"}
-    # An editor sees that it is there; its value takes a role of its own.
+    # An editor can see the secret, but not its value.
     assert requests.get(secret, headers=headers, timeout=30).status_code == 200
     refused = requests.get(f"{secret}/versions/latest:access", headers=headers, timeout=30)
     assert refused.status_code == 403
@@ -99,7 +99,7 @@ def test_access_requires_the_accessor_role(learner: AuthorizedSession, secret: s
 def test_version_is_disabled_enabled_and_destroyed(learner: AuthorizedSession, secret: str) -> None:
     missing = ask(learner, "GET", f"{secret}/versions/latest:access", status=404)["error"]["message"]
     assert missing.endswith("not found or has no versions.")
-    # The same where there is no secret; asked for itself, it is said otherwise.
+    # For a version, a missing secret has the same message; for the secret itself, a shorter one.
     gone = f"{secret}-gone"
     missing = ask(learner, "GET", f"{gone}/versions/latest:access", status=404)["error"]["message"]
     assert missing.endswith("-gone] not found or has no versions.")
@@ -144,9 +144,9 @@ def test_invalid_value_is_refused(learner: AuthorizedSession, secret: str, paylo
 
 def test_request_log_contains_no_value(learner: AuthorizedSession, secret: str, world: World) -> None:
     add(learner, secret, b"do not tell anybody")
-    told = world.admin("requests")
-    assert [one for one in told["requests"] if one["method"] == "secretmanager.projects.secrets.addVersion"]
-    assert base64.b64encode(b"do not tell anybody").decode() not in json.dumps(told)
+    logged = world.admin("requests")
+    assert [one for one in logged["requests"] if one["method"] == "secretmanager.projects.secrets.addVersion"]
+    assert base64.b64encode(b"do not tell anybody").decode() not in json.dumps(logged)
 
 
 def test_patch_requires_the_current_etag(learner: AuthorizedSession, secret: str) -> None:

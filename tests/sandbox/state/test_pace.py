@@ -134,8 +134,8 @@ def test_deleted_resource_has_no_past_policy(slow: World) -> None:
 
 def test_slow_operation_is_done_at_the_third_poll(slow: World) -> None:
     with slow.writing() as rows:
-        told = operations.finish(rows, slow, "operations/one", {"@type": "x"}, {"@type": "y"})
-    assert told == {"name": "operations/one", "metadata": {"@type": "y"}}
+        begun = operations.finish(rows, slow, "operations/one", {"@type": "x"}, {"@type": "y"})
+    assert begun == {"name": "operations/one", "metadata": {"@type": "y"}}
     polls = [operations.get(slow, "operations/one") for _ in range(4)]
     assert [one.get("done", False) for one in polls] == [False, False, True, True]
     assert polls[-1]["response"] == {"@type": "x"}
@@ -145,9 +145,9 @@ def test_slow_operation_is_done_at_the_third_poll(slow: World) -> None:
 def test_operation_is_done_at_the_first_poll(slow: World) -> None:
     slow.pace = pace.AT_ONCE
     with slow.writing() as rows:
-        told = operations.finish(rows, slow, "operations/two", {"@type": "x"}, {"@type": "y"}, begun={"@type": "z"})
+        full = operations.finish(rows, slow, "operations/two", {"@type": "x"}, {"@type": "y"}, begun={"@type": "z"})
         bare = operations.finish(rows, slow, "operations/three", {"@type": "x"}, {"@type": "y"}, begun={})
-    assert told == {"name": "operations/two", "metadata": {"@type": "z"}}
+    assert full == {"name": "operations/two", "metadata": {"@type": "z"}}
     assert bare == {"name": "operations/three"}
     polled = {"name": "operations/two", "done": True, "response": {"@type": "x"}, "metadata": {"@type": "y"}}
     assert operations.get(slow, "operations/two") == polled
@@ -179,7 +179,7 @@ def test_wait_until_ends_when_stopping() -> None:
     assert not waiting.is_alive()
 
 
-# --- over the wire, with the helpers of the notebooks ----------------------------------------------------------------
+# --- with a real sandbox and the helpers of the notebooks -------------------------------------------------------------
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_helpers_wait_for_api_operation_grant_and_scan(here: Target) -> None:
 
 
 # APIs that notebooks enable and do not call, or only to create resources
-UNASKED = {
+NOT_CALLED = {
     f"{name}.googleapis.com"
     for name in ("binaryauthorization", "cloudtrace", "containerscanning", "iamcredentials", "sts")
 }
@@ -225,7 +225,7 @@ UNASKED = {
 
 def test_helpers_wait_for_every_api_of_the_notebooks(here: Target) -> None:
     wanted = set(needs.apis(documents.notebooks()))
-    assert wanted - UNASKED == projects._PROBES.keys()
+    assert wanted - NOT_CALLED == projects._PROBES.keys()
     project = Project(here.project_id)
     for service in wanted:
         url = f"https://serviceusage.googleapis.com/v1/{project.resource}/services/{service}:disable"
@@ -238,7 +238,6 @@ def test_helpers_wait_for_every_api_of_the_notebooks(here: Target) -> None:
 
 
 def _enable_only(project: Project, service: str) -> None:
-
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     url = f"https://serviceusage.googleapis.com/v1/{project.resource}/services/{service}:enable"
     with AuthorizedSession(credentials) as opened:

@@ -1,4 +1,4 @@
-"""A state folder from an older schema goes on as it was, with what is new."""
+"""Migrate state folders of older versions, and refuse those of unknown versions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sandbox.state.clock import Clock
 from sandbox.state.world import World
 
 NAME = "projects/p-one/locations/us-central1/repositories/r"
-# What version 3 made when it was first needed.
+# The tables that version 3 created at their first use
 LAZY = ("past_policies", "identity_pools", "occurrences", "scans", "notes", "builds", "triggers", "run_services")
 LAZY += ("run_revisions", "buckets", "objects", "secrets", "secret_versions", "log_entries", "counters")
 
 
 def _folder_of_version_3(folder: Path, *there: str) -> None:
-    """A state folder as version 3 left it, with those of its lazily made tables that it had come to need."""
+    """Write a state folder of version 3, with some of the tables that it created at their first use."""
     folder.mkdir()
     rows = sqlite3.connect(folder / "world.db")
     for statement in schema.TABLES.split(";\n"):
@@ -49,7 +49,7 @@ def _folder_of_version_3(folder: Path, *there: str) -> None:
 @pytest.mark.parametrize("there", [(), ("builds", "triggers"), LAZY[:-1]], ids=["none", "builds", "all"])
 def test_folder_of_version_3_is_migrated(tmp_path: Path, there: tuple[str, ...]) -> None:
     _folder_of_version_3(tmp_path / "state", *there)
-    for _ in range(2):  # the second time there is nothing left to do
+    for _ in range(2):  # the second time there is nothing to migrate
         world = World(tmp_path / "state", Clock())
         with world.reading() as opened:
             assert opened.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
@@ -76,7 +76,7 @@ def test_token_of_version_8_has_no_scopes(tmp_path: Path) -> None:
 
 
 def test_build_ids_of_version_3_are_not_reused(tmp_path: Path) -> None:
-    """It was made from the number of builds that were there, as the first of version 4 would be."""
+    """Version 3 derived a build's id from the number of builds, which could be the first id of version 4 again."""
     new = World(tmp_path / "new", Clock())
     with new.writing() as rows:
         first = store.new_id(rows, "p-one")
@@ -91,13 +91,13 @@ def test_build_ids_of_version_3_are_not_reused(tmp_path: Path) -> None:
 NEWER = schema.VERSION + 1
 
 
-@pytest.mark.parametrize(("version", "says"), [(2, "use the workbook that wrote it"), (NEWER, "update the workbook")])
-def test_folder_of_an_unknown_version_is_refused_unchanged(tmp_path: Path, version: int, says: str) -> None:
+@pytest.mark.parametrize(("version", "words"), [(2, "use the workbook that wrote it"), (NEWER, "update the workbook")])
+def test_folder_of_an_unknown_version_is_refused_unchanged(tmp_path: Path, version: int, words: str) -> None:
     _folder_of_version_3(tmp_path / "state")
     with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
         rows.execute(f"PRAGMA user_version = {version}")
     rows.close()
-    with pytest.raises(schema.WrongSchema, match=says):
+    with pytest.raises(schema.WrongSchema, match=words):
         World(tmp_path / "state", Clock())
     with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
         assert rows.execute("PRAGMA user_version").fetchone()[0] == version
