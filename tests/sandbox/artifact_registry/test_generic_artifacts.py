@@ -46,7 +46,7 @@ def upload(session: AuthorizedSession, repository: str, media: bytes = b"weights
 
 @pytest.mark.gcloud
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="needs gcloud on the PATH")
-def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path) -> None:
+def test_gcloud_uploads_and_downloads(session: AuthorizedSession, repository: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     contents = {"empty.bin": b"", "small.bin": b"x" * 100, "in_pieces.bin": bytes(range(256)) * (11 << 12)}
@@ -64,8 +64,9 @@ def test_gcloud_uploads_and_downloads(repository: str, tmp_path: Path) -> None:
     got = run("gcloud", "artifacts", "generic", "download", *where, *which, f"--destination={tmp_path / 'out'}")
     assert got.returncode == 0, got.stderr
     assert {name: (tmp_path / "out" / "a" / "b" / name).read_bytes() for name in contents} == contents
-    listed = run("gcloud", "artifacts", "files", "list", *where, "--format=value(name.basename())")
-    assert sorted(listed.stdout.split()) == sorted(f"weights:1.0:a%2Fb%2F{name}" for name in contents)
+    listed = session.get(f"{API}/v1/{resource(repository)}/files").json()["files"]
+    files = f"{resource(repository)}/files/weights:1.0:a%2Fb%2F"
+    assert [one["name"] for one in listed] == sorted(f"{files}{name}" for name in contents)
 
 
 @pytest.mark.parametrize(
