@@ -62,7 +62,7 @@ def location_of(host: str) -> str | None:
 
 
 def parse(name: str) -> Image | None:
-    """Return the image that a full name stands for, or None if it is not the name of an image in Artifact Registry."""
+    """Parse the full name of an image, or return None if the image is not in Artifact Registry."""
     host, _, path = name.partition("/")
     location, match = location_of(host), _PATH.fullmatch(path)
     if location is None or match is None:

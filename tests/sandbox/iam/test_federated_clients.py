@@ -257,7 +257,7 @@ def test_pool_identity_is_not_an_authenticated_user(
 
 
 def test_token_is_valid_while_its_pool_is_active(learner: AuthorizedSession, provider: str) -> None:
-    """A deleted provider issues no tokens but leaves its earlier ones valid; a disabled or deleted pool does not."""
+    """Tokens stay valid after their provider is deleted, but not while their pool is disabled or deleted."""
     grant(learner, projects_url(), "roles/viewer", everybody_of(provider))
     token, pool = federated(provider), pool_of(provider)
     ask(learner, "PATCH", f"{IAM}/{provider}?updateMask=disabled", {"disabled": True})

@@ -71,7 +71,7 @@ def scoped(actions: str) -> Operation:
 
 
 def prepared(then: Callable[[Registry, str, str], httpx.Response]) -> Operation:
-    """Return an operation on a tag and a version of its own, which the owner pushes first."""
+    """Return an operation on a new tag and version, which the owner pushes first."""
 
     def act(found: Registry, token: str, salt: str) -> httpx.Response:
         assert found.push(f"tag-{salt}", manifest(salt)[0]).status_code == 201

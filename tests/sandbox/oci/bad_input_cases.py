@@ -1,4 +1,4 @@
-"""Invalid requests of every kind to the registry and to the API, and the server that gets them."""
+"""Invalid requests of every kind to the registry and the API, and the server that they are sent to."""
 
 from __future__ import annotations
 
@@ -62,176 +62,52 @@ class Server(Sandbox):
 
 
 NAMES = (
-    *(
-        "UPPER",
-        "a//b",
-        "a/../b",
-        "../a",
-        "-a",
-        "a-",
-        "a..b",
-        "_a",
-        ".a",
-        "a.",
-        "a___b",
-        "a%20b",
-        "a%00b",
-        "a%0ab",
-        "%ff",
-    ),
-    *(
-        "a%2f..%2fb",
-        "..%2f..%2fetc",
-        "a%5cb",
-        "a%3ab",
-        "a@b",
-        "a+b",
-        "~",
-        "%C3%A4",
-        "x" * 300,
-        "a/" * 130 + "a",
-        "a%252fb",
-    ),
-)
-
-
+    "UPPER", "a//b", "a/../b", "../a", "-a", "a-", "a..b", "_a", ".a", "a.", "a___b", "a%20b", "a%00b", "a%0ab", "%ff",
+    "a%2f..%2fb", "..%2f..%2fetc", "a%5cb", "a%3ab", "a@b", "a+b", "~", "%C3%A4", "x" * 300, "a/" * 130 + "a",
+    "a%252fb",
+)  # fmt: skip
 DIGESTS = (
-    *("sha256:", "sha256:abc", f"sha256:{'A' * 64}", f"sha256:{'g' * 64}", f"sha256:{'a' * 65}", f"md5:{'a' * 32}"),
-    *(
-        f"sha512:{'a' * 64}",
-        ":",
-        f"SHA256:{'a' * 64}",
-        f"sha256:{'a' * 63}%0a",
-        "sha256:..%2f..",
-        f"sha256%2f{'a' * 64}",
-    ),
-)
-
-
+    "sha256:", "sha256:abc", f"sha256:{'A' * 64}", f"sha256:{'g' * 64}", f"sha256:{'a' * 65}", f"md5:{'a' * 32}",
+    f"sha512:{'a' * 64}", ":", f"SHA256:{'a' * 64}", f"sha256:{'a' * 63}%0a", "sha256:..%2f..", f"sha256%2f{'a' * 64}",
+)  # fmt: skip
 TAGS = (".a", "-a", "a" * 129, "a%20b", "a%00", "%C3%A4", "a+b", "a~b", "a%0ab", "*")
 BODIES = (
-    *(
-        b"{",
-        b"[]",
-        b"null",
-        b'"x"',
-        b"1",
-        b"\xff\xfe",
-        b"{}{}",
-        b"[" * 5000,
-        b'{"a":' * 5000,
-        b'{"nosuch": 1}',
-        b"{'a': 1}",
-    ),
-    *(b'{"description": {}}', b'{"description": 1e999}', b'{"labels": 1}', b'{"labels": {"a": {}}}', b'{"labels": []}'),
-    *(b'{"cleanupPolicies": {"p": {"condition": {"olderThan": "soon"}}}}', b'{"cleanupPolicies": {"p": 1}}'),
-    *(b'{"cleanupPolicies": {"p": {"action": "DELETE", "condition": {"tagState": "SOMETIMES"}}}}', b'{"mode": "NO"}'),
-    *(
-        b'{"format": "NO"}',
-        b'{"format": {}}',
-        b'{"format": 999}',
-        b'{"dockerConfig": []}',
-        b'{"dockerConfig": {"no": 1}}',
-    ),
-)
-
-
+    b"{", b"[]", b"null", b'"x"', b"1", b"\xff\xfe", b"{}{}", b"[" * 5000, b'{"a":' * 5000, b'{"nosuch": 1}',
+    b"{'a': 1}", b'{"description": {}}', b'{"description": 1e999}', b'{"labels": 1}', b'{"labels": {"a": {}}}',
+    b'{"labels": []}', b'{"cleanupPolicies": {"p": {"condition": {"olderThan": "soon"}}}}',
+    b'{"cleanupPolicies": {"p": 1}}',
+    b'{"cleanupPolicies": {"p": {"action": "DELETE", "condition": {"tagState": "SOMETIMES"}}}}', b'{"mode": "NO"}',
+    b'{"format": "NO"}', b'{"format": {}}', b'{"format": 999}', b'{"dockerConfig": []}', b'{"dockerConfig": {"no": 1}}',
+)  # fmt: skip
 CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": GOOD, "size": 1}
+CHANGES: tuple[dict[str, object], ...] = (
+    {"config": None}, {"config": 1}, {"config": {}}, {"config": {**CONFIG, "digest": "x"}},
+    {"config": {**CONFIG, "size": -1}}, {"config": {**CONFIG, "size": "1"}}, {"config": {**CONFIG, "size": 1e400}},
+    {"layers": None}, {"layers": {}}, {"layers": [1]}, {"layers": [{}]}, {"layers": [CONFIG] * 3}, {"manifests": []},
+    {"schemaVersion": "2"}, {"mediaType": "text/plain"}, {"mediaType": 1}, {"annotations": []}, {"subject": 1},
+    {"annotations": {"a": 1}}, {"subject": {}}, {"subject": {**CONFIG, "digest": ":"}}, {"artifactType": 1}, {},
+)  # fmt: skip
 MANIFESTS = (
     *(b"", b"{", b"[]", b"null", b"\xff", b"[" * 5000, b"{}", b'{"schemaVersion": 2}', b'{"schemaVersion": 1}'),
     *(
         json.dumps({"schemaVersion": 2, "mediaType": OCI, "config": CONFIG, "layers": [], **change}).encode()
-        for change in (
-            *({"config": None}, {"config": 1}, {"config": {}}, {"config": {**CONFIG, "digest": "x"}}),
-            *(
-                {"config": {**CONFIG, "size": -1}},
-                {"config": {**CONFIG, "size": "1"}},
-                {"config": {**CONFIG, "size": 1e400}},
-            ),
-            *(
-                {"layers": None},
-                {"layers": {}},
-                {"layers": [1]},
-                {"layers": [{}]},
-                {"layers": [CONFIG] * 3},
-                {"manifests": []},
-            ),
-            *(
-                {"schemaVersion": "2"},
-                {"mediaType": "text/plain"},
-                {"mediaType": 1},
-                {"annotations": []},
-                {"subject": 1},
-            ),
-            *(
-                {"annotations": {"a": 1}},
-                {"subject": {}},
-                {"subject": {**CONFIG, "digest": ":"}},
-                {"artifactType": 1},
-                {},
-            ),
-        )
+        for change in CHANGES
     ),
 )
-
-
 LISTS = ("", "/ml-images/packages", "/ml-images/dockerImages", "/ml-images/files")
 QUERIES = (
-    *(
-        "pageSize=-1",
-        "pageSize=x",
-        "pageSize=1e3",
-        "pageSize=99999999999",
-        "pageToken=x",
-        "pageToken=bnVsbA==",
-        "pageToken=W10=",
-    ),
-    *(
-        "pageToken=eyJhIjoxfQ==",
-        "pageToken=%ff",
-        "orderBy=no",
-        "orderBy=name%20up",
-        "filter=no%3D1",
-        "filter=name%3D(",
-        "filter=(",
-    ),
-    *("filter=name%3D%22", "filter=" + "name%3Da%20AND%20" * 50),
-)
-
-
+    "pageSize=-1", "pageSize=x", "pageSize=1e3", "pageSize=99999999999", "pageToken=x", "pageToken=bnVsbA==",
+    "pageToken=W10=", "pageToken=eyJhIjoxfQ==", "pageToken=%ff", "orderBy=no", "orderBy=name%20up", "filter=no%3D1",
+    "filter=name%3D(", "filter=(", "filter=name%3D%22", "filter=" + "name%3Da%20AND%20" * 50,
+)  # fmt: skip
 CREDENTIALS = (
-    *(
-        "Bearer",
-        "Bearer ",
-        "Bearer x",
-        "bearer x y z",
-        "Basic",
-        "Basic x",
-        "Basic eA==",
-        "Basic eDp5",
-        "Negotiate x",
-        "x",
-    ),
-    *(
-        "Bearer registry-",
-        "Bearer registry-x.y",
-        "Bearer registry-e30.e30",
-        "Bearer eyJhbGciOiJub25lIn0.e30.",
-        "Bearer a.b.c",
-    ),
-    *(
-        "Bearer \xff\xfe",
-        "Bearer " + "x" * 8000,
-        "Basic " + "x" * 8000,
-        "Bearer ..",
-        "Basic b2F1dGgyYWNjZXNzdG9rZW46eA==",
-    ),
-)
-
+    "Bearer", "Bearer ", "Bearer x", "bearer x y z", "Basic", "Basic x", "Basic eA==", "Basic eDp5", "Negotiate x", "x",
+    "Bearer registry-", "Bearer registry-x.y", "Bearer registry-e30.e30", "Bearer eyJhbGciOiJub25lIn0.e30.",
+    "Bearer a.b.c", "Bearer \xff\xfe", "Bearer " + "x" * 8000, "Basic " + "x" * 8000, "Bearer ..",
+    "Basic b2F1dGgyYWNjZXNzdG9rZW46eA==",
+)  # fmt: skip
 
 Case = tuple[str, str, bytes | None, dict[str, str]]
-
-
 Cases = Callable[[Server], Iterator[Case]]
 
 

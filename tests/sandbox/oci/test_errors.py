@@ -152,7 +152,7 @@ def test_invalid_path_or_verb_is_refused(registry: Registry, fresh: str, method:
 
 
 def raw(registry: Registry, head: str, *body: bytes) -> bytes:
-    """The start of an answer to a request written by hand; all of it, where the connection closes."""
+    """Send the bytes of a request, and return the start of the response, or all of it if the connection closes."""
     with socket.create_connection(("127.0.0.1", registry.port), timeout=20) as line:
         token = registry.tokens["owner"]
         line.sendall(f"{head}Host: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
@@ -199,5 +199,5 @@ def test_interrupted_body_leaves_no_upload(registry: Registry, fresh: str) -> No
         line.recv(1)
     deadline = time.monotonic() + 10
     while registry.call("GET", location).status_code != 404:
-        assert time.monotonic() < deadline, "the half upload is still there"
+        assert time.monotonic() < deadline, "the interrupted upload still exists"
     assert not (registry.home / "state" / "uploads" / name).exists()
