@@ -26,7 +26,7 @@ from tests.sandbox.artifact_analysis.scanned_images import packages_of
         ),
     ],
 )
-def test_package_urls(package: inventory.Package, expected: str) -> None:
+def test_package_has_its_package_url(package: inventory.Package, expected: str) -> None:
     assert sbom.purl(package, inventory.OperatingSystem("debian", "12")) == expected
 
 

@@ -199,7 +199,9 @@ def test_interrupted_scan_is_repeated_at_the_next_start(tmp_path: Path) -> None:
     second.close()
 
 
-def test_filters_pages_notes_and_summary(repository: names.Repository, session: AuthorizedSession) -> None:
+def test_occurrences_are_filtered_paged_and_summarized(
+    repository: names.Repository, session: AuthorizedSession
+) -> None:
     digest = push(repository, OS_RELEASE | DPKG, DJANGO)
     found = scans.wait(digest, 30)
     base = f"https://containeranalysis.googleapis.com/v1/{repository.project.resource}"

@@ -44,7 +44,7 @@ def deleted(rules: dict[str, dict[str, Any]], *versions: Version, **more: Any) -
     return {name for name, fate in fates(rules, *versions, **more).items() if fate.delete}
 
 
-def test_googles_worked_example() -> None:
+def test_googles_worked_example_has_the_documented_result() -> None:
     """Delete versions that are over 100 days old or have the tag `default`, but keep those named 2.0.6."""
     rules = {
         "old": delete(olderThan=f"{100 * random.DAY}s"),

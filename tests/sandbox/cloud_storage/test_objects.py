@@ -56,7 +56,7 @@ def test_multipart_upload_keeps_every_byte(session: Session, bucket: str, conten
     assert session.get(f"{URL}/storage/v1/b/{bucket}/o/source%2Fa.tgz?alt=media").content == content
 
 
-def test_resumable_upload_in_pieces(session: Session, bucket: str) -> None:
+def test_resumable_upload_continues_in_pieces(session: Session, bucket: str) -> None:
     content = secrets.token_bytes(700_000)
     begun = session.post(f"{URL}/resumable/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name=big", json={})
     place = begun.headers["Location"]

@@ -158,7 +158,7 @@ def test_role_has_as_many_permissions_as_googles(name: str, count: int) -> None:
         ("repositories.createOnPush", "createOnPushWriter"),
     ],
 )
-def test_smallest_role_for_each_operation(permission: str, role: str) -> None:
+def test_smallest_role_for_an_operation_is_the_documented_one(permission: str, role: str) -> None:
     prefix = "roles/artifactregistry."
     holders = [
         name

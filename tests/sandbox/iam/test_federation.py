@@ -115,7 +115,7 @@ def reached(learner: Learner, pool: str, token: str, case: Case) -> set[str]:
     return found
 
 
-def test_exchange_in_json_and_camel_case(learner: Learner, pool: str) -> None:
+def test_exchange_accepts_json_in_camel_case(learner: Learner, pool: str) -> None:
     """google-github-actions/auth sends JSON with camelCase names."""
     url = f"https://iam.googleapis.com/v1/{pool}/providers?workloadIdentityPoolProviderId=json"
     body = {

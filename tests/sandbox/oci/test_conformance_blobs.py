@@ -22,7 +22,7 @@ from tests.sandbox.oci.wire import (
 )
 
 
-def test_ping(door: Registry) -> None:
+def test_ping_returns_the_api_version(door: Registry) -> None:
     answer = door.call("GET", "")
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Content-Type"] == "text/html; charset=UTF-8"
@@ -38,7 +38,7 @@ def test_missing_blob_is_unknown(registry: Registry, fresh: str, algorithm: str)
 @algorithms
 @pytest.mark.parametrize("content", [b"", b"{}", b"some bytes"], ids=["empty", "braces", "bytes"])
 @pytest.mark.parametrize("way", ["post", "put", "patch", "stream"])
-def test_push_head_get_delete(door: Registry, algorithm: str, content: bytes, way: str) -> None:
+def test_pushed_blob_is_read_and_deleted(door: Registry, algorithm: str, content: bytes, way: str) -> None:
     name = door.name(f"image-{secrets.token_hex(4)}", "second")
     digest = digest_of(content, algorithm)
     if way == "post":
@@ -184,7 +184,7 @@ def test_unsatisfiable_range_is_refused(registry: Registry, fresh: str, interval
     assert answer.headers["Content-Range"] == "bytes */2048"
 
 
-def test_conditional_requests_for_a_blob(registry: Registry, fresh: str) -> None:
+def test_conditional_requests_for_a_blob_are_supported(registry: Registry, fresh: str) -> None:
     digest = registry.push_blob(fresh, b"content")
     url = f"{fresh}/blobs/{digest}"
     assert registry.call("GET", url, headers={"If-None-Match": f'"{digest}"'}).status_code == 304

@@ -40,7 +40,9 @@ def sign_in(run: Run, registry: Registry, who: str = "owner") -> subprocess.Comp
     return run("login", "-u", "oauth2accesstoken", "--password-stdin", server, stdin=registry.tokens[who])
 
 
-def test_push_and_pull(registry: Registry, run: Run, tagged: Callable[[str], str], engine: docker.DockerClient) -> None:
+def test_pushed_image_is_pulled(
+    registry: Registry, run: Run, tagged: Callable[[str], str], engine: docker.DockerClient
+) -> None:
     assert "Login Succeeded" in sign_in(run, registry).stdout
     name = tagged(registry.name("team/docker"))
     pushed = run("push", name)
@@ -113,7 +115,7 @@ def test_multi_platform_index_is_pushed(registry: Registry, run: Run, tagged: Ca
     assert len(shown.json()["manifests"]) == 1
 
 
-def test_pull_through_a_remote_and_a_virtual_repository(
+def test_image_is_pulled_through_a_remote_and_a_virtual_repository(
     registry: Registry, run: Run, tagged: Callable[[str], str]
 ) -> None:
     sign_in(run, registry)

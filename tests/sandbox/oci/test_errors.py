@@ -180,7 +180,7 @@ def test_streamed_manifest_over_the_limit_is_refused(registry: Registry, fresh: 
     assert b"SIZE_INVALID" in answer
 
 
-def test_expect_100_continue(registry: Registry, fresh: str) -> None:
+def test_expect_100_continue_is_answered(registry: Registry, fresh: str) -> None:
     digest = "sha256:" + hashlib.sha256(b"content").hexdigest()
     head = f"POST /v2/{fresh}/blobs/uploads/?digest={digest} HTTP/1.1\r\nContent-Length: 7\r\nExpect: 100-continue\r\n"
     assert raw(registry, head).startswith(b"HTTP/1.1 100 ")

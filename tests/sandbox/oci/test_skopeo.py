@@ -70,7 +70,7 @@ def test_copy_out_and_back_keeps_the_image(
     assert registry.call("HEAD", f"{target}/manifests/v2").headers["Docker-Content-Digest"] == multi
 
 
-def test_copy_between_repositories(registry: Registry, run: Run, fresh: str, multi: str) -> None:
+def test_copy_between_repositories_keeps_the_digest(registry: Registry, run: Run, fresh: str, multi: str) -> None:
     target = registry.name(f"copy-{secrets.token_hex(4)}", "second")
     source, sink = (f"docker://localhost:{registry.port}/{name}" for name in (f"{fresh}:v1", f"{target}:v1"))
     answer = run("copy", "--all", "--preserve-digests", *PLAIN, source, sink)

@@ -132,7 +132,7 @@ BORDERS: list[tuple[str, tuple[list[dict[str, str]], ...], str, bool]] = [
 
 
 @pytest.mark.parametrize(("ecosystem", "ranges", "version", "affected"), BORDERS)
-def test_version_at_the_border_of_a_range(
+def test_version_is_affected_within_the_limits_of_a_range(
     ecosystem: str, ranges: tuple[list[dict[str, str]], ...], version: str, affected: bool
 ) -> None:
     assert bool(matches(advisory(ecosystem, *ranges), version)) is affected
@@ -176,12 +176,18 @@ def test_semver_order_equals_the_specifications() -> None:
     assert all(a < b for a, b in itertools.combinations(keys, 2))
 
 
-def test_withdrawn_listed_and_commit_ranges() -> None:
+def test_withdrawn_advisory_does_not_match() -> None:
     assert not matches(advisory("PyPI", since("0"), withdrawn="2026-01-01T00:00:00Z"), "1.0")
+
+
+def test_listed_versions_match() -> None:
     listed = advisory("PyPI", of={"versions": ["1.0", "1.1-weird"]})
     assert matches(listed, "1.0")
     assert matches(listed, "1.1-weird")
     assert not matches(listed, "1.2")
+
+
+def test_ranges_of_commits_are_ignored() -> None:
     commits = advisory("PyPI")
     commits["affected"][0]["ranges"] = [{"type": "GIT", "events": [{"introduced": "0"}]}]
     assert not matches(commits, "1.0")
