@@ -1,9 +1,9 @@
-"""How the preview of a cleanup grows: 3,000, 30,000 and 300,000 versions in 50 images, once they are listed.
+"""How the time of a cleanup preview grows with 3,000, 30,000 and 300,000 versions in 50 images, once they are listed.
 
     .venv/bin/python benchmarks/cleanup/preview.py [--json FILE]
 
-300,000 is what Google's job deletes in a repository in one day at most. Each size runs in a process of its
-own, so that its peak of memory is its own. Ends with exit status 1 when 300,000 take 3 s or more, or 1 GB or more.
+300,000 is the most that Google's job deletes in a repository in one day. Each size runs in its own process, so that its
+peak memory can be measured. The exit status is 1 if 300,000 versions take 3 s or more, or 1 GB or more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 
 
 def versions(count: int) -> Any:
-    """Versions with a shared base, two layers of their own, a SHA tag each, a release on every tenth."""
+    """Yield versions that share a base and have two layers of their own: one in five untagged, one in ten a release."""
     from helpers.fates import Stored
 
     base = tuple((f"sha256:{layer:064x}", 20_000_000) for layer in range(3))
@@ -37,13 +37,13 @@ def versions(count: int) -> Any:
             image=f"service-{number % IMAGES:02}",
             digest=digest,
             uploaded=NOW - dt.timedelta(days=200) * (number / count),
-            tags=tags if number % 5 else (),
+            tags=tags if number % 5 != 1 else (),
             blobs=(*base, (f"sha256:{number:032x}aa", 30_000), (f"sha256:{number:032x}bb", 5_000), (digest, 1_500)),
         )
 
 
 def one(count: int) -> dict[str, float]:
-    """Seconds of the fastest of three previews, and the process's peak of memory in MB, listing included."""
+    """Return the seconds of the fastest of three previews, and the process's peak memory in MB with the listing."""
     from helpers import policies, retention
     from helpers.fates import Snapshot
 
@@ -68,12 +68,12 @@ def one(count: int) -> dict[str, float]:
 def main() -> int:
     """Run each size, print the table and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, help="one size, in this process; what the benchmark starts for each")
+    parser.add_argument("--size", type=int, help="measure one size in this process, as the benchmark does for each")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    asked = parser.parse_args()
-    if asked.size:
+    options = parser.parse_args()
+    if options.size:
         sys.path.insert(0, str(ROOT))
-        print(json.dumps(one(asked.size)))
+        print(json.dumps(one(options.size)))
         return 0
     figures = []
     for size in SIZES:
@@ -81,12 +81,12 @@ def main() -> int:
             [sys.executable, __file__, "--size", str(size)], capture_output=True, text=True, check=True, cwd=ROOT
         )
         figures.append(json.loads(ran.stdout))
-        print("{versions:>8} versions  {seconds:>8.3f} s  {peak_mb:>7.1f} MB  {deleted} go".format(**figures[-1]))
+        print("{versions:>8} versions  {seconds:>8.3f} s  {peak_mb:>7.1f} MB  {deleted} deleted".format(**figures[-1]))
     small, large = figures[0], figures[-1]
     ratio = (large["seconds"] / small["seconds"]) / (large["versions"] / small["versions"])
     print(f"time per version, {large['versions']:,} against {small['versions']:,}: {ratio:.2f} (1 is linear)")
-    if asked.json:
-        asked.json.write_text(json.dumps({"figures": figures, "ratio": round(ratio, 3)}, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps({"figures": figures, "ratio": round(ratio, 3)}, indent=1) + "\n")
     return 0 if large["seconds"] < 3 and large["peak_mb"] < 1000 else 1
 
 

@@ -1,4 +1,4 @@
-"""What a page of the console costs beside the API call that it shows: a repository of 10,000 images, 50 on a page.
+"""How long a page of the console takes beside the API call that it shows: 50 of a repository's 10,000 images.
 
     .venv/bin/python benchmarks/console/pages.py [--json FILE]
 
@@ -37,24 +37,24 @@ MEMBER = "user:reader@example.com"
 PARAMS = {"project": "bench", "location": "us-central1", "repository": f"r-{COUNT}"}
 
 
-def seconds(what: Callable[[], object]) -> float:
-    """Return the seconds of one call."""
+def seconds(call: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
     began = time.perf_counter()
-    what()
+    call()
     return time.perf_counter() - began
 
 
-def check(holds: bool) -> None:
-    """Stop when something else was measured than was meant."""
-    if not holds:
-        raise SystemExit("The page or the list is not what it should be: nothing was measured.")
+def check(correct: bool) -> None:
+    """Exit with a message if a response that is being measured is not the expected one."""
+    if not correct:
+        raise SystemExit("The page or the list is not the expected one, so there is nothing to measure.")
 
 
 def main() -> None:
-    """Measure and print."""
-    arguments = argparse.ArgumentParser(description="A page of the console beside its API call")
-    arguments.add_argument("--json", type=Path)
-    chosen = arguments.parse_args()
+    """Measure the page and its API call in turns, and print the medians."""
+    parser = argparse.ArgumentParser(description="A page of the console beside its API call")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder) / "state", Clock())
         with world.writing() as rows:
@@ -80,8 +80,8 @@ def main() -> None:
     shown, called = (statistics.median(one) for one in zip(*pairs, strict=True))
     print(f"page of {visits.PAGE_SIZE} of {COUNT:,} images: {shown * 1000:.1f} ms, aim {AIM * 1000:.0f} ms")
     print(f"its list alone: {called * 1000:.1f} ms, ratio {shown / called:.1f}")
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"page": shown, "list": called, "ratio": shown / called}), encoding="utf-8")
+    if options.json:
+        options.json.write_text(json.dumps({"page": shown, "list": called, "ratio": shown / called}), encoding="utf-8")
 
 
 if __name__ == "__main__":

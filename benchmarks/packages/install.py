@@ -1,12 +1,12 @@
-"""What `pip install` of 50 small packages takes through a warm cache: a remote repository beside devpi.
+"""How long `pip install` of 50 small packages takes through a warm cache: a remote repository beside devpi.
 
     .venv/bin/python benchmarks/packages/install.py [--rounds 5] [--json FILE]
 
-Both cache the same folder, which a server of files serves, and pip installs from that folder itself too: what pip takes
-for itself. Medians of interleaved rounds in one run: seconds, and seconds of the processor, pip's and the server's,
-which others at work on the machine disturb less. The aim is 1.0 times devpi at most. Then the simple index of 10,000
-files in this process: the aim is 100 ms. devpi is installed into a virtual environment of its own, with the settings of
-this machine's pip; where that can't be done a sentence says so.
+Both cache the same folder behind a plain file server. pip also installs from the folder itself, which shows what pip
+takes by itself. Prints medians of interleaved rounds: elapsed seconds, and the processor seconds of pip and the server,
+which other work on the machine disturbs less. The aim is at most 1.0 times devpi. The simple index of 10,000 files is
+then measured in this process, with an aim of 100 ms. devpi is installed into a virtual environment of its own with this
+machine's pip settings; where that fails, it is left out with a message.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.st
 
 @dataclass(frozen=True)
 class Index:
-    """Where pip installs from; `pid` is that of the server, if there is one."""
+    """An index that pip installs from, and the process id of its server, or 0 for none."""
 
     address: str
     pid: int = 0
 
     def busy(self) -> float:
-        """Return the processor's seconds so far, of the server and of the programs that ended."""
+        """Return the processor seconds so far of the server and of child processes that have ended."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         served = peers.busy(self.pid) if self.pid else 0.0
         return served + ended.ru_utime + ended.ru_stime
@@ -81,12 +81,12 @@ def write_index(folder: Path) -> None:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Yield the address of a server of a folder's files."""
+    """Serve a folder's files, and yield the address."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -117,7 +117,7 @@ def remote(folder: Path, upstream: str) -> Iterator[Index]:
 
 @contextlib.contextmanager
 def devpi(folder: Path, upstream: str) -> Iterator[Index | None]:
-    """Yield the index of a mirror in devpi; nothing where devpi can't be had."""
+    """Yield the index of a mirror in devpi, or None where devpi can't be installed."""
     folder.mkdir()
     try:
         peers.run(sys.executable, "-m", "venv", str(folder / "venv"))
@@ -145,7 +145,7 @@ def devpi(folder: Path, upstream: str) -> Iterator[Index | None]:
 
 
 def install(source: Index, folder: Path) -> tuple[float, float]:
-    """Return the seconds that pip takes, and those of the processor."""
+    """Install all packages from an index, and return the elapsed and the processor seconds."""
     with tempfile.TemporaryDirectory(dir=folder) as target:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-cache-dir", "--no-compile"]
         command += [
@@ -168,7 +168,7 @@ def install(source: Index, folder: Path) -> tuple[float, float]:
 
 
 def list_index(folder: Path) -> float:
-    """Return the seconds that the page of a package with 10,000 files takes, from its rows to its text."""
+    """Return the seconds that it takes to render the page of a package with 10,000 files from its rows."""
     world = World(folder, Clock())
     try:
         name = "projects/bench/locations/us-central1/repositories/r"
@@ -200,11 +200,11 @@ def list_index(folder: Path) -> float:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_index(folder / "files")
@@ -216,7 +216,7 @@ def main() -> int:
         }
         sources = {title: source for title, source in found.items() if source}
         times: dict[str, list[tuple[float, float]]] = {title: [] for title in sources}
-        for number in range(asked.rounds + 1):
+        for number in range(options.rounds + 1):
             for title, source in sources.items():
                 taken = install(source, folder)
                 if number:  # The first one warms the caches.
@@ -225,7 +225,7 @@ def main() -> int:
             title: [statistics.median(column) for column in zip(*each, strict=True)] for title, each in times.items()
         }
         page = list_index(folder / "world")
-    print(f"pip install of {COUNT} packages, median of {asked.rounds} rounds")
+    print(f"pip install of {COUNT} packages, median of {options.rounds} rounds")
     ours = medians["remote repository"]
     for title, (seconds, busy) in medians.items():
         print(
@@ -235,8 +235,8 @@ def main() -> int:
     if "devpi" in medians:
         print(f"  aim beside devpi: {AIM:.1f}")
     print(f"simple index of {FILES:,} files: {1000 * page:.0f} ms (aim {1000 * AIM_INDEX:.0f} ms)")
-    if asked.json:
-        asked.json.write_text(json.dumps(medians | {"index": page}, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(medians | {"index": page}, indent=1) + "\n")
     return 0
 
 

@@ -2,15 +2,15 @@
 
     .venv/bin/python benchmarks/registry/against_distribution.py [--rounds 5] [--layers 300] [--sync 0]
 
-Needs curl, skopeo, root (skopeo's cache of known blobs must be empty in each push: a private mount) and the package
-`docker-registry`; REGISTRY names another place of its program. Each round measures one after the other and the next one
-the other way round; no round begins that could not end within `--minutes`. Both sync what they acknowledge. Printed:
-medians of the seconds, the sandbox's as a share of the other's beside the aim, the same of the servers' processor time,
-which others at work on the machine disturb less, and the machine's load.
+Needs curl, skopeo, the package `docker-registry` (REGISTRY names another path of its program), and root, for a private
+mount: skopeo's cache of known blobs must be empty in each push. The order of the two alternates between rounds, and no
+round starts that could not finish within `--minutes`. Both registries sync what they acknowledge. Prints the median
+seconds, the sandbox's share of the other's beside the aim, the same for the servers' processor time, which other work
+on the machine disturbs less, and the machine's load.
 
-Of skopeo's push of small layers most is skopeo: it draws a line for each layer, all of them each time, even when it is
-told to be quiet. What it takes for itself is printed, by a registry that keeps nothing and answers at once. The rest is
-a matter of the disk: `--sync 1` makes each sync of both a millisecond longer, as a slower disk does (it needs strace).
+Most of the time of pushing small layers is skopeo's own: it redraws a line for each layer, even with `--quiet`. A push
+to a registry that stores nothing and answers immediately shows how much. The rest depends on the disk: `--sync 1` makes
+each sync of both a millisecond longer, as a slower disk would (this needs strace).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ AIMS = {
     "one layer, pull": 1.0,
     "four pushes at once": 0.9,
 }
-# Why a row may be over its aim, which is told beside it.
+# Why a row may miss its aim, printed below the row.
 _TWO_REQUESTS = "each blob takes two requests, as on Google: a redirect to its signed address, and the bytes"
 REASONS = dict.fromkeys(("three downloads", "small layers, pull", "one layer, pull"), _TWO_REQUESTS)
 WAIT = "GET /v2/ meanwhile, p99"
@@ -63,13 +63,13 @@ Figures = dict[str, dict[str, list[tuple[float, float]]]]
 
 
 def location(peer: Peer, head: str) -> str:
-    """Return where an answer's Location leads: it may be relative."""
+    """Return the Location of a response's head as an absolute address."""
     place = next(line.split(": ", 1)[1].strip() for line in head.splitlines() if line.lower().startswith("location:"))
     return urljoin(peer.url, place)
 
 
 def upload(peer: Peer, file: Path, image: str) -> str:
-    """POST, PATCH and PUT by curl; the digest."""
+    """Upload a blob with curl in a POST, a PATCH and a PUT, and return its digest."""
     with file.open("rb") as content:
         digest = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
     head = run("curl", "-sSf", "-i", "-X", "POST", *peer.headers, f"{peer.url}/v2/{peer.name}/{image}/blobs/uploads/")
@@ -95,9 +95,9 @@ def upload(peer: Peer, file: Path, image: str) -> str:
 
 
 def send_blobs(peer: Peer, blobs: list[bytes], image: str) -> None:
-    """HEAD, POST, PATCH and PUT of each, as skopeo does it, with four connections that are kept.
+    """Upload blobs with skopeo's requests (HEAD, POST, PATCH, PUT) over four persistent connections.
 
-    Of skopeo's own push of small layers most is skopeo: this is what the registry's part of it takes.
+    This measures the registry's part of a push of small layers, most of which is skopeo's own time.
     """
     headers = {"Authorization": f"Bearer {peer.token}"} if peer.token else {}
     where = f"/v2/{peer.name}/{image}/blobs"
@@ -137,10 +137,9 @@ def skopeo(peer: Peer, *arguments: str) -> None:
 
 
 def image_of(folder: Path, layers: int, size: int) -> Path:
-    """Return an image in skopeo's `dir:` form, with layers that nobody has.
+    """Write an image in skopeo's `dir:` format with new random layers, and return its folder.
 
-    They are gzip, as layers in a registry are: what isn't skopeo would compress on its way, and that takes longer than
-    the registry.
+    The layers are gzip: skopeo would compress others during the push, and that takes longer than the registry.
     """
     folder.mkdir()
     entries, ids = [], []
@@ -178,14 +177,14 @@ def image_of(folder: Path, layers: int, size: int) -> Path:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds."""
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def four_at_once(peer: Peer, files: list[Path], image: str) -> float:
-    """Four uploads together; the 99th percentile of `GET /v2/` meanwhile, in seconds."""
+    """Run the uploads concurrently, and return the 99th percentile of `GET /v2/` meanwhile, in seconds."""
     waits: list[float] = []
     headers = {"Authorization": f"Bearer {peer.token}"} if peer.token else {}
     with concurrent.futures.ThreadPoolExecutor(len(files)) as pool, requests.Session() as session:
@@ -201,7 +200,7 @@ def four_at_once(peer: Peer, files: list[Path], image: str) -> float:
 def one_round(
     peer: Peer, work: Path, image: str, files: list[Path], small: list[bytes], images: dict[str, Path]
 ) -> Iterator[tuple[str, float, float]]:
-    """Each cell once, with its seconds and those of the registry's processor."""
+    """Measure each cell once, and yield its title, its seconds and the registry's processor seconds."""
 
     def cell(title: str, call: Callable[[], object]) -> tuple[str, float, float]:
         busy = peer.busy()
@@ -225,7 +224,7 @@ def one_round(
 
 
 def alone(folder: Path, number: int, layers: int) -> float:
-    """Seconds of a push of small layers to a registry that keeps nothing."""
+    """Return the seconds of a push of small layers to a registry that stores nothing."""
     source = image_of(folder / f"alone-{number}", layers, SMALL)
     with peers.nothing() as peer:
         remote = f"docker://localhost:{peer.port}/{peer.name}/alone:v1"
@@ -234,7 +233,7 @@ def alone(folder: Path, number: int, layers: int) -> float:
 
 @contextlib.contextmanager
 def registries(folder: Path, program: str, sync: float) -> Iterator[list[Peer]]:
-    """Both, empty."""
+    """Start both registries empty, and yield them."""
     for name in ("sandbox", "registry"):
         (folder / name).mkdir()
     with (
@@ -252,14 +251,14 @@ def measure(
     layers: int,
     until: float,
 ) -> tuple[Figures, dict[str, int]]:
-    """Every cell, once in each round for each registry, and the most bytes that each had resident.
+    """Measure every cell once in each round for each registry, and the peak resident bytes of each.
 
-    The order turns with the round. Each round has registries of its own, and what it wrote goes with it: the page cache
-    of a few rounds is more than some machines have memory for, and then every write waits for a page.
+    The order alternates. Each round has new registries, and its data are deleted afterwards: on some machines the page
+    cache of a few rounds would fill the memory, and every write would wait for a page.
 
     Args:
-        opened: both registries, on folders in the one that it is given.
-        until: when no further round begins, unless it would probably end by then; of `time.monotonic`.
+        opened: starts both registries in the given folder.
+        until: the `time.monotonic` by which the last round must probably have ended.
     """
     figures: Figures = {}
     memory: dict[str, int] = {}
@@ -279,7 +278,7 @@ def measure(
             for file in files:
                 file.write_bytes(os.urandom(megabytes << 20))
             small = [os.urandom(SMALL) for _ in range(layers)]
-            os.sync()  # what the making wrote is no burden of whoever is measured first
+            os.sync()  # or the first registry would be measured while the kernel still writes these files
             for peer in both if number % 2 else both[::-1]:
                 for cell, *pair in one_round(peer, work, image, files, small, images):
                     figures.setdefault(cell, {}).setdefault(peer.title, []).append((pair[0], pair[1]))
@@ -290,36 +289,36 @@ def measure(
 
 
 def medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Of the seconds, and of the processor's."""
+    """Return the median of the seconds and that of the processor seconds."""
     return statistics.median(one[0] for one in pairs), statistics.median(one[1] for one in pairs)
 
 
-def told(figures: Figures, *, pushes: bool) -> Iterator[str]:
-    """Yield the lines of the table; of pushes alone where syncs were made longer, which disturbs what does not sync."""
+def table(figures: Figures, *, pushes: bool) -> Iterator[str]:
+    """Yield the lines of the table, for pushes only if syncs were made longer, because strace slows the rest too."""
     yield f"{'medians':26} {'sandbox':>9} {'registry':>9}   ratio     aim        processor: sandbox registry   ratio"
     for cell, both in figures.items():
         if pushes and cell.endswith(("downloads", "pull")):
             continue
         (mine, my_busy), (theirs, their_busy) = (medians(both[title]) for title in ("sandbox", "docker-registry"))
         if cell == WAIT:
-            yield f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s           <= {AIM_WAIT} s{said(mine <= AIM_WAIT)}"
+            yield f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s           <= {AIM_WAIT} s{verdict(mine <= AIM_WAIT)}"
             continue
         busy = f"{my_busy:>8.2f} {their_busy:>8.2f}   {my_busy / (their_busy or 0.01):>5.2f}"
         yield (
             f"{cell:26} {mine:>7.3f} s {theirs:>7.3f} s   {mine / theirs:>5.2f}  <= {AIMS[cell]}"
-            f"{said(mine <= AIMS[cell] * theirs)}            {busy}"
+            f"{verdict(mine <= AIMS[cell] * theirs)}            {busy}"
         )
         if mine > AIMS[cell] * theirs and cell in REASONS:
             yield f"{'':26} {REASONS[cell]}"
 
 
-def said(held: bool) -> str:
-    """Whether an aim is held."""
-    return "  ok" if held else "  NO"
+def verdict(met: bool) -> str:
+    """Return the mark of an aim that is met or missed."""
+    return "  ok" if met else "  NO"
 
 
 def main() -> int:
-    """Print the table; 2 when a program is missing."""
+    """Print the table, and return the exit status: 2 if a program is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=200)
@@ -327,10 +326,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=6.5, help="no further round begins that could end later")
     parser.add_argument("--sync", type=float, default=0, metavar="MS", help="how much longer a sync takes")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    asked = parser.parse_args()
-    until = time.monotonic() + asked.minutes * 60
+    options = parser.parse_args()
+    until = time.monotonic() + options.minutes * 60
     program = os.environ.get("REGISTRY") or shutil.which("docker-registry") or ""
-    needed = ("curl", "skopeo", "unshare", *(("strace",) if asked.sync else ()))
+    needed = ("curl", "skopeo", "unshare", *(("strace",) if options.sync else ()))
     missing = [name for name in needed if shutil.which(name) is None]
     if not program or missing or os.geteuid() != 0:
         needs = ["root", *missing, *([] if program else ["docker-registry"])]
@@ -346,26 +345,26 @@ def main() -> int:
             process, seconds = peers.start(folder / "start")
             starts.append(seconds)
             process.stop()
-        content = os.urandom(asked.megabytes << 20)
+        content = os.urandom(options.megabytes << 20)
         hashing = min(timed(lambda: hashlib.sha256(content).digest()) for _ in range(3))
-        opened = functools.partial(registries, program=program, sync=asked.sync)
-        figures, memory = measure(opened, folder, asked.rounds, asked.megabytes, asked.layers, until)
-        own = [alone(folder, number, asked.layers) for number in range(3)]
+        opened = functools.partial(registries, program=program, sync=options.sync)
+        figures, memory = measure(opened, folder, options.rounds, options.megabytes, options.layers, until)
+        own = [alone(folder, number, options.layers) for number in range(3)]
     rounds = len(figures["upload"]["sandbox"])
     print(
         f"{rounds} pairs, load {load:.1f} at the start and {os.getloadavg()[0]:.1f} at the end, {os.cpu_count()} cores"
     )
-    print("\n".join(told(figures, pushes=asked.sync > 0)))
-    print(f"{'small layers, push':26} {statistics.median(own):>7.3f} s by a registry that keeps nothing: skopeo itself")
+    print("\n".join(table(figures, pushes=options.sync > 0)))
+    print(f"{'small layers, push':26} {statistics.median(own):>7.3f} s to a registry that stores nothing: skopeo's own")
     mine, theirs = (memory[title] / 1e6 for title in ("sandbox", "docker-registry"))
-    print(f"{'peak memory':26} {mine:>6.0f} MB {theirs:>6.0f} MB           < 120 MB{said(mine * 1e6 < AIM_MEMORY)}")
+    print(f"{'peak memory':26} {mine:>6.0f} MB {theirs:>6.0f} MB           < 120 MB{verdict(mine * 1e6 < AIM_MEMORY)}")
     ready = statistics.median(starts)
-    print(f"{'ready to serve':26} {ready:>7.2f} s {'':28} < {AIM_READY} s{said(ready < AIM_READY)}")
+    print(f"{'ready to serve':26} {ready:>7.2f} s {'':28} < {AIM_READY} s{verdict(ready < AIM_READY)}")
     share = hashing / statistics.median(one[0] for one in figures["upload"]["sandbox"])
     print(f"SHA-256 of the upload alone, on one core: {hashing:.3f} s, {share:.0%} of the sandbox's upload")
-    if asked.json:
+    if options.json:
         found = {"figures": figures, "memory": memory, "sha256": hashing, "ready": starts, "alone": own, "load": load}
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

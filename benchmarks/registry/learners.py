@@ -1,11 +1,12 @@
-"""A class at one sandbox: 30 learners, a project each, in notebooks 01 to 05 and 08 at once, over and over.
+"""A class on one sandbox: 30 learners, each with a project, repeat notebooks 01 to 05 and 08 at the same time.
 
     .venv/bin/python benchmarks/registry/learners.py [--learners 30] [--seconds 40]
 
-Each has one request after the other, as fast as they come, until the time is up and the round ends. Then everybody's
-project must hold what the notebooks leave, and each learner tries every route of the sandbox on a neighbour's project.
-The same load by one learner alone gives the ratio. Aims: 150 ms for 95 of 100 API calls, less than 400 MB of memory at
-the end, no growth in the second half. `--seconds 600` is the long run. It exits with 1 when any answer is wrong.
+Each learner sends one request after another without a pause, and ends with the round in which the time is up. Then each
+project must be in the state in which the notebooks leave it, and each learner tries every route of the sandbox on a
+neighbour's project. The work of one learner alone is the basis of the ratio. Aims: 150 ms for 95 of 100 API calls, less
+than 400 MB of memory at the end, and no growth in the second half. `--seconds 600` is the long run. The exit status is
+1 if any response is wrong.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from tests.sandbox import test_every_route as routes
 
 PROCESSES = 2
 Seat = tuple[int, str, str]  # number, project, token
-Found = tuple[list[tuple[str, float]], int, list[str]]  # calls, rounds, what was wrong
+Result = tuple[list[tuple[str, float]], int, list[str]]  # calls, rounds, errors
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Class:
 
 @contextmanager
 def opened(learners: int) -> Iterator[Class]:
-    """Start a sandbox of its own, with so many projects, each owned by its learner alone."""
+    """Start a sandbox with a project for each learner, who alone owns it."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         state = World(home / "state", Clock())
@@ -83,8 +84,8 @@ def opened(learners: int) -> Iterator[Class]:
             starter.stop(home)
 
 
-def learn(seat: Seat, port: int, until: float, found: list[Found]) -> None:
-    """Work through the notebooks again and again, and leave the project as the last round ended."""
+def learn(seat: Seat, port: int, until: float, results: list[Result]) -> None:
+    """Repeat the notebooks until the time is up, and leave the project as the last round left it."""
     number, project, token = seat
     learner = lesson.Learner(number, project, port, token)
     rounds, wrong = 0, []
@@ -98,29 +99,29 @@ def learn(seat: Seat, port: int, until: float, found: list[Found]) -> None:
     except (lesson.Wrong, OSError) as error:
         wrong.append(str(error))
     learner.line.close()
-    found.append((learner.calls, rounds, wrong))
+    results.append((learner.calls, rounds, wrong))
 
 
-def some(seats: Sequence[Seat], port: int, until: float, told: multiprocessing.Queue[list[Found]]) -> None:
-    """Be some of the learners, in a process of their own."""
-    found: list[Found] = []
-    threads = [threading.Thread(target=learn, args=(seat, port, until, found)) for seat in seats]
+def run_group(seats: Sequence[Seat], port: int, until: float, queue: multiprocessing.Queue[list[Result]]) -> None:
+    """Run a group of learners in threads, and put their results into the queue."""
+    results: list[Result] = []
+    threads = [threading.Thread(target=learn, args=(seat, port, until, results)) for seat in seats]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    told.put(found)
+    queue.put(results)
 
 
-def at_once(room: Class, seconds: float) -> tuple[list[Found], list[int]]:
-    """Have everybody learn for so long; returns what they found, and the sandbox's memory at ten moments."""
+def run_class(room: Class, seconds: float) -> tuple[list[Result], list[int]]:
+    """Run all learners for some seconds, and return their results and eleven samples of the sandbox's memory."""
     context = multiprocessing.get_context("spawn")
-    told: multiprocessing.Queue[list[Found]] = context.Queue()
+    queue: multiprocessing.Queue[list[Result]] = context.Queue()
     began = time.monotonic()
     until = began + seconds
     groups = [room.seats[place::PROCESSES] for place in range(PROCESSES)]
     children = [
-        context.Process(target=some, args=(group, room.world.info.port, until, told)) for group in groups if group
+        context.Process(target=run_group, args=(group, room.world.info.port, until, queue)) for group in groups if group
     ]
     for child in children:
         child.start()
@@ -128,14 +129,14 @@ def at_once(room: Class, seconds: float) -> tuple[list[Found], list[int]]:
     for moment in range(1, 11):
         time.sleep(max(0.0, began + seconds * moment / 10 - time.monotonic()))
         memory.append(room.memory())
-    found = [one for _ in children for one in told.get()]
+    results = [one for _ in children for one in queue.get()]
     for child in children:
         child.join()
     memory.append(room.memory())
-    return found, memory
+    return results, memory
 
 
-def everything_on(room: Class) -> None:
+def enable_every_api(room: Class) -> None:
     """Enable every API in every project, so that no route is refused only because its API is off."""
     names = sorted(SERVICES)
     for number, project, token in room.seats:
@@ -146,7 +147,7 @@ def everything_on(room: Class) -> None:
 
 
 def trespasses(room: Class) -> tuple[int, list[str]]:
-    """Have each learner try every route on the next one's project; returns the tries, and what was let through."""
+    """Have each learner try every route on the next one's project, and return the tries and those let through."""
     tried, through = 0, []
     for place, (_, project, token) in enumerate(room.seats):
         other = (place + 1) % len(room.seats)
@@ -176,23 +177,23 @@ def trespasses(room: Class) -> tuple[int, list[str]]:
 
 
 def states(room: Class) -> list[dict[str, Any]]:
-    """Read what every project holds, each by its owner."""
+    """Return the state of every project, as its owner reads it."""
     return [
         lesson.Learner(number, project, room.world.info.port, token).state() for number, project, token in room.seats
     ]
 
 
-def milliseconds(found: Iterable[Found], wanted: str) -> list[float]:
+def milliseconds(results: Iterable[Result], wanted: str) -> list[float]:
     """Return the percentiles of one kind of call, in milliseconds."""
     return statistics.quantiles(
-        [seconds * 1000 for calls, _, _ in found for kind, seconds in calls if kind == wanted], n=100
+        [seconds * 1000 for calls, _, _ in results for kind, seconds in calls if kind == wanted], n=100
     )
 
 
-def line(title: str, found: Sequence[Found], seconds: float) -> str:
-    """Say in one line what so many learners waited."""
-    api, registry = milliseconds(found, "api"), milliseconds(found, "registry")
-    calls, rounds = sum(len(calls) for calls, _, _ in found), sum(rounds for _, rounds, _ in found)
+def line(title: str, results: Sequence[Result], seconds: float) -> str:
+    """Return one line with the number of calls and how long they took."""
+    api, registry = milliseconds(results, "api"), milliseconds(results, "registry")
+    calls, rounds = sum(len(calls) for calls, _, _ in results), sum(rounds for _, rounds, _ in results)
     return (
         f"{title}: {calls} calls, {calls / seconds:.0f} a second, {rounds} rounds; API p50 {api[49]:.0f} ms, "
         f"p95 {api[94]:.0f} ms (aim 150), p99 {api[98]:.0f} ms; "
@@ -201,32 +202,32 @@ def line(title: str, found: Sequence[Found], seconds: float) -> str:
 
 
 def main() -> int:
-    """Run them and print what they waited for."""
+    """Run one learner and then the class, and print how long their calls took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--learners", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=40)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before")
     with opened(1) as room:
         began = time.monotonic()
-        alone, _ = at_once(room, min(10.0, asked.seconds))
+        alone, _ = run_class(room, min(10.0, options.seconds))
         print(line("1 learner", alone, time.monotonic() - began))
-    with opened(asked.learners) as room:
+    with opened(options.learners) as room:
         at_start = room.memory()
         began = time.monotonic()
-        found, memory = at_once(room, asked.seconds)
-        print(line(f"{asked.learners} learners", found, time.monotonic() - began))
-        ratio = milliseconds(found, "api")[49] / milliseconds(alone, "api")[49]
-        print(f"the median API call of {asked.learners} takes {ratio:.1f} times as long as that of one")
-        wrong = [one for _, _, some in (*alone, *found) for one in some]
+        results, memory = run_class(room, options.seconds)
+        print(line(f"{options.learners} learners", results, time.monotonic() - began))
+        ratio = milliseconds(results, "api")[49] / milliseconds(alone, "api")[49]
+        print(f"the median API call of {options.learners} takes {ratio:.1f} times as long as that of one")
+        wrong = [error for _, _, errors in (*alone, *results) for error in errors]
         if not wrong:
-            everything_on(room)
+            enable_every_api(room)
             before = states(room)
             tried, through = trespasses(room)
             print(f"{tried} tries of every route on a neighbour's project: {len(through)} let through")
             wrong += through
             if states(room) != before:
-                wrong.append("a project has changed by what its neighbour tried")
+                wrong.append("a neighbour's tries have changed a project")
     print(f"memory {at_start} MB before, then at ten moments {memory[:-1]}, {memory[-1]} MB at the end (aim 400)")
     print(f"load {os.getloadavg()[0]:.1f} after")
     print(*wrong[:20], sep="\n", file=sys.stderr)

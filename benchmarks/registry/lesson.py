@@ -1,7 +1,7 @@
 """The API and registry work of notebooks 01 to 05 and 08, as one learner's clients do it.
 
 Cells that build, deploy or move the clock are left out: images are pushed ready-made, and one sandbox has one clock.
-Each call names the status that it must get, refusals included; the notebooks provoke a good many.
+Each call names the status that it must get, including the many refusals that the notebooks provoke.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pathlib import Path
 from typing import Any
 
 HOST = "us-central1-docker.pkg.dev"
-# The names that tests/sandbox/test_every_route.py looks for in a stranger's project.
+# The names that tests/sandbox/test_every_route.py looks for in another project.
 REPOSITORY, IMAGE = "private", "app"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 POLICIES = json.loads((Path(__file__).parents[2] / "cleanup-policy.json").read_text(encoding="utf-8"))
-# Everybody's images have the same base: its layer is uploaded by each, and stored once.
+# All learners' images have the same base. Each learner uploads its layer, and the sandbox stores it once.
 BASE = random.Random(0).randbytes(400_000)  # noqa: S311 - contents, no secrets
 
 
 class Wrong(Exception):
-    """A call got another answer than the notebook's."""
+    """A response differs from the one in the notebook."""
 
 
 @dataclass
 class Learner:
-    """One learner's clients: a line to the sandbox, and what each call took.
+    """One learner's connection to the sandbox, and the seconds of each call.
 
     Attributes:
-        calls: kind of call (`api` or `registry`) and seconds, for each.
-        tags: what each tag of the image points at, as the learner has it.
+        calls: the kind (`api` or `registry`) and the seconds of each call.
+        tags: the digest that each tag of the image should point at.
     """
 
     number: int
@@ -60,7 +60,7 @@ class Learner:
     def call(
         self, verb: str, path: str, body: bytes = b"", kind: str = "", *, status: int, authorization: str | None = None
     ) -> tuple[HTTPResponse, bytes]:
-        """Make a call that must get a status; a redirect of a download is followed, as clients do."""
+        """Make a call that must get this status, following the redirect of a download as clients do."""
         headers = {"Content-Type": kind} if kind else {}
         if authorization is None:
             authorization = f"Bearer {self.token}"
@@ -80,7 +80,7 @@ class Learner:
         return answer, content
 
     def api(self, verb: str, path: str, body: Any = None, *, status: int = 200, service: str = "") -> Any:
-        """Call one of Google's APIs, Artifact Registry's unless another is named; returns its JSON."""
+        """Call one of Google's APIs, Artifact Registry unless another is named, and return the JSON."""
         sent = b"" if body is None else json.dumps(body).encode()
         kind = "application/json" if sent else ""
         host = f"{service or 'artifactregistry'}.googleapis.com"
@@ -88,21 +88,21 @@ class Learner:
         return json.loads(content)
 
     def done(self, operation: dict[str, Any], error: str = "") -> None:
-        """Poll an operation until it is done, as gcloud and the Python clients do; it must end with that error."""
+        """Poll an operation until it is done, as gcloud and the Python clients do, and check its error."""
         while not operation.get("done"):
             operation = self.api("GET", operation["name"])
-        said = operation.get("error", {}).get("message", "")
-        if error not in said or bool(error) != bool(said):
+        message = operation.get("error", {}).get("message", "")
+        if error not in message or bool(error) != bool(message):
             raise Wrong(f"{self.project}: {operation} instead of {error!r}")
 
-    # --- docker's half ---
+    # --- requests of docker ---
 
     def path(self, repository: str, image: str, rest: str) -> str:
-        """Return the path of something of an image in the registry."""
+        """Return a path below an image in the registry."""
         return f"/v2/{HOST}/{self.project}/{repository}/{image}/{rest}"
 
     def blob(self, repository: str, image: str, content: bytes) -> dict[str, Any]:
-        """Push a blob as docker does: look, begin, send, finish."""
+        """Push a blob in a POST, a PATCH and a PUT, and return its descriptor."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         began, _ = self.call("POST", self.path(repository, image, "blobs/uploads/"), status=202)
         place = began.headers["Location"]
@@ -112,7 +112,7 @@ class Learner:
         return {"mediaType": LAYER, "digest": digest, "size": len(content)}
 
     def push(self, tag: str, *, repository: str = REPOSITORY, image: str = IMAGE, size: int = 20_000) -> str:
-        """Push an image of two layers under a tag, and remember where the tag points; returns its digest."""
+        """Push an image of two layers under a tag, remember where the tag points, and return the digest."""
         layers = [self.blob(repository, image, content) for content in (BASE[: size * 20], self.chance.randbytes(size))]
         text = json.dumps({"architecture": "amd64", "os": "linux", "created": tag, "who": self.number}).encode()
         config = {**self.blob(repository, image, text), "mediaType": CONFIG}
@@ -122,7 +122,7 @@ class Learner:
     def put(
         self, tag: str, manifest: bytes, kind: str = MANIFEST, *, repository: str = REPOSITORY, image: str = IMAGE
     ) -> str:
-        """Put a manifest under a tag."""
+        """Put a manifest under a tag, and return its digest."""
         self.call("PUT", self.path(repository, image, f"manifests/{tag}"), manifest, kind, status=201)
         digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
         if (repository, image) == (REPOSITORY, IMAGE):
@@ -130,11 +130,11 @@ class Learner:
         return digest
 
     def get(self, reference: str) -> bytes:
-        """Get the manifest behind a tag or a digest."""
+        """Return the manifest that a tag or a digest refers to."""
         return self.call("GET", self.path(REPOSITORY, IMAGE, f"manifests/{reference}"), status=200)[1]
 
     def pull(self, reference: str) -> None:
-        """Pull an image: its manifest and every blob, each checked by its digest."""
+        """Pull an image's manifest and blobs, and check each blob's digest."""
         manifest = json.loads(self.get(reference))
         for blob in (manifest["config"], *manifest["layers"]):
             _, content = self.call("GET", self.path(REPOSITORY, IMAGE, f"blobs/{blob['digest']}"), status=200)
@@ -142,7 +142,7 @@ class Learner:
                 raise Wrong(f"{self.project}: other bytes than those of {blob['digest']}")
 
     def point(self, tag: str, digest: str) -> None:
-        """Have a tag point at a version, as `gcloud artifacts docker tags add` does."""
+        """Point a tag at a version, as `gcloud artifacts docker tags add` does."""
         wanted = {"name": f"{self.image}/tags/{tag}", "version": f"{self.image}/versions/{digest}"}
         if tag in self.tags:
             self.api("PATCH", f"{wanted['name']}?updateMask=version", wanted)
@@ -203,7 +203,7 @@ class Learner:
             self.delete(f"{self.repositories}/{name}")
 
     def sign_in(self) -> None:
-        """Do notebook 03: the ways in, and five refusals."""
+        """Do notebook 03: the ways to sign in, and five refusals."""
         self.call("GET", "/v2/", status=401, authorization="")
         basic = base64.b64encode(f"oauth2accesstoken:{self.token}".encode()).decode()
         scope = f"repository:{HOST}/{self.project}/{REPOSITORY}/{IMAGE}:pull,push"
@@ -216,7 +216,7 @@ class Learner:
         self.api("GET", f"{self.held}/dockerImages?pageSize=100")
 
     def build_and_push(self) -> None:
-        """Do notebook 04, with images that are there already."""
+        """Do notebook 04 with ready-made images."""
         first = self.push("1.0.0")
         self.push("1.0.1")
         for tag in ("1.0.0", "1.0.1"):
@@ -259,7 +259,7 @@ class Learner:
         self.point("production", self.tags["1.1.0"])
 
     def clean_up(self) -> None:
-        """Do notebook 08, but for the time that passes in it."""
+        """Do notebook 08 without moving the clock."""
         for number in (*(f"a00000{one}" for one in range(1, 7)), *(f"b00000{one}" for one in range(1, 4))):
             self.push(f"sha-{number}")
         for page in ("dockerImages", "packages", f"packages/{IMAGE}/versions", f"packages/{IMAGE}/tags"):
@@ -277,10 +277,10 @@ class Learner:
         self.delete(f"{self.repositories}/{REPOSITORY}-untagged")
         self.point("1.1.1", self.tags["sha-b000001"])
 
-    # --- what came of it ---
+    # --- the result ---
 
     def state(self) -> dict[str, Any]:
-        """Read all that the project holds."""
+        """Return what is in the project, as its APIs list it."""
         held = self.api("GET", self.held)
         versions = self.api("GET", f"{self.image}/versions?pageSize=1000")["versions"]
         tags = self.api("GET", f"{self.image}/tags?pageSize=1000")["tags"]
@@ -298,7 +298,7 @@ class Learner:
         }
 
     def check(self) -> dict[str, Any]:
-        """Return the state, or raise where it isn't what the notebooks leave."""
+        """Return the state, or raise `Wrong` if the notebooks would leave another one."""
         state = self.state()
         wanted = {
             "repositories": [REPOSITORY],
@@ -320,7 +320,7 @@ class Learner:
 
 
 def cleanup_policies() -> dict[str, Any]:
-    """Return cleanup-policy.json as gcloud sends it: a mapping, with the API's names."""
+    """Return cleanup-policy.json as gcloud sends it: a mapping with the API's names."""
     found = {}
     for one in POLICIES:
         policy = {"id": one["name"], "action": one["action"]["type"].upper()}

@@ -1,9 +1,9 @@
-"""Whether a page of a list costs what is on it: 100 of 200 versions beside 100 of 50,000, each with two tags.
+"""Whether the time of a list's page depends on the page only: 100 of 200 versions beside 100 of 50,000, two tags each.
 
     .venv/bin/python benchmarks/registry/listing.py [--json FILE]
 
-Medians of interleaved pairs, in one process, without HTTP: seconds, and seconds of the processor, which others at work
-on the machine disturb less. The aim is 1.5 times at most.
+Prints medians of interleaved pairs, measured in one process without HTTP: elapsed seconds and processor seconds, which
+other work on the machine disturbs less. The aim is a ratio of at most 1.5.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PAGES = {
 
 
 def fill(world: World, count: int) -> None:
-    """Make a repository called `r-COUNT` with one image; rows only, since a list reads no blob of an image."""
+    """Create the repository `r-COUNT` with one image, in rows only, because a list reads no blobs of images."""
     name = f"projects/bench/locations/us-central1/repositories/r-{count}"
     digests = [f"sha256:{hashlib.sha256(f'{count} {number}'.encode()).hexdigest()}" for number in range(count)]
     times = [f"2026-01-01T00:00:{number // 1000 % 60:02}.{number:06}Z" for number in range(count)]
@@ -73,17 +73,17 @@ def fill(world: World, count: int) -> None:
         )
 
 
-def ask(world: World, count: int, page: str, token: str = "") -> tuple[float, float, str]:
-    """Seconds and the processor's seconds of one page, and the token of the next."""
+def request(world: World, count: int, page: str, token: str = "") -> tuple[float, float, str]:
+    """Return the elapsed and the processor seconds of one page, and the token of the next."""
     path, _, query = f"{PARENT}/r-{count}{page}".partition("?")
     found = API.find("GET", path)
     if found is None:
         raise LookupError(path)
     method, params = found
-    asked = {key: value for key, value in QueryParams(query).items() if key != "next"} | {"pageSize": "100"}
+    fields = {key: value for key, value in QueryParams(query).items() if key != "next"} | {"pageSize": "100"}
     if token:
-        asked["pageToken"] = token
-    call = Call(world, method, ANONYMOUS, API.service, params, QueryParams(asked), b"", None)
+        fields["pageToken"] = token
+    call = Call(world, method, ANONYMOUS, API.service, params, QueryParams(fields), b"", None)
     started, busy = time.perf_counter(), time.thread_time()
     answer = method.handle(call)
     seconds, busy = time.perf_counter() - started, time.thread_time() - busy
@@ -91,13 +91,13 @@ def ask(world: World, count: int, page: str, token: str = "") -> tuple[float, fl
 
 
 def measure(world: World) -> Iterator[dict[str, Any]]:
-    """One line for each kind of page."""
+    """Yield the figures of each kind of page."""
     for title, page in PAGES.items():
-        tokens = {count: ask(world, count, page)[2] if "next" in page else "" for count in SIZES}
+        tokens = {count: request(world, count, page)[2] if "next" in page else "" for count in SIZES}
         times: dict[int, list[tuple[float, float]]] = {count: [] for count in SIZES}
         for _ in range(PAIRS):
             for count in SIZES:
-                times[count].append(ask(world, count, page, tokens[count])[:2])
+                times[count].append(request(world, count, page, tokens[count])[:2])
         small, large = (statistics.median(one[0] for one in times[count]) for count in SIZES)
         busy = [statistics.median(one[1] for one in times[count]) for count in SIZES]
         yield {"page": title, "small": small, "large": large, "ratio": large / small, "processor": busy[1] / busy[0]}
@@ -107,7 +107,7 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder), Clock())
         with world.writing() as rows:
@@ -122,8 +122,8 @@ def main() -> int:
             f"{one['page']:36} {one['small'] * 1e3:>7.2f} ms {one['large'] * 1e3:>7.2f} ms {one['ratio']:>7.2f}"
             f" {one['processor']:>18.2f}   <= {AIM}"
         )
-    if asked.json:
-        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""A registry that keeps nothing and answers at once: what a client's push takes by itself.
+"""A registry that stores nothing and answers immediately, to measure how long a client's push takes by itself.
 
     python benchmarks/registry/nothing.py
 
-Prints its port on loopback, and serves until it is told to stop. It says that nothing is here and takes every upload.
+Prints its port on loopback, and serves until SIGTERM. It has no blob and accepts every upload.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ import uvloop
 
 _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 _CHUNKED = re.compile(rb"^transfer-encoding: *chunked", re.IGNORECASE | re.MULTILINE)
-_LAST = b"\r\n0\r\n\r\n"  # of a chunked body
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _DIGEST = re.compile(r"digest=([^&]+)")
 
 
 class Nothing(asyncio.Protocol):
-    """One connection with one request, as skopeo asks."""
+    """A connection that serves one request and closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with no head and no bytes."""
+        """Start with an empty request."""
         self._transport = cast(asyncio.Transport, transport)
         self._head = b""
         self._bytes = 0
         self._end = b""
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of a body, and answer when it is whole."""
+        """Count the bytes of a body, and answer when it is complete."""
         if data[:1] == b"\x16" and not self._head:
-            # skopeo tries TLS first, and would wait for an answer to it.
+            # skopeo tries TLS first, and would wait for a handshake.
             self._transport.close()
             return
         if not self._head:
             # Clients send a head in one piece.
             self._head, _, data = data.partition(b"\r\n\r\n")
         self._bytes += len(data)
-        self._end = (self._end + data[-len(_LAST) :])[-len(_LAST) :]
-        if self._whole():
+        self._end = (self._end + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
+        if self._is_complete():
             verb, target, _ = self._head.split(b"\r\n", 1)[0].decode().split(" ")
             self._answer(verb, target)
 
-    def _whole(self) -> bool:
+    def _is_complete(self) -> bool:
         if _CHUNKED.search(self._head):
-            return self._end == _LAST
+            return self._end == _LAST_CHUNK
         length = _LENGTH.search(self._head)
         return self._bytes >= (int(length[1]) if length else 0)
 
@@ -68,7 +68,7 @@ class Nothing(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Nothing, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -1,7 +1,4 @@
-"""The registries that are measured: a sandbox, Debian's docker-registry, and one that keeps nothing.
-
-Each is in a process of its own.
-"""
+"""Start the registries that are measured, each in its own process: a sandbox, Debian's docker-registry and a stub."""
 
 from __future__ import annotations
 
@@ -33,11 +30,11 @@ NOTHING = Path(__file__).with_name("nothing.py")
 
 @dataclass(frozen=True)
 class Peer:
-    """One registry that runs.
+    """A running registry.
 
     Attributes:
-        name: what stands before the image in `/v2/<name>/`.
-        token: for Authorization; empty where none is asked for.
+        name: the path between `/v2/` and the image.
+        token: the access token, or an empty string for a registry without authentication.
     """
 
     title: str
@@ -48,31 +45,31 @@ class Peer:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The registry's address."""
         return f"http://localhost:{self.port}"
 
     @property
     def headers(self) -> list[str]:
-        """What curl needs to sign in."""
+        """The options with which curl signs in."""
         return ["-H", f"Authorization: Bearer {self.token}"] if self.token else []
 
     def busy(self) -> float:
-        """Seconds of the processor that it has used, its own and the kernel's for it."""
+        """Return the processor seconds that the registry has used, in user and in kernel mode."""
         return busy(self.pid)
 
     def memory(self) -> int:
-        """Return the most resident bytes that it ever had."""
+        """Return the registry's peak resident bytes."""
         return int(Path(f"/proc/{self.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
 def busy(pid: int) -> float:
-    """Return the seconds of the processor that a process has used, its own and the kernel's for it."""
+    """Return the processor seconds that a process has used, in user and in kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run(*command: str) -> str:
-    """Run a command and return what it prints; an error when it fails."""
+    """Run a command and return its output, or raise RuntimeError if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)[:300]}: {done.stderr[-800:]}")
@@ -80,14 +77,14 @@ def run(*command: str) -> str:
 
 
 def answers(url: str) -> bool:
-    """Whether somebody listens."""
+    """Return whether a registry answers at this address."""
     with contextlib.suppress(requests.RequestException):
         return requests.get(url, timeout=2).status_code in (200, 401)
     return False
 
 
 def wait_for(url: str, seconds: float = 30) -> None:
-    """Until it answers."""
+    """Wait until a registry answers at this address."""
     deadline = time.monotonic() + seconds
     while not answers(url):
         if time.monotonic() > deadline:
@@ -101,10 +98,10 @@ def free_port() -> int:
 
 
 class Process:
-    """A program that writes to a file called `log`; stopped with SIGTERM.
+    """A program that writes its output to the file `log`, and that SIGTERM stops.
 
     Args:
-        sync: milliseconds by which strace makes each of its syncs longer.
+        sync: the milliseconds by which strace delays each of the program's syncs.
     """
 
     def __init__(self, command: Sequence[str], folder: Path, sync: float = 0) -> None:
@@ -118,20 +115,20 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of the program itself, once it runs."""
+        """The process id of the program itself, not of strace."""
         if not self._traced:
             return self.child.pid
         return int(Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()[0])
 
     def stop(self) -> None:
-        """End it and wait for it; strace ends with what it traces."""
+        """Stop the program and wait for it. strace ends with the program that it traces."""
         if self.child.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
         self.child.wait()
 
 
 def start(folder: Path, sync: float = 0) -> tuple[Process, float]:
-    """Start a sandbox on a folder; return it, and the seconds until it was ready."""
+    """Start a sandbox on a folder, and return it with the seconds until it was ready."""
     command = [sys.executable, "-m", "sandbox", "--home", str(folder), "--port", "0", "--project", PROJECT]
     (folder / "sandbox.json").unlink(missing_ok=True)
     started = time.perf_counter()
@@ -173,7 +170,7 @@ def sandbox(folder: Path, sync: float = 0) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def distribution(folder: Path, program: str, sync: float = 0) -> Iterator[Peer]:
-    """Debian's docker-registry on a folder."""
+    """Yield Debian's docker-registry on a folder."""
     port = free_port()
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {folder / 'data'}}}\n"
@@ -189,7 +186,7 @@ def distribution(folder: Path, program: str, sync: float = 0) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def nothing() -> Iterator[Peer]:
-    """Yield a registry that keeps nothing."""
+    """Yield a registry that stores nothing."""
     with subprocess.Popen([sys.executable, NOTHING], stdout=subprocess.PIPE, text=True) as child:
         try:
             yield Peer("nothing", int(cast(IO[str], child.stdout).readline()), "bench/r", "", child.pid)

@@ -1,11 +1,11 @@
-"""What a learner takes in a room: memory by part, while notebooks run through the learner's own server.
+"""How much memory each part of a room takes while notebooks run through the learners' own servers.
 
-A real JupyterHub, opened for this, as `make hub` does.
+Starts a real JupyterHub, as `make hub` does.
 
     .venv/bin/python benchmarks/room/memory.py [--learners 1] [--notebooks 02,04]
 
-Memory is the proportional set size: a page that processes share is split among them. A peak is the highest of the
-samples that are taken twice a second. The engine is the one that WORKBOOK_ENGINE says. Needs npm, and Linux.
+Memory is the proportional set size: a page that processes share is split among them. A peak is the highest of two
+samples a second. WORKBOOK_ENGINE chooses the engine. Needs npm, and Linux.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.conditions import until
 from tests.room.browsing import Browser
 from tests.room.test_room import free_ports, kernel
 
-# Part → what stands in its command line; the first that fits is it.
+# Part → text in the command lines of its processes. A process belongs to the first part that matches.
 PARTS = {
     "server": ("jupyterhub.singleuser", "room.seat"),
     "kernel": ("ipykernel",),
@@ -65,13 +65,13 @@ def parts(hub: int, engine_home: Path) -> Counter[str]:
 
 
 class Watch:
-    """Samples, in a thread of their own: the highest memory of each part, and of all together."""
+    """Records the highest memory of each part, and of all together, from samples in a thread."""
 
     def __init__(self, hub: int, engine_home: Path) -> None:
         self._hub, self._engine_home = hub, engine_home
         self.peak: Counter[str] = Counter()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._sample)
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -81,7 +81,7 @@ class Watch:
         self._over.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._over.wait(0.5):
             now = parts(self._hub, self._engine_home)
             for part, size in {**now, "together": sum(now.values())}.items():
@@ -90,7 +90,7 @@ class Watch:
 
 @contextlib.contextmanager
 def room(names: list[str], folder: Path) -> Iterator[tuple[int, str]]:
-    """Open a room for those learners; its process and its address."""
+    """Open a room for these learners, and yield the Hub's process id and address."""
     (folder / "names.txt").write_text("\n".join(names), encoding="utf-8")
     port = free_ports(4)
     environment = os.environ | {
@@ -118,7 +118,7 @@ def room(names: list[str], folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def stop_engine(folder: Path) -> None:
-    """End the engine whose data are in the folder, before the folder goes."""
+    """Stop the engine whose data are in the folder, so that the folder can be deleted."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if str(folder / "engine") in " ".join(process.cmdline()):
@@ -127,7 +127,7 @@ def stop_engine(folder: Path) -> None:
 
 
 def work(name: str, address: str, number: str) -> str:
-    """Run one notebook through a learner's own server; the first error, if there was one."""
+    """Run one notebook through a learner's own server, and return the first error, or an empty string."""
     browser = Browser(address)
     browser.sign_in(name, f"password-of-{name}")
     [path] = documents.NOTEBOOKS.glob(f"{number}_*.ipynb")
@@ -149,20 +149,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--learners", type=int, default=1)
     parser.add_argument("--notebooks", default="02,04")
-    asked = parser.parse_args()
-    names = [f"learner-{number}" for number in range(1, asked.learners + 1)]
+    options = parser.parse_args()
+    names = [f"learner-{number}" for number in range(1, options.learners + 1)]
     settings = {"WORKBOOK_VENV": str(ROOT / ".venv-hub"), "WORKBOOK_LOCK": "room/requirements.txt"}
     subprocess.run([ROOT / "machine" / "install.sh"], cwd=ROOT, env=os.environ | settings, check=True)
     errors = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
         with room(names, folder) as (hub, address), ThreadPoolExecutor(len(names)) as pool:
-            print(f"{asked.learners} learners, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; MB, PSS")
+            print(f"{options.learners} learners, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; MB, PSS")
             print("| | " + " | ".join((*PARTS, "together")) + " |\n" + "|---" * (len(PARTS) + 2) + "|")
-            list(pool.map(lambda name: ready(name, address), names))
+            list(pool.map(lambda name: start_server(name, address), names))
             now = parts(hub, folder / "engine")
             print(row("signed in", {**now, "together": sum(now.values())}), flush=True)
-            for number in asked.notebooks.split(","):
+            for number in options.notebooks.split(","):
                 with Watch(hub, folder / "engine") as watch:
                     errors += list(filter(None, pool.map(lambda name: work(name, address, number), names)))  # noqa: B023
                 print(row(f"peak in notebook {number}", watch.peak), flush=True)
@@ -173,8 +173,8 @@ def main() -> int:
     return 1 if errors else 0
 
 
-def ready(name: str, address: str) -> None:
-    """Sign a learner in, and wait for the server."""
+def start_server(name: str, address: str) -> None:
+    """Sign a learner in, and wait for the learner's server."""
     browser = Browser(address)
     browser.sign_in(name, f"password-of-{name}")
     until(lambda: bool(re.search("jupyter-config-data", browser.get(f"/user/{name}/lab").text)), 180)

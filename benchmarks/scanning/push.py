@@ -1,12 +1,11 @@
-"""From a push to its findings: the sandbox's scanner beside gcloud's own extractor, on the same image in one run.
+"""How long a push takes to its findings: the sandbox's scanner beside gcloud's own extractor, on the same image.
 
     .venv/bin/python benchmarks/scanning/push.py [IMAGE] [--rounds 5] [--json FILE]
 
-IMAGE is one that the Docker Engine has; without it the sample image is built. Each round pushes a new digest of it (a
-label differs), waits for FINISHED_SUCCESS, and lets gcloud's `local-extract` read the packages of the same image; the
-two alternate. The scanner's time begins when the push has ended and ends with the answer that says that the scan is
-done: it holds matching and the API as well, and the extractor only reads. Ends with exit status 1 when the median is
-2 s or more.
+IMAGE is in the Docker Engine; without it the sample image is built. Each round pushes a new digest of it (a label
+differs), waits for FINISHED_SUCCESS, and then has gcloud's `local-extract` read the packages of the same image. The
+scanner's time runs from the end of the push to the response that reports the scan as finished, so it includes matching
+and the API, while the extractor only reads. The exit status is 1 if the median is 2 s or more.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import docker
 import google.auth
 import google.auth.transport.requests
 
-from cli.world import starter as starter
+from cli.world import starter
 from helpers import names, projects, registry, repositories, scans, target
 from machine import base_image
 from machine import engine as machine_engine
@@ -46,7 +45,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def sandbox() -> Iterator[target.Target]:
-    """Start a throw-away world, and put this process in it."""
+    """Start a temporary world, and set this process's environment to it."""
     found = machine_engine.find()
     if found is None:
         sys.exit("no Docker Engine answers: make setup starts one")
@@ -62,10 +61,10 @@ def sandbox() -> Iterator[target.Target]:
 
 
 @contextlib.contextmanager
-def image_of(client: docker.DockerClient, asked: str) -> Iterator[str]:
-    """Yield the image that was asked for, or the sample image, built for this run."""
-    if asked:
-        yield asked
+def image_of(client: docker.DockerClient, image: str) -> Iterator[str]:
+    """Yield the image, or the sample image, built for this run, if the name is empty."""
+    if image:
+        yield image
         return
     base = base_image.ensure(client, print)
     tag = f"workbook-bench-{secrets.token_hex(3)}/ml-predictor:v1"
@@ -77,18 +76,18 @@ def image_of(client: docker.DockerClient, asked: str) -> Iterator[str]:
 
 
 def extract(extractor: Path, tag: str) -> float:
-    """Seconds of gcloud's extractor on an image of the engine."""
+    """Return the seconds that gcloud's extractor takes on an image in the engine."""
     started = time.perf_counter()
     subprocess.run([str(extractor), f"--resource_uri={tag}", *FLAGS], check=True, capture_output=True)
     return time.perf_counter() - started
 
 
 def push_and_wait(client: docker.DockerClient, here: target.Target, tag: names.Tag, login: dict[str, str]) -> float:
-    """Seconds from the end of a push to the end of its scan."""
+    """Return the seconds from the end of a push to the end of its scan."""
     repository = here.docker_name(tag.image)
-    said = client.images.push(repository, tag=tag.name, auth_config=login)
-    if "digest: sha256:" not in said:
-        sys.exit(f"the push failed: {said[-300:]}")
+    output = client.images.push(repository, tag=tag.name, auth_config=login)
+    if "digest: sha256:" not in output:
+        sys.exit(f"the push failed: {output[-300:]}")
     started = time.perf_counter()
     digest = tag.image.digest(registry.manifest(tag).digest)
     found = scans.wait(digest, 60)
@@ -103,7 +102,7 @@ def main() -> int:
     parser.add_argument("image", nargs="?", default="")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     gcloud = shutil.which("gcloud")
     extractor = Path(gcloud).resolve().parent / "local-extract" if gcloud else None
     ours: list[float] = []
@@ -111,14 +110,14 @@ def main() -> int:
     with (
         sandbox() as here,
         contextlib.closing(docker.from_env()) as client,
-        image_of(client, asked.image) as image,
+        image_of(client, options.image) as image,
     ):
         projects.enable(here.location.project, *(f"{name}.googleapis.com" for name in APIS))
         repositories.create(here.repository_name)
         credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         credentials.refresh(google.auth.transport.requests.Request())
         login = {"username": "oauth2accesstoken", "password": credentials.token}
-        for number in range(asked.rounds):
+        for number in range(options.rounds):
             tag = here.repository_name.image("bench").tag(f"r{number}")
             context = Path(os.environ["WORKBOOK_HOME"], "bench")
             context.mkdir(exist_ok=True)
@@ -130,7 +129,7 @@ def main() -> int:
             client.images.remove(here.docker_name(tag), force=True)
     mine = statistics.median(ours)
     result = {
-        "image": asked.image or "the sample image",
+        "image": options.image or "the sample image",
         "push_to_findings": [round(one, 2) for one in ours],
         "median": round(mine, 2),
     }
@@ -142,8 +141,8 @@ def main() -> int:
         print(f"the extractor takes {other / mine:.2f} times as long")
     else:
         print("gcloud's local-extract isn't on this machine: nothing to compare with")
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0 if mine < LIMIT else 1
 
 
