@@ -1,6 +1,7 @@
-"""`make site`: the pages' sources, Sphinx over them, and a look at the result. Needs no network, runs no notebook.
+"""`make site`: write the pages' sources, build them with Sphinx, and check the result.
 
-Exits 0 with the folder's path; 1 when Sphinx warns, or when a page would load anything from another host.
+Needs no network and runs no notebook. The exit status is 1 if Sphinx warns, or if a page would load anything from
+another host.
 """
 
 from __future__ import annotations
@@ -21,20 +22,17 @@ OUTPUT: Final = HERE / "_build"
 
 
 def main() -> int:
-    """Build; gives the exit status."""
+    """Build the site, and return the exit status."""
     started = time.monotonic()
     pages = sources.write(HERE.parent, OUTPUT / "source")
     html = OUTPUT / "html"
-    shutil.rmtree(html, ignore_errors=True)  # no page outlives its source
-    # -E and -a: a page is built from what is there now, not from what an earlier build remembers.
-    quiet = ["-q", "-W", "--keep-going", "-E", "-a"]
-    code = sphinx(
-        [*quiet, "-b", "html", "-c", str(HERE), "-d", str(OUTPUT / "doctrees"), str(OUTPUT / "source"), str(html)]
-    )
-    if code:
+    shutil.rmtree(html, ignore_errors=True)  # or a page whose source is gone would stay
+    # -E and -a: build every page anew instead of trusting the doctrees of an earlier build.
+    options = ["-q", "-W", "--keep-going", "-E", "-a", "-b", "html", "-c", str(HERE)]
+    if code := sphinx([*options, "-d", str(OUTPUT / "doctrees"), str(OUTPUT / "source"), str(html)]):
         return code
     talks = slides.write(HERE.parent, html)
-    if found := list(offline.strangers(html)):
+    if found := list(offline.external_loads(html)):
         print("These would be loaded from another host:", *found, sep="\n  ", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())

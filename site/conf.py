@@ -1,4 +1,4 @@
-"""Sphinx's settings for the site. `make site` builds it; site/build.py says how."""
+"""Sphinx's settings for the site, which `make site` builds (site/build.py)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ language = "en"
 extensions = ["myst_nb", "finish"]
 root_doc = "index"
 nitpicky = True
-smartquotes = False  # the words stay as they are written
+smartquotes = False  # quotes and dashes stay as they are written
 
-# The notebooks are shown as `make record` stored them. A site never runs them.
+# The notebooks are shown with the outputs that `make record` stored.
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions: list[str] = []  # no dollar signs as formulas: they are shell variables here
@@ -32,7 +32,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False  # the front page names the license
 html_use_index = False  # of Python objects; there are none
-# Both are made for contrast (WCAG AA and better), in the light and in the dark.
+# Styles with enough contrast for WCAG AA, in light and dark mode.
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 html_theme_options = {

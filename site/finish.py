@@ -1,4 +1,4 @@
-"""What Sphinx, MyST-NB and the theme leave undone, as a Sphinx extension."""
+"""A Sphinx extension that adds what Sphinx, MyST-NB and the theme lack, mostly for accessibility."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any, Final
 
 from docutils import nodes
 
-# Whatever may be wider than the page scrolls by itself, and whoever has no mouse must be able to reach it.
+# Blocks that may be wider than the page and scroll. The keyboard must reach them too.
 _SCROLLING: Final = re.compile(r'<(pre|div class="table-wrapper[^"]*")(?=[ >])')
 _CELL: Final = re.compile(r"<td>.*?</td>", re.DOTALL)
 _CODE: Final = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
 
 
 def terminal_is_bash(app: Any, doctree: nodes.document) -> None:
-    """Colour terminal cells as the shell that they are, not as Python."""
+    """Highlight terminal cells as bash instead of Python."""
     for block in doctree.findall(nodes.literal_block):
         if block.astext().startswith("%%terminal"):
             block["language"] = "bash"
 
 
 def finish_page(app: Any, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Add what the HTML still lacks for those who use no mouse or no screen, and for narrow ones.
+    """Complete a page's HTML for keyboards, screen readers and narrow screens.
 
-    Whatever scrolls gets a place in the order of the Tab key; a fold is named by the words that it shows; the menu's
-    captions say which level of heading they are; long names in tables get places to break.
+    Scrolling blocks can be reached with the Tab key, a fold's accessible name is the text that it shows, the menu's
+    captions have a heading level, and long names in tables may break.
     """
     body = _SCROLLING.sub(r'<\1 tabindex="0"', context.get("body", ""))
     body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
@@ -34,12 +34,12 @@ def finish_page(app: Any, page: str, template: str, context: dict[str, Any], doc
 
 
 def breakable(name: str) -> str:
-    """Return a path, a test's name or an address, with leave to break after its joints."""
+    """Return a path, a test's name or an address with a possible line break after each separator."""
     return re.sub(r"(::|[/_,=])(?=.)", r"\1<wbr>", name)
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Set up the extension; Sphinx calls this."""
+    """Connect the extension's handlers. Sphinx calls this."""
     app.connect("doctree-read", terminal_is_bash)
     app.connect("html-page-context", finish_page, priority=900)  # after the theme's own
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Whether built pages keep to themselves: the addresses on other hosts that they would load."""
+"""Find what the built pages would load from other hosts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-# A link (<a href>) may lead away: it is followed by a person. Everything else is fetched by the page itself.
+# Links (<a href>) to other hosts are fine, because a reader follows them. The page itself fetches everything else.
 _LOADED: Final = (
     re.compile(
         r"<(?:script|img|iframe|source|audio|video|embed|object|link)\b[^>]*?\b(?:src|srcset|href|data)=[\"']?((?:https?:)?//[^\"'\s>]+)"
@@ -23,8 +23,8 @@ def loaded_from_elsewhere(text: str) -> list[str]:
     return [found for pattern in _LOADED for found in pattern.findall(text)]
 
 
-def strangers(folder: Path) -> Iterator[str]:
-    """`file: address` of everything below `folder` that is loaded from elsewhere."""
+def external_loads(folder: Path) -> Iterator[str]:
+    """Yield `file: address` for everything that the files below a folder load from other hosts."""
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".html", ".css", ".js"):
             for address in loaded_from_elsewhere(path.read_text(encoding="utf-8")):

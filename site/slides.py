@@ -1,6 +1,6 @@
-"""Slides: a Markdown file with a line `---` between two slides becomes one page of HTML that needs nothing else.
+"""Make one self-contained HTML page from a Markdown file of slides, which lines of `---` separate.
 
-A block quote on a slide is what the speaker says: hidden until N is pressed, and printed below the slide.
+A block quote on a slide is the speaker's text. It is hidden until N is pressed, and printed below the slide.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PAGE: Final = """\
 
 
 def parts(text: str) -> list[str]:
-    """Return the slides of a text, each in Markdown; a line of hyphens inside a block of code divides nothing."""
+    """Return the Markdown of each slide. A line of hyphens in a code block does not separate slides."""
     found: list[list[str]] = [[]]
     in_code = False
     for line in text.splitlines():
@@ -46,8 +46,8 @@ def parts(text: str) -> list[str]:
 
 
 def page(text: str, static: Path) -> str:
-    """Return the slides as a page of HTML."""
-    from markdown_it import MarkdownIt  # the site's environment has it; the tests of the other functions need none
+    """Return the slides as an HTML page."""
+    from markdown_it import MarkdownIt  # only in the site's environment; tests use the other functions without it
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     slides = [markdown.render(part) for part in parts(text)]
@@ -76,7 +76,7 @@ def _notes(slide: str) -> str:
 
 
 def write(root: Path, into: Path) -> list[Path]:
-    """Write a page for each text in docs/slides below `into`; gives the pages."""
+    """Write a page below `into` for each text in docs/slides, and return the pages."""
     written = []
     for path in sorted((root / FOLDER).glob("*.md")):
         made = into / "slides" / f"{path.stem}.html"

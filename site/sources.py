@@ -1,10 +1,10 @@
-"""The site's pages as Sphinx reads them: README, docs and notebooks, copied with what a static page needs.
+"""Write the site's sources for Sphinx: copies of README, docs and notebooks, adapted to a static site.
 
-The originals stay as a forge and JupyterLab show them. The copy differs in four ways: the front page carries the table
-of contents, links lead to the site's pages and slides, hidden solutions are marked as such for MyST-NB, and what only a
-notebook knows (a cell's id as the aim of a link, a picture's data as text) becomes an anchor and an alternative text.
+The originals stay fit for a forge and JupyterLab. The copies differ in four ways: the front page has the table of
+contents, links point to the site's pages and slides, MyST-NB folds hidden solutions, and cells that are linked to and
+pictures get anchors and alternative texts.
 
-Nothing here is executed and nothing is installed but Python itself: the tests read the same functions.
+This needs only Python's standard library and runs no notebook, so that the tests can use it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 Json = dict[str, Any]
-# Shelf → the pages on it, in reading order. A page of docs/ that no shelf names stands on the last one.
+# Section of the contents → its pages, in reading order. The last one takes the pages of docs/ that no other names.
 SHELVES: Final[Mapping[str, tuple[str, ...]]] = {
     "The course": ("notebooks/*.ipynb",),
     "Teach it, run it": (
@@ -37,30 +37,30 @@ SHELVES: Final[Mapping[str, tuple[str, ...]]] = {
 FRONT: Final = "README.md"
 _SLIDES: Final = re.compile(r"docs/slides/(\w+)\.md")
 _LINK: Final = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
-# Code is no place for links. A fence first: it may hold single backticks.
+# Code contains no links. Fences are matched first, because they may contain single backticks.
 _CODE: Final = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page: where its original is (relative to the repository) and the shelf it stands on; the front has none."""
+    """A page's path in the repository, and its section of the contents, which is empty for the front page."""
 
     path: str
     shelf: str
 
     @property
     def name(self) -> str:
-        """The file in the site's source; the front page is where a browser looks first."""
+        """The page's file in the site's source."""
         return "index.md" if self.path == FRONT else self.path
 
     @property
     def notebook(self) -> bool:
-        """Whether it is a notebook, not a text."""
+        """Whether the page is a notebook."""
         return self.path.endswith(".ipynb")
 
 
 def pages(root: Path) -> tuple[Page, ...]:
-    """Every page, the front first, each once and in the order of the shelves."""
+    """Return every page once, the front page first and the others in reading order."""
     found = {FRONT: Page(FRONT, "")}
     for shelf, patterns in SHELVES.items():
         for path in (str(one.relative_to(root)) for pattern in patterns for one in sorted(root.glob(pattern))):
@@ -69,14 +69,14 @@ def pages(root: Path) -> tuple[Page, ...]:
 
 
 def write(root: Path, into: Path) -> tuple[Page, ...]:
-    """Write the source of every page below `into`, which is emptied first; gives the pages."""
+    """Empty the folder `into`, write the source of every page below it, and return the pages."""
     shutil.rmtree(into, ignore_errors=True)
     every = pages(root)
-    aims = aimed_at(root, every)
+    targets = linked_cells(root, every)
     for page in every:
         text = (root / page.path).read_text(encoding="utf-8")
         if page.notebook:
-            book = notebook(json.loads(text), page, root, every, aims)
+            book = notebook(json.loads(text), page, root, every, targets)
             _put(into / page.name, json.dumps(book, ensure_ascii=False, indent=1))
         else:
             _put(into / page.name, linked(text, page, root, every) + (contents(every) if not page.shelf else ""))
@@ -87,7 +87,7 @@ def write(root: Path, into: Path) -> tuple[Page, ...]:
 
 
 def contents(every: Iterable[Page]) -> str:
-    """Return the tables of contents that the front page carries unseen; the theme shows them beside every page."""
+    """Return the front page's hidden tables of contents, which the theme shows beside every page."""
     shelves: dict[str, list[str]] = {}
     for page in every:
         shelves.setdefault(page.shelf, []).append(page.name.rpartition(".")[0])
@@ -99,20 +99,20 @@ def contents(every: Iterable[Page]) -> str:
 
 
 def links(text: str) -> list[str]:
-    """Return what a text in Markdown links to inside the repository, code left out."""
+    """Return the targets of a Markdown text's links inside the repository, except in code."""
     return _LINK.findall(_CODE.sub("", text))
 
 
 def texts(root: Path, page: Page) -> list[str]:
-    """Return the Markdown of a page: one text, or one for each text cell of a notebook."""
+    """Return the Markdown of a page, or of each text cell of a notebook."""
     whole = (root / page.path).read_text(encoding="utf-8")
     if not page.notebook:
         return [whole]
     return ["".join(cell["source"]) for cell in json.loads(whole)["cells"] if cell["cell_type"] == "markdown"]
 
 
-def aimed_at(root: Path, every: Iterable[Page]) -> dict[str, set[str]]:
-    """Notebook → the ids of its cells that some page links to."""
+def linked_cells(root: Path, every: Iterable[Page]) -> dict[str, set[str]]:
+    """Return the ids of the cells that some page links to, by notebook."""
     found: dict[str, set[str]] = {}
     for page in every:
         for link in (link for text in texts(root, page) for link in links(text)):
@@ -123,47 +123,44 @@ def aimed_at(root: Path, every: Iterable[Page]) -> dict[str, set[str]]:
 
 
 def downloads(root: Path, page: Page, every: Iterable[Page]) -> set[str]:
-    """Return the files that a page links to and that are no pages, as LICENSE: Sphinx hands them out as they are."""
+    """Return the files that a page links to and that are not pages, such as LICENSE. Sphinx copies them unchanged."""
     known = {one.path for one in every}
     paths = {_resolve(page, link)[0] for text in texts(root, page) for link in links(text)}
     return {path for path in paths - known if (root / path).is_file() and not _SLIDES.fullmatch(path)}
 
 
 def linked(text: str, page: Page, root: Path, every: Iterable[Page]) -> str:
-    """Return the text with every link led to a page of the site.
-
-    A link to a folder loses its link and keeps its words.
-    """
+    """Return the text with its links pointing to pages of the site, and links to folders as plain text."""
     known = {one.path: one for one in every}
 
-    def lead(found: re.Match[str]) -> str:
-        path, place = _resolve(page, found["aim"])
+    def rewrite(found: re.Match[str]) -> str:
+        path, place = _resolve(page, found["target"])
         if path in known:
             if known[path].notebook and place:
-                return f"[{found['words']}](#{anchor(path, place)})"
+                return f"[{found['label']}](#{anchor(path, place)})"
             here = os.path.relpath(known[path].name, Path(page.name).parent)
-            return f"[{found['words']}]({'' if path == page.path else here}{'#' if place else ''}{place})"
+            return f"[{found['label']}]({'' if path == page.path else here}{'#' if place else ''}{place})"
         if talk := _SLIDES.fullmatch(path):
-            # site/slides.py makes these, beside Sphinx, which knows nothing of them.
+            # site/slides.py writes these pages. Sphinx doesn't know them.
             there = os.path.relpath(f"slides/{talk[1]}.html", Path(page.name).parent)
-            return f'<a href="{there}">{found["words"]}</a>'
-        return found[0] if (root / path).is_file() else found["words"]
+            return f'<a href="{there}">{found["label"]}</a>'
+        return found[0] if (root / path).is_file() else found["label"]
 
     parts = _CODE.split(text)
-    # Words may be code themselves, so a link can lie across parts: hide code behind a sign, then bring it back.
+    # A link's label may contain code, so a link can span parts: replace code by NUL, then put it back.
     hidden = parts[1::2]
     whole = "\0".join(parts[::2])
-    whole = re.sub(r"\[(?P<words>[^\]\n]*)\]\((?!\w+:)(?P<aim>[^)\s]+)\)", lead, whole)
+    whole = re.sub(r"\[(?P<label>[^\]\n]*)\]\((?!\w+:)(?P<target>[^)\s]+)\)", rewrite, whole)
     return "".join(piece + code for piece, code in zip(whole.split("\0"), [*hidden, ""], strict=True))
 
 
-def notebook(book: Json, page: Page, root: Path, every: Iterable[Page], aims: Mapping[str, set[str]]) -> Json:
-    """Return the notebook with a card, links, anchors, folded solutions and pictures that say what they are."""
+def notebook(book: Json, page: Page, root: Path, every: Iterable[Page], targets: Mapping[str, set[str]]) -> Json:
+    """Return the notebook with a card, the site's links, anchors, folded solutions and alternative texts."""
     cells: list[Json] = []
     heading = ""
     for place, cell in enumerate(book["cells"]):
         source = "".join(cell["source"])
-        mark = f"({anchor(page.path, cell['id'])})=\n" if cell["id"] in aims.get(page.path, set()) else ""
+        mark = f"({anchor(page.path, cell['id'])})=\n" if cell["id"] in targets.get(page.path, set()) else ""
         if cell["cell_type"] == "markdown":
             text = linked(source, page, root, every)
             cells.append({**cell, "source": mark + (carded(text) if not place else text)})
@@ -184,25 +181,25 @@ def _shown(cell: Json, heading: str) -> Json:
         settings = {"code_prompt_show": f"Show the {what}", "code_prompt_hide": f"Hide the {what}"}
         tags.append("hide-input")
     if any(kind.startswith("image/") for output in cell["outputs"] for kind in output.get("data", {})):
-        # No quotes, no brackets: it goes into an attribute.
+        # The alternative text becomes an HTML attribute, which must not contain quotes or brackets.
         words = re.sub(r"[`*\"\[\]]", "", heading)
         settings["image"] = {"alt": f"Picture for “{words}”. The printed lines before it hold the same data."}
     return {"tags": tags, **({"mystnb": settings} if settings else {})}
 
 
 def carded(text: str) -> str:
-    """Return a notebook's first cell: its title, then goal, time and cost as a card."""
+    """Return the text of a notebook's first cell with goal, time and cost as a card below the title."""
     title, _, rest = text.partition("\n")
     return f"{title}\n\n````{{container}} workbook-card\n{rest.strip()}\n````\n"
 
 
 def anchor(path: str, place: str) -> str:
-    """Return the site's name for a cell: labels are one space for all pages, and ids repeat between notebooks."""
+    """Return the label of a cell, which includes the notebook because labels must be unique in the whole site."""
     return f"nb{Path(path).name[:2]}-{place}"
 
 
 def _resolve(page: Page, link: str) -> tuple[str, str]:
-    """Return a link as (path from the repository's root, place in it)."""
+    """Return a link's path from the repository's root, and its fragment."""
     path, _, place = link.partition("#")
     return os.path.normpath(Path(page.path).parent / path) if path else page.path, place
 

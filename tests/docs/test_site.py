@@ -1,12 +1,11 @@
-"""The site's sources are whole: every page in a table of contents, every link with an aim, every solution folded.
+"""The site's sources: every page is in a table of contents, every link has a target, every solution is folded.
 
-`make site` itself, with Sphinx, and the pages in a browser are `make soak`'s (tests/browser).
+`make soak` tests `make site` itself with Sphinx, and the pages in a browser (tests/browser).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def texts(path: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
 
 
-def test_every_notebook_and_page_stands_on_a_shelf_once() -> None:
+def test_every_notebook_and_page_is_in_the_contents_once() -> None:
     notebooks = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("notebooks/*.ipynb"))
     docs = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))
     paths = [page.path for page in EVERY]
@@ -49,7 +48,7 @@ def test_the_front_page_lists_every_other_page(written: Path) -> None:
     assert listed == [page.name.rpartition(".")[0] for page in EVERY[1:]]
 
 
-def test_every_link_has_an_aim_in_the_site(written: Path) -> None:
+def test_every_link_has_a_target_in_the_site(written: Path) -> None:
     labels = {
         label
         for page in EVERY
@@ -67,14 +66,14 @@ def test_every_link_has_an_aim_in_the_site(written: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_errata_lead_to_cells(written: Path) -> None:
+def test_errata_link_to_cells(written: Path) -> None:
     [text] = texts(written / "docs/errata.md")
     assert "](#nb03-login)" in text
     assert ".ipynb#" not in text
 
 
 @pytest.mark.parametrize("page", [page for page in EVERY if page.notebook], ids=lambda page: page.path)
-def test_solutions_fold_and_pictures_speak(page: sources.Page, written: Path) -> None:
+def test_solutions_are_folded_and_pictures_have_alternative_texts(page: sources.Page, written: Path) -> None:
     before = json.loads((ROOT / page.path).read_text(encoding="utf-8"))["cells"]
     after = {cell["id"]: cell for cell in json.loads((written / page.name).read_text(encoding="utf-8"))["cells"]}
     for cell in (cell for cell in before if cell["cell_type"] == "code"):
@@ -86,7 +85,7 @@ def test_solutions_fold_and_pictures_speak(page: sources.Page, written: Path) ->
             assert len(metadata["mystnb"]["image"]["alt"]) > 20, cell["id"]
 
 
-def test_links_are_led_and_code_is_left_alone() -> None:
+def test_links_are_rewritten_except_in_code() -> None:
     page = next(page for page in EVERY if page.path == "docs/errata.md")
     text = (
         "[front](../README.md#where-things-are) [cell](../notebooks/03_sign_in.ipynb#login) [there](fidelity.md) "
@@ -111,20 +110,20 @@ LOADED = [
 
 
 @pytest.mark.parametrize("text", LOADED)
-def test_what_a_page_would_load_from_elsewhere_is_seen(text: str, tmp_path: Path) -> None:
+def test_load_from_another_host_is_found(text: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(text)
-    assert list(offline.strangers(tmp_path))
+    assert list(offline.external_loads(tmp_path))
 
 
-def test_a_link_to_elsewhere_is_fine_and_so_is_what_the_site_brings() -> None:
+def test_links_and_local_files_are_no_external_loads() -> None:
     text = (
         '<a href="https://example.com">x</a><script src="_static/a.js"></script><img src="data:image/png;base64,//x">'
     )
     assert offline.loaded_from_elsewhere(text) == []
 
 
-def test_the_two_locks_agree() -> None:
-    """The site's environment is made from the same versions, so that a page looks as a test sees it."""
+def test_both_locks_have_the_same_versions() -> None:
+    """The site is built with the versions that the tests use."""
 
     def versions(path: Path) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
@@ -134,11 +133,10 @@ def test_the_two_locks_agree() -> None:
 
     whole, own = versions(ROOT / "requirements.txt"), versions(ROOT / "site/requirements.txt")
     assert {"sphinx", "myst-nb", "furo"} <= set(own)
-    assert not {"sphinx", "myst-nb", "furo"} & set(whole), "the site's tools are in nobody else's set-up"
+    assert not {"sphinx", "myst-nb", "furo"} & set(whole), "the workbook's set-up doesn't need the site's tools"
     different = {name: (own[name], whole[name]) for name in own.keys() & whole.keys() if own[name] != whole[name]}
-    assert not different, "make lock makes both"
+    assert not different, "make lock writes both locks"
 
 
-def test_the_folder_of_pages_is_ignored() -> None:
+def test_git_ignores_the_built_pages() -> None:
     assert "/site/_build/" in (ROOT / ".gitignore").read_text().splitlines()
-    assert os.path.relpath(ROOT / "site" / "_build", ROOT) == "site/_build"

@@ -1,4 +1,4 @@
-"""The talks: decks that fit their ten minutes, with something to say on every slide, and linked from the agenda."""
+"""The talks fit their ten minutes, have a speaker's text on every slide, and are linked from the agenda."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKSHOP = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")
 
 
 class Reader(HTMLParser):
-    """Reads a page: which elements it opens, and whether each is closed in its turn."""
+    """Parses a page, records the elements that it opens, and checks that they are closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class Reader(HTMLParser):
         assert self._open == []
 
 
-def test_the_agendas_talks_are_the_decks() -> None:
+def test_agenda_links_every_deck() -> None:
     rows = re.findall(r"^\| \d\d:\d\d \| \[talk: [^\]]+\]\(slides/(\w+)\.md\) \| 10 \|$", WORKSHOP, re.MULTILINE)
     assert set(rows) == {path.stem for path in TALKS}
     assert "| talk" not in WORKSHOP, "a talk without slides"
 
 
 @pytest.mark.parametrize("path", TALKS, ids=lambda path: path.stem)
-def test_each_slide_has_a_heading_few_words_and_what_to_say(path: Path) -> None:
+def test_each_slide_has_a_heading_few_words_and_a_speakers_text(path: Path) -> None:
     parts = slides.parts(path.read_text(encoding="utf-8"))
     assert 6 <= len(parts) <= 10
     for part in parts:
@@ -51,12 +51,12 @@ def test_each_slide_has_a_heading_few_words_and_what_to_say(path: Path) -> None:
         assert re.match(r"#{1,2} \S", part)
         assert len(shown.split()) <= 90, part
         assert re.search(r"^> \S", part, re.MULTILINE), part
-    # 130 words a minute is a calm speaker; what is said and what is read aloud fit the ten minutes.
+    # A calm speaker says 130 words a minute, and may read the slides aloud.
     assert len(path.read_text(encoding="utf-8").split()) <= 1300
 
 
 @pytest.mark.parametrize("path", TALKS, ids=lambda path: path.stem)
-def test_a_deck_is_one_page_that_needs_nothing_else(path: Path) -> None:
+def test_deck_becomes_one_self_contained_page(path: Path) -> None:
     pytest.importorskip("markdown_it", reason="the site's environment has it: make site")
     text = path.read_text(encoding="utf-8")
     made = slides.page(text, ROOT / "site" / "static")
@@ -69,16 +69,16 @@ def test_a_deck_is_one_page_that_needs_nothing_else(path: Path) -> None:
     assert not any("src" in attributes or "href" in attributes for _, attributes in reader.opened)
 
 
-def test_a_line_of_hyphens_in_code_divides_nothing() -> None:
+def test_line_of_hyphens_in_code_does_not_separate_slides() -> None:
     assert slides.parts("# A\n\n```\n---\n```\n\n---\n\n## B\n") == ["# A\n\n```\n---\n```", "## B"]
 
 
-def test_a_deck_without_a_heading_is_refused() -> None:
+def test_deck_without_a_heading_is_refused() -> None:
     with pytest.raises(ValueError, match="begins with a heading"):
         slides.title("no heading")
 
 
-def test_a_link_to_slides_leads_to_the_page_that_is_made_of_them() -> None:
+def test_link_to_slides_points_to_their_html_page() -> None:
     every = sources.pages(ROOT)
     page = next(page for page in every if page.path == "docs/workshop.md")
     assert (
