@@ -1,4 +1,4 @@
-"""docs/errata.md: every row is well formed, what it names exists, and what has no proof elsewhere is proved here."""
+"""docs/errata.md: its rows are complete and name things that exist. Errata without another proof are proved here."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def rows() -> list[list[str]]:
     return [[cell.strip() for cell in row.split(" | ")] for row in found]
 
 
-def test_every_row_says_everything_and_the_numbers_are_its_own() -> None:
+def test_rows_are_complete_and_numbered_without_gaps() -> None:
     assert [len(row) for row in rows()] == [COLUMNS] * len(rows())
     assert all(all(row) for row in rows())
     assert sorted(int(row[0]) for row in rows()) == list(range(1, 31))
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
-def test_what_a_row_names_exists(row: list[str]) -> None:
+def test_row_names_an_existing_test_and_cell(row: list[str]) -> None:
     proof, taught = row[5], row[6]
     if proof.startswith(NOT_RUN):
         assert len(proof) > len(NOT_RUN) + 20, "say why it can't be run"
@@ -69,7 +69,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef]:
 
 @pytest.fixture
 def repository(in_world: Target) -> Iterator[names.Repository]:
-    """An empty repository in the world of this test."""
+    """An empty repository, deleted after the test."""
     projects.enable(in_world.location.project, "artifactregistry.googleapis.com")
     name = names.Repository(in_world.location, "errata")
     repositories.create(name, labels=in_world.labels)
@@ -116,7 +116,7 @@ def test_list_vulnerabilities_takes_a_scan_and_no_image(environment: dict[str, s
 
 @pytest.mark.gcloud
 def test_the_answer_of_a_scan_has_one_field(gcloud: Path) -> None:
-    """Erratum 5, in the message classes that gcloud brings along."""
+    """Erratum 5, in the message classes that gcloud ships."""
     here = next(place for place in gcloud.resolve().parents if (place / "lib" / "googlecloudsdk").is_dir())
     found = sorted(here.glob("lib/googlecloudsdk/generated_clients/apis/ondemandscanning/v1/*_messages.py"))
     [message] = [
@@ -135,11 +135,10 @@ def test_the_guides_columns_are_empty_and_these_are_not(
     """Erratum 12."""
     registry.push(repository.image("app").tag("1.0.0"), [{"a.txt": "a"}])
     listed = ("artifacts", "docker", "images", "list", f"{repository}/app", "--include-tags")
-    wrong = gcloud(environment, *listed, "--format=csv[no-heading](version,metadata.tag,metadata.uploadTime)")
-    assert wrong.returncode == 0, wrong.stderr
-    assert re.fullmatch(r"sha256:[0-9a-f]{64},,", wrong.stdout.strip())
-    right = gcloud(environment, *listed, "--format=csv[no-heading](version,tags,createTime)")
-    assert re.fullmatch(r"sha256:[0-9a-f]{64},1\.0\.0,\d{4}-\d\d-\d\dT.+", right.stdout.strip())
+    columns = "version,metadata.tag,metadata.uploadTime,tags,createTime"  # the guide's, then those that exist
+    ran = gcloud(environment, *listed, f"--format=csv[no-heading]({columns})")
+    assert ran.returncode == 0, ran.stderr
+    assert re.fullmatch(r"sha256:[0-9a-f]{64},,,1\.0\.0,\d{4}-\d\d-\d\dT.+", ran.stdout.strip())
 
 
 def test_latest_stays_where_it_was_pushed(repository: names.Repository) -> None:
@@ -157,7 +156,7 @@ def test_the_guides_gate_has_four_faults() -> None:
     assert [step.get("id") for step in pasted["steps"]] == [None]
     script = yaml.safe_load(GATE)["steps"][0]["args"][-1]
     assert re.findall(r"(?<!\$)\$([A-Z_]+)", script) == ["SCAN_RESULT"]
-    # The field is empty (erratum 5). bash compares nothing with 0, complains, and takes the other branch: all may pass.
+    # The field is empty (erratum 5), so bash's comparison fails and the gate lets everything pass.
     ran = subprocess.run(
         ["bash", "-c", f"gcloud() {{ :; }}\n{script}"], capture_output=True, text=True, check=False, timeout=20
     )
@@ -205,7 +204,7 @@ def test_a_list_with_a_location_is_no_list_of_all(
 
 
 def test_a_repository_has_one_place(repository: names.Repository) -> None:
-    """Erratum 18: no field of Google's message could say a second one."""
+    """Erratum 18: no field of Google's message could hold a second location."""
     fields = types.Repository.pb().DESCRIPTOR.fields_by_name
     assert "name" in fields
     assert not [name for name in fields if re.search("replic|region|location", name)]
@@ -216,7 +215,7 @@ def test_a_repository_has_one_place(repository: names.Repository) -> None:
 def test_the_guides_image_to_tag_is_not_there(
     found_engine: Engine, environment: dict[str, str], repository: names.Repository
 ) -> None:
-    """Erratum 21: an image is known by the whole name that it was built under."""
+    """Erratum 21: docker knows an image only by the full name under which it was built."""
     ran = subprocess.run(
         ["docker", "tag", "ml-predictor-of-the-guide:latest", f"{repository}/ml-predictor:1.2.0"],
         env=environment,
@@ -230,7 +229,7 @@ def test_the_guides_image_to_tag_is_not_there(
 
 
 def test_an_image_is_a_manifest_a_configuration_and_layers(repository: names.Repository) -> None:
-    """Erratum 26: two layers, a configuration and a manifest make four objects, each with a digest of its own."""
+    """Erratum 26: two layers, a configuration and a manifest are four objects, each with its own digest."""
     image = repository.image("app")
     digest = registry.push(image.tag("1.0.0"), [{"a.txt": "one"}, {"b.txt": "two"}])
     found = registry.manifest(image.tag("1.0.0"))

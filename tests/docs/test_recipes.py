@@ -1,7 +1,7 @@
-"""The recipes of CONTRIBUTING are followed to the letter in a copy of the repository, and lead to where they say.
+"""CONTRIBUTING's recipes work as written, in a copy of the repository.
 
-A block of Python runs, unless a comment before it names the file that it is (`file: PATH`) or the line that it goes
-before (`in: PATH before: BEGINNING OF A LINE`). Blocks of bash run.
+A block of Python is run, unless a comment before it names the file that it is (`file: PATH`) or the line that it is
+inserted before (`in: PATH before: BEGINNING OF A LINE`). Blocks of bash are run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from helpers.cell import documents
 from tests.docs import tables
 
 ROOT = Path(__file__).parents[2]
-# All that is in the repository, without what git ignores.
+# Mostly what git ignores.
 _LEFT_OUT = shutil.ignore_patterns(".*", "runs", "__pycache__", "node_modules")
 _BLOCK = re.compile(r"(?:<!-- (file|in): (\S+)(?: before: ([^\n]+?))? -->\n)?```(\w+)\n(.*?)```\n", re.DOTALL)
 
@@ -33,20 +33,26 @@ def recipe(heading: str) -> str:
     return rest.partition("\n## ")[0]
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository whose generated pages are up to date, so that recipes alone change them."""
+    folder = tmp_path_factory.mktemp("original") / "copy"
+    shutil.copytree(ROOT, folder, ignore=_LEFT_OUT)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    run(folder, [sys.executable, "-m", "tests.docs"])
+    (folder.parent / "before.json").write_text(json.dumps(digests(folder)), encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the repository in which the recipes' programs are those of this environment."""
-    aim = tmp_path / "copy"
-    shutil.copytree(ROOT, aim, ignore=_LEFT_OUT)
-    (aim / ".venv").symlink_to(Path(sys.prefix))
-    # A page that is stale is another test's to say: what changes is what the recipe changes.
-    run(aim, [sys.executable, "-m", "tests.docs"])
-    (tmp_path / "before.json").write_text(json.dumps(digests(aim)), encoding="utf-8")
-    return aim
+def copy(original: Path, tmp_path: Path) -> Path:
+    """A copy of the repository for one recipe."""
+    shutil.copytree(original.parent, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return tmp_path / "copy"
 
 
 def digests(copy: Path) -> dict[str, str]:
-    """Each file of the copy and the digest of its bytes; what programs keep for themselves is left out."""
+    """Return the digest of each file of the copy, except those that programs write for themselves."""
     return {
         str(path.relative_to(copy)): hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in copy.iterdir()
@@ -57,7 +63,7 @@ def digests(copy: Path) -> dict[str, str]:
 
 
 def follow(copy: Path, text: str) -> None:
-    """Do what a recipe's blocks say, in order; the first that fails is shown with its output."""
+    """Apply or run a recipe's blocks in order, and fail with the output of the first that fails."""
     blocks = _BLOCK.findall(text)
     assert len(blocks) == text.count("```") // 2, "a block that this test doesn't understand"
     for kind, name, line, language, code in blocks:
@@ -77,7 +83,7 @@ def follow(copy: Path, text: str) -> None:
 
 
 def run(copy: Path, command: list[str]) -> str:
-    # What an environment that was made for ROOT imports, it imports from the copy.
+    # The environment was made for ROOT. PYTHONPATH has it import from the copy.
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:xdist"}
     environment = {name: value for name, value in environment.items() if not name.startswith("PYTEST_XDIST")}
     ran = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
@@ -86,13 +92,13 @@ def run(copy: Path, command: list[str]) -> str:
 
 
 def changed(copy: Path) -> set[str]:
-    """The files of the copy that are new or differ."""
+    """Return the files of the copy that are new or differ."""
     before = json.loads((copy.parent / "before.json").read_text(encoding="utf-8"))
     return {name for name, digest in digests(copy).items() if before.get(name) != digest}
 
 
 @pytest.mark.timeout(300)
-def test_a_notebook_is_one_file_and_readmes_table(copy: Path) -> None:
+def test_recipe_for_a_notebook_adds_one_file_and_generated_rows(copy: Path) -> None:
     follow(copy, recipe("Add a notebook"))
     assert changed(copy) == {
         "notebooks/90_create_another_repository.ipynb",
@@ -100,7 +106,7 @@ def test_a_notebook_is_one_file_and_readmes_table(copy: Path) -> None:
         "docs/solutions.md",
     }
     assert re.search(r"\| create one more repository \| \d+ \|", (copy / "README.md").read_text(encoding="utf-8"))
-    asks = """
+    script = """
 from cli.readiness import needs
 from cli.run import plans, spending
 from helpers import fast_forward, workbook
@@ -110,13 +116,13 @@ print(spending.text([path], 1.0))
 print([need.role for need in needs.roles([path])], about.read(path).leaves)
 print(list(fast_forward._needs(90)), about.provider("api").stem, workbook._notebook(90))
 """
-    said = run(copy, [sys.executable, "-c", asks])
-    assert re.search(r"^ *90 +storage +0.001 GB-month +\$0.0001 +a few layers for a day", said, re.MULTILINE), said
-    assert "['roles/artifactregistry.admin'] ('repository',)" in said
-    assert "['api'] 01_set_up_the_project ('90_create_another_repository', '90 · Create another repository')" in said
+    output = run(copy, [sys.executable, "-c", script])
+    assert re.search(r"^ *90 +storage +0.001 GB-month +\$0.0001 +a few layers for a day", output, re.MULTILINE), output
+    assert "['roles/artifactregistry.admin'] ('repository',)" in output
+    assert "['api'] 01_set_up_the_project ('90_create_another_repository', '90 · Create another repository')" in output
 
 
-def test_a_new_role_stands_in_the_generated_table_of_roles(tmp_path: Path) -> None:
+def test_new_role_is_in_the_generated_table_of_roles(tmp_path: Path) -> None:
     book = json.loads(documents.notebooks()[2].read_text(encoding="utf-8"))
     role = {"role": "roles/cloudkms.viewer", "permissions": ["cloudkms.locations.get"], "purpose": "keys"}
     book["metadata"]["workbook"]["roles"] = [role]
@@ -127,7 +133,7 @@ def test_a_new_role_stands_in_the_generated_table_of_roles(tmp_path: Path) -> No
 
 
 @pytest.mark.timeout(300)
-def test_an_api_is_one_package_and_the_lines_that_the_recipe_names(copy: Path) -> None:
+def test_recipe_for_an_api_adds_one_package_and_the_named_lines(copy: Path) -> None:
     follow(copy, recipe("Add a Google API"))
     run(copy, [sys.executable, "-m", "ruff", "check", "--quiet", "sandbox", "tests/sandbox/test_cloud_kms.py"])
     assert changed(copy) == {
