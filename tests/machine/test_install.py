@@ -1,4 +1,4 @@
-"""machine/install.sh: which Python it takes, and that it does nothing twice."""
+"""machine/install.sh: which Python it chooses, when it makes an environment, and when it keeps one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("cat", "cksum", "chmod", "dirname", "env", "grep", "id", "ls", "mv", "rm", "sh", "tail", "uname")
+UNREACHABLE = "nothing-here @ file:///nowhere/nothing-1.whl --hash=sha256:00\n"  # a lock
 
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
     """A folder that can be the whole PATH: the small tools that the script calls, no Python, no uv, no apt-get."""
-    folder = tmp_path / "tools"
+    return _link_tools(tmp_path)
+
+
+def _link_tools(parent: Path) -> Path:
+    folder = parent / "tools"
     folder.mkdir()
     for name in TOOLS:
         found = shutil.which(name)
@@ -27,7 +32,7 @@ def tools(tmp_path: Path) -> Path:
 
 
 def _interpreter(folder: Path, name: str, *, version: str | None, has_venv: bool = True) -> Path:
-    """Plant an interpreter that answers the script's questions as that version would; None is a shim that can't run."""
+    """Write a program that answers the script like this version of Python, or a shim that can't run for None."""
     folder.mkdir(exist_ok=True)
     path = folder / name
     if version is None:
@@ -54,13 +59,13 @@ def _choose(*folders: Path, python: str = "") -> str:
     return done.stdout.strip()
 
 
-def test_the_newest_that_runs_is_chosen(tools: Path, tmp_path: Path) -> None:
+def test_newest_python_that_runs_is_chosen(tools: Path, tmp_path: Path) -> None:
     _interpreter(tmp_path / "a", "python3.11", version="3.11")
     wanted = _interpreter(tmp_path / "b", "python3.12", version="3.12")
     assert _choose(tools, tmp_path / "a", tmp_path / "b") == str(wanted)
 
 
-def test_a_shim_that_does_not_run_is_skipped(tools: Path, tmp_path: Path) -> None:
+def test_shim_that_does_not_run_is_skipped(tools: Path, tmp_path: Path) -> None:
     _interpreter(tmp_path / "shims", "python3.13", version=None)
     _interpreter(tmp_path / "shims", "python3.11", version=None)
     behind = _interpreter(tmp_path / "usr", "python3.11", version="3.11")
@@ -68,35 +73,51 @@ def test_a_shim_that_does_not_run_is_skipped(tools: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.14"])
-def test_a_version_outside_the_lock_is_skipped(tools: Path, tmp_path: Path, version: str) -> None:
+def test_version_outside_the_lock_is_skipped(tools: Path, tmp_path: Path, version: str) -> None:
     _interpreter(tmp_path / "a", "python3", version=version)
     assert _choose(tools, tmp_path / "a") == ""
 
 
-def test_one_that_makes_environments_goes_first(tools: Path, tmp_path: Path) -> None:
+def test_python_with_venv_is_preferred(tools: Path, tmp_path: Path) -> None:
     bare = _interpreter(tmp_path / "a", "python3.13", version="3.13", has_venv=False)
     assert _choose(tools, tmp_path / "a") == str(bare)
     whole = _interpreter(tmp_path / "a", "python3.12", version="3.12")
     assert _choose(tools, tmp_path / "a") == str(whole)
 
 
-def test_the_learners_choice_wins(tools: Path, tmp_path: Path) -> None:
+def test_workbook_python_is_preferred(tools: Path, tmp_path: Path) -> None:
     _interpreter(tmp_path / "a", "python3.13", version="3.13")
     mine = _interpreter(tmp_path / "b", "mine", version="3.11")
     assert _choose(tools, tmp_path / "a", python=str(mine)) == str(mine)
     assert _choose(tools, tmp_path / "a", python=str(tmp_path / "nothing")) == ""
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A repository that needs no packages, so that making its environment takes seconds."""
-    folder = tmp_path / "a clone"
+def _make_clone(folder: Path) -> Path:
+    """Write a repository that needs no packages, so that making its environment takes seconds."""
     (folder / "machine").mkdir(parents=True)
     shutil.copy(ROOT / "machine/install.sh", folder / "machine")
     (folder / "requirements.txt").write_text("# nothing\n")
     (folder / "cli").mkdir()
     (folder / "cli/main.py").write_text("import sys\ndef main():\n    print(sys.argv[1:])\n    return 3\n")
     return folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A repository without an environment."""
+    return _make_clone(tmp_path / "a clone")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A repository with an environment, made where there was half of one, and the output. Tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("installed")
+    clone = _make_clone(folder / "a clone")
+    (clone / ".venv").mkdir()
+    (clone / ".venv/mark").touch()
+    done = _install(clone, _link_tools(folder))
+    assert done.returncode == 0, done.stderr
+    return clone, done.stdout
 
 
 def _install(clone: Path, tools: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -115,73 +136,82 @@ def _is_current(clone: Path, tools: Path, **variables: str) -> bool:
     return subprocess.run(command, env={"PATH": str(tools), **variables}, check=False).returncode == 0
 
 
-def test_it_makes_the_environment_once(clone: Path, tools: Path) -> None:
-    first = _install(clone, tools)
-    assert first.returncode == 0, first.stderr
-    assert "with pip" in first.stdout
+def test_half_made_environment_is_made_again_with_the_command(installed: tuple[Path, str]) -> None:
+    clone, output = installed
+    assert "with pip" in output
+    assert not (clone / ".venv/mark").exists()
     done = subprocess.run([clone / ".venv/bin/workbook", "run", "a b"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "['run', 'a b']\n"), done.stderr
-    mark = clone / ".venv/mark"
-    mark.touch()
 
+
+def test_second_call_changes_nothing(installed: tuple[Path, str], tools: Path) -> None:
+    clone, _ = installed
+    before = (clone / ".venv").stat()
     second = _install(clone, tools)
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    assert mark.exists()
+    assert (clone / ".venv").stat() == before
 
-    (clone / "requirements.txt").write_text("# something else\n")
-    assert not _is_current(clone, tools), "a new lock needs a new environment"
-    (clone / "requirements.txt").write_text("# nothing\n")
-    assert _is_current(clone, tools)
-    other = clone / "other.txt"
+
+def test_environment_is_stale_with_another_lock_or_without_a_stamp(installed: tuple[Path, str], tools: Path) -> None:
+    clone, _ = installed
+    lock, stamp = clone / "requirements.txt", clone / ".venv/workbook-stamp"
+    other = tools / "other.txt"
     other.write_text("# the site's\n")
-    assert not _is_current(clone, tools, WORKBOOK_LOCK=str(other)), "this environment was made from another lock"
-
-    # what an interrupted call leaves: the folder, but no stamp
-    (clone / ".venv/workbook-stamp").unlink()
+    assert _is_current(clone, tools)
+    assert not _is_current(clone, tools, WORKBOOK_LOCK=str(other))
+    content = lock.read_text()
+    lock.write_text("# something else\n")
     assert not _is_current(clone, tools)
-    assert _install(clone, tools).returncode == 0
-    assert not mark.exists(), "a half-made environment is made again"
+    lock.write_text(content)
+    assert _is_current(clone, tools)
+    kept = stamp.rename(tools / "stamp")
+    assert not _is_current(clone, tools), "an interrupted call leaves the folder without a stamp"
+    kept.rename(stamp)
+    assert _is_current(clone, tools)
 
 
-def test_a_uv_that_fails_leaves_it_to_pip(clone: Path, tools: Path) -> None:
+def test_failed_update_keeps_the_environment(installed: tuple[Path, str], tools: Path) -> None:
+    """A pull on a train: the lock is new and the network is gone."""
+    clone, _ = installed
+    lock = clone / "requirements.txt"
+    good = lock.read_text()
+    lock.write_text(UNREACHABLE)
+    failed = _install(clone, tools)
+    assert failed.returncode == 1
+    assert "The environment from before is still there." in failed.stderr
+    assert (clone / ".venv/install.log").exists()
+    done = subprocess.run([clone / ".venv/bin/workbook"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "[]\n"), done.stderr
+    lock.write_text(good)
+    assert _is_current(clone, tools)
+
+
+def test_update_replaces_the_environment_by_pip_if_uv_fails(
+    installed: tuple[Path, str], clone: Path, tools: Path
+) -> None:
     uv = tools / "uv"
     uv.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
     uv.chmod(0o755)
+    shutil.copytree(installed[0], clone, symlinks=True, dirs_exist_ok=True)
+    (clone / ".venv/mark").touch()
+    (clone / "requirements.txt").write_text("# something else\n")
     done = _install(clone, tools)
     assert done.returncode == 0, done.stderr
     assert "pip does it instead" in done.stdout
-    assert (clone / ".venv/workbook-stamp").exists()
+    assert _is_current(clone, tools)
+    assert not (clone / ".venv/mark").exists()
+    assert [path.name for path in clone.iterdir() if path.name.startswith(".venv")] == [".venv"]
 
 
-def test_a_lock_that_cannot_be_had_is_reported(clone: Path, tools: Path) -> None:
-    (clone / "requirements.txt").write_text("nothing-here @ file:///nowhere/nothing-1.whl --hash=sha256:00\n")
+def test_lock_that_cannot_be_installed_is_reported(clone: Path, tools: Path) -> None:
+    (clone / "requirements.txt").write_text(UNREACHABLE)
     done = _install(clone, tools)
     assert done.returncode == 1
     assert "pip could not install requirements.txt" in done.stderr
     assert not (clone / ".venv/workbook-stamp").exists()
 
 
-def test_an_environment_is_kept_until_the_new_one_is_complete(clone: Path, tools: Path) -> None:
-    """A pull on a train: the lock is new and the network is gone."""
-    assert _install(clone, tools).returncode == 0
-    good = (clone / "requirements.txt").read_text()
-    (clone / ".venv/mark").touch()
-    (clone / "requirements.txt").write_text("nothing-here @ file:///nowhere/nothing-1.whl --hash=sha256:00\n")
-    failed = _install(clone, tools)
-    assert failed.returncode == 1
-    assert "The environment from before is still there." in failed.stderr
-    assert (clone / ".venv/mark").exists()
-    assert (clone / ".venv/install.log").exists()
-    assert subprocess.run([clone / ".venv/bin/python", "-c", ""], check=False).returncode == 0
-    (clone / "requirements.txt").write_text(good)
-    assert _is_current(clone, tools)
-    (clone / "requirements.txt").write_text("# something else\n")
-    assert _install(clone, tools).returncode == 0
-    assert not (clone / ".venv/mark").exists()
-    assert [path.name for path in clone.iterdir() if path.name.startswith(".venv")] == [".venv"]
-
-
-def test_a_folder_that_is_no_environment_is_kept(clone: Path, tools: Path, tmp_path: Path) -> None:
+def test_folder_that_is_no_environment_is_kept(clone: Path, tools: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
@@ -191,13 +221,13 @@ def test_a_folder_that_is_no_environment_is_kept(clone: Path, tools: Path, tmp_p
     assert (mine / "thesis.txt").read_text() == "years of work"
 
 
-def test_without_any_python_it_says_what_is_needed(clone: Path, tools: Path) -> None:
+def test_without_a_python_the_versions_are_named(clone: Path, tools: Path) -> None:
     done = _install(clone, tools, WORKBOOK_PYTHON="")
     assert done.returncode == 1
     assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
 
 
-def test_on_windows_it_names_wsl(clone: Path, tools: Path) -> None:
+def test_on_windows_wsl_is_named(clone: Path, tools: Path) -> None:
     (tools / "uname").unlink()
     (tools / "uname").write_text("#!/bin/sh\necho MINGW64_NT-10.0\n")
     (tools / "uname").chmod(0o755)
@@ -207,8 +237,8 @@ def test_on_windows_it_names_wsl(clone: Path, tools: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
-def test_it_goes_on_in_its_own_text_when_a_pull_changes_it(clone: Path) -> None:
-    """A shell reads a script while it runs it: whatever is behind the last command, it must not come there."""
+def test_text_added_during_a_run_is_not_executed(clone: Path) -> None:
+    """A shell reads a script while it runs it, so a pull may change what comes after the last command."""
     script = clone / "machine/install.sh"
     script.write_text(script.read_text() + "\necho 'read on' \"unterminated\n")
     command = ["/bin/sh", str(script), "--is-current"]
