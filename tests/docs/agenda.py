@@ -1,10 +1,7 @@
-"""The agendas of docs/workshop.md: their notebooks and minutes from the notebooks' metadata, times from the minutes.
+"""Generate the agendas of docs/workshop.md from the notebooks' metadata: `make docs`.
 
-    make docs        writes them anew
-
-A row of an agenda is `| HH:MM | what | minutes |`. What links to a notebook takes that notebook's minutes; the first
-time of each table stands, and every other follows from it. A notebook that a table lacks is put behind the one before
-it.
+A row of an agenda is `| HH:MM | what | minutes |`. A row that links to a notebook gets its title and minutes. The first
+time of each table is kept, and the others are computed from it. A missing notebook is inserted after the one before it.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ _LINK = re.compile(r"\[.+?\]\(\.\./(notebooks/\S+?)\)")
 
 @dataclass(frozen=True)
 class Card:
-    """What an agenda says of a notebook, and the headings of the agendas that have it."""
+    """A notebook's title and minutes, and the headings of the agendas that include it."""
 
     title: str
     minutes: int
@@ -42,7 +39,7 @@ def cards() -> dict[str, Card]:
 
 
 def chosen(page: str, notebooks: dict[str, Card]) -> Iterator[str]:
-    """Yield the page's lines with the rows of those notebooks, in order, that want to be in each agenda."""
+    """Yield the page's lines, with a row in each agenda for exactly the notebooks that name the agenda, in order."""
     heading = ""
     waiting: list[str] = []
     for line in page.splitlines():
@@ -54,7 +51,7 @@ def chosen(page: str, notebooks: dict[str, Card]) -> Iterator[str]:
         if link and link[1] not in waiting:
             continue
         if link:
-            # Those before it that the table lacks, and then itself.
+            # The notebooks before it that the table lacks, and then the row itself.
             for path in waiting[: waiting.index(link[1]) + 1]:
                 yield f"| 00:00 | [x](../{path}) | 0 |" if path != link[1] else line
             del waiting[: waiting.index(link[1]) + 1]
@@ -65,8 +62,8 @@ def chosen(page: str, notebooks: dict[str, Card]) -> Iterator[str]:
             yield line
 
 
-def told(page: str, notebooks: dict[str, Card]) -> str:
-    """Return the page with every agenda as the notebooks have it."""
+def updated(page: str, notebooks: dict[str, Card]) -> str:
+    """Return the page with every agenda up to date."""
     lines = []
     clock: int | None = None
     for line in chosen(page, notebooks):
@@ -87,5 +84,5 @@ def told(page: str, notebooks: dict[str, Card]) -> str:
 
 def main() -> int:
     """Write the page."""
-    PAGE.write_text(told(PAGE.read_text(encoding="utf-8"), cards()), encoding="utf-8")
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8"), cards()), encoding="utf-8")
     return 0

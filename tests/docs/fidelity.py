@@ -1,10 +1,9 @@
-"""The generated parts of docs/fidelity.md: what each operation rests on, and which client's test accepts it.
+"""Generate parts of docs/fidelity.md: the evidence for each operation, and the client's test that accepts it.
 
-    .venv/bin/python -m tests.docs.fidelity        writes them
+    .venv/bin/python -m tests.docs.fidelity
 
-One row for each operation of `sandbox.apis.APIS`, of the registry and of the hosts of packages; what
-a row says is kept in docs/fidelity.toml.
-The rest of the page is written by hand.
+Each operation of `sandbox.apis.APIS`, of the registry and of the package hosts has a row, whose content is in
+docs/fidelity.toml. The rest of the page is written by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import functools
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ _FIXED = ("GET /v2/", "GET /v2/_catalog", "GET /v2/token", "POST /v2/token")
 
 
 def operations() -> dict[str, list[str]]:
-    """Section of the page to the operations in it, from the dispatch table."""
+    """Return the operations in each section of the page, from the dispatch tables."""
     found = {f"{api.title} ({api.service})": sorted({method.id for method in api.methods}) for api in APIS}
     calls = [f"{verb} {_PATHS[kind]}" for kind, verbs in {**router._VERBS, **router._SIGNED}.items() for verb in verbs]
     return {
@@ -64,7 +64,7 @@ def operations() -> dict[str, list[str]]:
 
 @functools.cache
 def data() -> dict[str, Any]:
-    """docs/fidelity.toml."""
+    """Return the content of docs/fidelity.toml."""
     return tomllib.loads(DATA.read_text())
 
 
@@ -78,7 +78,7 @@ def _tests(file: str) -> frozenset[str]:
 
 
 def faults() -> Iterator[str]:
-    """What is wrong with the data, one sentence each."""
+    """Yield a sentence for each fault in the data."""
     known = {name for names in operations().values() for name in names}
     rows = data()["operations"]
     yield from (f"{name} has no row in docs/fidelity.toml" for name in sorted(known - rows.keys()))
@@ -97,19 +97,17 @@ def faults() -> Iterator[str]:
 
 
 def unverified() -> dict[str, int]:
-    """Room of the sandbox to the number of its remarks that something is unverified."""
-    counts: dict[str, int] = {}
+    """Return the number of remarks in each package of the sandbox that something is unverified."""
+    counts: Counter[str] = Counter()
     for path in sorted((ROOT / "sandbox").rglob("*.py")):
-        parts = path.relative_to(ROOT).parts
-        room = "/".join(parts[:3]) if parts[1] == "google" and len(parts) > 3 else "/".join(parts[:2])
         number = len(re.findall(r"\bunverified\b(?! header)", path.read_text()))
         if number:
-            counts[room] = counts.get(room, 0) + number
+            counts["/".join(path.relative_to(ROOT).parts[:2])] += number
     return counts
 
 
 def _recorded(name: str) -> Fact | None:
-    """The newest recording of an operation that was replayed."""
+    """Return the newest replayed recording of an operation."""
     for api in APIS:
         short = api.service.partition(".")[0]
         if short in facts.APIS and any(method.id == name for method in api.methods):
@@ -132,7 +130,7 @@ def _evidence(name: str, kinds: list[str]) -> str:
 
 def _row(name: str, row: dict[str, Any]) -> str:
     tests = [f"`{test}`" for test in row.get("accepted_by", [])]
-    # The service is the section's; a project's own verbs keep the word they stand behind.
+    # The section names the service. A project's own methods keep "projects.".
     short = name if " " in name else re.sub(r"^[a-z]+\.(projects\.(?=\w+\.))?", "", name)
     return f"| {short} | {_evidence(name, row['evidence'])} | {row.get('note', '')} | {'<br>'.join(tests) or '–'} |"
 
@@ -148,12 +146,12 @@ def _operations() -> Iterator[str]:
 def _unverified() -> Iterator[str]:
     counts = unverified()
     yield from ("| where | remarks |", "|---|---|")
-    yield from (f"| {room} | {number} |" for room, number in counts.items())
+    yield from (f"| {package} | {number} |" for package, number in counts.items())
     yield f"| **together** | {sum(counts.values())} |"
 
 
 def _observed() -> Iterator[str]:
-    """When Google was last asked, operation by operation, from the exchanges that are kept."""
+    """Yield the day on which each operation was last recorded on Google, from the stored exchanges."""
     kept = recorder.load()
     cases: dict[str, set[str]] = {}
     for call in CALLS:
@@ -170,7 +168,7 @@ def _observed() -> Iterator[str]:
 
 
 def _replayed() -> Iterator[str]:
-    """How the facts fare that were recorded on Google, and why some differ."""
+    """Yield how many recorded facts the sandbox matches, and why others differ."""
     names = ("facts", "matched", "an older form", "differing", "not served", "golden logs alike")
     yield from (f"| API | {' | '.join(names)} |", "|---|---|---|---|---|---|---|")
     rows = [facts.count(api) for api in facts.APIS]
@@ -189,7 +187,7 @@ def _replayed() -> Iterator[str]:
 
 
 def _ids(found: tuple[str, ...]) -> str:
-    """`iam-006, 010` for the facts `iam-006` and `iam-010`."""
+    """Return `iam-006, 010` for the facts `iam-006` and `iam-010`."""
     seen: set[str] = set()
     parts = []
     for one in found:
@@ -206,10 +204,10 @@ def _hosts() -> Iterator[str]:
 
 
 def page() -> str:
-    """The page, with the generated parts as they must be.
+    """Return the page with its generated parts up to date.
 
     Raises:
-        ValueError: when a part's marks are not in it.
+        ValueError: the page lacks the marks of a part.
     """
     text = PAGE.read_text()
     parts = {
@@ -230,7 +228,7 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the generated parts; 1 when the data does not fit the sandbox."""
+    """Write the generated parts, and return the exit status: 1 if the data doesn't fit the sandbox."""
     wrong = list(faults())
     if wrong:
         print(*wrong, sep="\n", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""site/sources.py, slides.py and offline.py as modules: the folder is no package, since Python has a module `site`."""
+"""Import modules of site/ by path: the folder can't be a package, because Python has a module `site`."""
 
 from __future__ import annotations
 

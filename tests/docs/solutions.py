@@ -1,7 +1,4 @@
-"""docs/solutions.md: every exercise with its hints and its solutions, from the notebooks' own cells.
-
-make docs        writes it anew
-"""
+"""Generate docs/solutions.md, every exercise with its hints and solutions, from the notebooks' cells: `make docs`."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _PYTHON = re.compile(r"^# Solution of exercise (\d+), in Python\n", re.MULTILINE
 
 @dataclass
 class Exercise:
-    """One exercise: what its check says, and each solution as (language, text)."""
+    """The title and the hints of an exercise's check, and each solution as (language, text)."""
 
     title: str
     hints: tuple[str, ...]
@@ -59,14 +56,14 @@ def exercises(cells: list[Any]) -> dict[int, Exercise]:
 
 
 def _calls(source: str) -> Iterator[tuple[Any, ...]]:
-    """Yield number, title and hints of each `exercise(…)` of a check's cell; the texts may be joined of several."""
+    """Yield the number, title and hints of each `exercise(…)` in a check's cell."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "exercise":
             yield tuple(_text(one) for place, one in enumerate(node.args) if place != 2)
 
 
 def _text(node: ast.expr) -> Any:
-    """Return a constant, or the source of what is put together when the check runs."""
+    """Return a constant, an f-string with … for its fields, or the source of another expression."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -76,7 +73,7 @@ def _text(node: ast.expr) -> Any:
 
 
 def _without_question(source: str) -> str:
-    """Return a solution in Python without the line that asks whether it is to run."""
+    """Return a solution in Python without its `if solution(N):` line."""
     lines, inside = [], False
     for line in source.splitlines():
         if re.fullmatch(r"if solution\(\d+\):", line):
@@ -87,14 +84,14 @@ def _without_question(source: str) -> str:
 
 
 def plain(hint: str) -> str:
-    """Return a hint so that Markdown shows it as the check prints it, but for code in backticks."""
+    """Escape Markdown outside of backticks, so that a hint is shown as the check prints it."""
     parts = hint.split("`")
     parts[::2] = [re.sub(r"([\\*_<\[\]])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page's text."""
     parts = [_HEAD]
     for path in documents.notebooks():
         found = exercises(documents.read(path).cells)

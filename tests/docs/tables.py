@@ -1,7 +1,4 @@
-"""What README and docs/going_to_google.md say of the notebooks, written from the notebooks' metadata.
-
-make docs        writes them anew
-"""
+"""Generate the tables of README and docs/going_to_google.md from the notebooks' metadata: `make docs`."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def title(path: Path) -> str:
 
 
 def readme(text: str, notebooks: Sequence[Path]) -> str:
-    """Return README with its table of notebooks and its costs as the notebooks have them."""
+    """Return README with its table of notebooks and its costs up to date."""
     rows = [
         f"| [{title(path)}](notebooks/{path.name}) | {found.outcome} | {found.minutes} |\n"
         for path in notebooks
@@ -48,7 +45,7 @@ def readme(text: str, notebooks: Sequence[Path]) -> str:
 
 
 def google(text: str, notebooks: Sequence[Path]) -> str:
-    """Return docs/going_to_google.md with its table of roles as the notebooks have them."""
+    """Return docs/going_to_google.md with its table of roles up to date."""
     rows = []
     for need in needs.roles(notebooks):
         assert need.purpose, f"{need.role}: the first notebook that needs it says what for"

@@ -1,4 +1,4 @@
-"""What runs by itself for whoever adopts the repository: workflows, Cloud Build, hooks and updates."""
+"""The repository's automation: workflows, Cloud Build, hooks and updates."""
 
 from __future__ import annotations
 
@@ -39,44 +39,44 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def verbs() -> set[str]:
-    """What the Makefile has."""
+    """Return the targets of the Makefile."""
     return set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
 
 
 def wrong(command: str) -> str:
-    """What is wrong with a command of a workflow; it is `make VERB [NAME=VALUE ...]`, or nothing we stand for."""
+    """Return what is wrong with a workflow's command, which must be `make TARGET… [NAME=VALUE…]`."""
     words = shlex.split(command)
     if words[:1] != ["make"]:
         return f"{command!r} isn't make"
-    asked = [word for word in words[1:] if "=" not in word]
-    unknown = sorted(set(asked) - verbs())
-    return f"the Makefile has no {', '.join(unknown)}" if unknown or not asked else ""
+    targets = [word for word in words[1:] if "=" not in word]
+    unknown = sorted(set(targets) - verbs())
+    return f"the Makefile has no {', '.join(unknown)}" if unknown or not targets else ""
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_the_files_are_what_their_readers_take(schema: str) -> None:
+def test_files_follow_their_schemas(schema: str) -> None:
     ran = CliRunner().invoke(check_jsonschema.main, ["--builtin-schema", schema, *map(str, SCHEMAS[schema])])
     assert ran.exit_code == 0, ran.output
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
-def test_every_command_is_one_of_the_makefile(path: Path) -> None:
+def test_every_command_is_a_target_of_the_makefile(path: Path) -> None:
     commands = [step["run"] for step in steps(path) if "run" in step]
     assert commands
     assert [found for command in commands if (found := wrong(command))] == []
 
 
 @pytest.mark.parametrize("command", ["make nothing", "make ARGS=x", "pip install x", "make test nothing", "make"])
-def test_another_command_is_seen(command: str) -> None:
+def test_other_command_is_refused(command: str) -> None:
     assert wrong(command)
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
-def test_a_workflow_may_do_little_and_trusts_no_text(path: Path) -> None:
+def test_workflow_has_few_permissions_and_no_expression_in_scripts(path: Path) -> None:
     workflow = read(path)
     assert workflow["permissions"] == {"contents": "read"}
     assert workflow["concurrency"]["group"]
-    # Pinned at least by tag, and the checkout leaves no token behind.
+    # Actions have a version, and the checkout leaves no token behind.
     used = {step["uses"]: step.get("with", {}) for step in steps(path) if "uses" in step}
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
     assert used["actions/checkout@v4"] == {"persist-credentials": False}
@@ -95,7 +95,7 @@ def test_each_change_is_tested_on_every_python() -> None:
     assert test["env"] == {"WORKBOOK_PYTHON": "${{ steps.python.outputs.python-path }}"}
 
 
-def test_the_weekly_run_takes_the_newest_and_tells_when_it_is_red() -> None:
+def test_weekly_run_uses_the_newest_versions_and_reports_failures() -> None:
     path = WORKFLOWS / "weekly.yml"
     assert "schedule" in read(path)[True]
     assert [step["run"] for step in steps(path) if "run" in step] == ["make lock", "make test", "make doctor"]
@@ -105,7 +105,7 @@ def test_the_weekly_run_takes_the_newest_and_tells_when_it_is_red() -> None:
     assert read(path)["jobs"]["newest"]["permissions"] == {"contents": "read", "issues": "write"}
 
 
-def test_the_real_run_is_keyless_asked_for_limited_and_swept() -> None:
+def test_real_run_is_manual_keyless_limited_and_swept() -> None:
     path = WORKFLOWS / "real.yml"
     workflow = read(path)
     assert set(workflow[True]) == {"workflow_dispatch"}
@@ -120,7 +120,7 @@ def test_the_real_run_is_keyless_asked_for_limited_and_swept() -> None:
     assert "make sweep" in swept["run"]
 
 
-def test_the_newest_docker_runs_everything_and_macos_sets_up_and_reads() -> None:
+def test_newest_docker_runs_everything_and_macos_the_set_up() -> None:
     jobs = read(WORKFLOWS / "engines.yml")["jobs"]
     made = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
     assert made == {"newest-docker": ["make run ARGS=--strict"], "macos": ["make setup", "make site"]}
@@ -128,17 +128,17 @@ def test_the_newest_docker_runs_everything_and_macos_sets_up_and_reads() -> None
     assert docker["with"]["version"] == "latest"
     assert json.loads(docker["with"]["daemon-config"]) == {"features": {"containerd-snapshotter": True}}
     assert jobs["macos"]["runs-on"].startswith("macos-")
-    # Where it is written, it says that nobody has seen them run.
+    # CONTRIBUTING says that these workflows have not been run.
     assert re.search(r"engines\.yml[^.]*\*not run here\*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 
 
-def test_the_image_that_is_published_is_the_one_that_was_tried_on_both_architectures() -> None:
+def test_published_image_is_the_one_tested_on_both_architectures() -> None:
     jobs = read(WORKFLOWS / "image.yml")["jobs"]
     (built,) = (step["with"] for step in jobs["build"]["steps"] if "build-push-action" in step.get("uses", ""))
     assert built["platforms"] == "linux/amd64,linux/arm64"
     assert built["file"] == "image/Dockerfile"
     assert (built["sbom"], built["provenance"]) == (True, "mode=max")
-    # A name that nobody takes for a version, until the tests are through.
+    # The tag is not a version until the tests have passed.
     assert built["tags"].endswith(":candidate")
     assert jobs["build"]["outputs"] == {"digest": "${{ steps.build.outputs.digest }}"}
     assert [machine.endswith("-arm") for machine in jobs["test"]["strategy"]["matrix"]["machine"]] == [False, True]
@@ -154,7 +154,7 @@ def test_the_image_that_is_published_is_the_one_that_was_tried_on_both_architect
     assert re.search(r"image\.yml[^.]*\*not run here\*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 
 
-def test_one_gcloud_everywhere() -> None:
+def test_every_workflow_uses_the_recorded_gcloud() -> None:
     recorded = json.loads((ROOT / "docs" / "recorded_with.json").read_text(encoding="utf-8"))["gcloud"]
     assert read(CLOUD_BUILD)["substitutions"]["_IMAGE"].endswith(f":{recorded}")
     for name in ("test.yml", "real.yml", "engines.yml"):
@@ -163,7 +163,7 @@ def test_one_gcloud_everywhere() -> None:
         assert gcloud["with"] == {"version": recorded, "install_components": "beta, local-extract"}
 
 
-def test_cloud_build_runs_every_part_of_the_tests_beside_each_other() -> None:
+def test_cloud_build_runs_all_parts_of_the_tests_in_parallel() -> None:
     build = types.Build.pb()()
     json_format.ParseDict(read(CLOUD_BUILD), build)
     made = {step.id: shlex.join(list(step.args)[list(step.args).index("make") :]) for step in build.steps}
@@ -176,7 +176,7 @@ def test_cloud_build_runs_every_part_of_the_tests_beside_each_other() -> None:
     assert set(parts) == folders
 
 
-def test_the_hooks_use_the_tools_of_the_lock() -> None:
+def test_hooks_use_the_locked_tools() -> None:
     hooks = [hook for repo in read(ROOT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
     assert {hook["id"] for hook in hooks} >= {"ruff-check", "ruff-format", "mypy"}
     assert all(hook["language"] == "system" and hook["entry"].startswith(".venv/bin/") for hook in hooks)

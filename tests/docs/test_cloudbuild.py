@@ -1,4 +1,4 @@
-"""`cloudbuild.yaml` is one that Cloud Build would take: Google's own message type reads it strictly."""
+"""Cloud Build would accept `cloudbuild.yaml`: Google's message type parses it strictly."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from google.cloud.devtools.cloudbuild_v1 import types
 from google.protobuf import json_format
 
 FILE = Path(__file__).parents[2] / "cloudbuild.yaml"
-# https://cloud.google.com/build/docs/build-config/substitute-variable-values: set in every build, a manual one too;
-# and what a trigger sets, which is empty otherwise
+# https://cloud.google.com/build/docs/build-config/substitute-variable-values: set in every build, even a manual one.
+# A trigger also sets COMMIT_SHA, which is empty otherwise.
 _ALWAYS = {"PROJECT_ID", "BUILD_ID", "PROJECT_NUMBER", "LOCATION", "COMMIT_SHA"}
 
 
-def test_google_s_schema_reads_it() -> None:
+def test_googles_schema_accepts_the_build() -> None:
     build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
     assert [step.id for step in build.steps] == ["build", "test", "gate", "push", "deploy"]
     assert len(build.images) == 1
@@ -37,7 +37,7 @@ def test_the_image_is_deployed_by_digest_after_it_was_tested_and_pushed() -> Non
     assert not any("--all-tags" in argument for step in build.steps for argument in step.args)
 
 
-def test_an_own_account_comes_with_a_choice_for_the_log() -> None:
+def test_build_with_its_own_account_chooses_where_logs_are_stored() -> None:
     build = json_format.ParseDict(yaml.safe_load(FILE.read_text()), types.Build.pb()())
     assert build.service_account.endswith("/${_BUILDER}")
     assert types.BuildOptions.LoggingMode(build.options.logging).name == "CLOUD_LOGGING_ONLY"

@@ -1,4 +1,4 @@
-"""docs/engines.md names the engines of the matrix, and a run's line takes the place of the one before."""
+"""docs/engines.md has a line for each engine of the matrix, and a run replaces its engine's line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.soak import engines
 DAY = dt.date(2026, 11, 28)
 
 
-def test_the_page_has_one_line_for_each_engine_of_the_matrix_and_no_other() -> None:
+def test_page_has_one_line_for_each_engine() -> None:
     titles = re.findall(r"^\| (Debian \d+: [^|]+) \|", engines.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert titles == [one.title for one in engines.ENGINES.values()]
 
 
-def test_each_line_says_when_it_was_seen_or_that_it_was_not() -> None:
+def test_each_line_has_a_date_or_not_run() -> None:
     for line in re.findall(r"^\| Debian \d+: .*$", engines.PAGE.read_text(encoding="utf-8"), re.MULTILINE):
         last = line.rstrip("| ").rpartition("| ")[2]
         assert last == "not run" or dt.date.fromisoformat(last)
 
 
-def test_a_run_writes_its_own_line_and_leaves_the_others(tmp_path: Path) -> None:
+def test_run_writes_its_own_line_only(tmp_path: Path) -> None:
     page = tmp_path / "engines.md"
     before = engines.PAGE.read_text(encoding="utf-8")
     page.write_text(before, encoding="utf-8")
@@ -34,7 +34,7 @@ def test_a_run_writes_its_own_line_and_leaves_the_others(tmp_path: Path) -> None
     assert changed == [f"| {engines.ENGINES['podman'].title} | 04 12 s; failed: 06 | 15 s | 2026-11-28 |"]
 
 
-def test_a_page_without_the_engine_is_not_written(tmp_path: Path) -> None:
+def test_page_without_the_engine_is_not_written(tmp_path: Path) -> None:
     page = tmp_path / "engines.md"
     page.write_text("nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has 0 lines"):

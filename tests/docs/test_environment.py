@@ -1,4 +1,4 @@
-"""docs/environment.md: a row for every WORKBOOK_* variable that the code knows, and no other."""
+"""docs/environment.md has a row for every WORKBOOK_* variable in the code, and no other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
 def code() -> dict[Path, str]:
-    """The text of every file that a variable may stand in; in a copy without git, of those in the folders of ours."""
+    """Return the text of every file that may name a variable, from the listed folders where there is no git."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
         paths = [ROOT / name for name in listed.stdout.split("\0") if name]
@@ -39,7 +39,7 @@ def test_every_variable_has_a_row_and_every_row_is_a_variable() -> None:
     assert len(named) == len(set(named))
 
 
-def test_every_row_says_what_it_means_and_what_holds_without_it() -> None:
+def test_every_row_has_a_meaning_and_a_default() -> None:
     rows = ROW.findall(PAGE.read_text(encoding="utf-8"))
     assert len(rows) > 15
     assert [name for name, meaning, default in rows if len(meaning) < 10 or not default.strip()] == []
@@ -47,5 +47,5 @@ def test_every_row_says_what_it_means_and_what_holds_without_it() -> None:
 
 def test_pages_name_no_variable_that_the_code_does_not_know() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-    told = {name for page in pages for name in NAME.findall(page.read_text(encoding="utf-8"))}
-    assert told <= used()
+    named = {name for page in pages for name in NAME.findall(page.read_text(encoding="utf-8"))}
+    assert named <= used()

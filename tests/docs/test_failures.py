@@ -1,4 +1,4 @@
-"""What counts as a failure in a sandbox's log."""
+"""Which lines of a sandbox's log are failures."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LOG = """ready http://localhost:5001
 """
 
 
-def test_only_what_nobody_asked_for_is_told() -> None:
+def test_only_unexpected_failures_are_reported() -> None:
     assert [line.split()[3] for line in failures.in_log(LOG)] == ["500", "504"]
 
 
-def test_logs_are_found_wherever_they_are(tmp_path: Path) -> None:
+def test_logs_below_a_folder_are_read(tmp_path: Path) -> None:
     (tmp_path / "world0" / "home").mkdir(parents=True)
     (tmp_path / "world0" / "home" / "sandbox.log").write_text(LOG.replace(" 504 ", " 200 ").replace(" 500 ", " 200 "))
     assert failures.under(tmp_path) == []

@@ -1,4 +1,4 @@
-"""docs/going_to_google.md says what the notebooks ask for: roles, prices, and what fits into the usual limit."""
+"""docs/going_to_google.md has the notebooks' roles and prices, and suggests runs that fit into the usual limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.docs.test_readme import NOTEBOOKS, ROOT
 PAGE = (ROOT / "docs" / "going_to_google.md").read_text(encoding="utf-8")
 
 
-def test_the_roles_are_those_of_the_notebooks() -> None:
-    assert tables.google(PAGE, NOTEBOOKS) == PAGE, "write them anew: make docs"
+def test_roles_match_the_notebooks() -> None:
+    assert tables.google(PAGE, NOTEBOOKS) == PAGE, "docs/going_to_google.md is out of date: make docs"
 
 
-def test_the_prices_are_those_of_the_list() -> None:
+def test_prices_match_the_price_list() -> None:
     rows = dict(re.findall(r"^\| (\w[\w ,]*) \| ([\d.]+) USD", PAGE, re.MULTILINE))
     assert float(rows["scans, on push or on demand"]) == prices.SCAN.amount
     assert float(rows["build minutes"]) == prices.BUILD.amount
@@ -24,7 +24,7 @@ def test_the_prices_are_those_of_the_list() -> None:
     assert f"first {prices.BUILD.free:,} of a month" in PAGE
 
 
-def test_what_is_said_to_fit_into_the_usual_limit_fits() -> None:
+def test_suggested_runs_fit_into_the_usual_limit() -> None:
     chosen = [plans.choose(found) for found in re.findall(r"make real [^\n]*--only ([\d,]+)", PAGE)]
     assert len(chosen) == 2
     assert all(spending.stops_before(few, 1.0) is None for few in chosen)

@@ -1,7 +1,6 @@
-"""What README, docs and notebooks tell people to type is there: verbs of make, verbs and flags of `workbook`.
+"""README, docs and notebooks name only existing targets of make, and existing commands and flags of `workbook`.
 
-Also the spelling of product names and the words of pictures in README and docs, by the rules that hold for the
-notebooks (tests/notebooks/shape.py).
+README and docs also follow some of the notebooks' rules (tests/notebooks/shape.py), such as those for product names.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILIN
 
 
 def markdown(path: Path) -> str:
-    """The text of a page; of a notebook that of its text cells."""
+    """Return the text of a page, or of a notebook's text cells."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return text
@@ -35,19 +34,19 @@ def markdown(path: Path) -> str:
 
 
 def code(text: str) -> Iterator[str]:
-    """Every piece of code in a text, fenced or not, line by line; what follows a `#` is a remark."""
+    """Yield every line of code in a text, fenced or inline, without its comment."""
     for fenced, inline in _CODE.findall(text):
         yield from (re.sub(r"(^|\s)#.*", "", line) for line in (fenced or inline).splitlines())
 
 
 @functools.cache
 def verbs() -> frozenset[str]:
-    """The targets of the Makefile."""
+    """Return the targets of the Makefile."""
     return frozenset(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def unknown(text: str) -> list[str]:
-    """What a text names and the repository doesn't have."""
+    """Return the commands and flags that a text names and that don't exist."""
     found = []
     for line in code(text):
         for words in re.findall(r"(?:^|[;&(])\s*(?:\w+=\S+ +)*make((?: +[A-Z]+=(?:\"[^\"]*\"|\S+)| +[a-z]+)+)", line):
@@ -66,12 +65,12 @@ def unknown(text: str) -> list[str]:
 
 @functools.cache
 def workbook() -> Any:
-    """The command line, as Typer builds it."""
+    """Return the command line as Typer builds it."""
     return typer.main.get_command(main.app)
 
 
 def find(words: list[str]) -> tuple[Any, list[str]]:
-    """The command that the words name, None when there is none, and the words after it."""
+    """Return the command that the words name, or None, and the words after it."""
     here: Any = workbook()
     while words and (below := getattr(here, "commands", None)):
         here, words = below.get(words[0]), words[1:]
@@ -79,7 +78,7 @@ def find(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def options(command: Any) -> set[str]:
-    """Every flag of a command."""
+    """Return every flag of a command."""
     return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
 
 
@@ -88,24 +87,24 @@ def flags(words: list[str]) -> list[str]:
 
 
 def unknown_flags(verb: str, given: str) -> list[str]:
-    """The flags in ARGS that the verb of `workbook` behind a verb of make doesn't have."""
+    """Return the flags in ARGS that the command of `workbook` behind a target of make doesn't have."""
     command, _ = find([verb])
     return [] if command is None else [one for one in flags(given.split()) if one not in options(command)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_verb_and_flag_is_there(page: Path) -> None:
+def test_every_named_verb_and_flag_exists(page: Path) -> None:
     assert not unknown(markdown(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_variable_of_ours_means_something(page: Path) -> None:
+def test_every_named_variable_is_read_by_the_code(page: Path) -> None:
     assert not set(re.findall(r"\bWORKBOOK_[A-Z_]+", markdown(page))) - variables()
 
 
 @functools.cache
 def variables() -> frozenset[str]:
-    """Every WORKBOOK_ name that the code, its tests or the set-up reads."""
+    """Return every WORKBOOK_ name in the code, its tests or the set-up."""
     files = [ROOT / "machine/install.sh", ROOT / "Makefile"]
     files += [
         path
@@ -118,12 +117,12 @@ def variables() -> frozenset[str]:
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 @pytest.mark.parametrize("rule", ["product-names", "belittling", "alt-text", "home-path", "secret"])
-def test_a_text_keeps_the_rules_of_the_notebooks(rule: str, page: Path) -> None:
+def test_page_keeps_the_rules_of_the_notebooks(rule: str, page: Path) -> None:
     cell = {"cell_type": "markdown", "id": page.name, "metadata": {}, "source": page.read_text(encoding="utf-8")}
     assert not list(shape.RULES[rule](page.name, {"cells": [cell]}, set()))
 
 
-def test_what_is_not_there_is_seen() -> None:
+def test_unknown_verb_and_flag_are_found() -> None:
     text = (
         '`make run` `make runn` `TARGET=gcp PROJECT=p make run` `make run ARGS="--only 02 --onyl 03"`\n'
         "```bash\nmake lab   # make coffee\n.venv/bin/workbook start --port 5\n.venv/bin/workbook strat\n"

@@ -1,6 +1,6 @@
-"""Programs that stand in tests as text, for a kernel or another process: what they import of the workbook is there.
+"""Programs that tests hold as text, for a kernel or another process, import only what exists in the workbook.
 
-Nothing else tells. Such a program fails where nobody looks: in a process whose end the test expects anyway.
+No other check notices, because such a program may fail in a process whose end the test expects anyway.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _is_module(package: ModuleType, name: str) -> bool:
 
 
 def missing(source: str) -> list[str]:
-    """Return what the programs in a file import of the workbook and what isn't there."""
+    """Return the names that the programs in a file import from the workbook and that don't exist."""
     found = []
     for program in _programs(source):
         for node in ast.walk(program):
@@ -44,13 +44,13 @@ def missing(source: str) -> list[str]:
     return found
 
 
-def test_what_a_program_in_a_test_imports_is_there() -> None:
+def test_programs_in_tests_import_what_exists() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(TESTS.rglob("*.py"))}
     found = {str(path.relative_to(TESTS)): missing(text) for path, text in texts.items()}
     assert not {path: names for path, names in found.items() if names}
 
 
-def test_a_program_that_imports_what_is_gone_is_named() -> None:
+def test_missing_import_of_a_program_is_found() -> None:
     assert missing('run("""\nfrom helpers import names, nothing\nfrom helpers.names import nowhere\n""")') == [
         "helpers.nothing",
         "helpers.names.nowhere",

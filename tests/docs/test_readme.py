@@ -1,4 +1,4 @@
-"""README's table of notebooks is the notebooks, and what README and docs link to is there."""
+"""README's table of notebooks matches the notebooks, and links in README, docs and notebooks have targets."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def dead(page: Path, text: str) -> list[str]:
-    """The links of a page that lead to no file, and to no heading or cell in it."""
+    """Return the links of a page whose file, heading or cell doesn't exist."""
     wrong = []
-    for aim in re.findall(
+    for target in re.findall(
         r"\]\((?!https?:|mailto:)([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
     ):
-        name, _, place = aim.partition("#")
+        name, _, fragment = target.partition("#")
         file = (page.parent / name).resolve() if name else page
-        if not file.exists() or (place and place not in places(file)):
-            wrong.append(aim)
+        if not file.exists() or (fragment and fragment not in fragments(file)):
+            wrong.append(target)
     return wrong
 
 
-def places(file: Path) -> set[str]:
-    """What a link into a page or a notebook can name: anchors of headings (lower case, hyphens), or ids of cells."""
+def fragments(file: Path) -> set[str]:
+    """Return the possible fragments of a link to a page or a notebook: anchors of headings, or ids of cells."""
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".ipynb":
         return {cell["id"] for cell in json.loads(text)["cells"]}
@@ -39,9 +39,9 @@ def places(file: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
-def test_the_table_and_the_costs_are_the_notebooks() -> None:
+def test_readme_table_and_costs_match_the_notebooks() -> None:
     text = PAGES[0].read_text(encoding="utf-8")
-    assert tables.readme(text, NOTEBOOKS) == text, "write them anew: make docs"
+    assert tables.readme(text, NOTEBOOKS) == text, "README is out of date: make docs"
     for wrong in (
         text.replace("[0 · Start here]", "[0 · Begin]"),
         re.sub(r"^\| \[0 · .*\n", "", text, flags=re.MULTILINE),
@@ -52,8 +52,8 @@ def test_the_table_and_the_costs_are_the_notebooks() -> None:
         assert tables.readme(wrong, NOTEBOOKS) == text
 
 
-def test_each_folder_of_the_repository_has_its_row() -> None:
-    """Those with a dot in front are settings of other programs."""
+def test_every_folder_of_the_repository_has_a_row() -> None:
+    """Folders that begin with a dot are settings of other programs."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("no checkout of git")
@@ -64,25 +64,25 @@ def test_each_folder_of_the_repository_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_of_a_page_has_a_target(page: Path) -> None:
     assert not dead(page, page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
-def test_every_link_of_a_notebook_leads_somewhere(notebook: Path) -> None:
+def test_every_link_of_a_notebook_has_a_target(notebook: Path) -> None:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     assert not dead(notebook, "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"))
 
 
-def test_a_dead_link_is_seen() -> None:
+def test_dead_link_is_found() -> None:
     gone = ["docs/none.md", "#no-such-heading", "notebooks/00_start_here.ipynb#no-such-cell", "docs/errata.md#none"]
     fine = ["docs/errata.md", "#where-things-are", "notebooks/00_start_here.ipynb#compare", "https://example.com/x"]
-    text = " ".join(f"[x]({aim})" for aim in [*gone, *fine])
+    text = " ".join(f"[x]({target})" for target in [*gone, *fine])
     assert dead(PAGES[0], text) == gone
 
 
 def derived(notebook: Path) -> float:
-    """The minutes that docs/workshop.md's rule gives for a notebook: what is read, and its exercises."""
+    """Return a notebook's minutes by the rule of docs/workshop.md: its words, and its exercises."""
     words = exercises = 0
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
@@ -98,11 +98,11 @@ def derived(notebook: Path) -> float:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
-def test_the_minutes_of_a_card_follow_the_rule_of_the_workshop_s_page(notebook: Path) -> None:
+def test_minutes_of_a_card_follow_the_workshop_rule(notebook: Path) -> None:
     card = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
     minutes = re.search(r"\*\*Time\*\*: (\d+) minutes", card)
     assert minutes, "a card says its minutes"
-    # What a card calls optional is read and done on top.
+    # The card's minutes exclude its optional parts.
     optional = sum(int(more) for more in re.findall(r"optional \((\d+) more\)", card))
     # Cells that build for minutes make a card longer than its text.
     assert abs(int(minutes[1]) + optional - derived(notebook)) <= 12

@@ -1,4 +1,4 @@
-"""docs/solutions.md: written from the notebooks, and whole."""
+"""docs/solutions.md is up to date with the notebooks, and complete."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PAGE = solutions.PAGE.read_text(encoding="utf-8")
 FIRST: list[Any] = documents.read(documents.notebooks()[0]).cells
 
 
-def test_the_page_is_what_the_notebooks_say() -> None:
-    assert solutions.page() == PAGE, "write it anew: make docs"
+def test_solutions_page_is_up_to_date() -> None:
+    assert solutions.page() == PAGE, "docs/solutions.md is out of date: make docs"
 
 
 @pytest.mark.parametrize("path", documents.notebooks(), ids=lambda path: path.stem)
-def test_every_exercise_has_two_hints_and_a_solution_without_its_question(path: Any) -> None:
+def test_every_exercise_has_two_hints_and_a_solution(path: Any) -> None:
     found = solutions.exercises(documents.read(path).cells)
     assert len(found) == documents.exercises(path)
     for one in found.values():
@@ -28,7 +28,7 @@ def test_every_exercise_has_two_hints_and_a_solution_without_its_question(path: 
         assert all(text.strip() and "solution(" not in text for _, text in one.solutions)
 
 
-def test_another_solution_in_a_notebook_is_another_page() -> None:
+def test_changed_solution_changes_the_page() -> None:
     cells = copy.deepcopy(FIRST)
     [cell] = [cell for cell in cells if cell["id"] == "solution"]
     cell["source"] = (
@@ -37,7 +37,7 @@ def test_another_solution_in_a_notebook_is_another_page() -> None:
     assert solutions.exercises(cells)[1].solutions[-1] == ("python", "print(1)\nif True:\n    print(2)\n")
 
 
-def test_a_solution_that_nothing_marks_as_one_is_no_part_of_a_page() -> None:
+def test_solution_without_its_first_line_is_refused() -> None:
     cells = copy.deepcopy(FIRST)
     [cell] = [cell for cell in cells if cell["id"] == "solution"]
     cell["source"] = "print(1)"
@@ -45,6 +45,6 @@ def test_a_solution_that_nothing_marks_as_one_is_no_part_of_a_page() -> None:
         solutions.exercises(cells)
 
 
-def test_a_hint_is_shown_as_the_check_prints_it() -> None:
+def test_hint_is_shown_as_the_check_prints_it() -> None:
     assert solutions.plain("'**/*.md' and f(*x[1])") == r"'\*\*/\*.md' and f(\*x\[1\])"
     assert solutions.plain("`f(*x)`, and_this") == r"`f(*x)`, and\_this"

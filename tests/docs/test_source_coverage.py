@@ -1,6 +1,6 @@
-"""Every line of the two source guides is taken up somewhere, or left out for a reason, and what the map names exists.
+"""The map of the two source guides: every line is covered or left out for a reason, and every reference exists.
 
-The guides are not part of this repository. Where they lie beside it, the map is compared with them, line by line.
+The guides are not part of this repository. Where they are beside it, the map is compared with them line by line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAP: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "tests/docs/source_covera
 
 
 def references() -> dict[str, list[str]]:
-    """Reference → the lines that name it."""
+    """Return the lines that name each reference."""
     found: dict[str, list[str]] = {}
     for guide, content in MAP.items():
         for number, (_, *named) in content["lines"].items():
@@ -32,7 +32,7 @@ def references() -> dict[str, list[str]]:
 
 
 def problem(reference: str) -> str:
-    """What is wrong with a reference; "" when what it names exists."""
+    """Return what is wrong with a reference, or an empty string."""
     kind, _, rest = reference.partition(": ")
     if kind == "out of scope":
         return "" if len(rest.split()) > 3 else "say why it is out of scope"
@@ -56,12 +56,12 @@ def problem(reference: str) -> str:
     if not sources:
         return "there is no such cell"
     if not re.fullmatch('".{3,}"', word):
-        return 'name a word that stands in the cell, in quotes: notebook#cell "word"'
+        return 'name a word of the cell in quotes: notebook#cell "word"'
     return "" if word.strip('"') in sources[0] else f"the cell doesn't say {word}"
 
 
 def differences(lines: dict[str, list[str]], text: list[str]) -> Iterator[str]:
-    """Where a guide's text and its map differ."""
+    """Yield the differences between a guide's text and its map."""
     for number in sorted({*map(int, lines), *range(1, len(text) + 1)}):
         if str(number) not in lines:
             yield f"line {number} is mapped nowhere"
@@ -89,8 +89,8 @@ def test_every_line_of_a_guide_is_mapped(guide: str) -> None:
 
 
 @pytest.mark.parametrize("guide", MAP)
-def test_the_map_has_no_hole(guide: str) -> None:
-    """Also where the guides aren't: numbers follow one another, and each line has a hash and a reference."""
+def test_map_has_no_gaps(guide: str) -> None:
+    """This needs no guide: numbers are consecutive, and each line has a hash and a reference."""
     lines = MAP[guide]["lines"]
     assert [int(number) for number in lines] == list(range(1, len(lines) + 1))
     assert all(re.fullmatch(r"[0-9a-f]{12}", one[0]) and len(one) > 1 for one in lines.values())
@@ -112,11 +112,11 @@ def test_the_map_has_no_hole(guide: str) -> None:
         "out of scope: because",
     ],
 )
-def test_a_reference_to_nothing_is_caught(reference: str) -> None:
+def test_reference_to_nothing_is_caught(reference: str) -> None:
     assert problem(reference)
 
 
-def test_a_line_that_is_new_gone_or_changed_is_caught() -> None:
+def test_added_removed_or_changed_line_is_caught() -> None:
     lines = {
         str(number): [hashlib.sha256(text.encode()).hexdigest()[:12], "x"] for number, text in ((1, "a"), (2, "b"))
     }

@@ -1,4 +1,4 @@
-"""The learners' workflow for GitHub Actions: keyless, by digest, and no text of a stranger in a script."""
+"""The learners' workflow for GitHub Actions: no key, deployed by digest, and no expression in a script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = Path(__file__).parents[2] / ".github" / "workflows" / "deploy.yml"
 
 @pytest.fixture
 def workflow() -> dict[str, Any]:
-    """The file as YAML; `on` is a boolean there."""
+    """The workflow, whose key `on` YAML 1.1 reads as true."""
     found: dict[str, Any] = yaml.safe_load(FILE.read_text())
     return found
 
@@ -24,20 +24,20 @@ def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def test_it_runs_on_main_and_by_hand_with_a_commit(workflow: dict[str, Any]) -> None:
+def test_workflow_runs_on_main_and_by_hand_with_a_commit(workflow: dict[str, Any]) -> None:
     events = workflow[True]
     assert events["push"]["branches"] == ["main"]
     assert events["workflow_dispatch"]["inputs"]["rollback_to"]["default"] == ""
 
 
-def test_it_signs_in_without_a_key(workflow: dict[str, Any]) -> None:
+def test_workflow_signs_in_without_a_key(workflow: dict[str, Any]) -> None:
     assert workflow["jobs"]["deploy"]["permissions"] == {"contents": "read", "id-token": "write"}
     auth = next(step for step in steps(workflow) if step.get("uses", "").startswith("google-github-actions/auth@"))
     assert set(auth["with"]) == {"workload_identity_provider", "service_account", "token_format"}
     assert "secrets." not in FILE.read_text()
 
 
-def test_no_expression_stands_in_a_script(workflow: dict[str, Any]) -> None:
+def test_scripts_contain_no_expression(workflow: dict[str, Any]) -> None:
     scripts = [step["run"] for step in steps(workflow) if "run" in step]
     assert scripts
     assert not any("${{" in script for script in scripts)
@@ -48,7 +48,7 @@ def test_every_action_has_a_version(workflow: dict[str, Any]) -> None:
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
 
 
-def test_it_deploys_what_it_pushed_by_digest(workflow: dict[str, Any]) -> None:
+def test_workflow_deploys_the_pushed_digest(workflow: dict[str, Any]) -> None:
     build, deploy = (step["run"] for step in steps(workflow)[-2:])
     assert 'docker push "$IMAGE:$COMMIT"' in build
     assert '--image="$IMAGE@$digest"' in deploy
@@ -56,6 +56,6 @@ def test_it_deploys_what_it_pushed_by_digest(workflow: dict[str, Any]) -> None:
     assert "latest" not in build + deploy
 
 
-def test_a_rollback_builds_nothing(workflow: dict[str, Any]) -> None:
+def test_rollback_builds_nothing(workflow: dict[str, Any]) -> None:
     build = next(step for step in steps(workflow) if step.get("name") == "Build and push")
     assert build["if"] == "inputs.rollback_to == ''"

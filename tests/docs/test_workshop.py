@@ -1,4 +1,4 @@
-"""docs/workshop.md: its agendas add up, and their minutes are the notebooks'."""
+"""docs/workshop.md: its agendas add up, and have the notebooks' minutes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PAGE = agenda.PAGE.read_text(encoding="utf-8")
 CARDS = agenda.cards()
 
 
-def test_the_agendas_are_what_the_cards_say() -> None:
-    assert agenda.told(PAGE, CARDS) == PAGE, "write them anew: make docs"
+def test_agendas_match_the_cards() -> None:
+    assert agenda.updated(PAGE, CARDS) == PAGE, "docs/workshop.md is out of date: make docs"
 
 
-def test_every_agenda_that_a_notebook_names_is_there_and_has_it_in_order() -> None:
+def test_agenda_has_its_notebooks_in_order() -> None:
     for heading in {one for card in CARDS.values() for one in card.workshop}:
         day = PAGE.partition(f"### {heading}\n")[2].partition("\n#")[0]
         wanted = [path for path, card in sorted(CARDS.items()) if heading in card.workshop]
         assert re.findall(r"\.\./(notebooks/[^)]+)\)", day) == wanted
 
 
-def test_a_notebook_that_joins_or_leaves_an_agenda_gets_and_loses_its_row() -> None:
+def test_row_is_added_and_removed_with_its_notebook() -> None:
     first = "notebooks/00_start_here.ipynb"
-    without = agenda.told(PAGE, CARDS | {first: replace(CARDS[first], workshop=())})
+    without = agenda.updated(PAGE, CARDS | {first: replace(CARDS[first], workshop=())})
     assert without.count(f"](../{first})") == PAGE.count(f"](../{first})") - len(CARDS[first].workshop)
-    assert agenda.told(without, CARDS) == PAGE
-    last = agenda.told(PAGE, CARDS | {"notebooks/99_more.ipynb": agenda.Card("99 · More", 5, ("A full day",))})
+    assert agenda.updated(without, CARDS) == PAGE
+    last = agenda.updated(PAGE, CARDS | {"notebooks/99_more.ipynb": agenda.Card("99 · More", 5, ("A full day",))})
     assert "| [99 · More](../notebooks/99_more.ipynb) | 5 |\n" in last
 
 
@@ -42,9 +42,9 @@ def test_half_a_day_ends_by_lunch() -> None:
         assert end <= "13:00"
 
 
-def test_another_minute_moves_what_comes_after() -> None:
+def test_longer_notebook_moves_the_rows_after_it() -> None:
     first = CARDS["notebooks/00_start_here.ipynb"]
-    moved = agenda.told(PAGE, CARDS | {"notebooks/00_start_here.ipynb": replace(first, minutes=first.minutes + 7)})
+    moved = agenda.updated(PAGE, CARDS | {"notebooks/00_start_here.ipynb": replace(first, minutes=first.minutes + 7)})
     assert moved != PAGE
     assert moved.count("| 09:00 |") == PAGE.count("| 09:00 |")
     ends = [re.findall(r"^\| (\d\d):(\d\d) \| end \| \|$", text, re.MULTILINE) for text in (PAGE, moved)]
@@ -52,8 +52,8 @@ def test_another_minute_moves_what_comes_after() -> None:
     assert [end - 7 for end in after] == before
 
 
-def test_the_figures_for_a_class_are_those_of_one_learner_times_the_class() -> None:
-    """The table says that it is computed; this is how."""
+def test_figures_for_a_class_are_computed_from_one_learner() -> None:
+    """The page says that the table is computed. This computes it."""
     [peak] = re.findall(r"^\| at most in notebook 4 \|.* (\d+) \|$", PAGE, re.MULTILINE)
     [hub] = re.findall(r"takes (\d+) MB more, once", PAGE)
     core, memory, cluster, disk = (
@@ -83,7 +83,7 @@ def test_the_figures_for_a_class_are_those_of_one_learner_times_the_class() -> N
         ]
         hour = nodes * each * (core + 4 * memory) + cluster + gigabytes * disk / 730
         assert usd == f"{hour * 10:.2f}"
-        # What the pods ask for is on the nodes: Kubernetes keeps some of a small node for itself.
+        # The pods' requests fit on the nodes, of which Kubernetes keeps a part for itself.
         assert many * VALUES["cpu"]["guarantee"] <= nodes * (each - 0.5)
         assert many * int(VALUES["memory"]["guarantee"].removesuffix("M")) <= nodes * (each * 4 - 4) * 1000
     assert int(peak) < int(VALUES["memory"]["guarantee"].removesuffix("M"))
