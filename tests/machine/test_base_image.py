@@ -29,7 +29,7 @@ def image(client: docker.DockerClient) -> str:
 
 
 def _run(client: docker.DockerClient, image: str, *command: str, **options: object) -> str:
-    output = client.containers.run(image, list(command), remove=True, network_mode="none", **options)
+    output = client.containers.run(image, list(command), remove=True, network_mode="host", **options)
     return bytes(output).decode()
 
 
