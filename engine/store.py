@@ -33,6 +33,8 @@ from engine.errors import Refused, not_found
 CACHE_ENTRIES = 500
 CACHE_BYTES = 600 * 1024**2
 _CHUNK = 1 << 20
+# How many repositories of a layer are remembered.
+_SOURCES = 50
 
 
 # Raised for a file that is damaged or no archive.
@@ -95,8 +97,8 @@ class Store:
         self.cache: dict[str, dict[str, Any]] = {}
         # Fingerprints of files in images and stages: see `engine.origins`.
         self.fingerprints: dict[str, tuple[str, str]] = {}
-        # Repositories and layers whose mount into another repository failed: see `engine.transfer`.
-        self.not_mounted: set[tuple[str, str]] = set()
+        # The repositories that are known to have a layer, by its digest: the last one is the newest.
+        self.sources: dict[str, list[str]] = {}
         self._configs: dict[str, dict[str, Any]] = {}
         self._pinned: dict[str, int] = {}
         self._given_up: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -113,6 +115,7 @@ class Store:
             for key, image in state["images"].items():
                 self.images[key] = Image([Layer(**layer) for layer in image["layers"]], image["steps"])
             self.tags, self.digests, self.cache = state["tags"], state["digests"], state["cache"]
+            self.sources = state.get("sources", {})
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"{path} can't be read ({error}). Remove {self.root} to begin anew.") from None
 
@@ -124,6 +127,7 @@ class Store:
                 "tags": self.tags,
                 "digests": self.digests,
                 "cache": self.cache,
+                "sources": self.sources,
             }
             part = self.temporary("state")
             with part.open("w") as file:
@@ -243,6 +247,17 @@ class Store:
             self.tags[reference.tagged] = key
             self.save()
 
+    def add_source(self, digest: str, repository: str) -> None:
+        """Remember that a repository has a layer. The list is written with the next `save`."""
+        with self.lock:
+            others = [one for one in self.sources.get(digest, ()) if one != repository]
+            self.sources[digest] = [*others[-_SOURCES:], repository]
+
+    def drop_source(self, digest: str, repository: str) -> None:
+        """Forget that a repository has a layer."""
+        with self.lock:
+            self.sources[digest] = [one for one in self.sources.get(digest, ()) if one != repository]
+
     def names_of(self, key: str) -> list[str]:
         """Return an image's names with tags."""
         with self.lock:
@@ -305,6 +320,7 @@ class Store:
             needed = {key[7:] for key in self.images}
             needed |= {layer.digest[7:] for image in self.images.values() for layer in image.layers}
             needed |= {entry["layer"]["digest"][7:] for entry in self.cache.values() if entry.get("layer")}
+            self.sources = {digest: found for digest, found in self.sources.items() if digest[7:] in needed}
             freed = 0
             for path in (self.root / "blobs").iterdir():
                 if path.name not in needed:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
-from engine import names
 from engine.archives import unpacked_digest
 from engine.errors import Refused, not_found
 from engine.names import Reference
@@ -48,16 +48,15 @@ def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> 
     registry.ping()
     for layer, one in list(zip(image.layers, shown, strict=True))[::-1]:
         if registry.has(name, layer.digest, scope):
-            say({"status": "Layer already exists", "progressDetail": {}, "id": one})
-            continue
-        source = _other_repository(store, reference, layer)
-        if source and registry.mount(name, layer.digest, source, scope):
-            say({"status": f"Mounted from {source}", "progressDetail": {}, "id": one})
-            continue
-        store.not_mounted.add((source, layer.digest))
-        say({"status": "Pushing", "progressDetail": {"current": 0, "total": layer.raw}, "id": one})
-        registry.upload(name, layer.digest, store.blob(layer.digest), scope)
-        say({"status": "Pushed", "progressDetail": {}, "id": one})
+            done = "Layer already exists"
+        elif source := _mount(store, registry, reference, layer, scope):
+            done = f"Mounted from {source}"
+        else:
+            say({"status": "Pushing", "progressDetail": {"current": 0, "total": layer.raw}, "id": one})
+            registry.upload(name, layer.digest, store.blob(layer.digest), scope)
+            done = "Pushed"
+        store.add_source(layer.digest, f"{reference.host}/{name}")
+        say({"status": done, "progressDetail": {}, "id": one})
     if not registry.has(name, key, scope):
         registry.upload(name, key, store.blob(key), scope)
     content = manifest(store, key)
@@ -71,17 +70,20 @@ def push(store: Store, reference: Reference, auth: dict[str, str], say: Say) -> 
     say({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": len(content)}})
 
 
-def _other_repository(store: Store, reference: Reference, layer: Layer) -> str:
-    """Return another repository of the same registry that has the layer, or "".
+def _mount(store: Store, registry: Registry, reference: Reference, layer: Layer, scope: str) -> str:
+    """Mount a layer of another repository of the registry and return that repository's path, or "".
 
-    As with dockerd, one from which a mount has failed isn't tried again.
+    As with dockerd, the candidate whose path is most alike is tried, and forgotten if it fails.
     """
-    for text, key in sorted(store.digests.items()):
-        other = names.parse(text)
-        if (other.path, layer.digest) in store.not_mounted or other.path == reference.path:
-            continue
-        if other.host == reference.host and layer in store.images[key].layers:
-            return other.path
+    prefix = f"{reference.host}/"
+    sources = [one.removeprefix(prefix) for one in store.sources.get(layer.digest, ()) if one.startswith(prefix)]
+    others = [one for one in reversed(sources) if one != reference.path]
+    if not others:
+        return ""
+    source = max(others, key=lambda one: len(os.path.commonpath([one, reference.path])))
+    if registry.mount(reference.path, layer.digest, source, scope):
+        return source
+    store.drop_source(layer.digest, f"{prefix}{source}")
     return ""
 
 
@@ -126,6 +128,7 @@ def pull(store: Store, reference: Reference, auth: dict[str, str], platform: str
             say({"status": text, "progressDetail": {}, "id": entry["digest"][7:19]})
         for entry, diff in zip(document["layers"], diffs, strict=True):
             layers.append(known.get(entry["digest"]) or _layer(store, registry, name, entry, diff, say))
+            store.add_source(entry["digest"], f"{reference.host}/{name}")
         before = store.find(str(reference))
         key = store.add(raw, layers)
         with store.lock:
