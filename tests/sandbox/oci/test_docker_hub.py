@@ -37,6 +37,18 @@ def test_docker_hub_is_the_engines_mirror_or_index(
         world.close()
 
 
+def test_docker_hub_without_an_engine_is_unreachable_though_docker_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "call", lambda *_, **__: json.dumps({"ServerErrors": ["Cannot connect"]}))
+    world = World(tmp_path / "state", Clock())
+    try:
+        with pytest.raises(Unreachable, match="no Docker Engine answers"):
+            remotes._docker_hub(world)
+    finally:
+        world.close()
+
+
 def test_docker_hub_without_an_engine_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     world = World(tmp_path / "state", Clock())
