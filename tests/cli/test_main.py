@@ -65,7 +65,9 @@ def test_env_puts_our_own_gcloud_on_the_path_where_there_is_no_other(world: Worl
     (tmp_path / "bin").mkdir()
     if docker := shutil.which("docker"):
         (tmp_path / "bin/docker").symlink_to(docker)
-    with_none = {"WORKBOOK_GCLOUD_HOME": str(own), "PATH": str(tmp_path / "bin")}
+    # Without the programs that the set-up may have unpacked for this clone, whose folder is on the PATH too.
+    homes = {"WORKBOOK_GCLOUD_HOME": str(own), "WORKBOOK_ENGINE_HOME": str(tmp_path / "engine")}
+    with_none = {**homes, "PATH": str(tmp_path / "bin")}
     printed = workbook("env", "--home", str(world.home), environment=with_none)
     assert f"export PATH={tmp_path}/bin:{own}/google-cloud-sdk/bin" in printed.stdout.splitlines()
     # And nothing of it where the user has one.
