@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.cell import documents
 from tests.soak import engines
 
 DAY = dt.date(2026, 11, 28)
@@ -40,3 +41,8 @@ def test_page_without_the_engine_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 0 lines"):
         engines.write("podman", engines.Seen(0, "", {}), DAY, page)
     assert page.read_text(encoding="utf-8") == "nothing\n"
+
+
+def test_the_cells_that_may_differ_are_there() -> None:
+    cells = {f"{path.name}#{cell.id}" for path in documents.notebooks() for cell in documents.read(path).cells}
+    assert set(engines.MAY_DIFFER) <= cells
