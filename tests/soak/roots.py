@@ -141,14 +141,13 @@ def copy_workbook(root: Path, *, owner: int = 0) -> None:
         check=True,
     )
     there = [name for name in listed.stdout.split(b"\0") if name and (HERE / os.fsdecode(name)).exists()]
-    packed = subprocess.Popen(
-        ["tar", "-c", "--null", "-T", "-"], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert packed.stdin is not None
-    packed.stdin.write(b"\0".join(there))
-    packed.stdin.close()
-    subprocess.run(["tar", "-x", "-C", str(place)], stdin=packed.stdout, check=True)
-    assert packed.wait() == 0
+    packing = ["tar", "-c", "--null", "-T", "-"]
+    with subprocess.Popen(packing, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as packed:
+        assert packed.stdin is not None
+        packed.stdin.write(b"\0".join(there))
+        packed.stdin.close()
+        subprocess.run(["tar", "-x", "-C", str(place)], stdin=packed.stdout, check=True)
+    assert packed.returncode == 0
     subprocess.run(["chown", "-R", f"{owner}:{owner}", str(place)], check=True)
 
 
@@ -196,9 +195,11 @@ def run(root: Path, script: str, *, shared: Mapping[Path, str] | None = None, se
     finally:
         limit.cancel()
         inside.kill()
-        inside.wait()
         way_out.terminate()
-        way_out.wait()
+        for process in (inside, way_out):
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
     return Ran(inside.returncode, "".join(said))
 
 
