@@ -214,7 +214,9 @@ exec --detach live touch /tmp-file
 exec --interactive live cat < hello
 exec nothing true
 exec live
-top live -o pid,comm
+run --detach --name steady base:1 sleep 1000
+top steady -o pid,comm
+rm --force steady
 top nothing
 port live 8080
 port live 9090
