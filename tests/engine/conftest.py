@@ -1,4 +1,4 @@
-"""Engines to test: ours in a folder of the test's own, a dockerd beside it, and a registry for each."""
+"""Start engines for tests: ours, and a dockerd to compare with, each in a folder of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine import jail
 from machine import dockerd, private_engine
 
 ROOT = Path(__file__).parents[2]
-# The only way in which the engine is to make roots; "" for whichever is best here.
+# The way in which the engine must make roots; "" for the best one here.
 WAY = os.environ.get("WORKBOOK_TEST_WAY", "")
 
 
@@ -64,7 +64,7 @@ class Running:
 
 @contextlib.contextmanager
 def ours(folder: Path) -> Iterator[Running]:
-    """Run our engine in a folder; the test is skipped where no process can get a root of its own."""
+    """Run our engine in a folder. Skip the test if no process can get a root of its own."""
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not on the PATH")
     try:
@@ -82,7 +82,7 @@ def ours(folder: Path) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def theirs(folder: Path, *, version: str) -> Iterator[str]:
-    """Run a dockerd with a folder of its own; the test is skipped where none can start."""
+    """Run a dockerd in a folder. Skip the test if none can start."""
     if os.geteuid() != 0 or dockerd.program() is None:
         pytest.skip("no dockerd can be started to compare with: that needs root and dockerd")
     with pytest.MonkeyPatch.context() as patch:

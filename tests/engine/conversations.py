@@ -1,4 +1,4 @@
-"""The script said to an engine, and what came back with all that differs by nature taken out."""
+"""Run the script's lines on an engine, and replace the parts of the answers that differ each time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from docker.errors import APIError, ContainerError, DockerException
 
 from tests.engine import script
 
-# The newest that the Docker Engine of Debian 12 speaks: the command then asks both for the same.
+# The newest version of Debian 12's Docker Engine, so that the command sends both engines the same requests.
 API: Final = "1.41"
 _AGO = r"(?:Less than a second|About an? \w+|\d+ (?:second|minute)s?)"
 _SAME: Final = (
     (r"\b[0-9a-f]{64}\b", "ID"),
     (r"\b[0-9a-f]{12}\b", "ID"),
-    # The client's, which may notice too late that nobody reads on.
+    # Printed by the client if it notices too late that the connection is closed.
     (r"(?m)^time=\S+ level=error msg=\"Can't .*\n", ""),
     (rf"{_AGO} ago", "AGO"),
     (rf"Up {_AGO}", "Up AGO"),
@@ -43,7 +43,7 @@ _LOOP: Final = """-c "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; don
 
 @dataclass(frozen=True)
 class Heard:
-    """What came back."""
+    """The answer to a line."""
 
     status: int
     output: str
@@ -86,7 +86,7 @@ def base(folder: Path) -> Path:
 
 
 def of_this_machine(*programs: str) -> set[str]:
-    """Programs of this machine with the libraries that they need."""
+    """Return the paths of this machine's programs and of their libraries."""
     found = set()
     for name in programs:
         path = shutil.which(name)
@@ -107,14 +107,14 @@ def files(work: Path) -> None:
 
 
 class Talk:
-    """One engine, to which the script is said."""
+    """An engine that runs the script."""
 
     def __init__(self, host: str, home: Path, work: Path, values: dict[str, str]) -> None:
         self._host, self._home, self._work = host, home, work
         self._values = {**values, "work": str(work), "home": str(home), "socket": host.removeprefix("unix://")}
 
     def same(self, text: str) -> str:
-        """Take out what differs by nature."""
+        """Replace the parts that differ each time, such as ids and times."""
         for name, value in sorted(self._values.items(), key=lambda one: -len(one[1])):
             text = text.replace(value, f"<{name}>")
         for pattern, word in _SAME:
@@ -122,7 +122,7 @@ class Talk:
         return text
 
     def command(self, line: str) -> Heard:
-        """Say one line."""
+        """Run a docker command."""
         text, _, given = line.replace("{loop}", _LOOP).partition(" < ")
         for name, value in self._values.items():
             text = text.replace(f"{{{name}}}", value)
@@ -141,7 +141,7 @@ class Talk:
         return Heard(done.returncode, self.same(done.stdout), self.same(done.stderr))
 
     def python(self, asked: Callable[[docker.DockerClient], object]) -> Heard:
-        """Let docker-py ask."""
+        """Make a call by docker-py."""
         client = docker.DockerClient(base_url=self._host, version=API, timeout=60)
         try:
             return Heard(0, self.same(repr(asked(client))), "")
@@ -155,7 +155,7 @@ class Talk:
             client.close()
 
     def all(self, parts: Collection[str]) -> dict[str, Heard]:
-        """Say those parts of the script; what came back for each line."""
+        """Run parts of the script and return the answer to each line."""
         heard: dict[str, Heard] = {}
         for number, (part, line) in enumerate(script.COMMANDS):
             if part in parts:
@@ -166,7 +166,7 @@ class Talk:
 
 
 def name(number: int, line: str) -> str:
-    """Call a line by its place and its first words."""
+    """Return a name for a line: its number and its beginning."""
     return f"{number:03d} {line[:60]}".strip()
 
 

@@ -1,4 +1,4 @@
-"""Where our engine answers otherwise than a dockerd, and why. A line that no longer differs fails, and has to go."""
+"""The lines to which our engine answers differently from dockerd, with reasons. One that no longer differs fails."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""One script of docker's calls, for any engine: what learners type and programs ask, and what each does wrongly.
+"""A script of docker commands and docker-py calls for any engine, with their usual mistakes.
 
 Each line is `docker …` in the shell's spelling; what follows ` < ` is its input. `{registry}` is a repository to which
 the engine may push, `{nope}` one that isn't there, `{host}` the registry's address, `{work}` a folder of files.
@@ -373,5 +373,5 @@ PARTS: Final = {
     "registry": _REGISTRY,
 }
 COMMANDS: Final = tuple((part, line) for part, text in PARTS.items() for line in text.strip().splitlines())
-# What `make test` says; the others are long, and belong to `make soak`.
+# The parts for `make test`. The others take long and are run by `make soak`.
 SHORT: Final = ("images", "registry")

@@ -1,4 +1,4 @@
-"""The same Dockerfile built by a dockerd and by our engine: the same files, owners, modes, sizes and configuration."""
+"""A Dockerfile gives the same files, owners, modes, sizes and configuration on dockerd and on our engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from machine import base_image
 from tests.engine import conversations
 from tests.engine.conftest import ROOT, WAY, ours, theirs
 
-# Every instruction, and what is easily got wrong: owners, modes, links, folders, what is deleted and what is replaced.
+# Every instruction, and details that are easily wrong: owners, modes, links, folders, deletions and replacements.
 DOCKERFILE: Final = """
 FROM base:1 AS first
 ARG WORD=none
@@ -52,7 +52,7 @@ HEALTHCHECK --interval=1m30s --timeout=1s --retries=2 CMD ["test", "-e", "/added
 ENTRYPOINT ["cat"]
 CMD ["/added"]
 """
-# Of dockerd alone: which container made it, and the engine's version.
+# Fields of dockerd alone, such as the container that made the image, and the engine's version.
 _THEIRS: Final = {
     "container",
     "container_config",
@@ -67,7 +67,7 @@ _THEIRS: Final = {
 
 @dataclass(frozen=True)
 class Built:
-    """An image: its layers' entries by name, its configuration, its history."""
+    """An image's files by layer, configuration and history."""
 
     layers: list[dict[str, tuple[Any, ...]]]
     config: dict[str, Any]
@@ -76,7 +76,7 @@ class Built:
 
 
 def read(client: docker.DockerClient, name: str) -> Built:
-    """Take an image apart, as `docker save` writes it."""
+    """Read an image from its `docker save` archive."""
     packed = io.BytesIO(b"".join(client.images.get(name).save()))
     with tarfile.open(fileobj=packed) as archive:
 
@@ -92,7 +92,7 @@ def read(client: docker.DockerClient, name: str) -> Built:
             with tarfile.open(fileobj=io.BytesIO(content(member))) as layer:
                 layers.append({one.name.rstrip("/"): _entry(one) for one in layer})
     history = [
-        # The digest in a COPY's line is computed otherwise.
+        # The digest in a COPY's line is computed differently.
         (re.sub(r":[0-9a-f]{64}", ":DIGEST", one.get("created_by", "")), bool(one.get("empty_layer")))
         for one in document["history"]
     ]
@@ -123,7 +123,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[docker.D
 def both(
     clients: tuple[docker.DockerClient, docker.DockerClient], context: Path, base: str, *options: str
 ) -> tuple[Built, Built]:
-    """Build a context on both, from the very same base image; by the command, as learners do."""
+    """Build a context on both engines by the docker command, from the same base image."""
     for client in clients:
         if not client.images.list(base):
             client.images.load(b"".join(clients[0].images.get(base).save(named=True)))
@@ -144,7 +144,7 @@ def both(
 
 
 def plain(layers: list[dict[str, tuple[Any, ...]]]) -> list[dict[str, tuple[Any, ...]]]:
-    """Write a folder that was made anew (`.wh..wh..opq`) as we do: each name that is gone below it by itself."""
+    """Replace the opaque whiteout of a folder (`.wh..wh..opq`) by one for each deleted file, as in our layers."""
     found, below = [], set[str]()
     for layer in layers:
         written = dict(layer)
@@ -186,7 +186,7 @@ def test_every_instruction_makes_the_same_image(
         packed.addfile(member, io.BytesIO(b"abc"))
     one, other = both(clients, context, "base:1")
     if jail.means(WAY).way(jail.Process(Path("/"), [], {})) != "chroot":
-        # To the disk every user of a container is the engine's there, to whom / belongs.
+        # There, files of every container's user belong to the engine's user on the disk, who owns /.
         for layer in other.layers:
             layer.pop("tmp-of-learner", None)
     same(one, other)
@@ -203,7 +203,7 @@ def test_one_line_on_an_image_makes_the_same_image(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="a long one: make soak")
-def test_the_workbook_s_image_is_the_same(
+def test_the_workbooks_image_is_the_same(
     clients: tuple[docker.DockerClient, docker.DockerClient], tmp_path: Path
 ) -> None:
     base = base_image.ensure(clients[0], lambda _: None)
@@ -216,8 +216,8 @@ def test_the_workbook_s_image_is_the_same(
     same(one, other)
 
 
-def test_what_is_copied_out_of_a_stage_is_looked_at_once_for_all_builds(tmp_path: Path) -> None:
-    """A build of which all is cached needs no tree, which for a stage with scikit-learn takes longer than the rest."""
+def test_a_build_from_the_cache_lays_out_no_stage(tmp_path: Path) -> None:
+    """A build from the cache needs no tree of the stage. With scikit-learn, that takes longer than the rest."""
     with ours(tmp_path / "engine") as running:
         assert running.docker("import", str(conversations.base(tmp_path)), "base:1").returncode == 0
         context = tmp_path / "context"

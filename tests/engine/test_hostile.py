@@ -1,4 +1,4 @@
-"""Contexts, archives and images that a stranger wrote: nothing outside the root is touched or read."""
+"""Hostile contexts, archives and images read and change no file outside the root."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine import jail
 from tests.engine import conversations
 from tests.engine.conftest import WAY, Running, ours
 
-# docker-py leaves the socket of an answer open that it does not read to its end.
+# docker-py leaves a response's socket open if it doesn't read it to the end.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
@@ -46,13 +46,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def client(running: Running) -> Iterator[docker.DockerClient]:
     with contextlib.closing(docker.DockerClient(base_url=running.host, version="1.44")) as found:
         yield found
-    # Here, where the warnings of open sockets are expected, and in no test that comes later.
+    # Collected here, where warnings of open sockets are expected, so that no later test gets them.
     gc.collect()
 
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[Path]:
-    """A folder of the machine that is to stay as it is, and whose content is nobody's business."""
+    """A folder of the machine that must stay unchanged and unread."""
     place = tmp_path / "outside"
     place.mkdir()
     (place / "secret").write_text("a secret")
@@ -130,7 +130,7 @@ def test_an_archive_that_is_added_stays_in_the_root(client: docker.DockerClient,
 
 
 def linked(client: docker.DockerClient, *entries: Entry) -> None:
-    """Make an image of the base's tree and more, as a stranger may write one; nothing is run for it."""
+    """Make an image of the base's files and hostile entries, without running a process."""
     build(client, "FROM base:1\nADD a.tar /\n", ("a.tar", archive(*entries), tarfile.REGTYPE, ""))
 
 
@@ -138,7 +138,7 @@ def linked(client: docker.DockerClient, *entries: Entry) -> None:
 def test_an_image_s_folder_that_is_a_link_leads_nowhere_outside(
     client: docker.DockerClient, outside: Path, place: str
 ) -> None:
-    """What the engine itself puts into a root: devices and mounts."""
+    """The engine makes devices and mounts in a root."""
     linked(client, link(place, str(outside)))
     assert client.containers.run("built:1", ["echo", "ran"], remove=True) == b"ran\n"
 
@@ -149,7 +149,7 @@ def test_a_folder_of_names_that_is_a_link_leads_nowhere_outside(client: docker.D
 
 
 def test_what_a_container_writes_to_dev_and_sys_is_its_own(client: docker.DockerClient) -> None:
-    """Root in a container can't delete the machine's devices. Tried by making a file, which harms nothing."""
+    """Root in a container can't delete the machine's devices. The test makes a file instead, which does no harm."""
     name = f"made-in-a-container-{secrets.token_hex(4)}"
     command = f"echo 1 > /dev/{name}; echo 1 > /dev/shm/{name}; echo 1 > /dev/null; ls -ld /dev/null; exit 0"
     told = client.containers.run("base:1", ["sh", "-c", command], remove=True)
@@ -158,7 +158,7 @@ def test_what_a_container_writes_to_dev_and_sys_is_its_own(client: docker.Docker
         path.unlink()
     assert left == [] or os.geteuid() != 0
     assert told.startswith(b"c")
-    # A fixed name, and a value that is what it is already: no harm where it can be written.
+    # Its present value, so that a successful write does no harm.
     setting = "/proc/sys/kernel/hostname"
     ran = client.containers.run(
         "base:1", ["sh", "-c", f"read -r a < {setting} && echo $a > {setting} && echo written; exit 0"], remove=True
@@ -167,7 +167,7 @@ def test_what_a_container_writes_to_dev_and_sys_is_its_own(client: docker.Docker
 
 
 def test_no_device_that_a_container_makes_can_be_opened(client: docker.DockerClient, tmp_path: Path) -> None:
-    """It could be the machine's disk. Tried with that of /dev/null."""
+    """It could be the machine's disk. The test makes that of /dev/null."""
     if not jail.means(WAY).mounts:
         pytest.skip("no process gets mounts of its own here")
     (tmp_path / "given").mkdir()
@@ -187,7 +187,7 @@ def test_no_device_that_a_container_makes_can_be_opened(client: docker.DockerCli
 
 
 def test_the_machine_s_files_are_not_among_a_container_s_mounts(client: docker.DockerClient) -> None:
-    """So there is no way back to them, as there is out of a chroot."""
+    """Otherwise root could get back to them, as out of a chroot."""
     if not jail.means(WAY).mounts or shutil.which("nsenter") is None:
         pytest.skip("no process gets mounts of its own here, or nsenter is not on the PATH")
     made = client.containers.run("base:1", ["sh", "-c", "echo 1 > /mine; echo ready; exec sleep 600"], detach=True)
@@ -265,7 +265,7 @@ def test_a_loaded_layer_stays_in_its_root(client: docker.DockerClient, outside: 
 
 
 def huge_header(size: int) -> bytes:
-    """An archive whose first header announces a record of `size` bytes, which packs to next to nothing."""
+    """Return an archive whose first header claims a record of `size` bytes, which compresses well."""
     member = tarfile.TarInfo("x")
     member.type, member.size = tarfile.XHDTYPE, size
     return member.tobuf(tarfile.USTAR_FORMAT)

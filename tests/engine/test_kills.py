@@ -1,4 +1,4 @@
-"""The engine is killed in the middle of builds, pushes and runs: no half image, no process left, a clean next start."""
+"""After a kill during a build, push or run, no incomplete image or process is left, and the next start is clean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.engine.conftest import Running, ours
 from tests.sandbox.oci.conftest import Registry, serving
 
 ALL: Final = os.environ.get("WORKBOOK_SOAK") == "1"
-# So many kills, in turn in a build, a push and a run; `make test` does the first ones.
+# How many kills there are, in turn during a build, a push and a run. `make test` does the first ones.
 KILLS: Final = 20
 SLICE: Final = 4
 _STEPS: Final = 6
@@ -62,7 +62,7 @@ def begin(running: Running, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def kill_after(running: Running, client: subprocess.Popen[bytes], lines: int, *, is_run: bool) -> None:
-    """Kill the engine when its client has said so many lines, or ended."""
+    """Kill the engine when its client has printed so many lines, or ended."""
     assert client.stdout is not None
     for _ in range(lines):
         if not client.stdout.readline():
@@ -75,7 +75,7 @@ def kill_after(running: Running, client: subprocess.Popen[bytes], lines: int, *,
 
 
 def below(folder: Path) -> set[int]:
-    """The processes that have something of the folder: as their root, or on their command line."""
+    """Return the processes that have a path in the folder as their root or in their arguments."""
     # As the file system that it is on names it.
     end = "/".join(folder.parts[-3:])
     found = set()
@@ -90,7 +90,7 @@ def below(folder: Path) -> set[int]:
 
 
 def check(running: Running) -> None:
-    """Nothing is left of the engine that was killed, and the next one is whole."""
+    """Check that the killed engine has left nothing, and that the next one works."""
     folder = running.folder / "root"
     deadline = time.monotonic() + 30
     while below(folder) and time.monotonic() < deadline:
@@ -118,7 +118,7 @@ def check(running: Running) -> None:
 
 
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_kill_leaves_nothing_by_half(running: Running, registry: Registry, number: int) -> None:
+def test_a_kill_leaves_nothing_unfinished(running: Running, registry: Registry, number: int) -> None:
     if number >= SLICE and not ALL:
         pytest.skip("a long one: make soak")
     kind, lines = ("build", "run", "push", "detached")[number % 4], 1 + number * 3 // 2
@@ -139,7 +139,7 @@ def test_a_kill_leaves_nothing_by_half(running: Running, registry: Registry, num
     kill_after(running, client, lines, is_run=kind in ("run", "detached"))
     check(running)
     if kind == "build":
-        # What was not finished has no name, and is built when asked again.
+        # The unfinished image has no name, and the next build makes it.
         again = running.docker("build", "--quiet", "--tag", f"built:{number}", str(running.folder / "context"))
         assert again.returncode == 0, again.stderr
         listed = running.docker("run", "--rm", f"built:{number}", "cat", *(f"/step-{n}" for n in range(_STEPS)))

@@ -1,4 +1,4 @@
-"""Every option of `docker create` and `docker build`: done, said to be missing, or refused by the field's name."""
+"""Each option of `docker create` and `docker build` is supported, named in a warning, or refused by name."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ SHOWN: Final = {
     "--volume named:/t": ("{{(index .Mounts 0).Name}}", "named"),
     "--workdir /w": ("{{.Config.WorkingDir}}", "/w"),
 }
-# What is done is seen from inside.
+# Options that show inside the container.
 INSIDE: Final = {
     "--add-host one:10.1.2.3": ("cat /etc/hosts", "10.1.2.3\tone"),
     "--add-host one:host-gateway": ("cat /etc/hosts", "127.0.0.1\tone"),
@@ -131,7 +131,7 @@ INSIDE: Final = {
     "--cidfile {folder}/cid": ("echo ran", "ran"),
     "--read-only": ("touch /f || echo refused", "refused"),
 }
-# The client's alone, refused by it with the networks that are here, or only for Windows. Their fields: see `FIELDS`.
+# Options of the client alone, refused by it with this engine's networks, or for Windows. Their fields: see `FIELDS`.
 CLIENT: Final = {
     *("--disable-content-trust", "--help", "--kernel-memory", "--use-api-socket", "--network-alias"),
     *("--cpu-count", "--cpu-percent", "--io-maxbandwidth", "--io-maxiops"),

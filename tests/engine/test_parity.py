@@ -1,4 +1,4 @@
-"""The same script on a dockerd and on our engine: the same status, output and error, or a reason why not."""
+"""The script gives the same status, output and errors on dockerd and on our engine, except where there is a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.conftest import ours, theirs
 from tests.engine.conversations import Heard
 from tests.sandbox.oci.conftest import serving
 
-# The engine of which every answer is the measure: other versions have other sentences.
+# The version to compare with: others word their messages differently.
 VERSION: Final = "20.10."
 ALL = os.environ.get("WORKBOOK_SOAK") == "1"
 PARTS: Final = (*script.PARTS, "python") if ALL else script.SHORT
@@ -24,7 +24,7 @@ Both = tuple[dict[str, Heard], dict[str, Heard]]
 
 @contextlib.contextmanager
 def talk(host: str, name: str, folder: Path) -> Iterator[dict[str, Heard]]:
-    """Say the script to an engine that has the base image, with a registry of its own to push to."""
+    """Run the script on an engine with the base image and a registry of its own."""
     work, home = folder / "work", folder / f"{name}-home"
     home.mkdir()
     with serving(folder / f"{name}-registry") as registry:

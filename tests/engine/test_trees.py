@@ -1,4 +1,4 @@
-"""Layers that a stranger wrote: nothing outside the root is touched, whatever they name."""
+"""Hostile layers change no file outside the root."""
 
 from __future__ import annotations
 
@@ -133,9 +133,7 @@ def test_a_difference_holds_as_many_bytes_as_its_archive_shows(root: Path) -> No
     assert held == measured(archive) == len("12345") + len("somewhere")
 
 
-def test_a_build_s_results_that_are_used_again_outlive_those_that_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_steps_that_are_used_again_outlive_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = store.Store(tmp_path)
     monkeypatch.setattr(store, "CACHE_BYTES", 20)
     for name in ("a", "b"):

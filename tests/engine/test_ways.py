@@ -1,4 +1,4 @@
-"""Every way of making a root that can be had here, and not only the best: chroot, bubblewrap, proot."""
+"""Every way of making a root that works here (chroot, bubblewrap, proot), not only the best."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.roots import Roots
 from engine.store import Store
 from tests.engine.conftest import ROOT, WAY
 
-# All that make a container; the slice of `make test` asks each once for what is mounted, given and run.
+# The tests that make containers. The slice for `make test` has one for each kind of mount and process.
 _ALL = ("test_engine.py", "test_hostile.py", "test_options.py", "test_builds.py")
 _SLICE = (
     "test_engine.py::test_output_errors_and_exit_code_arrive",
@@ -44,7 +44,7 @@ def test_proot_s_bind_with_a_colon_is_refused_and_not_lost(tmp_path: Path) -> No
         jail.start(process, means, tmp_path / "spec", None, None, None)
 
 
-# Children that have ended and that nobody has asked for yet, as a container with many processes leaves them.
+# Zombies, as a container with many processes leaves them.
 _ENDED = """
 import os
 from engine import launch
