@@ -24,8 +24,8 @@ REASONS: Final = {
     "150 exec live nosuch": _NO_RUNTIME,
     "154 exec --workdir /etc live pwd": _NO_RUNTIME,
     "155 exec --workdir /missing live pwd": _NO_RUNTIME,
-    '190 ps --all --format "{{.Command}} {{.Status}}"': _NO_STEPS,
-    "191 container prune --force": _NO_STEPS,
+    '192 ps --all --format "{{.Command}} {{.Status}}"': _NO_STEPS,
+    "193 container prune --force": _NO_STEPS,
     "python images.prune": _NO_STEPS,
     "python containers.run nothing": _NO_RUNTIME,
 }
