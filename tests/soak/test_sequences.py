@@ -27,7 +27,7 @@ from sandbox.errors import ApiError, RegistryError
 from sandbox.iam import policies
 from sandbox.oci import blobs as blob_calls
 from sandbox.oci import manifests, tags
-from sandbox.oci.address import Address, Ask, image_of
+from sandbox.oci.address import Address, RegistryCall, image_of
 from sandbox.oci.token import Caller
 from sandbox.state import projects
 from sandbox.state.clock import Clock
@@ -89,11 +89,11 @@ class Sequences(RuleBasedStateMachine):
         assert not isinstance(answer, Response)
         return dict(answer)
 
-    def ask(self, verb: str, package: str, reference: str, content: bytes = b"", kind: str = "") -> Ask:
+    def ask(self, verb: str, package: str, reference: str, content: bytes = b"", kind: str = "") -> RegistryCall:
         address = Address(HOST, "/", "http://localhost", f"{HOST}/")
         image = image_of(HOST, f"soak/{self.id}/{package}")
         headers = Headers({"content-type": kind} if kind else {})
-        return Ask(self.world, address, "localhost", image, verb, headers, QueryParams(), reference, content)
+        return RegistryCall(self.world, address, "localhost", image, verb, headers, QueryParams(), reference, content)
 
     def path(self, package: str) -> str:
         return f"/{self.id}/packages/{package.replace('/', '%2F')}"
