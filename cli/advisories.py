@@ -1,7 +1,7 @@
-"""`workbook advisories refresh`: OSV's current archives instead of the snapshot that ships with the workbook.
+"""`workbook advisories refresh`: use OSV's current archives instead of the workbook's snapshot.
 
-Archives: https://google.github.io/osv.dev/data/, one zip file of JSON records for each ecosystem. What concerns no
-package of the ecosystems below is left out, and so are descriptions: the sandbox needs facts only.
+Archives: https://google.github.io/osv.dev/data/, one zip file of JSON records for each ecosystem. Records of other
+ecosystems and descriptions are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import requests
 from helpers import target
 
 ARCHIVES: Final = "https://storage.googleapis.com/osv-vulnerabilities"
-# File of the snapshot → ecosystem whose archive it comes from, and the ecosystem's name in the records that count.
+# The snapshot's files, each with the archive's ecosystem and the ecosystem's name in relevant records.
 _FILES: Final = {"pypi.json": ("PyPI", "PyPI"), "debian.json": ("Debian", "Debian:12")}
 _ARCHIVE_LIMIT: Final = 1 << 30
 _RECORD_LIMIT: Final = 4 << 20
@@ -28,11 +28,11 @@ _KEPT: Final = ("id", "aliases", "published", "summary", "severity")
 
 
 class ArchiveBroken(ValueError):
-    """What came is no archive of OSV. The message says why."""
+    """The download isn't an archive of OSV. The message says why."""
 
 
 def refresh(home: Path, url: str, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
-    """Write the advisories into the world's folder; return 0, or 1 when none could be had. Nothing is half written."""
+    """Download the advisories into the world's folder, and return 0, or 1 if that fails. No file is left incomplete."""
     folder = home / "advisories"
     for name, (archive, ecosystem) in _FILES.items():
         source = f"{url}/{archive}/all.zip"
@@ -59,7 +59,7 @@ def refresh(home: Path, url: str, say: Callable[[str], Any], complain: Callable[
 def _fetch(source: str, file: IO[bytes]) -> None:
     upstream = target.upstream_proxy()
     with requests.Session() as opened:
-        # A loaded world's proxy answers for Google's hosts itself; what is wanted here is the real one.
+        # Without the sandbox's proxy, which would not reach the real host.
         opened.trust_env = False
         opened.proxies = {"https": upstream} if upstream else {}
         opened.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
@@ -79,7 +79,7 @@ def _copy(answer: requests.Response, file: IO[bytes]) -> None:
 
 
 def records(file: IO[bytes], ecosystem: str) -> Iterator[dict[str, Any]]:
-    """Yield the records of an archive that name a package of the ecosystem, cut down to facts, by identifier.
+    """Yield an archive's records of packages of the ecosystem by identifier, without descriptions.
 
     Raises ArchiveBroken.
     """

@@ -1,4 +1,4 @@
-"""`workbook reset --notebook N`: the world as it is before a notebook, and a fresh copy of that notebook."""
+"""`workbook reset --notebook N`: restore the world that a notebook needs, and a fresh copy of the notebook."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MAKE = "import sys; from helpers.fast_forward import fast_forward; fast_forward
 
 
 def begin(home: Path, number: int, say: Callable[[str], None], complain: Callable[[str], None]) -> int:
-    """Reset the world, bring it to where a notebook begins, and put a fresh copy of it in the learner's folder.
+    """Reset the world, create what a notebook needs, and put a fresh copy of it in the learner's folder.
 
-    The copy that was there keeps its content under another name; what the other notebooks' exercises came to stays.
+    The existing copy is renamed. The answers to other notebooks' exercises stay.
 
     Returns:
-        exit status: 0; 2 for a number that no notebook has; otherwise what the steps before it ended with.
+        exit status 0, 2 for an unknown number, or that of the process that creates what the notebook needs.
     """
     found = {int(path.name[:2]): path for path in documents.notebooks()}
     if number not in found:

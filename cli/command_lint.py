@@ -1,4 +1,4 @@
-"""The gcloud commands that a learner can read in notebooks and pages, and what the installed gcloud says of them."""
+"""Lint the gcloud commands in notebooks and documentation with the installed gcloud."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from helpers.cell import commands, documents
 from helpers.target import ROOT
 
-# Stand-ins for what the environment holds, of the right form for gcloud's parser.
+# Values for the environment's variables that gcloud's parser accepts.
 _VALUES: Final = {
     "PROJECT_ID": "my-project",
     "PROJECT_NUMBER": "123456789012",
@@ -31,7 +31,7 @@ _FENCE: Final = re.compile(r"```(?:bash|sh|console)\n(.*?)```", re.DOTALL)
 
 
 def _scripts() -> Iterator[tuple[str, str]]:
-    """(where, script) of every terminal cell and every fenced shell block."""
+    """Yield every terminal cell and every fenced shell block with its place."""
     for path in documents.notebooks():
         for cell in documents.read(path).cells:
             source = cell.source
@@ -47,7 +47,7 @@ def _scripts() -> Iterator[tuple[str, str]]:
 
 
 def _gcloud(script: str) -> Iterator[str]:
-    """Yield the gcloud invocations of a script, cut out of pipelines and substitutions, with typed variables."""
+    """Yield a script's gcloud commands, also from pipelines and substitutions, with variables expanded."""
     values = dict(_VALUES)
     for command in commands.split(script):
         full = re.sub(r"(?<!\S)#.*", "", commands.expand(command, values))
@@ -59,7 +59,7 @@ def _gcloud(script: str) -> Iterator[str]:
 
 
 def _until_end(text: str) -> str:
-    """Return the command up to the pipe, redirection, separator or bracket that ends it; quoted ones are its own."""
+    """Return the command up to the unquoted pipe, redirection, separator or bracket that ends it."""
     quote, depth = "", 0
     for place, letter in enumerate(text):
         if quote:
@@ -76,18 +76,18 @@ def _until_end(text: str) -> str:
 
 
 def readable() -> list[tuple[str, str]]:
-    """(where, command) of every gcloud command that a learner can read."""
+    """Return every gcloud command in notebooks and documentation with its place."""
     return [(where, command) for where, script in _scripts() for command in _gcloud(script)]
 
 
 def lint(found: Sequence[str], folder: Path) -> list[dict[str, object]]:
-    """Return gcloud's verdicts, one per command: `success`, and an `error_message` where it is false.
+    """Return gcloud's verdict on each command: `success`, and an `error_message` where it is false.
 
-    Its exit status is 0 even for an unknown flag, so only they count. `folder` takes a file. Raises
+    gcloud's exit status is 0 even for an unknown flag. `folder` is for a temporary file. Raises
     subprocess.CalledProcessError when gcloud itself fails.
     """
     file = folder / "commands.txt"
-    # The linter reads the shell blocks of a Markdown text, and nothing else.
+    # The linter only reads shell blocks in Markdown.
     file.write_text("".join(f"```\n{command}\n```\n" for command in found))
     ran = subprocess.run(
         ["gcloud", "meta", "lint-gcloud-commands", f"--commands-text-file={file}"],

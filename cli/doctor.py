@@ -1,7 +1,4 @@
-"""`workbook doctor`: are the installed tools those that the outputs were recorded with, and is every command known?
-
-The commands are all those that a learner can read.
-"""
+"""`workbook doctor`: compare the installed tools with the recorded ones, and lint all commands for learners."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ UNKNOWN: Final = 1
 MISSING: Final = 2
 NOT_WHOLE: Final = 3
 
-# Without these there is nothing to compare with.
+# Without these, commands can't be checked.
 _TOOLS: Final = ("gcloud", "docker", "docker engine")
 
 
 @dataclass(frozen=True)
 class Version:
-    """One tool: the version that the outputs were recorded with, and the installed one; empty where it is missing."""
+    """One tool with the recorded version and the installed one, which is empty if it is missing."""
 
     tool: str
     recorded: str
@@ -53,7 +50,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Refused:
-    """A command that the installed gcloud doesn't know: where it stands, and gcloud's words."""
+    """A command that the installed gcloud doesn't know, with its place and gcloud's message."""
 
     where: str
     command: str
@@ -62,7 +59,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All versions, how many commands were linted, and those that were refused."""
+    """All versions, the number of linted commands, the unknown ones, and the world's state."""
 
     versions: tuple[Version, ...]
     linted: int
@@ -71,7 +68,7 @@ class Diagnosis:
 
     @property
     def code(self) -> int:
-        """0 all is well, 1 a command is unknown, 2 a tool is missing and nobody can tell, 3 the world isn't whole."""
+        """0 for no problem, 1 for an unknown command, 2 for a missing tool, 3 for a damaged world."""
         if not self.world.whole:
             return NOT_WHOLE
         if any(one.verdict == "missing" for one in self.versions if one.tool in _TOOLS):
@@ -86,7 +83,7 @@ class Diagnosis:
         differ = [one.tool for one in self.versions if one.verdict not in ("same", "missing")]
         if differ:
             lines.append(f"Not as recorded: {', '.join(differ)}. Outputs may read a little differently.")
-        lines += self.world.says
+        lines += self.world.lines
         lines.append(
             {
                 NOT_WHOLE: "Your world isn't whole. `workbook doctor --repair` mends what can be mended.",
@@ -98,7 +95,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """Return the same for machines."""
+        """Return the diagnosis as JSON."""
         return {
             "code": self.code,
             "versions": [asdict(one) | {"verdict": one.verdict} for one in self.versions],
@@ -109,13 +106,13 @@ class Diagnosis:
 
 
 def compare(recorded: Mapping[str, str], installed: Mapping[str, str]) -> tuple[Version, ...]:
-    """Each tool that either side names, in the order of the recording."""
+    """Return the versions of all tools of either side, in the order of the recording."""
     tools = dict.fromkeys((*recorded, *installed))
     return tuple(Version(tool, recorded.get(tool, ""), installed.get(tool, "")) for tool in tools)
 
 
 def diagnose() -> Diagnosis:
-    """Look at everything; without gcloud nothing is linted. Changes nothing."""
+    """Compare versions, and lint commands if gcloud is installed. Changes nothing."""
     recorded = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.exists() else {}
     versions = compare(recorded, report.versions())
     if not next((one.installed for one in versions if one.tool == "gcloud"), ""):
@@ -132,7 +129,7 @@ def diagnose() -> Diagnosis:
 
 
 def note(used: Mapping[str, str]) -> None:
-    """Write down what the outputs were recorded with. Only `make record` calls it."""
+    """Store the versions with which the outputs were recorded."""
     text = json.dumps(dict(used), indent=2, ensure_ascii=False) + "\n"
     RECORDED.write_text(text, encoding="utf-8")
 
@@ -149,5 +146,5 @@ def run(*, as_json: bool, say: Any, home: Path, repair: bool) -> int:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """`28.2.2+dfsg1` as (28, 2, 2). Raises ValueError without a number in front."""
+    """Return `28.2.2+dfsg1` as (28, 2, 2). Raises ValueError if it doesn't begin with a number."""
     return tuple(int(part) for part in text.partition("+")[0].partition("-")[0].split("."))

@@ -1,4 +1,4 @@
-"""`make lab`: the learner's world and JupyterLab on a copy of the notebooks."""
+"""`make lab`: start the learner's world, and JupyterLab with a copy of the notebooks."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from helpers.cell import documents
 from machine import base_image, reach
 from machine import engine as machine_engine
 
-RUN: Final = "lab"  # on Google, in a project that is the learner's
+RUN: Final = "lab"  # on Google, in the learner's own project
 _STOP_SECONDS: Final = 15.0
 _OUTSIDE: Final = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")
 _SETTINGS: Final = {
-    # Nobody is asked, and nothing is fetched, while the first page of a lesson is read.
+    # No prompts and downloads while the learner reads the first page.
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-    # The names get the room.
+    # More space for names.
     "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
 }
-# At first the file browser is as wide as the longest of the names; what a learner changes is kept.
+# The initial layout, in which the file browser is as wide as the longest name. The learner's changes are kept.
 _LAYOUT: Final = {
     "data": {
         "layout-restorer:data": {
@@ -45,7 +45,7 @@ _LAYOUT: Final = {
     },
     "metadata": {"id": "default"},
 }
-# In every kernel before its first cell: whoever opens a notebook in the middle has `%%terminal` and its messages.
+# Runs in every kernel before its first cell, so that `%%terminal` works even if the notebook's first cell isn't run.
 _STARTUP: Final = """\
 from IPython import get_ipython
 
@@ -57,10 +57,9 @@ kernel.load(get_ipython(), exercises.solution)
 
 
 def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Copy the notebooks that `folder` hasn't got, and return the names of those copied and of those left as they are.
+    """Copy the notebooks that `folder` lacks, and return the names of the copied and of the existing ones.
 
-    A copy has no outputs: what stands under a cell there is the learner's own. A file that is there already is their
-    work and is never written.
+    A copy has no outputs. An existing file is the learner's work and is never overwritten.
     """
     folder.mkdir(parents=True, exist_ok=True)
     copied, kept = [], []
@@ -76,10 +75,10 @@ def copy_notebooks(source: Path, folder: Path) -> tuple[tuple[str, ...], tuple[s
 
 
 def unread(notebook: Any) -> Any:
-    """Take the outputs and the counts of the recording out of a notebook, and return the same notebook.
+    """Remove a notebook's recorded outputs and counts, and return it.
 
-    It says of its language what the kernel will say, so that JupyterLab has nothing to save when it is opened. A link
-    to a file that JupyterLab doesn't serve becomes the file's name.
+    Its language metadata becomes the kernel's, so that JupyterLab has nothing to save when it opens the notebook. A
+    link to a file that JupyterLab doesn't serve becomes the file's name.
     """
     from ipykernel.ipkernel import IPythonKernel
 
@@ -93,7 +92,7 @@ def unread(notebook: Any) -> Any:
 
 
 def trust(notebooks: Sequence[Path], state: Path) -> None:
-    """Sign notebooks as Jupyter does, in a database of the lab's own, so that it shows what is in them."""
+    """Sign notebooks in a database of the lab's own, so that JupyterLab trusts their content."""
     from nbformat.sign import NotebookNotary
 
     notary = NotebookNotary(  # type: ignore[no-untyped-call]
@@ -107,7 +106,7 @@ def trust(notebooks: Sequence[Path], state: Path) -> None:
 
 
 def prepare(state: Path, more: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Write what JupyterLab and its kernels read at their start and return the environment that points there."""
+    """Write the settings of JupyterLab and its kernels, and return the variables that point to them."""
     settings = state / "settings"
     startup = state / "ipython" / "profile_default" / "startup"
     for folder in (settings, startup):
@@ -125,9 +124,9 @@ def prepare(state: Path, more: Mapping[str, Any] | None = None) -> dict[str, str
 
 
 def terminal_settings(changes: Mapping[str, str | None]) -> str:
-    """Return what a terminal's bash reads at its start: the learner's own settings, then the workbook's environment.
+    """Return the start-up file of a terminal's bash: the learner's own settings, then the workbook's environment.
 
-    A `~/.bashrc` often puts folders of its own first on PATH, or names an engine; here the workbook's come last.
+    The workbook's variables come last, because a `~/.bashrc` often changes PATH or names an engine.
     """
     lines = ["if [ -f ~/.bashrc ]; then . ~/.bashrc; fi"]
     for name, value in sorted(changes.items()):
@@ -156,12 +155,12 @@ def lab(
     server: str = "jupyterlab",
     settings: Mapping[str, Any] | None = None,
 ) -> int:
-    """Serve JupyterLab until Ctrl-C or SIGTERM and return Jupyter's exit code, 0 after a stop by signal.
+    """Serve JupyterLab until Ctrl-C or SIGTERM, and return Jupyter's exit code, or 0 after a stop by signal.
 
-    `server` is the module that serves it, with `settings` for its pages beside the workbook's own.
+    `server` is the module that serves it, with `settings` in addition to the workbook's own.
 
-    The notebooks go to the sandbox, or with `project` to that project on Google. A sandbox that ran before goes on
-    running; one that was started here is stopped. A project that can't be read gives 1, and a sentence.
+    The notebooks use the sandbox, or with `project` that project on Google. The sandbox is stopped at the end unless it
+    was running before. A project that can't be read leads to a message and 1.
     """
     notebooks = home / "lab" / "notebooks"
     copied, kept = copy_notebooks(documents.NOTEBOOKS, notebooks)
@@ -174,7 +173,7 @@ def lab(
     lease = f"lab-{os.getpid()}"
     with execution.signals(), contextlib.ExitStack() as stack:
         try:
-            # First: a Ctrl-C may come while the engine starts.
+            # Before the engine starts, since Ctrl-C may come meanwhile.
             stack.callback(machine_engine.release, lease)
             engine = machine_engine.ensure(echo)
             machine_engine.lease(lease, os.getpid())
@@ -225,10 +224,7 @@ def _in_the_sandbox(
 def _on_google(
     home: Path, project: str, variables: Mapping[str, str], python_image: str, echo: Callable[[str], None]
 ) -> dict[str, str | None]:
-    """Return the environment of a lab on Google.
-
-    The configuration of gcloud is copied anew each time, never written back.
-    """
+    """Return the environment of a lab on Google, with a new copy of gcloud's configuration."""
     folder = home / "google" / project
     shutil.rmtree(folder / "gcloud", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -241,14 +237,14 @@ def _on_google(
 
 
 def _names_an_address(extra: Sequence[str]) -> bool:
-    """Whether Jupyter is told where to listen, as Binder does: it takes no second address."""
+    """Return whether the options contain an address, as on Binder. Jupyter accepts only one."""
     return any(one.partition("=")[0] in ("--ip", "--ServerApp.ip", "--NotebookApp.ip") for one in extra)
 
 
 def command(notebooks: Path, extra: Sequence[str], server: str = "jupyterlab") -> list[str]:
-    """Jupyter's command line: loopback only, and a token that Jupyter makes itself.
+    """Return Jupyter's command line, which listens on loopback only, with a token that Jupyter creates.
 
-    Another server, such as a Hub's, brings both of its own.
+    Another server, such as a Hub's, has an address and a token of its own.
     """
     rc = str(_terminal_settings(notebooks.parent))
     return [
@@ -257,7 +253,7 @@ def command(notebooks: Path, extra: Sequence[str], server: str = "jupyterlab") -
         server,
         *(["--ServerApp.ip=127.0.0.1"] if server == "jupyterlab" and not _names_an_address(extra) else []),
         f"--ServerApp.root_dir={notebooks}",
-        # A login shell would read /etc/profile, which sets PATH anew.
+        # Not a login shell, which would read /etc/profile and reset PATH.
         f"--ServerApp.terminado_settings={ {'shell_command': ['bash', '--rcfile', rc]} }",
         f"--LabApp.app_settings_dir={notebooks.parent / 'settings'}",
         f"--LabApp.workspaces_dir={notebooks.parent / 'workspaces'}",
@@ -270,7 +266,7 @@ def command(notebooks: Path, extra: Sequence[str], server: str = "jupyterlab") -
 
 
 def _serve(line: Sequence[str], environment: dict[str, str]) -> int:
-    # A session of its own: Ctrl-C reaches us, and Jupyter gets a SIGTERM, which it obeys without asking.
+    # A session of its own, so that Ctrl-C doesn't reach Jupyter, which would ask for confirmation. It gets SIGTERM.
     jupyter = subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return jupyter.wait()

@@ -1,4 +1,4 @@
-"""`workbook`: its verbs and their options; what each does is in the other files."""
+"""The command `workbook`: its verbs and their options. Other modules implement them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Home = Annotated[Path, typer.Option("--home", envvar="WORKBOOK_HOME", help="Fold
 
 
 def say(line: str) -> None:
-    """Print a line as it is."""
+    """Print a line without markup."""
     console.print(line, markup=False, highlight=False)
 
 
 def complain(line: str) -> None:
-    """Print a line on standard error as it is."""
+    """Print a line without markup on standard error."""
     errors.print(line, markup=False, highlight=False)
 
 
@@ -134,7 +134,7 @@ def env(home: Home = starter.LEARNERS_HOME) -> None:
     from machine import stand_in
     from machine.base_image import PUBLIC
 
-    # A shell that asks waits for no pull and no build.
+    # Without a pull or a build, because a shell waits for the output.
     changes = set_up.environment(found.world, lambda client: stand_in.find(client) or PUBLIC)
     if changes is None:
         complain("No Docker Engine answers: DOCKER_HOST isn't set. Make one available with `.venv/bin/workbook setup`.")
@@ -144,10 +144,7 @@ def env(home: Home = starter.LEARNERS_HOME) -> None:
 
 
 def _own_gcloud() -> dict[str, str | None]:
-    """Return what `main` added to this process's environment for our own gcloud.
-
-    The shell that asks has none of it yet.
-    """
+    """Return the variables that `main` added for the workbook's own gcloud, which the calling shell lacks."""
     own = gcloud.program()
     if own is None or gcloud.foreign():
         return {}
@@ -155,7 +152,7 @@ def _own_gcloud() -> dict[str, str | None]:
 
 
 def export_lines(changes: dict[str, str | None]) -> list[str]:
-    """Return the changes as lines for a POSIX shell, in the order of their names."""
+    """Return the changes as lines for a POSIX shell, sorted by name."""
     return [
         f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
         for name, value in sorted(changes.items())
@@ -186,7 +183,7 @@ def run(
 
 
 def read_parameter(text: str) -> tuple[str, Any]:
-    """`NAME=VALUE` as a name and a typed value. Raises BadRequest without a name or a sign."""
+    """Return a name and a typed value from `NAME=VALUE`. Raises BadRequest without a name or a sign."""
     name, sign, value = text.partition("=")
     if not sign or not name.isidentifier():
         raise BadRequest(f"{text!r} isn't a parameter: write -p NAME=VALUE.")
@@ -266,8 +263,8 @@ def workshop(only: Annotated[str, typer.Option(help="Only these notebooks, as 00
     outcome = runner.run(plans.Plan(plans.choose(only)), console)
     if outcome.code > 1:  # interrupted
         raise typer.Exit(outcome.code)
-    said, ready = day.report(outcome.folder, checked)
-    say(f"\n{said}")
+    text, ready = day.report(outcome.folder, checked)
+    say(f"\n{text}")
     raise typer.Exit(0 if ready else 1)
 
 
@@ -344,8 +341,8 @@ def gate(
     """Say whether an image may go on; exit status 0 passes, 1 blocks, 2 could not tell."""
     from cli.answers import gate as gate_answer
 
-    asked = gate_answer.Options(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
-    raise typer.Exit(gate_answer.gate(asked, say=typer.echo, complain=complain))
+    options = gate_answer.Options(image, block, only_fixable, tuple(allow or ()), allow_file, scan, seconds, output)
+    raise typer.Exit(gate_answer.gate(options, say=typer.echo, complain=complain))
 
 
 @app.command("record-exchanges")
@@ -376,9 +373,9 @@ def advisories_refresh(
 
 
 def main() -> None:
-    """Run the console script. A refusal that we expect is one message and no traceback."""
+    """Run the console script. An expected error is a message without a traceback."""
     os.chdir(ROOT)
-    # For this process and for all that it starts: the sandbox, its builds, kernels.
+    # For this process and its children: the sandbox, its builds, kernels.
     os.environ.update(gcloud.environment())
     os.environ.update(tools.environment())
     try:

@@ -1,4 +1,4 @@
-"""`make setup`, and what `workbook start` does again of it: gcloud, the engine, the base image."""
+"""`make setup`: gcloud, the engine and the base image. `workbook start` restarts the engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 def all_parts(say: Say, complain: Say) -> None:
-    """Make sure that all is there. Raises MachineError where something can't be had."""
+    """Set up everything. Raises MachineError when something isn't available."""
     platforms.wanted()
     distribution.ensure_curl(say)
     gcloud.ensure(say)
@@ -28,7 +28,7 @@ def all_parts(say: Say, complain: Say) -> None:
         try:
             found = engine.ensure(say)
         except EngineMissing as error:
-            # On macOS no engine reaches the sandbox, and reading needs none: there the rest is worth having without it.
+            # On macOS no engine reaches the sandbox, but the rest is useful without one.
             if platform.system() != "Darwin":
                 raise
             complain(f"{error} Reading and `make site` work without it.")
@@ -37,7 +37,7 @@ def all_parts(say: Say, complain: Say) -> None:
         say(f"Docker Engine {found.version}, {kind} ({time.monotonic() - started:.1f} s)")
         elsewhere = reach.why_not(found.host)
         if elsewhere:
-            # What works all the same is worth having, so this is no failure of the set-up.
+            # Not an error, because the rest works.
             complain(elsewhere)
         started = time.monotonic()
         with closing(engine.client(found)) as client:
@@ -46,13 +46,13 @@ def all_parts(say: Say, complain: Say) -> None:
         say(f"Base image {image} ({time.monotonic() - started:.1f} s)")
     except BaseException:
         if not ran_before:
-            # Also after a Ctrl-C: an engine that nobody waited for is nobody's to stop.
+            # Also after Ctrl-C, because nothing else would stop the engine.
             engine.release("setup")
         raise
 
 
 def bring_back_engine(say: Say, complain: Say) -> None:
-    """Start the private engine again, if there was one and no other answers. Without it the rest still works."""
+    """Restart the private engine, if there was one and no other answers. Complain if it fails."""
     if not engine.was_made() or engine.find() is not None or os.environ.get("DOCKER_HOST"):
         return
     try:
@@ -62,14 +62,11 @@ def bring_back_engine(say: Say, complain: Say) -> None:
 
 
 def environment(opened: World, image: Callable[[docker.DockerClient], str]) -> dict[str, str | None] | None:
-    """Return what turns an environment into a learner's: the world's variables, and those of the engine.
+    """Return the changes for a learner's environment, with the engine's variables, or None if no engine answers.
 
     Args:
         opened: the learner's world.
-        image: says which base image the engine has.
-
-    Returns:
-        None where no engine answers.
+        image: returns the engine's base image.
     """
     found = engine.find()
     if found is None:

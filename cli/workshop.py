@@ -1,8 +1,8 @@
-"""`make workshop`: the day before. All that a learner's machine fetches is fetched, and a report says how it went.
+"""`make workshop`: prepare a learner's machine on the day before a workshop, and report whether it is ready.
 
-A run of the notebooks is the only proof that a machine is ready, and it leaves the engine's build cache filled: the
-same builds on the day need no network. The report is short, names nobody, and is made to be pasted into a channel. It
-says which parts of a machine were checked, so that nobody takes a part for the whole.
+A run of the notebooks proves that a machine is ready, downloads everything, and fills the engine's build cache, so that
+the builds on the day need no network. The report is short and without names, so that it can be pasted into a channel.
+It lists which parts of the machine were checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DISK: Final = 5 * 10**9
 
 
 def machine(root: Path = ROOT) -> dict[str, str]:
-    """Return what the machine is: system, processors, memory, free disk where the workbook is."""
+    """Return the machine's system, processors, memory, and free disk space for the workbook."""
     return {
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "processors": str(os.cpu_count()),
@@ -38,11 +38,9 @@ def machine(root: Path = ROOT) -> dict[str, str]:
 
 
 def parts(echo: Callable[[str], None]) -> dict[str, str]:
-    """Return what a machine must have, part by part.
+    """Return the parts that a machine needs. A value that begins with `no` says what is missing, and what to do.
 
-    A value that begins with `no` says what is missing, and what to do.
-
-    Raises MachineError where there is no engine and none can be had.
+    Raises MachineError if there is no engine.
     """
     found = machine_engine.ensure(echo)
     elsewhere = reach.why_not(found.host)
@@ -68,10 +66,7 @@ def memory() -> int:
 
 
 def doubts(summary: dict[str, Any], had: int, disk: int, checked: Mapping[str, str]) -> list[str]:
-    """Return what may spoil the day, each with what to do.
-
-    Empty when the machine is ready. Memory and disk in bytes.
-    """
+    """Return the problems of a machine, each with what to do. Memory and disk are in bytes."""
     found = [f"{name}: {value.removeprefix('no: ')}" for name, value in checked.items() if value.startswith("no: ")]
     if summary["verdict"] == Verdict.FAILED:
         found.append(f"the run failed: {summary['reason']}")
@@ -86,13 +81,13 @@ def doubts(summary: dict[str, Any], had: int, disk: int, checked: Mapping[str, s
 
 
 def unchecked(summary: dict[str, Any], notebooks: Sequence[Path]) -> list[str]:
-    """Return the notebooks that the run left out, or did not reach."""
+    """Return the notebooks that the run left out or didn't reach."""
     ran = {one["notebook"] for one in summary["notebooks"] if one["status"] == "ok"}
     return [path.stem for path in notebooks if path.stem not in ran]
 
 
 def text(summary: dict[str, Any], about: Mapping[str, str], doubts: list[str], left_out: list[str]) -> str:
-    """Return the report as Markdown. `summary` is a run's summary.json."""
+    """Return the report as Markdown. `summary` is the content of a run's summary.json."""
     used = {name: summary["versions"].get(name) or "missing" for name in _WANTED}
     lines = [f"- {name}: {value}" for name, value in {**about, **used}.items()]
     for one in summary["notebooks"]:

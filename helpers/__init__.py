@@ -1,1 +1,1 @@
-"""What a notebook imports: one file per topic, and what several topics share."""
+"""The modules that notebooks import, one for each topic."""

@@ -1,7 +1,6 @@
-"""Who may do what in a repository, and why.
+"""Compute who may do what in a repository, and why, from the policies and roles in Google's public API.
 
-Everything is computed from the policies and the roles as Google's public API gives them. Two things that API does not
-tell: who is in a group, and what folders and organisations above a project grant.
+The API lacks the members of groups, and the roles granted on folders and organisations above a project.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ TOKEN_CREATOR: Final = "roles/iam.serviceAccountTokenCreator"  # noqa: S105 - a 
 PUBLIC: Final = ("allUsers", "allAuthenticatedUsers")
 _PREFIX: Final = "roles/artifactregistry."
 
-# What one does in a repository, and the permissions that it takes.
-# https://cloud.google.com/artifact-registry/docs/access-control; a tag is moved here by `docker push`.
+# Tasks in a repository with their permissions, from https://cloud.google.com/artifact-registry/docs/access-control.
+# `docker push` moves a tag.
 TASKS: Final[Mapping[str, frozenset[str]]] = {
     task: frozenset(f"artifactregistry.{permission}" for permission in permissions.split())
     for task, permissions in {
@@ -87,7 +86,7 @@ COLUMNS: Final = ("principal", *TASKS)
 
 @dataclass(frozen=True)
 class Looked:
-    """A binding that was looked at, and why it grants or doesn't."""
+    """A binding, and why it does or doesn't grant the permission."""
 
     binding: Binding
     names_member: bool
@@ -97,7 +96,7 @@ class Looked:
         who = "names it" if self.names_member else "names somebody else"
         what = "holds the permission" if self.holds_permission else "lacks the permission"
         when = "; has a condition, so it isn't counted" if self.binding.conditional else ""
-        # Two lines: a role and an account together are wider than a screen.
+        # Two lines, because a role and an account together are wider than a screen.
         return f"{self.binding.role}: {who}, {what}{when}\n    for {self.binding.member}"
 
 
@@ -105,8 +104,7 @@ class Looked:
 class Why:
     """Whether a member has a permission on a resource, and why.
 
-    `would_grant`: the predefined roles of the permission's own service that hold it, those with the fewest permissions
-    first. `smallest`: the first of them, or "" when only basic roles have it.
+    `would_grant` are the predefined roles of the permission's service that include it, the smallest role first.
     """
 
     member: str
@@ -126,12 +124,12 @@ class Why:
 
     @property
     def allowed(self) -> bool:
-        """Whether one of the bindings grants it."""
+        """Whether a binding grants it."""
         return bool(self.granted_by)
 
     @property
     def smallest(self) -> str:
-        """The smallest predefined role to grant."""
+        """The smallest predefined role that would grant it, or "" when only basic roles do."""
         return next(iter(self.would_grant), "")
 
     def __str__(self) -> str:
@@ -148,7 +146,7 @@ class Why:
 
 @dataclass(frozen=True)
 class Rights:
-    """What a principal may do in a repository: task → yes or no, in the order of `TASKS`."""
+    """Which of `TASKS` a principal may do in a repository."""
 
     principal: str
     tasks: Mapping[str, bool]
@@ -161,7 +159,7 @@ class Rights:
 
 @dataclass(frozen=True)
 class Finding:
-    """A binding that is wider than needed; `instead` is the narrower grant, or "" to take it away."""
+    """A binding that is wider than needed. `instead` is the narrower grant, or "" if it isn't needed at all."""
 
     binding: Binding
     reason: str
@@ -173,9 +171,9 @@ class Finding:
 
 
 def explain(member: str, permission: str, resource: Resource) -> Why:
-    """Why a member has a permission on a resource, or hasn't, from the policies on it and on its project.
+    """Return whether and why a member has a permission, from the policies of the resource and its project.
 
-    A group in a binding counts only when you ask about the group. Raises as `bindings`.
+    A group's binding is applied only to the group itself, not to its members. Raises as `bindings`.
     """
     looked = [
         Looked(binding, _is_about(binding.member, member), permission in permissions_of(binding.role))
@@ -185,9 +183,9 @@ def explain(member: str, permission: str, resource: Resource) -> Why:
 
 
 def rights(repository: names.Repository, *also: str) -> tuple[Rights, ...]:
-    """Return what everybody who is named in the repository's or the project's policy may do in the repository.
+    """Return what each member of the repository's and the project's policies may do in the repository.
 
-    `also` names further principals. Google's own service agents are left out. Raises as `bindings`.
+    `also` adds principals. Google's own service agents are left out. Raises as `bindings`.
     """
     found = _inherited(repository)
     members = {one.member for one in found if not is_for_agents(one.role)} | set(also)
@@ -205,11 +203,11 @@ def who_can_push(repository: names.Repository) -> tuple[str, ...]:
 def wider_than_needed(
     repository: names.Repository, needed: Mapping[str, Collection[str]] | None = None
 ) -> tuple[Finding, ...]:
-    """Return the bindings on the repository and its project that give more in this repository than anybody should need.
+    """Return the bindings on the repository and its project that grant more in this repository than needed.
 
-    `needed` says what single members do: member → tasks of `TASKS`. Of a service account without an entry, pushing and
-    pulling is assumed. Basic roles, public access, and Artifact Registry's own roles where they reach further than the
-    tasks or the repository are found.
+    These are basic roles, public access, and roles of Artifact Registry that exceed the member's tasks or reach beyond
+    the repository. `needed` maps members to tasks of `TASKS`. A service account without an entry is assumed to push
+    and pull.
     Raises as `bindings`, and KeyError for an unknown task.
     """
     found = []
@@ -221,15 +219,15 @@ def wider_than_needed(
 
 
 def anyone_can_pull(image: names.Image) -> bool:
-    """Whether the registry gives somebody without any credential a token to pull the image, and the image's tags.
+    """Return whether the registry serves the image's tags to a client without credentials.
 
     Raises requests.RequestException.
     """
     repository = image.repository
     path = f"{repository.project}/{repository.id}/{image.path}"
     base = f"https://{repository.location.host}/v2"
-    asked = {"service": repository.location.host, "scope": f"repository:{path}:pull"}
-    answer = requests.get(f"{base}/token", params=asked, timeout=60)
+    query = {"service": repository.location.host, "scope": f"repository:{path}:pull"}
+    answer = requests.get(f"{base}/token", params=query, timeout=60)
     if answer.status_code != 200:
         return False
     headers = {"Authorization": f"Bearer {answer.json()['token']}"}

@@ -1,6 +1,6 @@
-"""What became of each exercise: kept in the learner's folder, counted by `workbook progress` and the certificate.
+"""The learner's answers to exercises, for `workbook progress` and the certificate.
 
-One line of JSON for each event, in the order in which they came: a file that a kill can only leave shorter.
+The file has one line of JSON for each event, so that a crash can only cut off the end.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ How = Literal["own", "solution", ""]
 
 @dataclass(frozen=True)
 class Standing:
-    """How far the learner is with one exercise.
+    """The learner's state with one exercise.
 
     Attributes:
         notebook: the file's stem, `03_sign_in`.
-        how: `own` when the check passed without the solution, `solution` when the solution ran first, empty before.
-        tries: how often the check said something else than ✓ before that.
-        seconds: from the first look to ✓; 0 before.
+        how: `own` if the check passed without the solution, `solution` if the solution ran first, or empty if not done.
+        tries: the number of unsuccessful checks before.
+        seconds: from the first check to ✓, or 0 if not done.
     """
 
     notebook: str
@@ -37,21 +37,21 @@ class Standing:
 
 
 def note(exercise: int, event: str) -> None:
-    """Append an event: `done`, `not yet`, `wrong`, `unknown` or `solution`. A full disk loses it silently."""
+    """Append an event: `done`, `not yet`, `wrong`, `unknown` or `solution`. Errors of the disk are ignored."""
     home = os.environ.get("WORKBOOK_HOME")
     if not home or event == "unknown":
         return
-    # Wall clock: the sandbox's may be weeks ahead.
+    # The machine's clock, since the sandbox's may be weeks ahead.
     moment = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
     entry = {"time": moment, "notebook": os.environ.get("WORKBOOK_NOTEBOOK", ""), "exercise": exercise, "event": event}
-    # An answer that can't be kept must not take a learner's ✓ away.
+    # An error here must not hide the learner's ✓.
     with contextlib.suppress(OSError), (Path(home) / NAME).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that a learner's check or solution said; the wall clock's time."""
+    """One event of an exercise, by the machine's clock."""
 
     moment: dt.datetime
     notebook: str
@@ -60,7 +60,7 @@ class Event:
 
 
 def events(lines: Iterable[str]) -> Iterator[Event]:
-    """Read the events of a learner's file; a damaged line is left out. Pure."""
+    """Yield the events of a learner's file, without damaged lines. Pure."""
     for line in lines:
         try:
             entry = json.loads(line)
@@ -71,23 +71,23 @@ def events(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def lines(home: Path) -> list[str]:
-    """Return the lines of a learner's file; none where there is no file."""
+    """Return the lines of a learner's file, if there is one."""
     path = home / NAME
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def without(kept: Iterable[str], notebook: str) -> list[str]:
-    """Leave out the events of a notebook that is begun anew, and the damaged lines. Pure."""
+    """Return the lines without a notebook's events and without damaged lines. Pure."""
     return [line for line in kept for event in events([line]) if event.notebook != notebook]
 
 
 def read(home: Path) -> tuple[Standing, ...]:
-    """Return where each exercise stands that was looked at, by notebook and number. A damaged line is left out."""
+    """Return the standing of each exercise with an event, by notebook and number."""
     return standings(lines(home))
 
 
 def standings(lines: Iterable[str]) -> tuple[Standing, ...]:
-    """Fold events into standings; the first ✓ counts, whatever comes after it. Pure."""
+    """Fold events into standings. Events after the first ✓ are ignored. Pure."""
     found: dict[tuple[str, int], Standing] = {}
     began: dict[tuple[str, int], dt.datetime] = {}
     helped: set[tuple[str, int]] = set()

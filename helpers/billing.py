@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import requests
+from google.api_core import exceptions
 
 from helpers import names, prices, show, snapshots
 from helpers.cell import rich
 from helpers.fates import Snapshot, Stored
 from helpers.prices import Price
-from helpers.transport import clients
+from helpers.transport import clients, rest
 
 _MONTH: Final = timedelta(days=30)
-_SECONDS: Final = 60
 _ON_DEMAND: Final = ("us", "europe", "asia")  # where scans on demand are made
 
 
 @dataclass(frozen=True)
 class Item:
-    """One line: `used` in the price's unit, or None where the API doesn't tell; `note` says what it means."""
+    """One line of the bill. `used` is in the price's unit, or None where the API doesn't have it."""
 
     price: Price
     used: float | None
@@ -30,13 +29,13 @@ class Item:
 
     @property
     def cost(self) -> float:
-        """US dollars."""
+        """The cost in US dollars."""
         return self.price.cost(self.used or 0.0)
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one version weighs: all its bytes, and those that no other version of the repository needs."""
+    """The size of one version: all its bytes, and those that no other version of the repository needs."""
 
     image: str
     digest: str
@@ -47,7 +46,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Bill:
-    """A project's bill. `stored` bytes with every layer counted once in each repository."""
+    """A project's bill. `stored` are bytes, with each layer counted once per repository."""
 
     project: str
     taken: datetime
@@ -57,11 +56,11 @@ class Bill:
 
     @property
     def total(self) -> float:
-        """US dollars a month."""
+        """The cost in US dollars a month."""
         return sum(item.cost for item in self.items)
 
     def text(self) -> rich.Rich:
-        """Two tables and where the prices come from."""
+        """Return two tables and the sources of the prices."""
         weights = [
             (f"{one.image}@{one.digest[7:15]}", ", ".join(one.tags) or "-", show.size(one.size), show.size(one.own))
             for one in self.shares
@@ -91,7 +90,7 @@ class Bill:
         )
 
     def json(self) -> dict[str, Any]:
-        """Return the same for machines."""
+        """Return the bill as JSON."""
         return {
             "project": self.project,
             "time": self.taken.isoformat(),
@@ -124,7 +123,7 @@ class Bill:
 
 
 def bill(project: names.Project, *, locations: Iterable[str] = ()) -> Bill:
-    """Return the bill of a project; without `locations` every location is asked, which takes a few seconds on Google.
+    """Return the bill of a project. Without `locations`, all locations are read, which takes seconds on Google.
 
     Raises google.api_core.exceptions.GoogleAPICallError, and registry.RegistryRefused.
     """
@@ -147,9 +146,9 @@ def of(
     on_demand: int | None = 0,
     minutes: float | None = 0.0,
 ) -> Bill:
-    """Return the bill of repositories that were read, with the last 30 days of scans and of builds. Pure.
+    """Return the bill for snapshots of repositories and the usage of the last 30 days. Pure.
 
-    `scans` counts images that were scanned on push, `on_demand` scans that were asked for, `minutes` is of builds.
+    `scans` is the number of images scanned on push, `on_demand` that of scans on demand, `minutes` those of builds.
     """
     stored = sum(total(one.versions) for one in found)
     items = (
@@ -163,13 +162,13 @@ def of(
 
 
 def total(versions: Iterable[Stored]) -> int:
-    """Bytes of all blobs of a repository's versions, each once: Google's `sizeBytes`."""
+    """Return the bytes of all blobs of a repository's versions, each counted once, as Google's `sizeBytes`."""
     blobs: Mapping[str, int] = {digest: size for one in versions for digest, size in one.blobs}
     return sum(blobs.values())
 
 
 def shares(versions: Sequence[Stored]) -> list[Share]:
-    """Return what each version weighs, by image, oldest first."""
+    """Return the size of each version, by image, oldest first."""
     needed: dict[str, int] = {}
     for one in versions:
         for digest, _ in one.blobs:
@@ -182,7 +181,7 @@ def shares(versions: Sequence[Stored]) -> list[Share]:
 
 
 def growth(versions: Iterable[Stored]) -> list[int]:
-    """Return the bytes that each upload added, oldest first: those that no earlier version needed."""
+    """Return the bytes that each upload added, which no earlier version needed, oldest first."""
     seen: set[str] = set()
     added = []
     for one in sorted(versions, key=lambda one: (one.uploaded, one.digest)):
@@ -192,61 +191,44 @@ def growth(versions: Iterable[Stored]) -> list[int]:
 
 
 def _locations(project: names.Project) -> list[str]:
-    answer = clients.session().get(
-        f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", timeout=_SECONDS
-    )
-    answer.raise_for_status()
-    return sorted(one["locationId"] for one in answer.json().get("locations", []))
+    found = rest.pages(f"https://artifactregistry.googleapis.com/v1/{project.resource}/locations", "locations")
+    return sorted(one["locationId"] for one in found)
 
 
 def _usage(project: names.Project, moment: datetime) -> dict[str, Any]:
-    """Return scans and build minutes of the last 30 days; None where the API can't be asked."""
+    """Return scans and build minutes of the last 30 days, each None where the API can't be called."""
     since = moment - _MONTH
     scans = _pages(
         f"https://containeranalysis.googleapis.com/v1/{project.resource}/occurrences",
         "occurrences",
-        {"filter": 'kind="DISCOVERY"'},
+        filter='kind="DISCOVERY"',
     )
-    asked = [
-        _pages(
-            f"https://ondemandscanning.googleapis.com/v1/{project.resource}/locations/{location}/operations",
-            "operations",
-        )
-        for location in _ON_DEMAND
-    ]
+    host = "https://ondemandscanning.googleapis.com/v1"
+    listed = [_pages(f"{host}/{project.resource}/locations/{one}/operations", "operations") for one in _ON_DEMAND]
     builds = _pages(f"https://cloudbuild.googleapis.com/v1/{project.resource}/builds", "builds")
     return {
         "scans": None
         if scans is None
-        else sum(_looked_at(one) and _moment(one["createTime"]) >= since for one in scans),
-        "on_demand": None if None in asked else sum(_scanned(one, since) for found in asked for one in found or ()),
+        else sum(_had_an_image(one) and _moment(one["createTime"]) >= since for one in scans),
+        "on_demand": None if None in listed else sum(_scanned(one, since) for all_ in listed for one in all_ or ()),
         "minutes": None if builds is None else sum(_minutes(one) for one in builds if _began(one, since)),
     }
 
 
-def _pages(url: str, key: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]] | None:
-    """All items of a list; nothing where the API isn't enabled, None where it can't be asked."""
-    found: list[dict[str, Any]] = []
-    asked = {"pageSize": "1000", **(query or {})}
-    token = ""
-    while True:
-        answer = clients.session().get(url, params={**asked, "pageToken": token} if token else asked, timeout=_SECONDS)
-        if answer.status_code == requests.codes.forbidden and "SERVICE_DISABLED" in answer.text:
-            return []
-        if answer.status_code in (requests.codes.forbidden, requests.codes.not_implemented):
-            return None
-        answer.raise_for_status()
-        body = answer.json()
-        found += body.get(key, [])
-        token = body.get("nextPageToken", "")
-        if not token:
-            return found
+def _pages(url: str, key: str, **query: str) -> list[dict[str, Any]] | None:
+    """Return all items of a list: none where the API isn't enabled, None where it can't be called."""
+    try:
+        return list(rest.pages(url, key, pageSize="1000", **query))
+    except exceptions.Forbidden as error:
+        return [] if error.reason == "SERVICE_DISABLED" else None
+    except exceptions.MethodNotImplemented:
+        return None
 
 
-def _looked_at(discovery: Mapping[str, Any]) -> bool:
-    """Whether there was an image to scan: an attestation and a chart are met at a push, and hold none.
+def _had_an_image(discovery: Mapping[str, Any]) -> bool:
+    """Return whether a scan was of an image, not of an attestation or a chart that was pushed.
 
-    The second discovery of an image that Google was seen to write is no scan of its own: see `helpers.scans`.
+    An image's second discovery, which Google was seen to write, isn't another scan: see `helpers.scans`.
     """
     if str(discovery.get("noteName", "")).endswith("/COMPLIANCE"):
         return False

@@ -1,4 +1,4 @@
-"""Cloud Build: submit a build, watch its steps, read its result. REST, with the default credentials."""
+"""Cloud Build: submit a build, follow its steps, read its result. REST, with the default credentials."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _MARKS: Final = {
 
 
 class BuildFailed(RuntimeError):
-    """A build that didn't end with SUCCESS; the message is Cloud Build's, and what the step that failed said last."""
+    """A build didn't end with SUCCESS. The message is Cloud Build's, with the last lines of the failed step."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its id (or its place), its status, and how long it ran."""
+    """One step: its id (or its number), its status, and how long it ran."""
 
     id: str
     status: str
@@ -52,10 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Build:
-    """A build as it was when it was read.
-
-    `images` are the names that it pushed and their digests; empty until it has ended well.
-    """
+    """A build at the time of reading. `images` are the pushed names and digests, empty until it has succeeded."""
 
     id: str
     status: str
@@ -66,16 +63,16 @@ class Build:
 
     @property
     def running(self) -> bool:
-        """Whether it hasn't ended yet."""
+        """Whether the build hasn't ended yet."""
         return self.status in _RUNNING
 
     def digest(self, tag: names.Tag) -> names.Digest:
-        """Return the digest that it pushed under a tag. Raises KeyError when it pushed none."""
+        """Return the digest that the build pushed under a tag. Raises KeyError when it pushed none."""
         return tag.image.digest(dict(self.images)[str(tag)])
 
 
 def read(config: Path, substitutions: Mapping[str, str] | None = None) -> types.Build:
-    """Return a build from its YAML file, with substitutions over the file's own; strictly by Google's message.
+    """Return a build from its YAML file, with substitutions that override the file's own.
 
     Raises OSError, yaml.YAMLError, and google.protobuf.json_format.ParseError for an unknown field.
     """
@@ -88,16 +85,16 @@ def read(config: Path, substitutions: Mapping[str, str] | None = None) -> types.
 
 
 def submit(location: names.Location, build: types.Build, source: Iterable[Path] = (), root: Path = Path()) -> str:
-    """Upload the files (named relative to `root`), create the build, and return its id; it runs on without us.
+    """Upload the files, create the build, and return its id without waiting for the build.
 
-    Without files the build has no source.
+    In the source, files are named relative to `root`. Without files the build has no source.
 
-    Raises google.api_core.exceptions.GoogleAPICallError; BadRequest carries what Cloud Build finds wrong with it.
+    Raises google.api_core.exceptions.GoogleAPICallError, which for an invalid build is BadRequest.
     """
     files = tuple(source)
     if files:
         bucket = f"{location.project}_cloudbuild"
-        # The run's id in the name tells later whose it is: an object of a bucket that others share has no label.
+        # The run's id in the name shows whose object it is in a shared bucket, since objects have no labels.
         name = f"source/{target.current().run}/{time.time():.6f}-{secrets.token_hex(16)}.tgz"
         _upload(location, bucket, name, _archive(files, root))
         build.source = types.Source(storage_source=types.StorageSource(bucket=bucket, object_=name))
@@ -114,7 +111,7 @@ def get(location: names.Location, build_id: str) -> Build:
 
 
 def recent(location: names.Location) -> tuple[Build, ...]:
-    """Return the location's builds, newest first, at most one page of them."""
+    """Return the first page of the location's builds, newest first."""
     request = {"parent": location.resource, "project_id": str(location.project)}
     return tuple(_build(found) for found in next(iter(_client().list_builds(request=request).pages)).builds)
 
@@ -122,16 +119,16 @@ def recent(location: names.Location) -> tuple[Build, ...]:
 def follow(
     location: names.Location, build_id: str, *, seconds: float = 900.0, write: Callable[[str], object] = print
 ) -> Build:
-    """Write one line whenever a step ends, until the build has ended; of one that failed also what it said last.
+    """Write one line whenever a step ends, until the build has ended. Write the last lines of a failed step too.
 
-    Raises BuildFailed when it ends otherwise than well, TimeoutError after `seconds`.
+    Raises BuildFailed when the build doesn't succeed, TimeoutError after `seconds`.
     """
-    told: set[str] = set()
+    written: set[str] = set()
     for _ in waiting.attempts(seconds, longest=0.5):
         build = get(location, build_id)
         for step in build.steps:
-            if step.id not in told and step.status not in _RUNNING:
-                told.add(step.id)
+            if step.id not in written and step.status not in _RUNNING:
+                written.add(step.id)
                 write(line(step))
         if not build.running:
             if build.status != "SUCCESS":
@@ -141,8 +138,8 @@ def follow(
 
 
 def _why(location: names.Location, build: Build, write: Callable[[str], object]) -> list[str]:
-    said = last_lines(location, build)
-    reason = [f"{build.status}: {build.detail or 'no reason was given'}", *(f"    {text}" for text in said)]
+    lines = last_lines(location, build)
+    reason = [f"{build.status}: {build.detail or 'no reason was given'}", *(f"    {text}" for text in lines)]
     for text in reason[1:]:
         write(text)
     write(f"The whole log: gcloud builds log {build.id} --region={location.id}")
@@ -150,9 +147,9 @@ def _why(location: names.Location, build: Build, write: Callable[[str], object])
 
 
 def last_lines(location: names.Location, build: Build, count: int = _LAST_LINES) -> tuple[str, ...]:
-    """Return what the step that failed said last, from Cloud Logging; nothing where the log is elsewhere.
+    """Return the last lines of the failed step from Cloud Logging, or none where the log isn't there.
 
-    Without such a step the log's own last lines: what kept the build from starting, or from pushing.
+    Without a failed step, return the log's last lines, which say why the build couldn't start or push.
     """
     failed = next((place for place, step in enumerate(build.steps) if step.status in ("FAILURE", "TIMEOUT")), None)
     # Cloud Build names the step before each of its lines, unless there is only one.
@@ -163,7 +160,7 @@ def last_lines(location: names.Location, build: Build, count: int = _LAST_LINES)
         if any(text.startswith(("ERROR", "TIMEOUT", "CANCELLED")) for text in found):
             break
     else:
-        # It is still being written, or it is in Cloud Storage.
+        # The log is still being written, or it is in Cloud Storage.
         if not found:
             return ()
     if mark:
@@ -173,20 +170,20 @@ def last_lines(location: names.Location, build: Build, count: int = _LAST_LINES)
 
 def log(location: names.Location, build_id: str) -> list[str]:
     """Return a build's last 200 lines from Cloud Logging. Raises google.api_core.exceptions.GoogleAPICallError."""
-    asked = {
+    query = {
         "resourceNames": [location.project.resource],
         "filter": f'resource.type="build" resource.labels.build_id="{build_id}" logName:"cloudbuild"',
         "orderBy": "timestamp desc",
         "pageSize": 200,
     }
-    entries = rest.call("POST", _LOGGING, json=asked).get("entries", [])
+    entries = rest.call("POST", _LOGGING, json=query).get("entries", [])
     return [entry["textPayload"] for entry in reversed(entries) if "textPayload" in entry]
 
 
 def of_commit(location: names.Location, sha: str, *, trigger: str = "", seconds: float = 60.0) -> str:
-    """Return the id of the newest build that a trigger began for a commit, waiting until there is one.
+    """Wait for a trigger's build of a commit, and return the newest one's id.
 
-    Raises TimeoutError: nothing fired, or not yet.
+    Raises TimeoutError when there is none.
     """
     for _ in waiting.attempts(seconds, longest=1.0):
         for build in recent(location):
@@ -197,7 +194,7 @@ def of_commit(location: names.Location, sha: str, *, trigger: str = "", seconds:
 
 
 def line(step: Step) -> str:
-    """`✓ build  12 s`."""
+    """Return a step as a line such as `✓ build  12 s`."""
     return f"{_MARKS.get(step.status, '○')} {step.id}" + (f"  {step.seconds:.0f} s" if step.seconds >= 1 else "")
 
 

@@ -1,4 +1,4 @@
-"""A page that says what was done: one HTML file that needs nothing but a browser."""
+"""The certificate: one HTML file that shows what the learner has done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME: Final = "certificate.html"
 
 @dataclass(frozen=True)
 class Made:
-    """One version that was in the registry: its digest says what it was, whatever became of it."""
+    """One version that was in the registry, with its digest."""
 
     image: names.Digest
     tags: tuple[str, ...]
@@ -31,7 +31,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Exercises:
-    """How many exercises there are, and how many are done: alone, and with the solution."""
+    """The number of exercises, and how many were done alone and with the solution."""
 
     total: int
     alone: int
@@ -44,7 +44,7 @@ class Exercises:
 
 @dataclass(frozen=True)
 class Deed:
-    """A line of the checklist as it stood: `state` is done, not yet or wrong."""
+    """A line of the checklist. `state` is done, not yet or wrong."""
 
     title: str
     state: str
@@ -114,14 +114,14 @@ code { overflow-wrap: anywhere; }
 
 
 def folder() -> Path:
-    """Where the page stays: the folder of a run's reports, else the world's home. Raises KeyError outside a world."""
+    """Return the folder for the page: a run's reports, or WORKBOOK_HOME. Raises KeyError without a target."""
     journal = os.environ.get("WORKBOOK_JOURNAL")
     return Path(journal).parent if journal else Path(os.environ["WORKBOOK_HOME"])
 
 
 @dataclass(frozen=True)
 class Learner:
-    """Who did it: a name as they want it read, or none, and the exercises that they did by a day of the wall clock."""
+    """The learner's name, which may be empty, and their exercises at the time of writing."""
 
     name: str
     exercises: Exercises
@@ -129,16 +129,16 @@ class Learner:
 
 
 def learner(name: str = "") -> Learner:
-    """Return what is known of the learner of this world."""
+    """Return the learner with their exercises."""
     kept = answers.read(Path(os.environ["WORKBOOK_HOME"])) if os.environ.get("WORKBOOK_HOME") else ()
     total = sum(documents.exercises(path) for path in documents.notebooks())
     alone, helped = (sum(one.how == how for one in kept) for how in ("own", "solution"))
-    # The sandbox's clock may be a month ahead.
+    # The machine's clock, because the sandbox's may be a month ahead.
     return Learner(name.strip(), Exercises(total, alone, helped), datetime.now(UTC))
 
 
 class Card:
-    """What a notebook shows of a certificate."""
+    """The certificate's summary in a notebook."""
 
     def __init__(self, who: Learner, deeds: Sequence[Deed]) -> None:
         done = sum(one.state == "done" for one in deeds)
@@ -147,7 +147,7 @@ class Card:
             *([who.name] if who.name else []),
             str(who.exercises),
             f"{done} of {len(deeds)} lines of the checklist done",
-            # A recording is the same on every day.
+            # Without the day in a recording, which must not change from day to day.
             *([] if os.environ.get("WORKBOOK_JOURNAL") else [f"{who.written:%Y-%m-%d}"]),
         ]
 
@@ -169,8 +169,8 @@ def page(
     removed: Sequence[str],
     stored: int,
 ) -> str:
-    """Return the page's text; `removed` are lines for people, `stored` the bytes that are left. Pure."""
-    # A name that somebody chose can't become markup.
+    """Return the page's HTML. `removed` are lines of text, `stored` the remaining bytes. Pure."""
+    # Escaped, since the learner chooses the name.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_PAGE).render(
         here=here,
@@ -190,7 +190,7 @@ def page(
 
 
 def write(text: str) -> Path:
-    """Store the page in `folder()`, over an older one, and return its path."""
+    """Write the page to `folder()`, replacing an older one, and return its path."""
     path = folder() / NAME
     path.write_text(text, encoding="utf-8")
     return path

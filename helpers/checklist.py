@@ -1,7 +1,7 @@
-"""What a repository should have before people rely on it, as a live report: done, not yet, or wrong and why.
+"""A report on whether a repository is ready for production: each item is done, not yet done, or wrong and why.
 
-Everything is read through Google's public APIs, apart from the build file. Nothing is changed. `read` asks and `judge`
-decides: the first knows clients, the second only values.
+Everything except the build file is read through Google's public APIs, and nothing is changed. `look` reads and
+`judge` is pure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from helpers.target import ROOT
 State = Literal["done", "not yet", "wrong"]
 _MARKS: Final[Mapping[State, str]] = {"done": "✓", "not yet": "○", "wrong": "✗"}
 _ACTIVE: Final = types.Repository.VulnerabilityScanningConfig.EnablementState.SCANNING_ACTIVE
-# https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values: everything else begins with _
+# https://cloud.google.com/build/docs/configuring-builds/substitute-variable-values: all others begin with _
 _SUBSTITUTION: Final = re.compile(r"(?<!\$)(?:\$\$)*\$\{?([A-Za-z]\w*)")
 _BUILT_IN: Final = re.compile(
     r"(PROJECT|BUILD|TRIGGER)_(ID|NUMBER|NAME|BUILD_CONFIG_PATH)|LOCATION|(COMMIT|SHORT)_SHA|REVISION_ID|REPO(_FULL)?_NAME"
@@ -36,7 +36,7 @@ _BUILT_IN: Final = re.compile(
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the report; `key` names it in code, `notebook` says where it is taught."""
+    """One line of the report. `key` identifies it in code, `notebook` is the one that teaches it."""
 
     key: str
     title: str
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole list for one image of one repository, at one moment of the world's clock."""
+    """The report on one image, at a time of the sandbox's clock or Google's."""
 
     image: names.Image
     taken: datetime
@@ -59,20 +59,19 @@ class Report:
 
     @property
     def done(self) -> int:
-        """How many lines are done."""
+        """The number of lines that are done."""
         return sum(line.state == "done" for line in self.lines)
 
     def line(self, key: str) -> Line:
-        """One line by its key. Raises KeyError."""
-        found = {line.key: line for line in self.lines}
-        return found[key]
+        """Return a line by its key. Raises KeyError."""
+        return {line.key: line for line in self.lines}[key]
 
     def text(self) -> str:
-        """For a notebook or a terminal."""
+        """Return the report for a notebook or a terminal."""
         return "\n".join([*(str(line) for line in self.lines), f"{self.done} of {len(self.lines)} done"])
 
     def markdown(self) -> str:
-        """For a ticket: a list of boxes."""
+        """Return the report as a Markdown list of check boxes."""
         rows = [f"**{self.image}**, {self.taken:%Y-%m-%d}: {self.done} of {len(self.lines)} done", ""]
         for line in self.lines:
             why = "" if line.state == "done" else f": {line.state}, {line.reason}"
@@ -82,10 +81,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Found:
-    """What `read` found. `builds` are (status, images), newest first; None where the API isn't enabled.
+    """The data of a report. `builds` are (status, images), newest first, or None where the API isn't enabled.
 
-    `pushers` may push; `wide` are those among them with a role that is wider than it must be, and why. `empty` are the
-    build file's substitutions that are empty unless somebody sets them.
+    `pushers` may push, and `wide` has those whose role is wider than needed, with the reason. `empty` are the build
+    file's substitutions without a default value.
     """
 
     about: types.Repository
@@ -100,15 +99,15 @@ class Found:
 
 
 def read(image: names.Image, me: str, build_file: Path = ROOT / "cloudbuild.yaml") -> Report:
-    """Ask Google and report. `me` is who asks, as a policy names it: an owner who looks isn't counted as a pusher.
+    """Read the data and return the report. `me` is the caller as a policy names it, who isn't counted as a pusher.
 
-    Raises google.api_core.exceptions.NotFound without the repository, and what the clients raise.
+    Raises google.api_core.exceptions.NotFound without the repository, and GoogleAPICallError.
     """
     return judge(image, look(image, build_file), me)
 
 
 def look(image: names.Image, build_file: Path) -> Found:
-    """Read all that the report needs. Raises as `read`."""
+    """Read the report's data. Raises as `read`."""
     repository = image.repository
     build = yaml.safe_load(build_file.read_text(encoding="utf-8")) if build_file.exists() else {}
     return Found(
@@ -127,7 +126,7 @@ def look(image: names.Image, build_file: Path) -> Found:
 
 
 def judge(image: names.Image, found: Found, me: str = "") -> Report:
-    """Return the report of what was found. Pure."""
+    """Return the report on the data. Pure."""
     answers = (
         ("repository", "A Docker repository in one region holds the images", 2, _repository(image, found.about)),
         ("tags", "Releases have SemVer tags, and every build has the tag of its commit", 5, _tags(image, found)),
@@ -146,7 +145,7 @@ def judge(image: names.Image, found: Found, me: str = "") -> Report:
 
 
 def steps(build: Any) -> tuple[str, ...]:
-    """Each step of a build file as one text: its id, program and arguments."""
+    """Return each step of a build file as one text with its id, program and arguments."""
     if not isinstance(build, dict):
         return ()
     return tuple(
@@ -218,7 +217,7 @@ def _cleanup(stored: Snapshot) -> _Answer:
         return "not yet", "there is no policy"
     if stored.dry_run:
         return "wrong", "the policies are in place for a dry run only"
-    # A keep policy that has nothing to keep today does no harm.
+    # A keep policy that has nothing to keep today is harmless.
     idle = tuple(f"Policy {one.name} keeps nothing" for one in rules if one.keep)
     problems = [one for one in retention.preview(stored).warnings if not one.startswith(idle)]
     return ("wrong", _first(problems)) if problems else _DONE
@@ -255,7 +254,7 @@ def _is_of(reference: str, image: names.Image) -> bool:
 
 
 def _builds(repository: names.Repository) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """Both kinds: regional builds, and those without a region, which are `global`."""
+    """Return the builds of the region and those in `global`, or None where the API isn't enabled."""
     client = cloudbuild_v1.CloudBuildClient(transport="rest")
     found: list[cloudbuild_v1.Build] = []
     try:

@@ -1,6 +1,6 @@
-"""Checks that a learner reads: ✓ done, ○ not yet, ✗ wrong, because ….
+"""Checks of a learner's work, whose result is ✓ done, ○ not yet, or ✗ wrong with the reason.
 
-A check looks at the world, never at the learner's variables, so it takes a function that asks.
+A check takes a function that inspects the actual resources, never the learner's variables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MARKS = {"done": "✓", "not yet": "○", "wrong": "✗", "unknown": "○"}
 
 
 class Wrong(Exception):
-    """Raised inside a check: the learner did something, and it isn't right. The message says why."""
+    """The learner's result is wrong. A check raises it with the reason as the message."""
 
 
 class NotDone(AssertionError):
@@ -33,13 +33,13 @@ class NotDone(AssertionError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a check found."""
+    """The result of a check."""
 
     state: Literal["done", "not yet", "wrong", "unknown"]
     reason: str = ""
 
     def line(self, title: str, hint: str = "") -> str:
-        """Return the line that the learner reads; the hint stands below unless the step is done."""
+        """Return the line for the learner, followed by the hint unless the step is done."""
         head = f"{_MARKS[self.state]} {title}"
         if self.state == "done":
             return head
@@ -50,11 +50,11 @@ class Answer:
 
 
 def answer(look: Callable[[], object]) -> Answer:
-    """Run the check and map the outcome to done, not yet or wrong.
+    """Run the check and map the outcome to done, not yet, wrong or unknown.
 
-    True is done. False, None and an error that says "not found" are not yet. A text is the reason why it is wrong,
-    and so is the message of any other error. Any other value is done when it is truthy. A name that the kernel doesn't
-    know says nothing about the result: that is "unknown".
+    True is done. False, None and an error "not found" are not yet. A text is the reason why it is wrong, and so is the
+    message of any other error. Any other value is done when it is truthy. A NameError is unknown, because it says
+    nothing about the result.
     """
     try:
         found = look()
@@ -63,7 +63,7 @@ def answer(look: Callable[[], object]) -> Answer:
     except UnboundLocalError as error:
         return Answer("wrong", f"{type(error).__name__}: {_sentence(error)}")
     except NameError as error:
-        # The kernel was restarted, or a cell above was left out: the learner's work may be all there.
+        # The kernel was restarted, or a cell above wasn't run. The learner's work may be complete.
         return Answer(
             "unknown", f"this kernel doesn't know `{error.name}` yet. Run the cells above, then this one again."
         )
@@ -79,14 +79,14 @@ def answer(look: Callable[[], object]) -> Answer:
 
 
 def check(title: str, look: Callable[[], object], hint: str = "") -> None:
-    """Print where the step stands. Never raises."""
+    """Print the result of a check. Never raises."""
     print(answer(look).line(title, hint))
 
 
 def done(title: str, look: Callable[[], object], hint: str = "", seconds: float = 10.0) -> None:
-    """Print ✓ when the step is done. Raises NotDone when it still isn't after `seconds`.
+    """Print ✓ when the step is done. Raises NotDone when it still isn't after `seconds`, or is wrong.
 
-    On Google a change may take a moment until everybody sees it. What is wrong is not asked again.
+    On Google a change may take a moment to become visible.
     """
     for _ in waiting.attempts(seconds):
         found = answer(look)
@@ -99,9 +99,9 @@ def done(title: str, look: Callable[[], object], hint: str = "", seconds: float 
 
 @contextmanager
 def refused(kind: type[BaseException] | tuple[type[BaseException], ...], match: str = "") -> Iterator[None]:
-    """Expect a refusal: the block must raise `kind` with a message in which the regular expression `match` is found.
+    """Expect the block to raise `kind` with a message that matches the regular expression, and print the message.
 
-    Prints the message. Raises NotDone when nothing is raised or the message is another; other errors pass through.
+    Raises NotDone when nothing is raised or the message doesn't match. Other errors pass through.
     """
     expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
     try:
@@ -116,9 +116,9 @@ def refused(kind: type[BaseException] | tuple[type[BaseException], ...], match: 
 
 
 def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0) -> T:
-    """Ask until the answer is truthy, for what takes its time on Google, and return the answer.
+    """Call `look` until its result is truthy, and return it. Use it for changes that take a while on Google.
 
-    Errors count as "not yet". Raises NotDone with the last error or answer after `seconds`.
+    Errors count as "not yet". Raises NotDone with the last error or result after `seconds`.
     """
     last: object = None
     for _ in waiting.attempts(seconds, first=min(0.05, every), longest=every):
@@ -127,13 +127,13 @@ def eventually(look: Callable[[], T], seconds: float = 60.0, every: float = 1.0)
             if found:
                 return found
             last = found
-        except Exception as error:  # noqa: BLE001 - propagation shows itself as any error of any client
+        except Exception as error:  # noqa: BLE001 - until a change has propagated, any client may raise any error
             last = f"{type(error).__name__}: {_sentence(error)}"
     raise NotDone(f"Not yet after {seconds:g} seconds. The last answer was: {last}")
 
 
 def said(error: BaseException) -> str:
-    """Return what an error says for people: of Google's the status and the message, not the address and the details."""
+    """Return an error's text, which for Google's errors is the status and the message without address and details."""
     code, message = getattr(error, "code", None), getattr(error, "message", None)
     if not isinstance(message, str) or not type(error).__module__.startswith("google."):
         return str(error)
@@ -146,7 +146,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _is_not_found(error: Exception) -> bool:
-    """Google's, requests' and docker's errors carry the status in different places; this file imports none of them."""
+    """Return whether an error of Google's, requests' or docker's client is a 404, without importing any of them."""
     response = getattr(error, "response", None)
     codes = (getattr(error, "code", None), getattr(error, "status_code", None), getattr(response, "status_code", None))
     return 404 in codes or type(error).__name__ == "NotFound"

@@ -1,11 +1,12 @@
-"""From a commit to a service: the repository at the Git host, its connection to Cloud Build, and the trigger. REST.
+"""A repository at the Git host, its connection to Cloud Build, and the trigger that builds its commits. REST.
 
-In the sandbox a Git host of its own stands in for GitHub: what needs GitHub's own pages is done there, and on Google
-said.
+In the sandbox its own Git host takes GitHub's place. On Google, steps that need GitHub's web pages are described to
+the learner.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,13 +24,13 @@ _CONSENT_SECONDS: Final = 600.0
 
 
 class GitFailed(RuntimeError):
-    """Git, or the Git host, refused something; the message is theirs."""
+    """Git or the Git host refused something. The message is theirs."""
 
 
 def host(repository: str, write: Callable[[str], object] = print) -> None:
-    """Make an empty repository `OWNER/NAME` at the sandbox's Git host; on Google say where to make it.
+    """Create an empty repository `OWNER/NAME` at the sandbox's Git host. On Google say where to create it.
 
-    Raises GitFailed when it can't be made.
+    Raises GitFailed when it can't be created.
     """
     if not target.current().git_host:
         write(f"Make an empty repository {repository} at https://github.com/new, unless you have it already.")
@@ -44,7 +45,7 @@ def host(repository: str, write: Callable[[str], object] = print) -> None:
 
 
 def _require_redirection(repository: str) -> None:
-    """See that git goes to the sandbox with what is meant for it: an old one doesn't read the variables that say so."""
+    """Raise GitFailed unless git sends the repository's requests to the sandbox, which an old git doesn't."""
     url = f"https://github.com/{repository}.git"
     try:
         done = subprocess.run(["git", "ls-remote", "--get-url", url], capture_output=True, text=True, check=False)
@@ -55,7 +56,7 @@ def _require_redirection(repository: str) -> None:
 
 
 def remove(repository: str, write: Callable[[str], object] = print) -> None:
-    """Delete a repository at the sandbox's Git host; gone already is no error. On Google it stays, and you are told."""
+    """Delete a repository at the sandbox's Git host, if it exists. On Google say that it stays."""
     if not target.current().git_host:
         write(f"{repository} stays on GitHub: delete it there, in its settings.")
         return
@@ -63,9 +64,9 @@ def remove(repository: str, write: Callable[[str], object] = print) -> None:
 
 
 def check(repository: str, ref: str, name: str) -> str:
-    """Return what the Git host shows beside a commit for a trigger, for example `success` or `in_progress`.
+    """Return the state of a trigger's check on a commit, for example `success` or `in_progress`.
 
-    On GitHub a private repository shows it to you alone: then this is the address to look at.
+    GitHub shows checks of a private repository only to those who are signed in. For those, return the page's address.
     """
     answer = github.call("GET", f"/repos/{repository}/commits/{ref}/check-runs")
     for one in answer.json().get("check_runs", ()):
@@ -76,7 +77,7 @@ def check(repository: str, ref: str, name: str) -> str:
 
 
 def working_copy(folder: Path, files: Iterable[Path], root: Path = target.ROOT) -> Path:
-    """Return a new folder with copies of files and folders of the workbook; what was there is removed."""
+    """Replace a folder by copies of the workbook's files and folders, and return it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for one in files:
@@ -97,10 +98,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def commit(folder: Path, message: str) -> str:
-    """Commit everything that changed, push it to `main`, and return the commit's SHA. Raises GitFailed.
-
-    Without a change it returns the newest commit, and pushes nothing that is pushed already.
-    """
+    """Commit all changes, push them to `main`, and return the newest commit's SHA. Raises GitFailed."""
     git(folder, "add", "--all")
     if git(folder, "status", "--porcelain"):
         git(folder, "commit", "--quiet", "--message", message)
@@ -109,40 +107,40 @@ def commit(folder: Path, message: str) -> str:
 
 
 def connect(location: names.Location, connection: str, repository: str, write: Callable[[str], object] = print) -> str:
-    """Connect a repository to Cloud Build and return its resource name; what is there stays.
+    """Connect a repository to Cloud Build, unless it is connected, and return its resource name.
 
     Raises google.api_core.exceptions.GoogleAPICallError, TimeoutError.
     """
     url = f"{_BUILD}/v2/{location.resource}/connections"
-    if _get(f"{url}/{connection}") is None:
+    if rest.find(f"{url}/{connection}") is None:
         rest.call("POST", url, params={"connectionId": connection}, json={"githubConfig": {}})
-        _wait(lambda: _get(f"{url}/{connection}"))
+        _wait(f"{url}/{connection}")
     consent(location, connection, write)
     name = repository.replace("/", "-").replace(".", "-").lower()
     linked = f"{url}/{connection}/repositories"
-    if _get(f"{linked}/{name}") is None:
+    if rest.find(f"{linked}/{name}") is None:
         body = {"remoteUri": f"https://github.com/{repository}.git"}
         rest.call("POST", linked, params={"repositoryId": name}, json=body)
-    return str(_wait(lambda: _get(f"{linked}/{name}"))["name"])
+    return str(_wait(f"{linked}/{name}")["name"])
 
 
 def consent(location: names.Location, connection: str, write: Callable[[str], object] = print) -> None:
-    """Give GitHub's consent to a connection: in the sandbox with two clicks, on Google by you, in a browser.
+    """Wait until GitHub's consent to a connection is given: in the sandbox by this function, on Google by the learner.
 
-    Raises TimeoutError when nobody gives it, google.api_core.exceptions.GoogleAPICallError.
+    Raises TimeoutError when it isn't given, google.api_core.exceptions.GoogleAPICallError.
     """
     url = f"{_BUILD}/v2/{location.resource}/connections/{connection}"
-    told = ""
+    stage = ""
     for _ in waiting.attempts(_CONSENT_SECONDS, longest=5.0):
         state = rest.call("GET", url)["installationState"]
         if state["stage"] == "COMPLETE":
             write(f"{connection}: COMPLETE")
             return
-        if state["stage"] != told:
-            told = state["stage"]
-            write(f"{told}: {_CLICKS[told]}")
+        if state["stage"] != stage:
+            stage = state["stage"]
+            write(f"{stage}: {_CLICKS[stage]}")
             _click(state["actionUri"], write)
-    raise TimeoutError(f"{connection} still waits for somebody's consent: {told}.")
+    raise TimeoutError(f"{connection} still waits for somebody's consent: {stage}.")
 
 
 _CLICKS: Final = {
@@ -174,10 +172,10 @@ def trigger(
     description: str = "",
     ignored: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Make a trigger, or bring the one of that name up to date, and return it as Google's JSON.
+    """Create a trigger, or update the one of that name, and return it as Google's JSON.
 
-    `repository` is the resource name of a connected one, `push` a pattern for a `branch` or a `tag`, `ignored` globs of
-    files whose changes fire nothing.
+    `repository` is the resource name of a connected repository, `push` has a pattern for a `branch` or a `tag`, and
+    `ignored` are globs of files whose changes start no build.
     Raises google.api_core.exceptions.GoogleAPICallError.
     """
     url = f"{_BUILD}/v1/{location.resource}/triggers"
@@ -190,7 +188,7 @@ def trigger(
         "substitutions": dict(substitutions),
         **({"ignoredFiles": list(ignored)} if ignored else {}),
     }
-    if _get(f"{url}/{name}") is None:
+    if rest.find(f"{url}/{name}") is None:
         return rest.call("POST", url, json=body)
     return rest.call("PATCH", f"{url}/{name}", json=body)
 
@@ -202,7 +200,7 @@ def triggers(location: names.Location) -> tuple[dict[str, Any], ...]:
 
 
 def disconnect(location: names.Location, connection: str) -> None:
-    """Delete a connection with its repositories and their triggers; what is gone already is no error."""
+    """Delete a connection with its repositories and their triggers, as far as they exist."""
     resource = f"{location.resource}/connections/{connection}"
     for one in triggers(location):
         if str(one.get("repositoryEventConfig", {}).get("repository", "")).startswith(f"{resource}/"):
@@ -210,23 +208,13 @@ def disconnect(location: names.Location, connection: str) -> None:
     _delete(f"{_BUILD}/v2/{resource}")
 
 
-def _get(url: str) -> dict[str, Any] | None:
-    try:
-        return rest.call("GET", url)
-    except exceptions.NotFound:
-        return None
-
-
 def _delete(url: str) -> None:
-    try:
+    with contextlib.suppress(exceptions.NotFound):
         rest.call("DELETE", url)
-    except exceptions.NotFound:
-        return
 
 
-def _wait(look: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+def _wait(url: str) -> dict[str, Any]:
     for _ in waiting.attempts(60.0):
-        found = look()
-        if found is not None:
+        if (found := rest.find(url)) is not None:
             return found
     raise TimeoutError("Cloud Build hasn't made it within a minute.")

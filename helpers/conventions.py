@@ -1,4 +1,4 @@
-"""The workbook's convention for tags, as a checker. Pure.
+"""A checker for the workbook's convention for tags. Pure.
 
 | kind | form | moves |
 |---|---|---|
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from helpers import names
 
@@ -27,21 +27,9 @@ _BUILD: Final = re.compile(r"sha-[0-9a-f]{7}")
 _BARE: Final = re.compile(r"[0-9a-f]{7,40}")
 
 
-class Tagged(Protocol):
-    """Anything with a digest and tags, as `repositories.images` lists it."""
-
-    @property
-    def image(self) -> names.Digest:
-        """The version, by its digest."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags that point at it."""
-
-
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What breaks the convention: the image and tag (or digest), and why, with what to write instead."""
+    """A violation of the convention: the image and tag (or digest), and the reason with what to write instead."""
 
     name: str
     why: str
@@ -51,7 +39,7 @@ class Finding:
 
 
 def kind(tag: str) -> Kind | None:
-    """Return what kind of tag it is; None for one that the convention doesn't know."""
+    """Return the kind of a tag, or None if it doesn't follow the convention."""
     if tag == "latest":
         return "latest"
     if tag in ENVIRONMENTS:
@@ -62,7 +50,7 @@ def kind(tag: str) -> Kind | None:
 
 
 def why_not(tag: str) -> str:
-    """Why a tag isn't of the convention, and what to write; "" for one that is."""
+    """Return why a tag violates the convention, and what to write instead, or "" if it doesn't."""
     if kind(tag):
         return ""
     if _RELEASE.fullmatch(tag.removeprefix("v")):
@@ -78,10 +66,10 @@ def why_not(tag: str) -> str:
     return "no kind of tag has this form"
 
 
-def check(versions: Iterable[Tagged], *, children: Iterable[names.Digest] = ()) -> tuple[Finding, ...]:
-    """Every tag that breaks the convention, and every tagged version that lacks a tag it needs, in order of the names.
+def check(versions: Iterable[names.Tagged], *, children: Iterable[names.Digest] = ()) -> tuple[Finding, ...]:
+    """Return tags that violate the convention, and tagged versions that lack a required tag, in order of the names.
 
-    `children` are versions that an index lists: they need no tags of their own.
+    `children` are versions that an index lists, which need no tags of their own.
     """
     exempt = frozenset(children)
     found: list[Finding] = []

@@ -1,7 +1,8 @@
-"""Cloud Run: deploy an image by digest, send traffic, roll back. Knative's REST surface, which gcloud uses too."""
+"""Cloud Run: deploy an image by digest, send traffic, roll back. It uses the Knative REST API, as gcloud does."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +17,18 @@ from helpers.target import LABEL
 from helpers.transport import rest
 
 _INVOKER: Final = "roles/run.invoker"
-# As long as Cloud Run lets a request take that starts an instance:
+# Cloud Run's default timeout, since a request may have to start an instance:
 # https://cloud.google.com/run/docs/configuring/request-timeout
 _REQUEST_SECONDS: Final = 300
 
 
 class NotDeployed(RuntimeError):
-    """A revision that doesn't serve; the message is Cloud Run's."""
+    """A revision that doesn't serve. The message is Cloud Run's."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A deployed service. `traffic` is revision → percent; `revision` the newest that is ready."""
+    """A deployed service. `traffic` maps revisions to percent, `revision` is the newest that is ready."""
 
     name: str
     url: str
@@ -49,9 +50,9 @@ def deploy(
     run: str = "",
     seconds: float = 300.0,
 ) -> Service:
-    """Make a revision of an image and send all traffic to it, as `gcloud run deploy` does; waits until it serves.
+    """Deploy an image as `gcloud run deploy` does, and wait until the new revision serves all traffic.
 
-    `account` is the e-mail address it runs as, `run` the value of the run's label. `secrets` is variable →
+    `account` is the e-mail address it runs as, `run` the value of the run's label. `secrets` maps variables to
     `SECRET:VERSION` in Secret Manager, which the account must be allowed to read.
     Raises NotDeployed when the revision doesn't serve, TimeoutError after `seconds`, and GoogleAPICallError.
     """
@@ -65,13 +66,13 @@ def deploy(
         container["env"].append({"name": key, "valueFrom": reference})
     if command:
         container |= {"command": list(command)}
-    # A name that changes makes a new revision of the same image too.
+    # A value that changes, so that the same image gets a new revision.
     template = {
         "metadata": {"annotations": {"workbook/deployed": f"{time.time():.3f}"}},
         "spec": {"containers": [container]} | ({"serviceAccountName": account} if account else {}),
     }
     labels = {LABEL: run} if run else {}
-    before = _get(location, name)
+    before = rest.find(_url(location, name))
     body: dict[str, Any] = {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
@@ -83,13 +84,13 @@ def deploy(
     else:
         body["metadata"]["labels"] |= before["metadata"].get("labels", {})
         body["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
-        rest.call("PUT", f"{_services(location)}/{name}", json=body)
-    return _settled(location, name, seconds)
+        rest.call("PUT", _url(location, name), json=body)
+    return _wait(location, name, seconds)
 
 
 def describe(location: names.Location, name: str) -> Service | None:
-    """Return the service, or None when it isn't there."""
-    found = _get(location, name)
+    """Return the service, or None when it doesn't exist."""
+    found = rest.find(_url(location, name))
     return None if found is None else _service(found)
 
 
@@ -100,7 +101,7 @@ def services(location: names.Location, run: str) -> tuple[str, ...]:
 
 
 def revisions(location: names.Location, name: str) -> tuple[tuple[str, bool, str], ...]:
-    """(name, whether it is ready, its image's digest) of every revision, newest first."""
+    """Return the name, the readiness and the image's digest of every revision, newest first."""
     url = _services(location).replace("/services", "/revisions")
     found = rest.call("GET", url, params={"labelSelector": f"serving.knative.dev/service={name}"})
     return tuple(
@@ -114,10 +115,7 @@ def revisions(location: names.Location, name: str) -> tuple[tuple[str, bool, str
 
 
 def variables(location: names.Location, name: str) -> dict[str, str]:
-    """Return the environment of the newest revision that is ready.
-
-    A value from Secret Manager reads `secret NAME:VERSION`.
-    """
+    """Return the environment of the newest ready revision, with `secret NAME:VERSION` for secrets."""
     service = describe(location, name)
     if service is None or not service.revision:
         return {}
@@ -131,13 +129,13 @@ def variables(location: names.Location, name: str) -> dict[str, str]:
 
 def route(location: names.Location, name: str, traffic: Mapping[str, int], *, seconds: float = 120.0) -> Service:
     """Send traffic to revisions by percent. Raises GoogleAPICallError, for example when they don't add up to 100."""
-    found = _get(location, name)
+    found = rest.find(_url(location, name))
     if found is None:
         raise exceptions.NotFound(f"There is no service {name}.")  # type: ignore[no-untyped-call]
     found["spec"]["traffic"] = [{"revisionName": revision, "percent": share} for revision, share in traffic.items()]
     found.pop("status", None)
-    rest.call("PUT", f"{_services(location)}/{name}", json=found)
-    # The newest revision may be a broken one: then the service isn't "ready", and the traffic moves all the same.
+    rest.call("PUT", _url(location, name), json=found)
+    # Don't wait for "ready": with a broken newest revision the traffic moves, but the service isn't ready.
     for _ in waiting.attempts(seconds, longest=0.5):
         service = describe(location, name)
         if service is not None and dict(service.traffic) == dict(traffic):
@@ -146,7 +144,7 @@ def route(location: names.Location, name: str, traffic: Mapping[str, int], *, se
 
 
 def open_to_all(location: names.Location, name: str) -> None:
-    """Let everybody call the service: roles/run.invoker for allUsers."""
+    """Let everybody call the service, with roles/run.invoker for allUsers."""
     url = f"https://run.googleapis.com/v1/{location.resource}/services/{name}"
     policy = rest.call("GET", f"{url}:getIamPolicy")
     bindings = policy.setdefault("bindings", [])
@@ -156,9 +154,9 @@ def open_to_all(location: names.Location, name: str) -> None:
 
 
 def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0) -> int:
-    """Ask until the answer is none of 403, 404 and 503, which come while a service starts, and return the last status.
+    """Call until the status isn't 403, 404 or 503, and return it.
 
-    A new address and a new policy take a moment on Google.
+    On Google these come while a service starts, and until a new address and a new policy take effect.
     """
     for _ in waiting.attempts(seconds, longest=0.5):
         status = requests.get(f"{service.url}{path}", timeout=_REQUEST_SECONDS).status_code
@@ -168,11 +166,9 @@ def smoke_test(service: Service, *, path: str = "/health", seconds: float = 60.0
 
 
 def delete(location: names.Location, name: str) -> None:
-    """Remove a service with its revisions; one that is gone already is no error."""
-    try:
-        rest.call("DELETE", f"{_services(location)}/{name}")
-    except exceptions.NotFound:
-        return
+    """Delete a service with its revisions, if it exists."""
+    with contextlib.suppress(exceptions.NotFound):
+        rest.call("DELETE", _url(location, name))
 
 
 def _services(location: names.Location) -> str:
@@ -181,11 +177,8 @@ def _services(location: names.Location) -> str:
     )
 
 
-def _get(location: names.Location, name: str) -> dict[str, Any] | None:
-    try:
-        return rest.call("GET", f"{_services(location)}/{name}")
-    except exceptions.NotFound:
-        return None
+def _url(location: names.Location, name: str) -> str:
+    return f"{_services(location)}/{name}"
 
 
 def _condition(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,11 +202,11 @@ def _service(found: Mapping[str, Any]) -> Service:
     )
 
 
-def _settled(location: names.Location, name: str, seconds: float) -> Service:
+def _wait(location: names.Location, name: str, seconds: float) -> Service:
     with progress.Status(lambda: f"deployment of {name}") as line:
         for _ in waiting.attempts(seconds, longest=0.5):
             line.tick()
-            found = _get(location, name)
+            found = rest.find(_url(location, name))
             if found is None:
                 continue
             condition = _condition(found)

@@ -1,10 +1,10 @@
-"""Exercises: a check that inspects the result, hints, and a solution that runs only when somebody asks for it.
+"""Exercises: a check that inspects the result, hints, and a solution that runs only on request.
 
 A notebook's exercise has three cells besides the learner's own: `exercise(1, …)` is the check, a cell that begins with
 `if solution(1):` (or with `%%terminal --solution 1`) is a solution, and `solved(1)` is the check again.
 
-In a run of whole notebooks every solution runs. In JupyterLab a solution waits for `solution(1, run=True)`, so that
-Run All does no exercise for anybody; an exercise that is done already is left alone in both.
+In a run of whole notebooks every solution runs. In JupyterLab a solution needs `solution(1, run=True)`, so that Run
+All doesn't do the learner's exercises. The solution of an exercise that is done never runs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _RUN_ABOVE = "run the cells above first (Run → Run All Above Selected Cell)"
 
 @dataclass
 class Exercise:
-    """One exercise of the notebook that this kernel works on.
+    """One exercise of the kernel's notebook.
 
     Attributes:
         look: inspects the result, as in `helpers.checks.answer`.
         hints: the first is shown with the first answer that isn't ✓, the second after two tries.
-        tries: how often the check was run without success.
+        tries: the number of unsuccessful checks.
     """
 
     number: int
@@ -42,43 +42,43 @@ _exercises: dict[int, Exercise] = {}
 
 
 def exercise(number: int, title: str, look: Callable[[], object], *hints: str) -> None:
-    """Print whether an exercise is done, with a hint if it isn't, and keep the answer. Never raises for the learner.
+    """Print whether an exercise is done, with a hint if it isn't, and store the answer.
 
     Args:
         number: 1 for the first exercise of a notebook.
-        look: gives True when it is done, False when nothing is there yet, a text that says what was found otherwise.
-        hints: two of them; the second is shown after two tries.
+        look: returns True when it is done, False when nothing is there yet, or a text that says what is wrong.
+        hints: two hints, the second of which is shown after two tries.
 
     Raises:
-        ValueError: when there are not two hints, which is a fault of the notebook.
+        ValueError: if there aren't two hints, which is a mistake in the notebook.
     """
     if len(hints) != len(_HINTS_AFTER):
         raise ValueError(f"exercise {number} has {len(hints)} hints; it needs {len(_HINTS_AFTER)}")
     before = _exercises.get(number)
-    asked = Exercise(number, title, look, (hints[0], hints[1]), before.tries if before else 0)
-    _exercises[number] = asked
-    if _nobody_answers():
+    this = Exercise(number, title, look, (hints[0], hints[1]), before.tries if before else 0)
+    _exercises[number] = this
+    if _is_sandbox_down():
         return
     found = checks.answer(look)
     answers.note(number, found.state)
     if found.state in ("not yet", "wrong"):
-        asked.tries += 1
-    print(_line(asked, found))
+        this.tries += 1
+    print(_line(this, found))
 
 
 def solution(number: int, *, run: bool = False) -> bool:
-    """Return whether a solution cell is to run, and say in one line why it isn't.
+    """Return whether a solution cell should run. If not, print the reason.
 
     Args:
-        run: what a learner writes to run it.
+        run: whether the learner requested it.
     """
-    asked = _exercises.get(number)
-    if asked is None:
+    this = _exercises.get(number)
+    if this is None:
         print(f"This kernel doesn't know exercise {number} yet: {_RUN_ABOVE}.")
         return False
-    if _nobody_answers():
+    if _is_sandbox_down():
         return False
-    if checks.answer(asked.look).state == "done":
+    if checks.answer(this.look).state == "done":
         print(f"Exercise {number} is done already: the solution has nothing to do.")
         return False
     if in_a_run() or run:
@@ -95,36 +95,36 @@ def solved(number: int) -> None:
     """Check an exercise again, after its solution.
 
     Raises:
-        NotDone: in a run, when it still isn't done after some seconds; a learner gets the line only.
+        NotDone: in a run, when it still isn't done after some seconds.
     """
-    asked = _exercises.get(number)
-    if asked is None:
+    this = _exercises.get(number)
+    if this is None:
         print(f"This kernel doesn't know exercise {number} yet: {_RUN_ABOVE}.")
         return
     if in_a_run():
-        checks.done(asked.title, asked.look, asked.hints[0])
+        checks.done(this.title, this.look, this.hints[0])
         answers.note(number, "done")
         return
-    if _nobody_answers():
+    if _is_sandbox_down():
         return
-    found = checks.answer(asked.look)
+    found = checks.answer(this.look)
     answers.note(number, found.state)
-    print(_line(asked, found))
+    print(_line(this, found))
 
 
 def in_a_run() -> bool:
-    """Return whether whole notebooks are being run, and not read by a learner."""
+    """Return whether whole notebooks are being run, not cells by a learner."""
     return "WORKBOOK_JOURNAL" in os.environ
 
 
-def _nobody_answers() -> bool:
-    """Say so when the sandbox is down: an answer would be about that, and not about the exercise."""
+def _is_sandbox_down() -> bool:
+    """Return whether the sandbox is down, and print what to do, because a check would report a misleading error."""
     down = "" if in_a_run() else mistakes.sandbox_down(os.environ)
     if down:
         print(down)
     return bool(down)
 
 
-def _line(asked: Exercise, found: Answer) -> str:
-    shown = [hint for hint, after in zip(asked.hints, _HINTS_AFTER, strict=True) if asked.tries > after]
-    return found.line(asked.title, "\n  Hint: ".join(shown or asked.hints[:1]))
+def _line(this: Exercise, found: Answer) -> str:
+    shown = [hint for hint, after in zip(this.hints, _HINTS_AFTER, strict=True) if this.tries > after]
+    return found.line(this.title, "\n  Hint: ".join(shown or this.hints[:1]))

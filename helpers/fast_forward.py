@@ -1,6 +1,6 @@
-"""What notebooks build on, looked for and made without running the notebooks that provide it: each can run alone.
+"""Find and create what a notebook needs from earlier notebooks, so that each notebook can run alone.
 
-Only what isn't there yet is made. A notebook builds on names and images, never on what an exercise left.
+Notebooks need only names and images of earlier ones, never the result of an exercise.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _AFTER: Final = "Send the four values with POST."
 
 
 def fast_forward(number: int, echo: Callable[[str], object] = print) -> None:
-    """Bring the world to where notebook `number` begins; tells each step that it takes.
+    """Create what notebook `number` needs and is missing, and print each step.
 
     Raises google.api_core.exceptions.GoogleAPICallError, images.BuildFailed, images.TransferRefused,
-    identity.SignInFailed: what the step that it takes would meet.
+    identity.SignInFailed.
     """
     here = target.current()
     needs = _needs(number)
@@ -39,9 +39,9 @@ def fast_forward(number: int, echo: Callable[[str], object] = print) -> None:
 
 
 def missing(number: int, here: Target) -> Iterator[tuple[Foundation, str]]:
-    """Yield what notebook `number` needs and the world doesn't have, with a sentence for each.
+    """Yield what notebook `number` needs and is missing, with a sentence for each.
 
-    An image is looked for last: where anything else is missing, it can't be there.
+    An image is checked last, and only if nothing else is missing.
     """
     needs = _needs(number)
     lacking = False
@@ -55,7 +55,7 @@ def missing(number: int, here: Target) -> Iterator[tuple[Foundation, str]]:
 
 
 def _needs(number: int) -> tuple[Foundation, ...]:
-    """Return what a notebook needs; one that isn't written yet needs nothing."""
+    """Return what a notebook needs, which is nothing if there is no such notebook."""
     return next((about.read(path).needs for path in documents.notebooks() if about.number(path) == number), ())
 
 
@@ -115,7 +115,7 @@ def _build(tag: names.Tag, context: Path) -> None:
 
 @dataclass(frozen=True)
 class _Step:
-    """How to see whether a foundation is there, what to say where it isn't, and how to make it."""
+    """How to check for a foundation, what to say if it is missing, and how to create it."""
 
     is_there: Callable[[Target], bool]
     sentence: str

@@ -1,4 +1,4 @@
-"""The fate of each version in one run of the daily cleanup: keep or delete, by which policy, and why. Pure.
+"""Decide which versions one run of the daily cleanup keeps or deletes, by which policy, and why. Pure.
 
 Rules: https://cloud.google.com/artifact-registry/docs/repositories/cleanup-policy-overview.
 """
@@ -29,7 +29,7 @@ _WHY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One version. `blobs` are (digest, bytes) of all that it needs; `parents` the digests of indexes that list it."""
+    """One version. `blobs` are the (digest, bytes) that it needs, `parents` the digests of indexes that list it."""
 
     image: str
     digest: str
@@ -41,13 +41,13 @@ class Stored:
 
     @property
     def size(self) -> int:
-        """Bytes of what it needs, shared or not."""
+        """The bytes of all blobs that it needs, shared or not."""
         return sum(size for _, size in self.blobs)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository at one moment; `in_force` are its own policies. Without `shared` layers are counted per version."""
+    """A repository at one time, with its policies `in_force`. Without `shared`, layers are counted per version."""
 
     repository: str
     taken: datetime
@@ -60,7 +60,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the next run does with a version, the policy that decides it ("" for none), and the kind of reason."""
+    """A run's decision about a version, the policy that decides ("" for none), and the kind of reason."""
 
     version: Stored
     delete: bool
@@ -82,9 +82,9 @@ def decide(
     limit: int = DAILY,
     matched: Mapping[str, Collection[int]] | None = None,
 ) -> list[Verdict]:
-    """One run. `matched` is what `matches` gave for these rules, versions and moment, where it was asked already."""
+    """Return the verdicts of one run. `matched` is the result of `matches` for the same arguments, if known."""
     places_of = matches(rules, versions, moment) if matched is None else matched
-    # Of several policies that match, the first by name is told; so it is written last.
+    # Of several policies that match, the first by name is reported, so it is written last.
     keeper: dict[int, str] = {}
     doomed: dict[int, str] = {}
     for rule in sorted(rules, key=attrgetter("name"), reverse=True):
@@ -114,17 +114,17 @@ def decide(
 
 
 def matches(rules: Sequence[Policy], versions: Sequence[Stored], moment: datetime) -> dict[str, list[int]]:
-    """By policy the places of the versions that it matches; attachments are matched by none.
+    """Return for each policy the indexes of the versions that it matches. No policy matches attachments.
 
-    Every pass goes through the versions in their own order: image by image, hundreds of thousands of them would be
-    fetched from all over the memory, at four times the price each.
+    Each pass goes through the versions in their order, which for hundreds of thousands of them takes a quarter of the
+    time of going image by image.
     """
     places = [place for place, version in enumerate(versions) if not version.attachment]
     return {rule.name: _matching(rule.rule, versions, places, moment) for rule in rules}
 
 
 def subject(versions: Sequence[Stored]) -> dict[str, list[int]]:
-    """By image the places of the versions that policies look at: all but attachments."""
+    """Return for each image the indexes of its versions that are subject to policies, which attachments aren't."""
     found: dict[str, list[int]] = defaultdict(list)
     for place, version in enumerate(versions):
         if not version.attachment:
@@ -133,7 +133,7 @@ def subject(versions: Sequence[Stored]) -> dict[str, list[int]]:
 
 
 def _matching(rule: Condition | Recent, versions: Sequence[Stored], places: list[int], moment: datetime) -> list[int]:
-    """Those of `places` that a rule matches; one pass for each part of it."""
+    """Return those of `places` that a rule matches, with one pass for each part of the rule."""
     if rule.packages:
         places = [place for place in places if versions[place].image.startswith(rule.packages)]
     if isinstance(rule, Recent):
@@ -154,7 +154,7 @@ def _matching(rule: Condition | Recent, versions: Sequence[Stored], places: list
 
 
 def _newest(count: int, versions: Sequence[Stored], places: list[int]) -> list[int]:
-    """Return the `count` newest of each image; of two of the same moment, the one with the greater digest."""
+    """Return the `count` newest of each image. Of two uploaded at the same time, the greater digest is newer."""
     heaps: dict[str, list[tuple[datetime, str, int]]] = defaultdict(list)
     for place in places:
         version = versions[place]
@@ -167,7 +167,7 @@ def _newest(count: int, versions: Sequence[Stored], places: list[int]) -> list[i
 
 
 def _any_begins(tags: tuple[str, ...], prefixes: tuple[str, ...]) -> bool:
-    # A loop: for a hundred thousand tags it takes a quarter of the time of any().
+    # For a hundred thousand tags, the loop takes a quarter of the time of any().
     for tag in tags:  # noqa: SIM110
         if tag.startswith(prefixes):
             return True

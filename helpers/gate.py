@@ -1,6 +1,6 @@
-"""The gate: may an image with these findings go on? A policy and a scan in, a verdict out. Pure, no clock of its own.
+"""The gate decides by a policy whether an image passes with the findings of its scan. Pure.
 
-Exit status 0 passes, 1 blocks, 2 could not tell. What could not be read never passes.
+The exit status is 0 for passed, 1 for blocked, and 2 for unknown. A scan that could not be read never passes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _FORM: Final = 'write "CVE-2024-12345 until 2026-12-31: why it does no harm here
 
 
 class BadPolicy(ValueError):
-    """A policy that can't be used. The message says what is wrong and what to write instead."""
+    """An invalid policy. The message says what is wrong and what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """An exception to the policy: one vulnerability, why, and until which day (included)."""
+    """An exception to the policy for one vulnerability, with a reason and its last day."""
 
     id: str
     until: date
@@ -46,7 +46,7 @@ class Allowed:
 
     @classmethod
     def of(cls, entry: Any) -> Allowed:
-        """From an entry of a file: {"id", "until", "reason"}. Raises BadPolicy."""
+        """Read an entry of a file: {"id", "until", "reason"}. Raises BadPolicy."""
         if not isinstance(entry, dict) or set(entry) != {"id", "until", "reason"}:
             raise BadPolicy(f'An exception is {{"id": …, "until": …, "reason": …}}, not {json.dumps(entry)[:200]}.')
         identifier, until, reason = (str(entry[key]).strip() for key in ("id", "until", "reason"))
@@ -60,7 +60,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What blocks: findings of severity `block` or worse; with `only_fixable` only those with a fixed version."""
+    """Findings of severity `block` or worse block, with `only_fixable` only those with a fixed version."""
 
     block: str = "CRITICAL"
     only_fixable: bool = False
@@ -73,7 +73,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One finding and what the policy says of it: `block`, `allow` or `ignore`, and why."""
+    """The policy's decision about one finding, `block`, `allow` or `ignore`, and the reason."""
 
     finding: Finding
     action: str
@@ -82,7 +82,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`code` is the exit status; `decisions` are in the order of the scan's findings."""
+    """The gate's verdict. `code` is the exit status. `decisions` are in the order of the scan's findings."""
 
     code: int
     sentence: str
@@ -91,12 +91,12 @@ class Verdict:
     decisions: tuple[Decision, ...] = ()
 
     def of(self, action: str) -> tuple[Decision, ...]:
-        """Return the decisions with that action."""
+        """Return the decisions with an action."""
         return tuple(one for one in self.decisions if one.action == action)
 
 
 def decide(scan: Scan | None, policy: Policy, today: date) -> Verdict:
-    """Return the verdict on a scan; None is an image that was not scanned."""
+    """Return the verdict on a scan, which is None for an image that was not scanned."""
     if scan is None or not scan.status:
         resource = scan.resource if scan else ""
         return Verdict(UNKNOWN, "Could not tell: the image was not scanned.", resource, "")
@@ -132,7 +132,7 @@ def _decision(finding: Finding, policy: Policy, today: date) -> Decision:
 
 
 def read_exceptions(path: Path) -> tuple[Allowed, ...]:
-    """Return a file with a list of {"id", "until", "reason"}. Raises BadPolicy, also when it can't be read."""
+    """Read a file with a list of {"id", "until", "reason"}. Raises BadPolicy, also for an unreadable file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -145,7 +145,7 @@ def read_exceptions(path: Path) -> tuple[Allowed, ...]:
 
 
 def text(verdict: Verdict) -> str:
-    """For people: the verdict first, then each finding that blocks or is allowed."""
+    """Return the verdict as text, with each finding that blocks or is allowed."""
     lines = [verdict.sentence]
     for one in (*verdict.of("block"), *verdict.of("allow")):
         lines.append(f"  {one.action:5}  {one.finding.id:16}  {_packages(one.finding.affected)}  ({one.why})")
@@ -153,7 +153,7 @@ def text(verdict: Verdict) -> str:
 
 
 def as_json(verdict: Verdict) -> str:
-    """One JSON document with everything."""
+    """Return the verdict with all findings as JSON."""
     return json.dumps(
         {
             "verdict": ("passed", "blocked", "unknown")[verdict.code],
@@ -180,9 +180,10 @@ def as_json(verdict: Verdict) -> str:
 
 
 def sarif(verdict: Verdict) -> str:
-    """SARIF 2.1.0, https://docs.oasis-open.org/sarif/sarif/v2.1.0/: what blocks is an error, exceptions are suppressed.
+    """Return the verdict as SARIF 2.1.0: https://docs.oasis-open.org/sarif/sarif/v2.1.0/.
 
-    A scan that could not be read is a failed invocation, not a run without results.
+    Findings that block are errors, and exceptions are suppressed. A scan that could not be read is a failed
+    invocation, not a run without results.
     """
     levels = {"block": "error", "allow": "warning", "ignore": "note"}
     rules = {one.finding.id: {"id": one.finding.id, "name": one.finding.id} for one in verdict.decisions}

@@ -1,6 +1,6 @@
-"""The variables by which git reads settings from a file of the sandbox's, and nothing is written into the user's own.
+"""The variables with which git reads the sandbox's settings, so that the user's own settings are not changed.
 
-The file sends the repositories that the sandbox hosts to it, and no others; the sandbox keeps it up to date.
+The sandbox's file redirects the repositories that it hosts, and no others. The sandbox keeps it up to date.
 Source: https://git-scm.com/docs/git-config#Documentation/git-config.txt-GITCONFIGCOUNT (since git 2.31).
 """
 
@@ -13,10 +13,10 @@ _COUNT = "GIT_CONFIG_COUNT"
 
 
 def changes(values: Mapping[str, str], home: Path | None) -> dict[str, str | None]:
-    """Return what adds the sandbox's file to an environment, after the settings that it has already.
+    """Return the changes that add the sandbox's file to an environment, after its existing settings.
 
     Args:
-        home: the sandbox's folder; None for Google, where the file of a sandbox that was set before is taken away.
+        home: the sandbox's folder, or None for Google, for which a sandbox's file is removed.
     """
     count = values.get(_COUNT, "")
     before = [

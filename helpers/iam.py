@@ -1,6 +1,6 @@
 """Policies, roles and service accounts through Google's public APIs. REST, with the default credentials.
 
-A policy is read, changed and written back whole; its etag sees to it that nobody's change is lost.
+A policy is read, changed and written back whole, with its etag, so that no other change is lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AT_ONCE: Final = 8
 
 @dataclass(frozen=True, slots=True, order=True)
 class ServiceAccount:
-    """A service account of a project; `str()` is its address."""
+    """A service account of a project. `str()` returns its e-mail address."""
 
     project: names.Project
     id: str
@@ -41,7 +41,7 @@ class ServiceAccount:
 
     @property
     def member(self) -> str:
-        """As a policy names it: `serviceAccount:ADDRESS`."""
+        """The account as a policy names it: `serviceAccount:ADDRESS`."""
         return f"serviceAccount:{self}"
 
 
@@ -50,7 +50,7 @@ Resource = names.Project | names.Repository | ServiceAccount
 
 @dataclass(frozen=True)
 class Binding:
-    """One role for one member on one resource; `conditional` when it holds at times only."""
+    """One role for one member on one resource. `conditional` is whether it has a condition."""
 
     resource: str
     role: str
@@ -72,9 +72,9 @@ def bindings(resource: Resource) -> tuple[Binding, ...]:
 
 
 def grant(resource: Resource, role: str, member: str) -> bool:
-    """Give a member a role on the resource, and leave the rest of the policy alone; False when it was there.
+    """Grant a member a role on the resource. Return False if the member has it already.
 
-    The policy is read, changed and written with its etag; when somebody else wrote in between, all over again.
+    When somebody else has changed the policy meanwhile, it is read and changed again.
     Raises google.api_core.exceptions.BadRequest for an unknown role or a member who doesn't exist, Forbidden,
     NotFound.
     """
@@ -95,19 +95,19 @@ def grant(resource: Resource, role: str, member: str) -> bool:
 
 
 def revoke(resource: Resource, role: str, member: str) -> bool:
-    """Take a role on the resource from a member; False when there was nothing to take. Raises as `grant`."""
+    """Revoke a member's role on the resource. Return False if the member didn't have it. Raises as `grant`."""
     return _change(resource, lambda policy: _drop(policy, member, role))
 
 
 def revoke_all(resource: Resource, member: str) -> bool:
-    """Take every role on the resource from a member; False when it had none there. Raises as `grant`."""
+    """Revoke all of a member's roles on the resource. Return False if there were none. Raises as `grant`."""
     return _change(resource, lambda policy: _drop(policy, member, ""))
 
 
 def permitted(resource: Resource, *permissions: str, credentials: Any = None) -> tuple[str, ...]:
-    """Those of the permissions that the caller has, in Google's answer to testIamPermissions.
+    """Return those of the permissions that the caller has, from Google's testIamPermissions.
 
-    `credentials` is somebody else's to ask for, for example `identity.as_service_account(...)`.
+    `credentials` makes the call as somebody else, for example with `identity.as_service_account(...)`.
     Raises google.api_core.exceptions.GoogleAPICallError, and google.auth.exceptions.RefreshError for bad credentials.
     """
     found = rest.call(
@@ -144,7 +144,7 @@ def _change(resource: Resource, edit: Callable[[dict[str, Any]], bool]) -> bool:
 
 
 def _read(resource: Resource) -> dict[str, Any]:
-    # Version 3 shows conditions; written back without them they would be lost.
+    # Only version 3 has conditions, which writing the policy back would lose otherwise.
     version = "options.requestedPolicyVersion=3"
     match resource:
         case names.Repository():
@@ -169,7 +169,7 @@ def _url(resource: Resource) -> str:
 
 
 def permissions_of(role: str) -> frozenset[str]:
-    """Return what a role holds, as the IAM API says; nothing for a role that is gone or that you may not see."""
+    """Return the permissions in a role, or none for a role that doesn't exist or that you may not see."""
     try:
         return _predefined(role) if role.startswith("roles/") else _included(role)
     except (exceptions.NotFound, exceptions.Forbidden):
@@ -177,9 +177,9 @@ def permissions_of(role: str) -> frozenset[str]:
 
 
 def roles_with(*permissions: str) -> tuple[str, ...]:
-    """Return the predefined roles of the permissions' own service that hold them all, those with the fewest first.
+    """Return the predefined roles of the permissions' service that include them all, the smallest role first.
 
-    Without the roles that Google keeps for its own service agents.
+    Roles for Google's own service agents are left out.
     """
     service = permissions[0].partition(".")[0]
     family = [one for one in _role_names() if one.startswith(f"roles/{service}.") and not is_for_agents(one)]
@@ -200,18 +200,11 @@ def _predefined(role: str) -> frozenset[str]:
 
 @functools.cache
 def _role_names() -> tuple[str, ...]:
-    found: list[str] = []
-    page = ""
-    while True:
-        answer = rest.call("GET", f"{_IAM}/roles", params={"pageSize": "1000"} | ({"pageToken": page} if page else {}))
-        found += [role["name"] for role in answer.get("roles", [])]
-        page = answer.get("nextPageToken", "")
-        if not page:
-            return tuple(found)
+    return tuple(role["name"] for role in rest.pages(f"{_IAM}/roles", "roles", pageSize="1000"))
 
 
 def is_for_agents(role: str) -> bool:
-    """Whether Google gives the role to its own service agents and to nobody else."""
+    """Return whether the role is only for Google's own service agents."""
     return role.lower().endswith("serviceagent")
 
 
@@ -221,22 +214,18 @@ def is_for_agents(role: str) -> bool:
 def account(project: names.Project, purpose: str, run: str) -> ServiceAccount:
     """Return the service account of a run for a purpose: `wb-PURPOSE-` and six hexadecimal digits.
 
-    Ids have 6 to 30 characters, too few for a run's id, so the digits are the beginning of its SHA-256.
+    An id has at most 30 characters, too few for the run's id, so the digits are the beginning of its SHA-256.
     """
     return ServiceAccount(project, f"wb-{purpose}-{hashlib.sha256(run.encode()).hexdigest()[:6]}")
 
 
 def account_exists(which: ServiceAccount) -> bool:
-    """Whether the service account is there. Other refusals (a disabled API, a missing permission) are raised."""
-    try:
-        rest.call("GET", f"{_IAM}/{which.resource}")
-    except exceptions.NotFound:
-        return False
-    return True
+    """Return whether the service account exists. Other refusals (a disabled API, a missing permission) are raised."""
+    return rest.find(f"{_IAM}/{which.resource}") is not None
 
 
 def create_account(which: ServiceAccount, run: str, display_name: str = "") -> None:
-    """Create the service account; its description says which run made it, as labels do elsewhere.
+    """Create the service account. Its description has the run's label, since accounts have no labels.
 
     Raises google.api_core.exceptions.Conflict when it exists, Forbidden without the right or the API.
     """
@@ -246,7 +235,7 @@ def create_account(which: ServiceAccount, run: str, display_name: str = "") -> N
 
 
 def delete_account(which: ServiceAccount) -> None:
-    """Delete the service account. Take its roles first: policies keep a deleted member as `deleted:…`.
+    """Delete the service account. Revoke its roles first: policies keep a deleted member as `deleted:…`.
 
     Raises google.api_core.exceptions.NotFound.
     """

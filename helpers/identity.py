@@ -1,4 +1,4 @@
-"""Who acts, and with what docker signs in. No token is ever shown."""
+"""The identity that Python acts as, and docker's credentials. No token is ever shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from helpers import target
 
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email")
-# The user name that Google's registries take an access token under.
+# The user name with which Google's registries accept an access token.
 _TOKEN_USER: Final = "oauth2accesstoken"  # noqa: S105 - a user name, no secret
 
 
@@ -30,7 +30,7 @@ class SignInFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Who:
-    """The identity that Python's clients act as; `kind` is `service account` or `user`."""
+    """The identity that Python's clients act as. `kind` is `service account` or `user`."""
 
     email: str
     kind: str
@@ -40,13 +40,13 @@ class Who:
 
     @property
     def member(self) -> str:
-        """As a policy names it: `user:…` or `serviceAccount:…`."""
+        """The identity as a policy names it: `user:…` or `serviceAccount:…`."""
         return f"{'user' if self.kind == 'user' else 'serviceAccount'}:{self.email}"
 
 
 @dataclass(frozen=True)
 class TokenState:
-    """Whether an access token can be had, and until when it is good (UTC). Never the token."""
+    """Whether an access token is available, and when it expires (UTC), without the token."""
 
     present: bool
     expires: datetime | None
@@ -55,7 +55,7 @@ class TokenState:
 
 @dataclass(frozen=True)
 class DockerConfig:
-    """What docker's config.json says about signing in: registry → helper, and registries with a stored password."""
+    """The credentials in docker's config.json: helpers by registry, and registries with a stored password."""
 
     path: Path
     helpers: dict[str, str]
@@ -77,10 +77,10 @@ def who_am_i() -> Who:
 
 
 def as_service_account(email: str, seconds: int = 600) -> Any:
-    """Credentials of a service account, by impersonation: no key is made, and what you do is logged under both names.
+    """Return credentials of a service account by impersonation, for the argument `credentials` of Google's clients.
 
-    For the argument `credentials` of Google's clients. The first call that uses them raises
-    google.auth.exceptions.RefreshError unless you hold `iam.serviceAccounts.getAccessToken` on the account.
+    No key is created, and calls are logged under both names. The first call that uses them raises
+    google.auth.exceptions.RefreshError unless you have `iam.serviceAccounts.getAccessToken` on the account.
     """
     source, _ = google.auth.default(scopes=[_SCOPES[0]])
     return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
@@ -89,7 +89,7 @@ def as_service_account(email: str, seconds: int = 600) -> Any:
 
 
 def token_state() -> TokenState:
-    """Ask for an access token and say whether one came. Never raises for a refusal: the reason is in the answer."""
+    """Request an access token and return its state. A refusal raises nothing, but is returned as the reason."""
     try:
         credentials = _refreshed()
     except google.auth.exceptions.GoogleAuthError as error:
@@ -99,11 +99,11 @@ def token_state() -> TokenState:
 
 
 def sign_in(registry_host: str | None = None, *, service_account: str = "", folder: Path | None = None) -> None:
-    """Sign docker in with `docker login` and an access token, which is good for an hour at most.
+    """Sign docker in with `docker login` and an access token, which expires within an hour. This needs no gcloud.
 
-    The way for a machine without gcloud. `service_account` signs in as that account, by impersonation; `folder` is a
-    docker configuration of its own (what `docker --config` takes). Raises SignInFailed with docker's message, and
-    google.auth.exceptions.RefreshError without the right to impersonate.
+    `service_account` signs in as that account by impersonation, and `folder` is a separate configuration for
+    `docker --config`. Raises SignInFailed with docker's message, and google.auth.exceptions.RefreshError without the
+    right to impersonate.
     """
     host = registry_host or target.current().registry_host
     credentials = as_service_account(service_account) if service_account else None
@@ -128,18 +128,18 @@ def sign_in(registry_host: str | None = None, *, service_account: str = "", fold
 
 
 def docker_config(folder: Path | None = None) -> DockerConfig:
-    """Read docker's configuration. An absent file is an empty one. Raises ValueError when it isn't JSON."""
+    """Read docker's configuration, which may be absent. Raises ValueError when it isn't JSON."""
     named = os.environ.get("DOCKER_CONFIG")
     path = (folder or (Path(named) if named else Path.home() / ".docker")) / "config.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8") or "{}") if path.exists() else {}
-    # With a store of the machine's own (keychain, pass) docker leaves an empty entry here and keeps the password there.
+    # With a credential store (keychain, pass), docker keeps the password there and leaves an empty entry here.
     stored = bool(content.get("credsStore"))
     logins = [host for host, entry in content.get("auths", {}).items() if stored or _has_password(entry)]
     return DockerConfig(path, dict(content.get("credHelpers", {})), tuple(sorted(logins)))
 
 
 def signed_in(registry_host: str | None = None, *, folder: Path | None = None) -> bool:
-    """Whether docker has a helper or a password for the registry; not whether they are good."""
+    """Return whether docker has a helper or a password for the registry, valid or not."""
     host = registry_host or target.current().registry_host
     found = docker_config(folder)
     return host in found.helpers or host in found.logins

@@ -1,7 +1,7 @@
-"""Images: build, tag, push, pull, look inside, run: through the `docker` package, in the engine of DOCKER_HOST.
+"""Build, tag, push, pull, inspect and run images with the `docker` package, on the engine of DOCKER_HOST.
 
-A function takes canonical names and gives them back; the engine knows each image under two references, docker's and the
-canonical one, which are the same on Google.
+Functions take and return canonical names. On the engine each image has two references, docker's and the canonical one,
+which are the same on Google.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from helpers import names, target, waiting
 from helpers.cell import progress
 from helpers.target import ROOT
 
-# Cloud Run's; the sandbox takes the other one too, on a machine that doesn't run this one.
+# Cloud Run's platform. On a machine that can't run it, the sandbox accepts another one.
 PLATFORM: Final = "linux/amd64"
 PORT: Final = 8080
 _STEP: Final = re.compile(r"Step (\d+)/(\d+) : ")
@@ -34,7 +34,7 @@ _DIGEST: Final = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 
 
 class BuildFailed(RuntimeError):
-    """The engine couldn't build the image. The message is the engine's, with the last lines of its output."""
+    """The engine couldn't build the image. The message is the engine's, with the last lines of the output."""
 
 
 class TransferRefused(RuntimeError):
@@ -43,7 +43,7 @@ class TransferRefused(RuntimeError):
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its size in the engine (uncompressed bytes) and the Dockerfile's line that made it."""
+    """One layer: its size on the engine (uncompressed bytes) and the Dockerfile's line that created it."""
 
     size: int
     made_by: str
@@ -51,7 +51,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did: the digest the registry gave, layers sent, and layers that it had already."""
+    """The result of a push: the digest, the number of layers sent, and of those that the registry already had."""
 
     digest: names.Digest
     sent: int
@@ -59,7 +59,7 @@ class Pushed:
 
 
 class NotServing(RuntimeError):
-    """The container ended, or didn't answer in time. The message ends with its log."""
+    """The container ended, or didn't answer in time. The message includes its log."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Service:
 
 
 def engine() -> docker.DockerClient:
-    """Return a client for the engine. Raises docker.errors.DockerException when none answers."""
+    """Return a client for the engine. Raises docker.errors.DockerException when it doesn't answer."""
     return docker.from_env(timeout=600)
 
 
@@ -99,13 +99,13 @@ def build(
             rm=True,
             decode=True,
         )
-        said: list[str] = []
+        output: list[str] = []
         with progress.bar(f"Building {tag.image.path}:{tag.name}") as shown:
             for event in events:
                 if "error" in event:
-                    raise BuildFailed("\n".join([*said[-15:], event["error"].strip()]))
+                    raise BuildFailed("\n".join([*output[-15:], event["error"].strip()]))
                 text = event.get("stream", "").rstrip()
-                said += [text] if text else []
+                output += [text] if text else []
                 step = _STEP.match(text)
                 if step:
                     shown.total = int(step[2])
@@ -116,7 +116,7 @@ def build(
 
 
 def tag(source: names.Tag | names.Digest, *tags: names.Tag) -> None:
-    """Give an image of the engine further tags, under both references. Raises docker.errors.ImageNotFound."""
+    """Add tags to an image on the engine, under both references. Raises docker.errors.ImageNotFound."""
     here = target.current()
     with contextlib.closing(engine()) as client:
         for one in tags:
@@ -140,7 +140,7 @@ def push(tag: names.Tag) -> Pushed:
 
 
 def pull(name: names.Tag | names.Digest) -> names.Digest:
-    """Pull a tag or a digest and return the digest that the engine has now. Raises TransferRefused."""
+    """Pull a tag or a digest, and return the digest. Raises TransferRefused."""
     here = target.current()
     image = name.image
     with contextlib.closing(engine()) as client:
@@ -164,10 +164,10 @@ def digests_of(client: docker.DockerClient, reference: str) -> tuple[tuple[str, 
 
 
 def layers(name: names.Tag | names.Digest) -> tuple[Layer, ...]:
-    """Return the layers of an image that the engine has, first one first; those without a file in them are left out."""
+    """Return the layers of an image on the engine, lowest first, without those that have no files."""
     with contextlib.closing(engine()) as client:
         history = client.images.get(target.current().docker_name(name)).history()
-    # BuildKit makes a layer for the folder of a WORKDIR, and some image stores count its entry in the file system.
+    # BuildKit creates a layer for the folder of a WORKDIR, which some image stores don't count as empty.
     return tuple(
         Layer(int(one["Size"]), made_by)
         for one in reversed(history)
@@ -176,14 +176,14 @@ def layers(name: names.Tag | names.Digest) -> tuple[Layer, ...]:
 
 
 def retag(client: docker.DockerClient, source: str, reference: str) -> None:
-    """Give the image `source` the reference as well. Raises docker.errors.ImageNotFound."""
+    """Add a reference to the image `source`. Raises docker.errors.ImageNotFound."""
     repository, _, tag = reference.rpartition(":")
     if reference != source:
         client.images.get(source).tag(repository, tag=tag)
 
 
 def has_bridge(client: docker.DockerClient) -> bool:
-    """Whether containers of this engine get a network of their own; without one they share the machine's."""
+    """Return whether containers of this engine get a network of their own. Otherwise they share the machine's."""
     return bool(client.api.networks(names=["bridge"], filters={"driver": "bridge"}))
 
 
@@ -198,10 +198,9 @@ def run(
 ) -> Service:
     """Run an image with a read-only file system and wait until `health` answers 200.
 
-    Its port 8080 is published on a free port of 127.0.0.1; an engine without a bridge shares the machine's network, and
-    then the variable `port` tells the program a free one. `files` (path in the container → file of this machine) are
-    put into volumes of the container before it starts, and go when it goes. Raises docker.errors.ImageNotFound, and
-    NotServing after `seconds`.
+    Its port 8080 is published on a free port of 127.0.0.1. On an engine without a bridge, the variable `port` has a
+    free port instead. `files` (path in the container → file of this machine) are copied into volumes that are removed
+    with the container. Raises docker.errors.ImageNotFound, and NotServing after `seconds`.
     """
     here = target.current()
     settings: dict[str, Any] = {
@@ -230,19 +229,19 @@ def run(
 
 
 def stop(service: Service) -> None:
-    """Stop and remove the container; one that is gone already is no error."""
+    """Stop and remove the container, if it exists."""
     with contextlib.closing(engine()) as client, contextlib.suppress(docker.errors.NotFound):
         client.containers.get(service.container).remove(force=True, v=True)
 
 
 def content(image: names.Tag | names.Digest, path: str) -> bytes | None:
-    """Return a file of an image that the engine has, None where the image has none at that path.
+    """Return a file of an image on the engine without running it, or None if there is no file at that path.
 
-    Nothing of the image is run. Raises docker.errors.ImageNotFound.
+    Raises docker.errors.ImageNotFound.
     """
     here = target.current()
     with contextlib.closing(engine()) as client:
-        # Some engines want a command, also for a container that never starts.
+        # Some engines require a command even for a container that never starts.
         container = client.containers.create(here.docker_name(image), command="none", labels=here.labels)
         try:
             parts, _ = container.get_archive(path)
@@ -256,9 +255,9 @@ def content(image: names.Tag | names.Digest, path: str) -> bytes | None:
 
 
 def _follow(events: Iterable[dict[str, Any]], title: str) -> tuple[dict[str, str], str]:
-    """Read a transfer to its end and return each layer's last status and all text. Raises TransferRefused."""
+    """Read a transfer's events to the end. Return each layer's last status and all text. Raises TransferRefused."""
     last: dict[str, str] = {}
-    said: list[str] = []
+    texts: list[str] = []
     for event in progress.transfer(events, title):
         if "error" in event:
             raise TransferRefused(event["error"].strip())
@@ -266,17 +265,17 @@ def _follow(events: Iterable[dict[str, Any]], title: str) -> tuple[dict[str, str
         if layer:
             last[layer] = status
         else:
-            said.append(status)
-    return last, "\n".join(said)
+            texts.append(status)
+    return last, "\n".join(texts)
 
 
 def _made_by(entry: Mapping[str, Any]) -> str:
-    """Return the Dockerfile's line, without what the builders put around it."""
+    """Return the Dockerfile's line without the parts that builders add."""
     text = str(entry.get("CreatedBy") or entry.get("Comment") or "")
     text = re.sub(r"^/bin/sh -c #\(nop\)\s*", "", text)
     text = re.sub(r"^(?:RUN )?(?:\|\d+ (?:\S+=\S* )*)?/bin/sh -c ", "RUN ", text)
     text = re.sub(r"\s+# buildkit$", "", text)
-    # The classic builder names what it copied by a hash, BuildKit by its path.
+    # The classic builder shows the copied files as a hash, BuildKit by their paths.
     text = re.sub(r"^(COPY|ADD) (?:(?:dir|file|multi):\w+ in|.*) (\S+)\s*$", r"\1 … \2", text)
     text = re.sub(r"\s+", " ", text).strip()
     return "the base image" if text in ("", "Imported from -") else text
@@ -298,7 +297,7 @@ def _wait(container: Any, port: str, health: str, seconds: float) -> str:
 
 
 def _packed(name: str, file: Path) -> bytes:
-    """Return an archive of one file that everybody may read: the server's user is not this one."""
+    """Return a tar of one file that everybody may read, because the server runs as another user."""
     content = file.read_bytes()
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = len(content), 0o444

@@ -1,7 +1,7 @@
-"""What runs made in a project and what is still there, kind by kind, each with the run that made it.
+"""Find what runs of the workbook created in a project and left there, each with the id of its run.
 
-A run is known by its label, `workbook-run`; where a kind of thing has no labels, by the label's text in a description
-or a tag, or by the run's id in a name. What carries neither was made by somebody else, and is left out.
+A resource belongs to a run by its label `workbook-run`. Kinds of resources without labels have the label's text in a
+description or a tag, or the run's id in a name. Everything else was created by others and is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from google.api_core import exceptions
 
@@ -34,8 +34,9 @@ Kind = Literal[
     "bucket",
     "budget",
 ]
-# Services come first: the sandbox runs them in containers, and an engine keeps the image of a container that runs.
-# Roles come before accounts, since a policy keeps a deleted one; a bucket is deleted when it is empty.
+# The order of deletion. Services come before containers and images, because the sandbox runs services in containers,
+# and an engine keeps the image of a running container. Roles come before accounts, because a policy keeps deleted
+# accounts. A bucket comes after the objects in it.
 ORDER: Final[tuple[Kind, ...]] = Kind.__args__  # type: ignore[attr-defined]
 
 IAM: Final = "https://iam.googleapis.com/v1"
@@ -48,7 +49,7 @@ _BILLING: Final = "https://cloudbilling.googleapis.com/v1"
 _MANAGER: Final = "https://cloudresourcemanager.googleapis.com/v1"
 _RUN: Final = "apis/serving.knative.dev/v1/namespaces"
 
-# As the runner makes them: `20261125t151006-1a2b3c`, at the end of a name or between others.
+# The runner's ids, such as `20261125t151006-1a2b3c`, anywhere in a name.
 RUN_ID: Final = re.compile(r"(?<![a-z0-9])\d{8}t\d{6}-[0-9a-f]{6}(?![a-z0-9])")
 _LONGEST: Final = dt.timedelta(hours=6)
 _ACCOUNT: Final = re.compile(r"(?:deleted:)?serviceAccount:(wb-[a-z]+-([0-9a-f]{6}))@")
@@ -58,9 +59,9 @@ _ACCOUNT: Final = re.compile(r"(?:deleted:)?serviceAccount:(wb-[a-z]+-([0-9a-f]{
 class Leftover:
     """One thing that a run created.
 
-    `name` is a container's id, an image's reference, or on Google what deletes it: the resource name, or the address in
-    its API. A role is `MEMBER` with the project in `detail`.
-    `run` is the run's id, and `created` the time (RFC 3339) where the API tells it.
+    `name` is a container's id, an image's reference, or on Google the resource name or the address with which it is
+    deleted. For a role `name` is the member and `detail` the project.
+    `created` is the time (RFC 3339), or "" where the API has none.
     """
 
     kind: Kind
@@ -72,16 +73,16 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Traces:
-    """What was found, and the kinds that couldn't be looked for, with the reason."""
+    """The leftovers, and the kinds that couldn't be listed, with the reason."""
 
     found: tuple[Leftover, ...]
     unseen: tuple[tuple[str, str], ...] = ()
 
 
 def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
-    """Return everything in a project and region that some run made. Changes nothing.
+    """Return everything in a project and region that some run created. Changes nothing.
 
-    `runs` are ids that are known already: accounts are named after a digest of the run's id, which can't be read back.
+    `runs` are known ids. They are needed because an account's name has only a digest of the run's id.
     """
     found: list[Leftover] = []
     unseen: list[tuple[str, str]] = []
@@ -90,7 +91,7 @@ def find(location: names.Location, runs: Iterable[str] = ()) -> Traces:
         try:
             found.extend(finder())
         except (exceptions.Forbidden, exceptions.NotFound, exceptions.MethodNotImplemented) as error:
-            # In an API that isn't enabled, or isn't there, there is nothing.
+            # An API that isn't enabled or doesn't exist has no resources.
             if isinstance(error, exceptions.Forbidden) and "SERVICE_DISABLED" not in str(error.details):
                 unseen.append((kind, str(error.message).splitlines()[0]))
 
@@ -129,15 +130,15 @@ def services(location: names.Location) -> Iterator[Leftover]:
 
 
 def accounts(project: names.Project) -> Iterator[Leftover]:
-    """Yield the service accounts whose description is a run's label. Google doesn't say since when they are there."""
-    for one in _pages(f"{IAM}/{project.resource}/serviceAccounts", "accounts"):
+    """Yield the service accounts whose description is a run's label. Google has no time of creation for them."""
+    for one in rest.pages(f"{IAM}/{project.resource}/serviceAccounts", "accounts"):
         if run := _labelled(one.get("description", "")):
             yield Leftover("service account", one["name"], one.get("displayName", ""), run)
 
 
 def _secrets(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:
-    """Yield secrets with a run's label, and those that Cloud Build made for a run's connection, which have none."""
-    for one in _pages(f"{SECRETS}/{project.resource}/secrets", "secrets"):
+    """Yield secrets with a run's label, and those without it that Cloud Build made for a run's connection."""
+    for one in rest.pages(f"{SECRETS}/{project.resource}/secrets", "secrets"):
         name = one["name"].rpartition("/")[2]
         of_connection = _of_connection(name, known) if "-github-oauthtoken-" in name else ""
         if run := one.get("labels", {}).get(LABEL) or of_connection:
@@ -145,25 +146,25 @@ def _secrets(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]
 
 
 def _budgets(project: names.Project) -> Iterator[Leftover]:
-    """Yield a budget of the project's billing account named `workbook RUN`."""
+    """Yield the budgets of the project's billing account that are named `workbook RUN`."""
     account = rest.call("GET", f"{_BILLING}/{project.resource}/billingInfo").get("billingAccountName", "")
-    for one in _pages(f"{BUDGETS}/{account}/budgets", "budgets") if account else ():
+    for one in rest.pages(f"{BUDGETS}/{account}/budgets", "budgets") if account else ():
         word, _, run = one.get("displayName", "").partition(" ")
         if word == "workbook" and run and f"projects/{project}" in one.get("budgetFilter", {}).get("projects", ()):
             yield Leftover("budget", one["name"], one["displayName"], run)
 
 
 def _pools(project: names.Project) -> Iterator[Leftover]:
-    """Workload identity pools; their providers go with them."""
+    """Yield workload identity pools, whose deletion includes their providers."""
     url = f"{IAM}/{project.resource}/locations/global/workloadIdentityPools"
-    for one in _pages(url, "workloadIdentityPools"):
+    for one in rest.pages(url, "workloadIdentityPools"):
         if run := _labelled(one.get("description", "")) or _in_name(one["name"]):
             yield Leftover("identity pool", one["name"], one.get("displayName", ""), run)
 
 
 def _triggers(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
-    """Build triggers, which have no labels: by a tag, the description, the name, or the account that they run as."""
-    for one in _pages(f"{BUILD}/{location.resource}/triggers", "triggers"):
+    """Yield build triggers by a tag, the description, the name or their account, since they have no labels."""
+    for one in rest.pages(f"{BUILD}/{location.resource}/triggers", "triggers"):
         texts = (*one.get("tags", ()), one.get("description", ""))
         run = next((found for text in texts if (found := _labelled(text))), "")
         run = run or _in_name(one.get("name", "")) or _of_account(one.get("serviceAccount", ""), known)
@@ -173,8 +174,11 @@ def _triggers(location: names.Location, known: Iterable[str]) -> Iterator[Leftov
 
 
 def _connections(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
-    """Yield connections to GitHub, which have no labels, by their name; the repositories of one go with it."""
-    for one in _pages(f"{CONNECTIONS}/{location.resource}/connections", "connections"):
+    """Yield connections to GitHub by their names, since they have no labels.
+
+    The deletion of a connection includes its repositories.
+    """
+    for one in rest.pages(f"{CONNECTIONS}/{location.resource}/connections", "connections"):
         if run := _of_connection(one["name"].rpartition("/")[2], known):
             yield Leftover("connection", f"{CONNECTIONS}/{one['name']}", "", run, one.get("createTime", ""))
 
@@ -184,7 +188,7 @@ def _of_connection(name: str, known: Iterable[str]) -> str:
 
 
 def _roles(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:
-    """Accounts of runs in the project's policy, also those that are deleted already."""
+    """Yield accounts of runs in the project's policy, including deleted accounts."""
     policy = rest.call(
         "POST", f"{_MANAGER}/{project.resource}:getIamPolicy", json={"options": {"requestedPolicyVersion": 3}}
     )
@@ -197,14 +201,11 @@ def _roles(project: names.Project, known: Iterable[str]) -> Iterator[Leftover]:
 
 
 def _sources(location: names.Location, known: Iterable[str]) -> Iterator[Leftover]:
-    """Yield sources that were uploaded for a run's builds.
-
-    The run's id stands in the object's name, or a run's build fetched it.
-    """
+    """Yield uploaded sources with the run's id in the object's name, and those that a run's build fetched."""
     bucket = f"{location.project}_cloudbuild"
     url = f"{STORAGE}/b/{bucket}/o"
     of_builds = dict(_fetched(location, known))
-    for one in _pages(url, "items"):
+    for one in rest.pages(url, "items"):
         run = _in_path(one["name"], known) or of_builds.get((bucket, one["name"]), "")
         if run:
             address = f"{url}/{one['name'].replace('/', '%2F')}"
@@ -213,7 +214,7 @@ def _sources(location: names.Location, known: Iterable[str]) -> Iterator[Leftove
 
 def _fetched(location: names.Location, known: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
     try:
-        listed = list(_pages(f"{BUILD}/{location.resource}/builds", "builds"))
+        listed = list(rest.pages(f"{BUILD}/{location.resource}/builds", "builds"))
     except exceptions.Forbidden:
         return
     for one in listed:
@@ -226,36 +227,36 @@ def _fetched(location: names.Location, known: Iterable[str]) -> Iterator[tuple[t
 
 
 def _bucket(project: names.Project, sources: list[Leftover], known: Iterable[str]) -> Iterator[Leftover]:
-    """Yield the bucket for sources, when it was made in the hours of a run and contains only what runs put there.
+    """Yield the bucket for sources if it was created during a run and contains only objects of runs.
 
-    gcloud makes it anew when somebody needs it, so an empty one is no loss.
+    gcloud creates the bucket again when it is needed.
     """
     url = f"{STORAGE}/b/{project}_cloudbuild"
     created = rest.call("GET", url)["timeCreated"]
-    if len(list(_pages(f"{url}/o", "items"))) != len(sources):
+    if len(list(rest.pages(f"{url}/o", "items"))) != len(sources):
         return
     made = dt.datetime.fromisoformat(created)
     times = {run: dt.datetime.fromisoformat(_moment(run)) for run in known if _moment(run)}
-    # The id counts whole seconds.
+    # The id has whole seconds.
     fitting = [run for run, start in times.items() if start <= made <= start + _LONGEST]
     if fitting:
         yield Leftover("bucket", url, "", max(fitting), created)
 
 
 def digits(run: str) -> str:
-    """Return what the names of a run's service accounts end in: as `iam.account` makes them."""
+    """Return the six digits at the end of the names of a run's service accounts."""
     return hashlib.sha256(run.encode()).hexdigest()[:6]
 
 
 def _moment(run: str) -> str:
-    """When the run began, from its id, as RFC 3339 that can be compared as text; "" when the id doesn't say."""
+    """Return when the run began (RFC 3339) according to its id, or "" for another form of id."""
     if not RUN_ID.fullmatch(run):
         return ""
     return f"{run[:4]}-{run[4:6]}-{run[6:8]}T{run[9:11]}:{run[11:13]}:{run[13:15]}Z"
 
 
 def began(run: str, leftovers: Iterable[Leftover] = ()) -> str:
-    """When a run began (RFC 3339): as its id says, else the time of the oldest thing that it left; "" if none tells."""
+    """Return when a run began (RFC 3339), from its id or else from its oldest leftover, or "" if neither has it."""
     times = (one.created for one in leftovers if one.run == run and one.created)
     return _moment(run) or min(times, default="")
 
@@ -271,7 +272,7 @@ def _in_name(text: str) -> str:
 
 
 def _in_path(name: str, known: Iterable[str]) -> str:
-    """Return the run that a part of an object's path is."""
+    """Return the id of a run that is a part of an object's path, or ""."""
     parts = name.split("/")
     return next((run for run in known if run in parts), "") or next((part for part in parts if _moment(part)), "")
 
@@ -279,14 +280,3 @@ def _in_path(name: str, known: Iterable[str]) -> str:
 def _of_account(account: str, known: Iterable[str]) -> str:
     email = account.rpartition("/")[2]
     return next((run for run in known if re.match(rf"wb-[a-z]+-{digits(run)}@", email)), "")
-
-
-def _pages(url: str, key: str) -> Iterator[dict[str, Any]]:
-    """All items of a list that Google gives in pages."""
-    token = ""
-    while True:
-        answer = rest.call("GET", url, params={"pageToken": token} if token else {})
-        yield from answer.get(key, ())
-        token = answer.get("nextPageToken", "")
-        if not token:
-            return

@@ -1,14 +1,14 @@
-"""The names of Artifact Registry as frozen values.
+"""The names of Artifact Registry as immutable values.
 
-`str()` of a value is the canonical text, as Google writes it. `.resource` is the resource name that Google's APIs take.
-Every `parse` is strict: it raises `BadName`, which says what is wrong and what to do.
+`str()` returns the canonical text, `.resource` the resource name in Google's APIs. Every `parse` is strict and raises
+`BadName`, whose message says what is wrong and what to do.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 from urllib.parse import quote, unquote
 
 _PROJECT: Final = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -25,7 +25,7 @@ _SHAPE: Final = "LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE"
 
 
 class BadName(ValueError):
-    """A text that can't be the name it should be. The message says why and what to write instead."""
+    """A text isn't a valid name. The message says why and what to write instead."""
 
 
 def _require(pattern: re.Pattern[str], text: str, what: str, rule: str) -> None:
@@ -88,7 +88,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
-    """A repository; `str()` is the registry's form, `us-central1-docker.pkg.dev/PROJECT/REPOSITORY`."""
+    """A repository. `str()` returns `us-central1-docker.pkg.dev/PROJECT/REPOSITORY`."""
 
     location: Location
     id: str
@@ -160,7 +160,7 @@ class Image:
 
     @property
     def resource(self) -> str:
-        """`…/packages/IMAGE`; the slash of a nested name becomes `%2F`, as Google writes it."""
+        """`…/packages/IMAGE`, with `%2F` for the slash of a nested name, as Google writes it."""
         return f"{self.repository.resource}/packages/{quote(self.path, safe='')}"
 
     def tag(self, name: str) -> Tag:
@@ -203,7 +203,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Tag:
-    """A tag: a name that can move to another version, unless the repository has immutable tags."""
+    """A tag, which can move to another version unless the repository has immutable tags."""
 
     image: Image
     name: str
@@ -226,13 +226,13 @@ class Tag:
 
     @classmethod
     def parse(cls, text: str) -> Tag:
-        """Read `…/image:tag`. Raises BadName when the text carries no tag."""
+        """Read `…/image:tag`. Raises BadName when the text has no tag."""
         return _only(Tag, text, "tag: end it with a colon and the tag, as in …/IMAGE:v1.")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """One version of an image by the digest of its manifest, which never changes."""
+    """A version of an image, by the digest of its manifest."""
 
     image: Image
     value: str
@@ -250,8 +250,20 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read `…/image@sha256:…`. Raises BadName when the text carries no digest."""
+        """Read `…/image@sha256:…`. Raises BadName when the text has no digest."""
         return _only(Digest, text, "digest: end it with @sha256: and 64 hexadecimal digits.")
+
+
+class Tagged(Protocol):
+    """A version with a digest and tags, as `repositories.images` lists it."""
+
+    @property
+    def image(self) -> Digest:
+        """The version, by its digest."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that point at it."""
 
 
 _Named = TypeVar("_Named", Tag, Digest)

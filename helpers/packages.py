@@ -1,7 +1,7 @@
-"""Python packages: small wheels, repositories that keep, cache or put them together, and the clients that use them.
+"""Python packages: small wheels, standard, remote and virtual repositories, and the clients that use them.
 
-twine and pip are called as in a terminal. They find the keyring beside them, which asks for a token whenever a host
-ends in `.pkg.dev`, so no credential is written anywhere.
+twine and pip run as in a terminal. They use the installed keyring, which gets a token for hosts that end in `.pkg.dev`,
+so no credential is written anywhere.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from google.cloud.artifactregistry_v1 import types
 from helpers import images, names, target
 from helpers.transport import clients
 
-_DAY: Final = (2026, 1, 1, 0, 0, 0)  # of every file in a wheel: the same content is the same wheel
-# Settings of one's own that would ask another index beside the one that is shown.
+_DAY: Final = (2026, 1, 1, 0, 0, 0)  # of every file in a wheel, so that the same content gives the same wheel
+# Settings of the user that would add another index.
 _FOREIGN: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONSTRAINT")
 _INSTALLED: Final = re.compile(r"Successfully installed .*?-(\d[^\s-]*)\s*$", re.MULTILINE)
-# An access token, and what stands in its place in a demonstration.
+# An access token, or its stand-in in a demonstration.
 _TOKEN: Final = re.compile(rb"ya29\.[\w-]{8,}|a-token-that-opens-nothing")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ClientFailed(RuntimeError):
-    """twine or pip ended with an error. The message is what it said last."""
+    """twine or pip failed. The message is the registry's, or the last lines of the output."""
 
 
 def wheel(folder: Path, name: str, version: str, source: str) -> Path:
-    """Write a wheel of one module, as `python -m build` would; the same arguments give the same bytes.
+    """Write a wheel of one module, as `python -m build` would. The same arguments give the same bytes.
 
     Args:
-        name: of the package, `ml-model`; the module is `ml_model`.
-        source: what the module says, beside `__version__`.
+        name: the package's name, such as `ml-model` for the module `ml_model`.
+        source: the module's code after `__version__`.
     """
     module = re.sub(r"[-_.]+", "_", name).lower()
     about = f"{module}-{version}.dist-info"
@@ -77,7 +77,7 @@ def _record(text: str) -> str:
 
 
 def url(repository: names.Repository) -> str:
-    """`https://us-central1-python.pkg.dev/PROJECT/REPOSITORY`: uploads go there with a slash, pip adds `/simple/`."""
+    """Return `https://us-central1-python.pkg.dev/PROJECT/REPOSITORY`, to which twine adds `/` and pip `/simple/`."""
     return f"https://{repository.location}-python.pkg.dev/{repository.project}/{repository.id}"
 
 
@@ -90,11 +90,11 @@ def create(
     description: str = "",
     seconds: float = 120.0,
 ) -> bool:
-    """Create a Python repository; False when it is there already.
+    """Create a Python repository. Return False if it exists already.
 
     Args:
-        upstream: the repository that it caches: a remote one.
-        members: repositories with their priorities, the greater first: a virtual one.
+        upstream: for a remote repository, the repository that it caches.
+        members: for a virtual repository, its upstream repositories with their priorities, of which the greatest wins.
 
     Raises:
         google.api_core.exceptions.Forbidden: without the right or the API.
@@ -130,7 +130,7 @@ def _policies(members: Mapping[names.Repository, int]) -> list[types.UpstreamPol
 
 
 def prioritise(repository: names.Repository, members: Mapping[names.Repository, int]) -> None:
-    """Give a virtual repository these upstreams. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Set a virtual repository's upstreams. Raises google.api_core.exceptions.GoogleAPICallError."""
     config = types.VirtualRepositoryConfig(upstream_policies=_policies(members))
     changed = types.Repository(name=repository.resource, virtual_repository_config=config)
     clients.artifact_registry().update_repository(
@@ -139,38 +139,37 @@ def prioritise(repository: names.Repository, members: Mapping[names.Repository, 
 
 
 def priorities(repository: names.Repository) -> dict[str, int]:
-    """Return the upstreams of a virtual repository by their ids, each with its priority."""
+    """Return the priorities of a virtual repository's upstreams by their ids."""
     found = clients.artifact_registry().get_repository(name=repository.resource)
     policies = found.virtual_repository_config.upstream_policies
     return {one.repository.rpartition("/")[2]: one.priority for one in policies}
 
 
 def upload(repository: names.Repository, *wheels: Path) -> None:
-    """Upload with twine. Raises ClientFailed with what twine says, the registry's sentence included."""
+    """Upload wheels with twine. Raises ClientFailed."""
     options = ("--non-interactive", "--disable-progress-bar", "--verbose", "--repository-url", f"{url(repository)}/")
     _run("twine", "upload", *options, *wheels)
 
 
 def install(repository: names.Repository, package: str, folder: Path) -> str:
-    """Install a package into a folder with pip, from this repository alone; return its version. Raises ClientFailed."""
+    """Install a package into a folder with pip, from this repository only, and return its version.
+
+    Raises ClientFailed.
+    """
     options = ("--no-deps", "--upgrade", "--no-cache-dir", "--disable-pip-version-check")
-    said = _run(*("pip", "install", *options, "--index-url", f"{url(repository)}/simple/"), "--target", folder, package)
-    found = _INSTALLED.search(said)
+    where = ("--index-url", f"{url(repository)}/simple/", "--target", folder)
+    found = _INSTALLED.search(_run("pip", "install", *options, *where, package))
     return found[1] if found else ""
 
 
 def listed(repository: names.Repository) -> tuple[tuple[str, str], ...]:
-    """Return package and version of everything that the repository keeps, sorted."""
+    """Return the package and version of each stored package, sorted."""
     found = clients.artifact_registry().list_python_packages(parent=repository.resource)
     return tuple(sorted((one.package_name, one.version) for one in found))
 
 
 def page(repository: names.Repository, package: str) -> tuple[str, ...]:
-    """Return the files that the index names for a package; none where it has none.
-
-    Raises:
-        requests.HTTPError: for any other refusal than 404.
-    """
+    """Return the files that the index lists for a package. Raises requests.HTTPError for refusals other than 404."""
     answer = clients.session().get(f"{url(repository)}/simple/{package}/", timeout=60)
     if answer.status_code == requests.codes.not_found:
         return ()
@@ -194,20 +193,20 @@ def _run(module: str, *arguments: str | Path) -> str:
     return ran.stdout
 
 
-def _reason(said: str) -> str:
-    """Return the registry's sentence, which twine puts behind the status; else the last lines."""
-    found = re.search(r"^\s*(\d{3} [A-Z][A-Za-z ]+)\s*\nINFO +(.+)$", said, re.MULTILINE)
-    return f"{found[1].strip()}: {found[2].strip()}" if found else "\n".join(said.strip().splitlines()[-6:])
+def _reason(output: str) -> str:
+    """Return the registry's message, which twine prints after the status, or else the last lines."""
+    found = re.search(r"^\s*(\d{3} [A-Z][A-Za-z ]+)\s*\nINFO +(.+)$", output, re.MULTILINE)
+    return f"{found[1].strip()}: {found[2].strip()}" if found else "\n".join(output.strip().splitlines()[-6:])
 
 
 def scratch(name: str) -> Path:
-    """Return a folder of this world for what a notebook makes, in `.sandbox/scratch`."""
+    """Return the path of a folder for a notebook's files, in `.sandbox/scratch`."""
     home = os.environ.get("WORKBOOK_HOME")
     return (Path(home) if home else target.ROOT / "runs") / "scratch" / name
 
 
 def no_secret_mount() -> str:
-    """Return why a build can't take a secret here and reach the repository, or nothing where it can."""
+    """Return why a build can't mount a secret and reach the repository, or "" if it can."""
     found = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
     if found.returncode:
         return "this Docker has no BuildKit (`docker buildx`), and so no secret mounts"
@@ -216,16 +215,16 @@ def no_secret_mount() -> str:
         return ""
     look = f"import urllib.request; urllib.request.urlopen({address!r}, timeout=5)"
     image = os.environ["PYTHON_IMAGE"]
-    asked = ["docker", "run", "--rm", "--network", "host", image, "python", "-c", look]
-    if subprocess.run(asked, capture_output=True, check=False).returncode:
+    command = ["docker", "run", "--rm", "--network", "host", image, "python", "-c", look]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         return "a build of this engine can't reach the sandbox"
     return ""
 
 
 def write_pip_conf(path: Path, repository: names.Repository) -> None:
-    """Write pip's configuration for a build: the index, with an access token in its address. For you alone to read.
+    """Write pip's configuration for a build, with an access token in the index's address, readable only by the user.
 
-    In the sandbox the address is that of its plain port, which a build reaches on the machine's own network.
+    In the sandbox the address is its plain port's, which a build reaches on the machine's own network.
     """
     session = clients.session()
     session.credentials.refresh(google.auth.transport.requests.Request())
@@ -239,7 +238,7 @@ def write_pip_conf(path: Path, repository: names.Repository) -> None:
 
 
 def tokens_in(image: str) -> tuple[str, ...] | None:
-    """Return where an image of the engine holds a token: history or layers; None where there is no such image."""
+    """Return which of "history" and "layers" of an image contain a token, or None if there is no such image."""
     with contextlib.closing(images.engine()) as client, tempfile.TemporaryFile() as saved:
         try:
             found = client.images.get(image)
@@ -255,7 +254,7 @@ def tokens_in(image: str) -> tuple[str, ...] | None:
 
 
 def _layers(archive: tarfile.TarFile) -> Iterator[bytes]:
-    """Yield the content of each layer of a saved image, uncompressed; what describes them is JSON."""
+    """Yield the uncompressed content of each layer of a saved image, which are the files that aren't JSON."""
     for entry in archive:
         opened = archive.extractfile(entry) if entry.isfile() else None
         content = opened.read() if opened else b""
@@ -264,7 +263,7 @@ def _layers(archive: tarfile.TarFile) -> Iterator[bytes]:
 
 
 def remove_images(name: str) -> None:
-    """Remove every tag of an image from the engine; nothing happens where there is none, or no engine."""
+    """Remove all tags of an image from the engine, if there are any and an engine answers."""
     with contextlib.suppress(docker.errors.DockerException), contextlib.closing(images.engine()) as client:
         for found in client.images.list(name):
             for tag in found.tags:

@@ -1,6 +1,6 @@
-"""Pictures for a notebook: which tag points at which version, what a cleanup does to whom, and what a scan found.
+"""Pictures for a notebook: tags and their versions, the effect of a cleanup, and the findings of scans.
 
-Each has the same data as text beside it, and colour is never the only sign.
+Each picture has its data as text too, and never shows anything by colour only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from helpers import names, scans, show
 from helpers.fates import Verdict
 from helpers.scans import Finding
 
-# Told apart with every common kind of colour blindness (Okabe and Ito): what stays or can be fixed, and what does not.
+# Distinguishable with every common kind of colour blindness (Okabe and Ito). Kept or fixable, and the opposite.
 _KEEP: Final = "#0072B2"
 _DELETE: Final = "#D55E00"
-# 4.5 to 1 on white and 4.6 to 1 on black: JupyterLab shows an SVG as an image, which can't take the page's colour.
+# A contrast of 4.5 to 1 on white and 4.6 to 1 on black, since an SVG in JupyterLab can't take the page's colour.
 _INK: Final = "#767676"
 _GRID: Final = "#9a9a9a55"
 _STYLE: Final = {
@@ -44,7 +44,7 @@ _APART: Final = 0.16  # of a row of half an inch: more than a dot is high
 
 
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in colours that can be read on white and on black."""
+    """Wrap a function so that it draws in colours that can be read on white and on black."""
 
     @functools.wraps(draw)
     def styled(*given: P.args, **named: P.kwargs) -> Figure:
@@ -54,20 +54,8 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return styled
 
 
-class Tagged(Protocol):
-    """Anything with a digest and tags, as `repositories.images` lists it."""
-
-    @property
-    def image(self) -> names.Digest:
-        """The version, by its digest."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags that point at it."""
-
-
 class Foreseen(Protocol):
-    """A run that `retention.preview` foresees."""
+    """A cleanup run as `retention.preview` predicts it."""
 
     @property
     def at(self) -> datetime:
@@ -78,34 +66,34 @@ class Foreseen(Protocol):
         """What it would do with each version."""
 
 
-def numbered(versions: Sequence[Tagged]) -> dict[str, str]:
-    """Digest → `#1`, `#2`, … in the order given: a name for people that is the same on every run."""
+def numbered(versions: Sequence[names.Tagged]) -> dict[str, str]:
+    """Return for each digest `#1`, `#2`, … in the given order, which is the same on every run."""
     return {version.image.value: f"#{place}" for place, version in enumerate(versions, 1)}
 
 
-def tags_text(versions: Sequence[Tagged]) -> str:
-    """Return the tags of each version, in the order given, as a table."""
+def tags_text(versions: Sequence[names.Tagged]) -> str:
+    """Return a table of the versions with their tags, in the given order."""
     numbers = numbered(versions)
     rows = [(numbers[one.image.value], f"{one.image.value[:15]}…", ", ".join(one.tags) or "-") for one in versions]
     return show.table(rows, ("version", "digest", "tags"))
 
 
 @_styled
-def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] | None = None) -> Figure:
-    """Draw an arrow from each tag to its version, return the figure, and print the same as text.
+def tags(versions: Sequence[names.Tagged], title: str = "", before: Mapping[str, str] | None = None) -> Figure:
+    """Draw an arrow from each tag to its version, print the same as text, and return the figure.
 
-    `before` (tag → digest, from `pointers`) draws where a tag stood as a dotted arrow.
+    `before` (tag → digest, from `pointers`) adds dotted arrows to where tags pointed earlier.
     """
     show.display(tags_text(versions))
     numbers = numbered(versions)
     pointers_now = pointers(versions)
     order = list(numbers)
-    # By where it stood before: a tag that moves keeps its row from one picture to the next.
-    stood = {**pointers_now, **(before or {})}
-    tag_names = sorted(stood, key=lambda name: (_place(order, stood[name]), name))
+    # Sorted by the earlier version, so that a tag that moves keeps its row from one picture to the next.
+    earlier = {**pointers_now, **(before or {})}
+    tag_names = sorted(earlier, key=lambda name: (_place(order, earlier[name]), name))
     figure, axes = _figure(
         max(1.5, 0.42 * max(len(tag_names), len(versions)) + 0.6),
-        _tags_said(title, pointers_now, numbers, before or {}),
+        _tags_in_words(title, pointers_now, numbers, before or {}),
     )
     heights = {name: -float(place) for place, name in enumerate(tag_names)}
     middle = (len(tag_names) - len(versions)) / 2
@@ -133,12 +121,12 @@ def tags(versions: Sequence[Tagged], title: str = "", before: Mapping[str, str] 
 
 @_styled
 def overview() -> Figure:
-    """Draw who talks to which half of Artifact Registry."""
-    says = (
+    """Draw which clients use the registry and which the API of Artifact Registry."""
+    words = (
         "Picture of Artifact Registry: docker and Cloud Build push images to its registry, Cloud Run pulls them from "
         "there; gcloud and Python ask its API; permissions guard both halves."
     )
-    figure, axes = _figure(3.1, says)
+    figure, axes = _figure(3.1, words)
     axes.set_xlim(-1, 101)
     axes.set_ylim(0, 40)
     axes.set_axis_off()
@@ -168,43 +156,44 @@ def _box(axes: Any, place: tuple[float, float, float, float], text: str, colour:
     axes.text(left + width / 2, low + height / 2, text, ha="center", va="center", size=9)
 
 
-def _tags_said(title: str, now: Mapping[str, str], numbers: Mapping[str, str], before: Mapping[str, str]) -> str:
-    said = []
+def _tags_in_words(title: str, now: Mapping[str, str], numbers: Mapping[str, str], before: Mapping[str, str]) -> str:
+    clauses = []
     for name, digest in now.items():
         was = before.get(name)
         moved = f", before at {numbers[was]}" if was and was in numbers and was != digest else ""
-        said.append(f"{name} points at {numbers[digest]}{moved}")
-    return f"Picture of {title or 'tags'}: {'; '.join(said) or 'no tag'}."
+        clauses.append(f"{name} points at {numbers[digest]}{moved}")
+    return f"Picture of {title or 'tags'}: {'; '.join(clauses) or 'no tag'}."
 
 
-def _fates_said(preview: Foreseen) -> str:
-    goes = sum(one.delete for one in preview.verdicts)
-    return f"Picture of a cleanup, each version at its age: {len(preview.verdicts) - goes} stay, {goes} are deleted."
+def _fates_in_words(preview: Foreseen) -> str:
+    deleted = sum(one.delete for one in preview.verdicts)
+    stay = len(preview.verdicts) - deleted
+    return f"Picture of a cleanup, each version at its age: {stay} stay, {deleted} are deleted."
 
 
-def _findings_said(images: Mapping[str, Sequence[Finding]]) -> str:
-    said = (f"{title} has {len(all_)}" for title, all_ in images.items())
-    return f"Bars of vulnerabilities by severity: {', '.join(said)}. The table before it has the numbers."
+def _findings_in_words(images: Mapping[str, Sequence[Finding]]) -> str:
+    clauses = (f"{title} has {len(all_)}" for title, all_ in images.items())
+    return f"Bars of vulnerabilities by severity: {', '.join(clauses)}. The table before it has the numbers."
 
 
 def _place(order: Sequence[str], digest: str | None) -> int:
     return order.index(digest) if digest in order else len(order)
 
 
-def pointers(versions: Sequence[Tagged]) -> dict[str, str]:
-    """Tag → digest."""
+def pointers(versions: Sequence[names.Tagged]) -> dict[str, str]:
+    """Return the digest that each tag points to."""
     return {tag: one.image.value for one in versions for tag in one.tags}
 
 
 @_styled
 def timeline(preview: Foreseen) -> Figure:
-    """Draw each version at its age: a filled circle stays, a cross goes, and the policy that decided it beside it."""
+    """Draw each version at its age: a circle if it stays, a cross if it is deleted, by the policy that decides."""
     images = sorted({one.version.image for one in preview.verdicts})
     deciders = sorted({one.policy or one.reason for one in preview.verdicts})
     rows = {(image, decider): 0.0 for image in images for decider in deciders}
     used = [key for key in rows if any((v.version.image, v.policy or v.reason) == key for v in preview.verdicts)]
     heights = {key: -float(place) for place, key in enumerate(used)}
-    # Versions of one day in one row are above each other, so that each can be counted, and stay within their row.
+    # Versions of the same day are drawn above each other within their row, so that they can be counted.
     days = [
         (one.version.image, one.policy or one.reason, (preview.at - one.version.uploaded).days)
         for one in preview.verdicts
@@ -213,10 +202,10 @@ def timeline(preview: Foreseen) -> Figure:
     for place, (one, day) in enumerate(zip(preview.verdicts, days, strict=True)):
         step = min(_APART, 0.8 / days.count(day))
         heights_of[f"{one.version.image}@{one.version.digest}"] = heights[day[:2]] + days[:place].count(day) * step
-    figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0), _fates_said(preview))
+    figure, axes = _figure(max(1.6, 0.5 * len(used) + 1.0), _fates_in_words(preview))
     for delete, marker, colour, label in ((False, "o", _KEEP, "stays"), (True, "x", _DELETE, "deleted")):
-        # To the hour: a second more or less would move a pixel's shade, and no reader sees it.
-        # Sorted: versions of one second come in the order of their digests, which are new on every build.
+        # Rounded to the hour, since a second could change a pixel. Sorted, since versions of the same second come in
+        # the order of their digests, which differ on every build.
         places = sorted(
             (
                 -round((preview.at - one.version.uploaded).total_seconds() / 3600) / 24,
@@ -245,7 +234,7 @@ def timeline(preview: Foreseen) -> Figure:
 
 
 def findings_text(images: Mapping[str, Sequence[Finding]]) -> str:
-    """Return counts of each image by severity as a table: `fixable + without a fix`."""
+    """Return a table of each image's findings by severity, as `fixable + without a fix`."""
     counted = {title: scans.counts(findings) for title, findings in images.items()}
     rows = []
     for name in scans.SEVERITIES:
@@ -260,12 +249,12 @@ def findings_text(images: Mapping[str, Sequence[Finding]]) -> str:
 
 @_styled
 def findings(images: Mapping[str, Sequence[Finding]]) -> Figure:
-    """Draw a panel of bars for each image (title → findings), return the figure, and print the same as text."""
+    """Draw a panel of bars for each image (title → findings), print the same as text, and return the figure."""
     show.display(findings_text(images))
     shown = list(reversed(scans.SEVERITIES[1:]))
     if any(one.severity == scans.SEVERITIES[0] for all_ in images.values() for one in all_):
         shown.append(scans.SEVERITIES[0])
-    figure = _empty(_SCAN_WIDTH, 0.32 * len(shown) * len(images) + 1.0, _findings_said(images))
+    figure = _empty(_SCAN_WIDTH, 0.32 * len(shown) * len(images) + 1.0, _findings_in_words(images))
     places = figure.subplots(len(images), 1, sharex=True, squeeze=False)
     for axes, (title, all_) in zip(places[:, 0], images.items(), strict=True):
         counts = scans.counts(all_)
@@ -283,38 +272,38 @@ def findings(images: Mapping[str, Sequence[Finding]]) -> Figure:
     return figure
 
 
-def _figure(height: float, says: str) -> tuple[Figure, Any]:
-    figure = _empty(_WIDTH, height, says)
+def _figure(height: float, words: str) -> tuple[Figure, Any]:
+    figure = _empty(_WIDTH, height, words)
     return figure, figure.subplots()
 
 
 class Picture(Figure):
-    """A figure that a notebook shows without pyplot and its global state; `says` is the same in words."""
+    """A figure that a notebook shows without pyplot and its global state. `words` describe it."""
 
-    def __init__(self, says: str, **options: Any) -> None:
+    def __init__(self, words: str, **options: Any) -> None:
         super().__init__(**options)
-        self.says = says
+        self.words = words
 
     def svg(self) -> str:
-        """Return the picture as SVG, with its words as the title."""
+        """Return the picture as SVG, with its description as the title."""
         drawn = io.StringIO()
         with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-            # No date and no library: the same picture is the same bytes.
+            # Without date and library, so that the same picture has the same bytes.
             self.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         text = drawn.getvalue()
         start = text.index("<svg")
         begins = text.index(">", start) + 1
-        named = f'{text[start : begins - 1]} role="img">\n <title>{html.escape(self.says)}</title>'
+        named = f'{text[start : begins - 1]} role="img">\n <title>{html.escape(self.words)}</title>'
         return named + text[begins:]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, str], Any]:
-        """Return the picture as SVG; and as HTML too, because JupyterLab gives an SVG no alternative text."""
+        """Return the picture as SVG and as HTML, because JupyterLab gives an SVG no alternative text."""
         svg = self.svg()
         address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
-        shown = f'<img alt="{html.escape(self.says)}" src="{address}">'
-        content = {"text/plain": self.says, "image/svg+xml": svg, "text/html": shown}
-        return content, {"image/svg+xml": {"alt": self.says}}
+        shown = f'<img alt="{html.escape(self.words)}" src="{address}">'
+        content = {"text/plain": self.words, "image/svg+xml": svg, "text/html": shown}
+        return content, {"image/svg+xml": {"alt": self.words}}
 
 
-def _empty(width: float, height: float, says: str) -> Figure:
-    return Picture(says, figsize=(width, height), layout="constrained")
+def _empty(width: float, height: float, words: str) -> Figure:
+    return Picture(words, figsize=(width, height), layout="constrained")

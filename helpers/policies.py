@@ -1,7 +1,7 @@
-"""The file that `gcloud artifacts repositories set-cleanup-policies --policy` takes: read strictly, and mended.
+"""Parse the file for `gcloud artifacts repositories set-cleanup-policies --policy` strictly, and suggest corrections.
 
-gcloud looks at four keys of a policy and sends the rest of `condition` as it is. What stands elsewhere it drops
-without a word; this module says so.
+gcloud reads four keys of a policy and sends the rest of `condition` unchecked. It silently drops other keys, which
+this module reports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RECENT: Final[Mapping[str, type[Any]]] = {"keepCount": int, "packageNamePrefixe
 _STATES: Final = ("ANY", "TAGGED", "UNTAGGED")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# What people write, and the field that they mean.
+# Common mistakes, and the fields that are meant.
 _MEANT: Final = {
     "packageName": "packageNamePrefixes",
     "packageNames": "packageNamePrefixes",
@@ -41,7 +41,7 @@ _MEANT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a version must match: every attribute, any prefix of a tuple; an empty tuple matches everything."""
+    """The condition of a policy. A version must match all attributes, and one prefix of a tuple that isn't empty."""
 
     tagged: bool | None = None
     tags: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """The newest `count` versions of each package whose name begins with one of `packages`; empty means every one."""
+    """The newest `count` versions of each package whose name has a prefix in `packages`, or of all packages."""
 
     count: int
     packages: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Policy:
 
 
 class BadPolicies(ValueError):
-    """The file isn't what Google takes: `problems` are sentences, `mended` the file as it was probably meant, or ""."""
+    """Google would reject the file. `problems` are sentences, `mended` is the probably intended file, or ""."""
 
     def __init__(self, problems: Sequence[str], mended: str = "") -> None:
         super().__init__("\n".join(problems))
@@ -78,7 +78,7 @@ class BadPolicies(ValueError):
 
 
 def read(path: Path) -> tuple[Policy, ...]:
-    """Return the policies of a file. Raises OSError, and BadPolicies with every problem and the mended file."""
+    """Return the policies of a file. Raises OSError, and BadPolicies with all problems and a corrected file."""
     return parse(path.read_text(encoding="utf-8"))
 
 
@@ -105,7 +105,7 @@ def parse(text: str) -> tuple[Policy, ...]:
 
 
 def from_google(policies: Mapping[str, Any]) -> tuple[Policy, ...]:
-    """From a repository's `cleanup_policies`, as Google's client gives them."""
+    """Return the policies in a repository's `cleanup_policies` from Google's client."""
     found = []
     for name, one in policies.items():
         keep = one.action.name == "KEEP"
@@ -129,7 +129,7 @@ def from_google(policies: Mapping[str, Any]) -> tuple[Policy, ...]:
 
 
 def to_google(wanted: Sequence[Policy]) -> dict[str, dict[str, Any]]:
-    """As the `cleanup_policies` of a repository, for Google's client; the inverse of `from_google`."""
+    """Return the policies as a repository's `cleanup_policies` for Google's client, the inverse of `from_google`."""
     found: dict[str, dict[str, Any]] = {}
     for one in wanted:
         body: dict[str, Any] = {"id": one.name, "action": "KEEP" if one.keep else "DELETE"}
@@ -152,7 +152,7 @@ def to_google(wanted: Sequence[Policy]) -> dict[str, dict[str, Any]]:
 
 
 def duration(text: str) -> timedelta:
-    """`30d`, `12h`, `90m`, `2592000s`. Raises ValueError."""
+    """Parse `30d`, `12h`, `90m` or `2592000s`. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if not match:
         raise ValueError(f"{text!r} is no duration: write a number and s, m, h or d, for example 30d.")
@@ -160,7 +160,7 @@ def duration(text: str) -> timedelta:
 
 
 def _problems(entry: Mapping[str, Any], name: str, seen: set[str]) -> list[str]:
-    """Return what is wrong with one policy, in sentences."""
+    """Return the problems of one policy as sentences."""
     found: list[str] = []
     if not isinstance(entry.get("name"), str) or not 0 < len(entry["name"]) < 128:
         found.append(f"Policy {name} needs a name of 1 to 127 characters.")
@@ -216,9 +216,9 @@ def _wrong_fields(body: Any, known: Mapping[str, type[Any]], name: str, where: s
 
 
 def _mended(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the policy as it was probably meant: each field where it belongs, under its name."""
-    said, raw = entry.get("action"), entry.get("condition")
-    action = said if isinstance(said, dict) else {}
+    """Return the policy as it was probably meant, with each field in its place and under its name."""
+    given, raw = entry.get("action"), entry.get("condition")
+    action = given if isinstance(given, dict) else {}
     condition = {_MEANT.get(key, key): value for key, value in raw.items()} if isinstance(raw, dict) else {}
     for key, kind in _CONDITION.items():
         if kind is list and isinstance(condition.get(key), str):

@@ -1,4 +1,4 @@
-"""What a learner's machine has and lacks: the table of notebook 0, and how to get what is missing."""
+"""Check what a learner's machine has and lacks, for the table of notebook 0."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DISK_NEEDED = 3 * 10**9  # bytes: base, builder stages and two versions of the 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the workbook needs: whether it is there, and how to get it where it isn't."""
+    """One thing that the workbook needs. `get_it` says how to get it if it is missing."""
 
     name: str
     found: str
@@ -31,17 +31,17 @@ class Finding:
 
     @property
     def missing(self) -> bool:
-        """Whether it has to be got."""
+        """Whether it is missing."""
         return bool(self.get_it)
 
 
 def findings() -> tuple[Finding, ...]:
-    """Look for everything. Changes nothing, and never raises for what isn't there."""
+    """Return all findings. Changes nothing."""
     return (_python(), _gcloud(), _docker(), _engine(), _disk(), _world())
 
 
 def report() -> None:
-    """Print the table, and below it what is missing and how to get it."""
+    """Print the table, and how to get what is missing."""
     found = findings()
     show.display(show.table(((one.name, one.found, one.needed_for) for one in found), ("what", "found", "needed for")))
     for one in found:
@@ -82,7 +82,7 @@ def _engine() -> Finding:
     try:
         with contextlib.closing(docker.from_env(timeout=10)) as client:
             version = str(client.version()["Version"])
-            # Whoever started this notebook has looked whether that engine reaches the sandbox.
+            # `workbook` sets the variable when the engine can't reach the sandbox.
             return Finding("Docker Engine", version, "building images", os.environ.get("WORKBOOK_ENGINE_ELSEWHERE", ""))
     except docker.errors.DockerException:
         return Finding(
@@ -103,7 +103,7 @@ def _world() -> Finding:
     here = target.current()
     address = "https://artifactregistry.googleapis.com/v1/projects"
     try:
-        # Any answer will do: it says that the way to the API is open. A refusal is an answer, too.
+        # Any answer will do, even a refusal, because it shows that the API is reachable.
         requests.get(address, timeout=10)
     except requests.RequestException:
         return Finding(

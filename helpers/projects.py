@@ -1,4 +1,4 @@
-"""The project: what it is, and which of Google's services are enabled in it. REST, with the default credentials."""
+"""A project's properties, and the services that are enabled in it. REST, with the default credentials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARTIFACT_REGISTRY: Final = "artifactregistry.googleapis.com"
 _BATCH: Final = 20
 # Google: "wait a few minutes for the action to propagate to our systems".
 _PATIENCE: Final = 420.0
-# A question that costs nothing and changes nothing: every answer but "disabled" says that the API counts as enabled.
+# A call for each API that costs and changes nothing. Any answer but "disabled" shows that the API takes calls.
 _PROBES: Final = {
     ARTIFACT_REGISTRY: "v1/{project}/locations?pageSize=1",
     "cloudbuild.googleapis.com": "v1/{project}/builds?pageSize=1",
@@ -32,7 +32,7 @@ _PROBES: Final = {
 
 @dataclass(frozen=True)
 class ProjectFacts:
-    """What Resource Manager says about a project."""
+    """A project's properties in Resource Manager."""
 
     project: Project
     number: str
@@ -41,7 +41,10 @@ class ProjectFacts:
 
 
 def describe(project: Project) -> ProjectFacts:
-    """Ask Resource Manager. Raises google.api_core.exceptions.Forbidden when the project isn't yours or isn't there."""
+    """Return a project's properties.
+
+    Raises google.api_core.exceptions.Forbidden when the project isn't yours or doesn't exist.
+    """
     found = rest.call("GET", f"{_PROJECTS}/{project.resource}")
     return ProjectFacts(
         project=Project(found["projectId"]),
@@ -53,26 +56,20 @@ def describe(project: Project) -> ProjectFacts:
 
 def enabled(project: Project) -> tuple[str, ...]:
     """Return the services that are enabled, sorted. Raises google.api_core.exceptions.GoogleAPICallError."""
-    names: list[str] = []
-    page = ""
-    while True:
-        query = {"filter": "state:ENABLED", "pageSize": "200"} | ({"pageToken": page} if page else {})
-        found = rest.call("GET", f"{_SERVICES}/{project.resource}/services", params=query)
-        names += [service["config"]["name"] for service in found.get("services", [])]
-        page = found.get("nextPageToken", "")
-        if not page:
-            return tuple(sorted(names))
+    url = f"{_SERVICES}/{project.resource}/services"
+    found = rest.pages(url, "services", filter="state:ENABLED", pageSize="200")
+    return tuple(sorted(service["config"]["name"] for service in found))
 
 
 def is_enabled(project: Project, service: str = ARTIFACT_REGISTRY) -> bool:
-    """Whether one service is enabled. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return whether one service is enabled. Raises google.api_core.exceptions.GoogleAPICallError."""
     return bool(rest.call("GET", f"{_SERVICES}/{project.resource}/services/{service}").get("state") == "ENABLED")
 
 
 def answers(project: Project, service: str) -> bool:
-    """Whether an API takes calls for the project: on Google that begins minutes after enabling it.
+    """Return whether an API takes calls for the project, which on Google begins minutes after enabling it.
 
-    True for a service that can't be asked for nothing. Raises google.api_core.exceptions.GoogleAPICallError.
+    True for a service without a call that costs nothing. Raises google.api_core.exceptions.GoogleAPICallError.
     """
     if service not in _PROBES:
         return True
@@ -109,7 +106,7 @@ def enable(project: Project, *services: str, seconds: float = _PATIENCE) -> tupl
             raise exceptions.from_grpc_status(  # type: ignore[no-untyped-call]
                 error.get("code", 2), error.get("message", "unknown error")
             )
-    # Those that were enabled already, too: it may have been a moment ago.
+    # Also those that were enabled before, because it may have been a moment ago.
     for service in services:
         if not any(answers(project, service) for _ in waiting.attempts(seconds, longest=10.0)):
             raise TimeoutError(f"{service} is enabled, and doesn't answer after {seconds:g} seconds. Ask again.")

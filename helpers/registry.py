@@ -1,7 +1,7 @@
-"""The registry's own HTTP interface (OCI Distribution 1.1), where neither docker nor Google's client reaches.
+"""The registry's own HTTP API (OCI Distribution 1.1), for what docker and Google's client don't offer.
 
-Reads manifests, and pushes small images, indexes and attestations that need no Docker Engine. The same in both worlds:
-the host is Google's, and the environment says how to get there.
+It reads manifests, and pushes small images, indexes and attestations without a Docker Engine. The addresses are
+Google's in the sandbox too, where the environment sends requests to the sandbox.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _AT_ONCE: Final = 8
 
 
 class RegistryRefused(RuntimeError):
-    """The registry didn't do what was asked. The message is the registry's; `status` is the HTTP status."""
+    """The registry refused a request. The message is the registry's, `status` the HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -43,11 +43,10 @@ class RegistryRefused(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a manifest says: for an image its blobs (config and layers, digest → bytes), for an index its children.
+    """A manifest: for an image its blobs (config and layers, digest → bytes), for an index its children.
 
-    `size` is the manifest's own bytes; `layers` those of its blobs that are layers; `subject` the digest that it is
-    about, or "". Of an index `platforms` says for whom each child is: "unknown/unknown" is docker's word for an
-    attestation, which nobody runs.
+    `size` is the manifest's own bytes, `layers` the blobs that are layers, and `subject` the digest that it refers to,
+    or "". For an index, `platforms` has each child's platform, which for docker's attestations is "unknown/unknown".
     """
 
     digest: str
@@ -61,7 +60,7 @@ class Manifest:
 
     @property
     def runs(self) -> str:
-        """The digest of the image that Cloud Run takes: itself, of an index its first for linux/amd64, or ""."""
+        """The digest that Cloud Run runs: the manifest's own, an index's first child for linux/amd64, or ""."""
         if self.media_type not in (INDEX, DOCKER_INDEX):
             return self.digest
         return next((digest for digest in self.children if self.platforms[digest] == PLATFORM), "")
@@ -75,9 +74,9 @@ def manifest(name: names.Tag | names.Digest) -> Manifest:
 
 
 def image_manifest(name: names.Tag | names.Digest) -> Manifest:
-    """Return the manifest of the image that a name stands for; of an index, that of its image for linux/amd64.
+    """Return the manifest of an image, or an index's image for linux/amd64.
 
-    Raises RegistryRefused, also (404) for an index that lists no such image.
+    Raises RegistryRefused, also (404) for an index without such an image.
     """
     found = manifest(name)
     if not found.runs:
@@ -86,7 +85,7 @@ def image_manifest(name: names.Tag | names.Digest) -> Manifest:
 
 
 def labels(name: names.Tag | names.Digest) -> dict[str, str]:
-    """Return the labels of the image that a name stands for, from its configuration. Raises RegistryRefused."""
+    """Return the labels in an image's configuration. Raises RegistryRefused."""
     found = image_manifest(name)
     config = next(digest for digest in found.blobs if digest not in found.layers)
     answer = _call("GET", name.image, f"blobs/{config}")
@@ -94,7 +93,7 @@ def labels(name: names.Tag | names.Digest) -> dict[str, str]:
 
 
 def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
-    """Many manifests, eight at a time. Raises RegistryRefused."""
+    """Return many manifests, reading eight at a time. Raises RegistryRefused."""
     listed = list(wanted)
     if not listed:
         return {}
@@ -103,9 +102,9 @@ def manifests(wanted: Iterable[names.Digest]) -> dict[names.Digest, Manifest]:
 
 
 def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: str = "amd64") -> names.Digest:
-    """Push an image whose layers hold the given files (path → text), without building it, and return its digest.
+    """Push an image with one layer for each mapping of files (path → text), without a build, and return its digest.
 
-    The same files give the same layers, so what the registry has already is not sent again. Raises RegistryRefused.
+    The same files give the same layer, which is not sent if the registry has it. Raises RegistryRefused.
     """
     layers = [_layer(content) for content in files]
     plain = [f"sha256:{hashlib.sha256(gzip.decompress(one)).hexdigest()}" for one in layers]
@@ -120,35 +119,34 @@ def push(tag: names.Tag, files: Sequence[Mapping[str, str]], *, architecture: st
     body = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": _blob(tag.image, json.dumps(config).encode(), kind),
-        "layers": [_blob(tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
+        "config": push_blob(tag.image, json.dumps(config).encode(), kind),
+        "layers": [push_blob(tag.image, one, "application/vnd.oci.image.layer.v1.tar+gzip") for one in layers],
     }
-    return _put(tag.image, tag.name, body, MANIFEST)
+    return put_manifest(tag.image, tag.name, body, MANIFEST)
 
 
 def revise(source: names.Tag, tag: names.Tag, environment: Mapping[str, str]) -> names.Digest:
-    """Push a version that differs from `source` in variables of its configuration only and return its digest.
+    """Push a version that differs from `source` only in environment variables, and return its digest.
 
-    What a build from a Dockerfile with `FROM source` and `ENV` lines gives, without the build: all layers are shared.
-    Where `source` is an index, the new version is of its image for linux/amd64. Both tags are of one image. Raises
-    RegistryRefused.
+    The result is that of a Dockerfile with `FROM source` and `ENV` lines: all layers are shared. If `source` is an
+    index, the new version is of its image for linux/amd64. Both tags must belong to one image. Raises RegistryRefused.
     """
-    told = image_manifest(source).digest
-    answer = _call("GET", source.image, f"manifests/{told}", headers={"Accept": _ACCEPT})
+    digest = image_manifest(source).digest
+    answer = _call("GET", source.image, f"manifests/{digest}", headers={"Accept": _ACCEPT})
     body = answer.json()
     config = _call("GET", source.image, f"blobs/{body['config']['digest']}").json()
     settings = dict(line.partition("=")[::2] for line in config.setdefault("config", {}).get("Env") or [])
     config["config"]["Env"] = [f"{name}={value}" for name, value in {**settings, **environment}.items()]
     added = " ".join(f"{name}={value}" for name, value in environment.items())
     config.setdefault("history", []).append({"created_by": f"ENV {added}", "empty_layer": True})
-    body["config"] = _blob(tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
-    return _put(tag.image, tag.name, body, answer.headers["Content-Type"])
+    body["config"] = push_blob(tag.image, json.dumps(config).encode(), body["config"]["mediaType"])
+    return put_manifest(tag.image, tag.name, body, answer.headers["Content-Type"])
 
 
 def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Digest:
-    """Push an index that names one image for each platform (`linux/amd64` → digest) and return its digest.
+    """Push an index with one image for each platform (`linux/amd64` → digest) and return its digest.
 
-    The images are in the registry already, under the same name as the tag. Raises RegistryRefused.
+    The images must be in the registry, under the same name as the tag. Raises RegistryRefused.
     """
     entries = []
     for platform, digest in images.items():
@@ -157,15 +155,15 @@ def push_index(tag: names.Tag, images: Mapping[str, names.Digest]) -> names.Dige
         entry = _entry(found.media_type, found.digest, found.size)
         entries.append({**entry, "platform": {"os": system, "architecture": architecture}})
     body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-    return _put(tag.image, tag.name, body, INDEX)
+    return put_manifest(tag.image, tag.name, body, INDEX)
 
 
 def attest(tag: names.Tag) -> names.Digest:
-    """Give an image in the registry what a build of today's Docker adds to it: an attestation, and an index of both.
+    """Add an attestation to an image in the registry, as a build with a current Docker does, and return its new digest.
 
-    The tag then points to the index, whose digest is returned. The form is BuildKit's, and so are the two annotations:
-    https://docs.docker.com/build/metadata/attestations/attestation-storage/. The statement says which image it is about
-    and no more, since nothing was built. A tag that stands on an index already keeps it. Raises RegistryRefused.
+    The tag then points to an index of both. A tag that already points to an index keeps it. The form and the two
+    annotations are BuildKit's: https://docs.docker.com/build/metadata/attestations/attestation-storage/. The statement
+    has only the image as its subject, since nothing was built. Raises RegistryRefused.
     """
     found = manifest(tag)
     if found.children:
@@ -177,7 +175,7 @@ def attest(tag: names.Tag) -> names.Digest:
         "subject": [{"name": str(tag), "digest": {"sha256": found.digest.removeprefix("sha256:")}}],
         "predicate": {"builder": {"id": ""}, "buildType": "https://mobyproject.org/buildkit@v1"},
     }
-    layer = _blob(tag.image, json.dumps(statement).encode(), "application/vnd.in-toto+json")
+    layer = push_blob(tag.image, json.dumps(statement).encode(), "application/vnd.in-toto+json")
     layer["annotations"] = {"in-toto.io/predicate-type": predicate}
     config = {
         "architecture": "unknown",
@@ -188,12 +186,12 @@ def attest(tag: names.Tag) -> names.Digest:
     body = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": _blob(tag.image, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
+        "config": push_blob(tag.image, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
         "layers": [layer],
     }
     content = json.dumps(body).encode()
     attestation = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    _put(tag.image, attestation, body, MANIFEST)
+    put_manifest(tag.image, attestation, body)
     entries = [
         {**_entry(found.media_type, found.digest, found.size), "platform": {"architecture": "amd64", "os": "linux"}},
         {
@@ -205,21 +203,11 @@ def attest(tag: names.Tag) -> names.Digest:
             "platform": {"architecture": "unknown", "os": "unknown"},
         },
     ]
-    return _put(tag.image, tag.name, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
-
-
-def push_blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
-    """Push a blob unless it is there and return its descriptor. Raises RegistryRefused."""
-    return _blob(image, content, media_type)
-
-
-def put_manifest(image: names.Image, reference: str, body: Mapping[str, Any]) -> names.Digest:
-    """Store an OCI manifest under a tag and return its digest. Raises RegistryRefused."""
-    return _put(image, reference, body, MANIFEST)
+    return put_manifest(tag.image, tag.name, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
 
 
 def get(image: names.Image, path: str, *, credentials: Any = None) -> bytes:
-    """Return a manifest or a blob as it is stored, read with other credentials than one's own where they are given.
+    """Return a manifest or a blob as it is stored, read with the default or the given credentials.
 
     Raises RegistryRefused.
     """
@@ -230,10 +218,10 @@ def get(image: names.Image, path: str, *, credentials: Any = None) -> bytes:
 
 
 def layers_unpacked(name: names.Digest) -> tuple[int, int]:
-    """Fetch every layer of an image, check it and decompress it, as a machine does that has none of them.
+    """Fetch, check and decompress every layer of an image, as a pull on a new machine does, and keep nothing.
 
-    Returns the bytes that came and those that they became; nothing is kept. A layer that isn't gzip is only checked.
-    Raises RegistryRefused, also for a layer that has another digest.
+    Return the bytes received and the bytes after decompression. A layer that isn't gzip is only checked.
+    Raises RegistryRefused, also for a layer with another digest.
     """
     came = became = 0
     for digest in image_manifest(name).layers:
@@ -276,7 +264,7 @@ def _platform(entry: Mapping[str, str]) -> str:
 
 
 def _layer(files: Mapping[str, str]) -> bytes:
-    """Return a compressed tar archive that is the same for the same files."""
+    """Return a compressed tar archive whose bytes depend only on the files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, text in files.items():
@@ -287,11 +275,11 @@ def _layer(files: Mapping[str, str]) -> bytes:
     return gzip.compress(packed.getvalue(), mtime=0)
 
 
-def _blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
-    """Push a blob unless it is there and return its descriptor."""
+def push_blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]:
+    """Push a blob unless the registry has it, and return its descriptor. Raises RegistryRefused."""
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if clients.session().head(_url(image, f"blobs/{digest}"), timeout=_SECONDS).status_code != 200:
-        # Artifact Registry takes uploads whole: begin one, then put everything where it says.
+        # Artifact Registry takes an upload in one piece: begin it, then put the content at the address it returns.
         begun = _call("POST", image, "blobs/uploads/")
         where = requests.compat.urljoin(begun.url, begun.headers["Location"])
         sign = "&" if "?" in where else "?"
@@ -305,7 +293,10 @@ def _blob(image: names.Image, content: bytes, media_type: str) -> dict[str, Any]
     return _entry(media_type, digest, len(content))
 
 
-def _put(image: names.Image, reference: str, body: Mapping[str, Any], media_type: str) -> names.Digest:
+def put_manifest(
+    image: names.Image, reference: str, body: Mapping[str, Any], media_type: str = MANIFEST
+) -> names.Digest:
+    """Store a manifest under a tag or its digest, and return its digest. Raises RegistryRefused."""
     content = json.dumps(body).encode()
     _call("PUT", image, f"manifests/{reference}", data=content, headers={"Content-Type": media_type})
     return image.digest(f"sha256:{hashlib.sha256(content).hexdigest()}")
@@ -327,7 +318,7 @@ def _require(answer: requests.Response) -> None:
     if answer.status_code >= 400:
         try:
             errors = answer.json()["errors"]
-            said = "; ".join(f"{one['code']}: {one['message']}" for one in errors)
+            reason = "; ".join(f"{one['code']}: {one['message']}" for one in errors)
         except (ValueError, KeyError, TypeError):
-            said = answer.text[:300]
-        raise RegistryRefused(f"{answer.status_code} {said}", answer.status_code)
+            reason = answer.text[:300]
+        raise RegistryRefused(f"{answer.status_code} {reason}", answer.status_code)

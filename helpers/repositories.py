@@ -1,4 +1,4 @@
-"""Repositories and what is in them, through Google's client over REST."""
+"""Repositories and their images, through Google's client over REST."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEVER_SCANNED: Final = types.Repository.VulnerabilityScanningConfig(enablement_
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One version of an image as the API lists it; `size` in bytes, as stored (compressed)."""
+    """One version of an image as the API lists it, with its stored (compressed) size in bytes."""
 
     image: names.Digest
     tags: tuple[str, ...]
@@ -36,9 +36,9 @@ def create(
     scanning: bool = True,
     seconds: float = 120.0,
 ) -> types.Repository:
-    """Create a Docker repository and wait until it is there. Without `scanning` its images are never scanned.
+    """Create a Docker repository and wait until it exists. Without `scanning` its images are never scanned.
 
-    Raises google.api_core.exceptions.Conflict when the name is taken (over REST not its subclass AlreadyExists),
+    Raises google.api_core.exceptions.Conflict when the name is taken (over REST, not its subclass AlreadyExists),
     Forbidden without the right or the API.
     """
     wanted = types.Repository(
@@ -57,12 +57,12 @@ def create(
 
 
 def describe(repository: names.Repository) -> types.Repository:
-    """Google's message about the repository. Raises google.api_core.exceptions.NotFound."""
+    """Return Google's message of the repository. Raises google.api_core.exceptions.NotFound."""
     return clients.artifact_registry().get_repository(name=repository.resource)
 
 
 def exists(repository: names.Repository) -> bool:
-    """Whether the repository is there. Other refusals (a disabled API, a missing permission) are raised."""
+    """Return whether the repository exists. Other refusals (a disabled API, a missing permission) are raised."""
     try:
         describe(repository)
     except exceptions.NotFound:
@@ -71,7 +71,7 @@ def exists(repository: names.Repository) -> bool:
 
 
 def list_in(location: names.Location) -> tuple[types.Repository, ...]:
-    """All repositories of a location, in Google's order. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return a location's repositories in Google's order. Raises google.api_core.exceptions.GoogleAPICallError."""
     return tuple(clients.artifact_registry().list_repositories(parent=location.resource))
 
 
@@ -81,7 +81,7 @@ def delete(repository: names.Repository, *, seconds: float = 120.0) -> None:
 
 
 def layer_sizes(tag: names.Tag) -> dict[str, int]:
-    """Digest and size of each layer as the registry keeps it, in bytes; of an index, of its linux/amd64 image.
+    """Return the stored bytes of each layer by digest. An index stands for its linux/amd64 image.
 
     Raises registry.RegistryRefused.
     """
@@ -89,7 +89,7 @@ def layer_sizes(tag: names.Tag) -> dict[str, int]:
 
 
 def images(repository: names.Repository) -> tuple[StoredImage, ...]:
-    """Every version of every image, oldest upload first. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return all versions of all images, oldest upload first. Raises google.api_core.exceptions.GoogleAPICallError."""
     found = [
         StoredImage(
             image=names.Digest.parse(item.uri),

@@ -1,4 +1,4 @@
-"""How soon a finding must be fixed: the response times of a severity table, as a report with due dates. Pure."""
+"""Compute due dates of findings from the response times of a severity table. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from helpers.scans import Finding
 
 # The source guide's table: CRITICAL before anything is deployed, HIGH within 24 hours, MEDIUM within a week, LOW when
-# there is an opportunity. What nobody has judged counts as the worst.
+# there is an opportunity. An unspecified severity counts as the worst.
 TIMES: Final[Mapping[str, timedelta | None]] = {
     "SEVERITY_UNSPECIFIED": timedelta(0),
     "CRITICAL": timedelta(0),
@@ -23,14 +23,14 @@ TIMES: Final[Mapping[str, timedelta | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One finding and the day by which it must be gone; None for "when there is an opportunity"."""
+    """One finding and the day by which it must be fixed, or None for "when there is an opportunity"."""
 
     finding: Finding
     day: date | None
 
 
 def report(findings: Iterable[Finding], found: date, times: Mapping[str, timedelta | None] = TIMES) -> tuple[Due, ...]:
-    """Each finding with its day, the most urgent first; `found` is the day on which the scan said so."""
+    """Return each finding with its due day, the most urgent first. `found` is the day of the scan."""
     due = []
     for one in findings:
         time = times[one.severity]
@@ -39,7 +39,7 @@ def report(findings: Iterable[Finding], found: date, times: Mapping[str, timedel
 
 
 def summary(due: Iterable[Due], found: date) -> list[tuple[str, str, int, int]]:
-    """Rows (severity, due, findings, of which fixable), the most urgent first; `found` as for `report`."""
+    """Return rows (severity, due, findings, fixable ones), the most urgent first. `found` is the day of the scan."""
     rows: dict[tuple[str, str], list[Finding]] = {}
     for one in due:
         when = "when convenient" if one.day is None else _after((one.day - found).days)

@@ -1,7 +1,7 @@
-"""What cleanup policies would do to a repository, read through the public API, and what that would save.
+"""Predict what cleanup policies would delete from a repository, and what that would save.
 
-Rules: https://cloud.google.com/artifact-registry/docs/repositories/cleanup-policy-overview. Nothing here changes a
-repository. The daily job itself is Google's, or the sandbox's; that both agree with this reading is tested.
+Rules: https://cloud.google.com/artifact-registry/docs/repositories/cleanup-policy-overview. Only `put` changes a
+repository. A test compares the predictions with the sandbox's daily job.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from helpers.transport import clients
 
 __all__ = ["Preview", "fast_forward", "forecast", "now", "preview", "put", "read", "reported"]
 
-# Tags that a cleanup must not take away without somebody looking.
+# Tags whose deletion needs a warning.
 IN_USE: Final = frozenset({"production", "prod", "live", "staging"})
 
 
 @dataclass(frozen=True)
 class Preview:
-    """One run, foreseen. `freed` bytes are needed by no version that stays; `warnings` want a person, `notes` don't."""
+    """A predicted run. `freed` are bytes that no remaining version needs. `warnings` need attention, `notes` don't."""
 
     snapshot: Snapshot
     at: datetime
@@ -40,13 +40,13 @@ class Preview:
 
     @property
     def deleted(self) -> tuple[Stored, ...]:
-        """The versions that go."""
+        """The versions that would be deleted."""
         return tuple(verdict.version for verdict in self.verdicts if verdict.delete)
 
     def text(self, rows: int = 40) -> rich.Rich:
-        """Return a table of at most `rows` versions.
+        """Return a table of at most `rows` versions with totals, by image, newest first.
 
-        They come newest first in each image; of more, those that go are shown first. Totals stand below.
+        If there are more versions, each image's deleted ones come first.
         """
         shown = sorted(self.verdicts, key=lambda one: one.version.uploaded, reverse=True)
         shown.sort(key=lambda one: (one.version.image, not one.delete) if len(shown) > rows else (one.version.image,))
@@ -69,7 +69,7 @@ class Preview:
         return rich.lines(*lines, "", self.summary(), *self.remarks())
 
     def summary(self) -> str:
-        """One line: how many go, and what that frees."""
+        """Return one line with the number of deleted versions and what that frees."""
         most = "" if self.snapshot.shared else "up to about "
         saved = prices.dollars(prices.rate(self.freed))
         return (
@@ -78,11 +78,11 @@ class Preview:
         )
 
     def remarks(self) -> list[str]:
-        """Warnings and notes, one line each."""
+        """Return warnings and notes, one line each."""
         return [*(f"Warning: {line}" for line in self.warnings), *(f"Note: {line}" for line in self.notes)]
 
     def json(self) -> dict[str, Any]:
-        """Return the same for machines: camelCase as in Google's API."""
+        """Return the preview as JSON, with camelCase names as in Google's API."""
         return {
             "repository": self.snapshot.repository,
             "time": self.at.isoformat(),
@@ -109,9 +109,9 @@ class Preview:
 
 
 def preview(snapshot: Snapshot, wanted: Sequence[Policy] | None = None, *, at: datetime | None = None) -> Preview:
-    """Return what the next run would do at the moment `at`; None is now.
+    """Return what a run would do at the moment `at`, by default now.
 
-    It takes the policies `wanted`, or those in force.
+    It applies the policies `wanted`, by default those in force.
     """
     rules = sorted(snapshot.in_force if wanted is None else wanted, key=attrgetter("name"))
     moment = at or snapshot.taken
@@ -126,7 +126,7 @@ def preview(snapshot: Snapshot, wanted: Sequence[Policy] | None = None, *, at: d
 
 
 def put(repository: names.Repository, wanted: Sequence[Policy], *, dry_run: bool) -> None:
-    """Replace a repository's policies; what `gcloud artifacts repositories set-cleanup-policies` does.
+    """Replace a repository's policies, as `gcloud artifacts repositories set-cleanup-policies` does.
 
     Raises google.api_core.exceptions.BadRequest, and Forbidden without artifactregistry.repositories.update.
     """
@@ -139,11 +139,9 @@ def put(repository: names.Repository, wanted: Sequence[Policy], *, dry_run: bool
 
 
 def reported(repository: names.Repository) -> tuple[names.Digest, ...]:
-    """Return the versions that the last dry run would have deleted, from the audit log.
+    """Return the versions that the last dry run would have deleted according to the audit log.
 
-    None where there was no such run.
-
-    On Google, Data Access audit logs of Artifact Registry must be switched on for that. Raises requests.HTTPError.
+    On Google this requires Data Access audit logs of Artifact Registry. Raises requests.HTTPError.
     """
     query = (
         'protoPayload.serviceName="artifactregistry.googleapis.com" AND '
@@ -174,10 +172,7 @@ def forecast(snapshot: Snapshot, days: int, wanted: Sequence[Policy] | None = No
 
 
 def fast_forward(days: int = 31, repository: names.Repository | None = None) -> None:
-    """Move the sandbox's clock, with every daily cleanup on the way.
-
-    On Google it says what would happen and when, and changes nothing.
-    """
+    """Advance the sandbox's clock and run the daily cleanups of that time. On Google, print a forecast instead."""
     answer = target.admin("clock:advance", {"seconds": days * 86400})
     if answer is not None:
         print(f"{days} days later. The daily cleanup has run {days} times." if days != 1 else "One day later.")
@@ -200,7 +195,7 @@ def fast_forward(days: int = 31, repository: names.Repository | None = None) -> 
 
 
 def _freed(verdicts: Sequence[Verdict]) -> int:
-    """Bytes of the blobs that only versions that go need."""
+    """Return the bytes of blobs that only deleted versions need."""
     seen = {digest for one in verdicts if not one.delete for digest, _ in one.version.blobs}
     total = 0
     for one in verdicts:
@@ -213,7 +208,7 @@ def _freed(verdicts: Sequence[Verdict]) -> int:
 
 
 def _orphaned(versions: Iterable[Stored], gone: set[tuple[str, str]]) -> list[Stored]:
-    """Return what is left when `gone` went."""
+    """Return the versions that remain without those in `gone`."""
     return [
         replace(one, parents=tuple(parent for parent in one.parents if (one.image, parent) not in gone))
         for one in versions
@@ -228,7 +223,7 @@ def _remarks(
     ever: Mapping[str, Collection[int]],
     groups: Mapping[str, list[int]],
 ) -> tuple[list[str], list[str]]:
-    """Warnings, and notes. `ever` are the places that each policy matches when ages are left out."""
+    """Return warnings and notes. `ever` has the versions that each policy matches regardless of their age."""
     warnings, notes = [], []
     versions = snapshot.versions
     doomed = {place for rule in rules if not rule.keep for place in ever[rule.name]}
@@ -264,7 +259,7 @@ def _ageless(rule: Policy) -> Policy:
 
 
 def _idle(rule: Policy, versions: Sequence[Stored], groups: Mapping[str, list[int]]) -> str:
-    """Why a policy does nothing."""
+    """Return a warning with the reason why a policy does nothing."""
     prefixes = rule.rule.packages
     if prefixes and not any(image.startswith(prefixes) for image in groups):
         return f"Policy {rule.name} never matches: no image's name begins with {' or '.join(prefixes)}."

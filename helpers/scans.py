@@ -1,7 +1,4 @@
-"""What scanners found in an image: read through Grafeas' client, as values that a notebook can count and print.
-
-Scanning itself is switched on and started with gcloud or Google's clients; this file only reads.
-"""
+"""Read the findings of an image's scans through Grafeas' client."""
 
 from __future__ import annotations
 
@@ -21,22 +18,22 @@ from helpers import names, waiting
 from helpers.cell import progress
 from helpers.transport import clients
 
-# Worst first; a severity that nobody has given stands before all others, because it may be any of them.
+# Worst first. An unspecified severity comes before all others, because it may be any of them.
 SEVERITIES: Final = ("SEVERITY_UNSPECIFIED", "CRITICAL", "HIGH", "MEDIUM", "LOW", "MINIMAL")
 FINISHED: Final = "FINISHED_SUCCESS"
 _HOST: Final = "containeranalysis.googleapis.com"
 _ON_DEMAND: Final = "https://ondemandscanning.googleapis.com/v1"
-# A scan on demand has no other place for the day of its advisories; Google's descriptions don't have it.
+# The sandbox writes the day of its advisories into descriptions, because a scan on demand has no field for it.
 _TAKEN: Final = re.compile(r"snapshot of advisories of (\d{4}-\d{2}-\d{2})")
 _ENDED: Final = (FINISHED, "FINISHED_FAILED", "FINISHED_UNSUPPORTED")
 
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """One package with a vulnerability: `fixed` is "" when there is no fixed version.
+    """One package with a vulnerability. `fixed` is "" when there is no fixed version.
 
-    `path` is the file that names the package, `layer` its layer's number (the lowest is 0), `line` the Dockerfile's
-    line that made that layer; "", None and "" where the scanner doesn't say.
+    `path` is the file that names the package, `layer` its layer's number (the lowest is 0), and `line` the Dockerfile's
+    line that created the layer. They are "", None and "" where the scanner has no such data.
     """
 
     package: str
@@ -51,7 +48,7 @@ class Affected:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One vulnerability in an image; `score` is the CVSS base score, None without one."""
+    """One vulnerability in an image. `score` is the CVSS base score, or None."""
 
     id: str
     severity: str
@@ -60,12 +57,12 @@ class Finding:
 
     @property
     def fixable(self) -> bool:
-        """Whether a fixed version of at least one affected package is out (Grafeas' `fixAvailable`)."""
+        """Whether at least one affected package has a fixed version (Grafeas' `fixAvailable`)."""
         return any(one.fixed for one in self.affected)
 
     @property
     def rank(self) -> int:
-        """0 for the worst severity."""
+        """The rank of the severity, 0 for the worst."""
         return SEVERITIES.index(self.severity)
 
 
@@ -73,8 +70,8 @@ class Finding:
 class Scan:
     """The newest scan of an image, or one on demand. Findings are sorted, the worst first.
 
-    `status` is Google's (`FINISHED_SUCCESS`), or "" when the image was never scanned; `reason` says why it failed.
-    `advisories` is the day of the advisories that it used, None where the scanner doesn't say.
+    `status` is Google's (`FINISHED_SUCCESS`), or "" when the image was never scanned. `reason` says why it failed.
+    `advisories` is the day of the advisories that it used, or None where the scanner has no such data.
     """
 
     resource: str
@@ -86,24 +83,24 @@ class Scan:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the findings are all there."""
+        """Whether the scan has finished, so that the findings are complete."""
         return self.status == FINISHED
 
     @property
     def provenance(self) -> str:
-        """One sentence about the data behind the findings; the same on every run."""
+        """One sentence about the age of the advisories."""
         if self.advisories is None:
             return "The scanner doesn't say how old its advisories are."
         return f"The advisories are of {self.advisories:%Y-%m-%d}: what was published later isn't in here."
 
 
 class ScanMissing(RuntimeError):
-    """There is no result: no scan, or none that ended in time. The message says what to do."""
+    """There is no scan, or none that ended in time. The message says what to do."""
 
 
 @clients.kept
 def client() -> GrafeasClient:
-    """Grafeas' client over REST: `get_grafeas_client()` would give one over gRPC.
+    """Return Grafeas' client over REST. `get_grafeas_client()` would return one over gRPC.
 
     Raises google.auth.exceptions.DefaultCredentialsError.
     """
@@ -111,15 +108,15 @@ def client() -> GrafeasClient:
 
 
 def of_packages(note: str) -> bool:
-    """Whether a discovery's note is that of the scan for vulnerabilities.
+    """Return whether a discovery's note belongs to the scan for vulnerabilities.
 
-    Google was seen to write a second one beside it, COMPLIANCE, with a status of its own (config-sync 1233, May 2024).
+    Google was seen to write a second discovery, COMPLIANCE, with a status of its own (config-sync 1233, May 2024).
     """
     return not note.endswith("/COMPLIANCE")
 
 
 def read(image: names.Digest) -> Scan:
-    """Return the automatic scan of a pushed image as it is.
+    """Return the current state of a pushed image's automatic scan.
 
     Raises google.api_core.exceptions.GoogleAPICallError.
     """
@@ -143,9 +140,9 @@ def read(image: names.Digest) -> Scan:
 
 
 def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
-    """Return the automatic scan once it has ended, well or not.
+    """Wait for the automatic scan to finish or fail, and return it.
 
-    Raises ScanMissing when none has begun or ended after `seconds`.
+    Raises ScanMissing when it hasn't ended after `seconds`.
     """
     # A scan takes half a second in the sandbox, and a minute on Google.
     status = ""
@@ -163,23 +160,23 @@ def wait(image: names.Digest, seconds: float = 300.0) -> Scan:
 def on_demand(scan: str) -> Scan:
     """Return the result of `gcloud artifacts docker images scan`, by its name `projects/P/locations/us/scans/ID`.
 
-    Its `resource` is the image as it was named to gcloud, "" where that isn't known.
+    Its `resource` is the image as it was given to gcloud, or "" where that isn't known.
 
-    Raises ScanMissing when there is no such scan, requests.HTTPError for another refusal.
+    Raises ScanMissing when there is no such scan, requests.HTTPError for other refusals.
     """
     found: list[types.Occurrence] = []
     for one in _listed(f"{scan}/vulnerabilities", "occurrences"):
         message = types.Occurrence()
         json_format.ParseDict(one, types.Occurrence.pb(message), ignore_unknown_fields=True)
         found.append(message)
-    resource = found[0].resource_uri if found else _asked_for(scan)
-    told = {match[1] for one in found if (match := _TAKEN.search(one.vulnerability.long_description))}
-    day = datetime.fromisoformat(f"{min(told)}T00:00:00Z") if told else None
+    resource = found[0].resource_uri if found else _scanned_image(scan)
+    days = {match[1] for one in found if (match := _TAKEN.search(one.vulnerability.long_description))}
+    day = datetime.fromisoformat(f"{min(days)}T00:00:00Z") if days else None
     return Scan(resource, FINISHED, order(_finding(one) for one in found), advisories=day)
 
 
-def _asked_for(scan: str) -> str:
-    """Return what a scan without findings is of, from the operation that made it; "" when that isn't told."""
+def _scanned_image(scan: str) -> str:
+    """Return the image of a scan without findings, from the operation that created it, or ""."""
     try:
         made = _listed(f"{scan.partition('/scans/')[0]}/operations", "operations")
         return next((one["metadata"]["resourceUri"] for one in made if one.get("response", {}).get("scan") == scan), "")
@@ -205,12 +202,12 @@ def _listed(path: str, key: str) -> Iterator[dict[str, Any]]:
 
 
 def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Worst first: by severity, then by score, then by identifier."""
+    """Return findings sorted by severity, score and identifier, the worst first."""
     return tuple(sorted(findings, key=lambda one: (one.rank, -(one.score or 0.0), one.id)))
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, tuple[int, int]]:
-    """Severity → (fixable, all), worst first, only those that occur."""
+    """Return for each severity that occurs the numbers (fixable, all), worst first."""
     everything: Counter[str] = Counter()
     fixable: Counter[str] = Counter()
     for one in findings:

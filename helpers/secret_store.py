@@ -1,4 +1,4 @@
-"""Secret Manager: a value with versions, and who may read it. REST, with the default credentials."""
+"""Secret Manager: store values, and let members read them. REST, with the default credentials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACCESSOR: Final = "roles/secretmanager.secretAccessor"
 
 
 def put(project: names.Project, name: str, value: bytes, run: str) -> int:
-    """Store a value as the newest version of a secret, which is made unless it is there; return its number.
+    """Store a value as the newest version of a secret, and return the version's number. Create the secret if needed.
 
     Raises google.api_core.exceptions.GoogleAPICallError.
     """
@@ -29,7 +29,7 @@ def put(project: names.Project, name: str, value: bytes, run: str) -> int:
 
 
 def let_read(project: names.Project, name: str, member: str) -> None:
-    """Let a member read the secret's values: roles/secretmanager.secretAccessor on this secret alone."""
+    """Let a member read the secret's values, with roles/secretmanager.secretAccessor on this secret only."""
     url = f"{_secrets(project)}/{name}"
     policy = rest.call("GET", f"{url}:getIamPolicy")
     policy.setdefault("bindings", []).append({"role": _ACCESSOR, "members": [member]})
@@ -37,7 +37,7 @@ def let_read(project: names.Project, name: str, member: str) -> None:
 
 
 def starting_with(project: names.Project, prefix: str) -> tuple[str, ...]:
-    """Return the names of the secrets that begin so, for example those that a connection of Cloud Build made.
+    """Return the secrets whose names have a prefix, for example those that Cloud Build made for a connection.
 
     Raises google.api_core.exceptions.GoogleAPICallError.
     """
@@ -47,11 +47,9 @@ def starting_with(project: names.Project, prefix: str) -> tuple[str, ...]:
 
 
 def delete(project: names.Project, name: str) -> None:
-    """Remove the secret with its versions; one that is not there, or whose API is not enabled, is no error."""
-    try:
+    """Delete the secret with its versions. Do nothing if it doesn't exist or the API isn't enabled."""
+    with contextlib.suppress(exceptions.NotFound, exceptions.Forbidden):
         rest.call("DELETE", f"{_secrets(project)}/{name}")
-    except (exceptions.NotFound, exceptions.Forbidden):
-        return
 
 
 def _secrets(project: names.Project) -> str:

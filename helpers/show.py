@@ -1,11 +1,9 @@
-"""Tables and sizes, as text that is the same on every run and as HTML."""
+"""Format tables and sizes, as text and as HTML."""
 
 from __future__ import annotations
 
 import html
-import inspect
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from helpers.cell import rich
@@ -15,7 +13,7 @@ _SHORT: Final = 24  # characters
 
 
 def size(count: int) -> str:
-    """Bytes as a person reads them, in docker's decimal units: `812 B`, `1.4 kB`, `61.3 MB`."""
+    """Return a number of bytes in docker's decimal units: `812 B`, `1.4 kB`, `61.3 MB`."""
     if count < 1000:
         return f"{count} B"
     amount = float(count)
@@ -27,16 +25,14 @@ def size(count: int) -> str:
 
 
 def seconds(measured: float) -> str:
-    """Return a measured time as people compare it: `0.4 s`, `12.3 s`."""
+    """Return a measured time to a tenth of a second: `12.3 s`."""
     return f"{measured:.1f} s"
 
 
 def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Rich:
-    """Columns under their headers, two spaces between; a column of numbers or sizes stands to the right.
+    """Return a table whose columns of numbers or sizes are right-aligned. `display` shows it as HTML in a browser.
 
-    `display` shows it as an HTML table where a browser reads.
-
-    Raises ValueError when a row hasn't as many cells as there are headers.
+    Raises ValueError when a row doesn't have as many cells as there are headers.
     """
     cells = [[str(cell) for cell in row] for row in rows]
     for row in cells:
@@ -56,12 +52,12 @@ def table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> Rich:
 
 
 def display(*parts: str) -> None:
-    """Print texts and tables below each other; in a notebook the tables are HTML, with the same text beside it."""
+    """Print texts and tables below each other. In a notebook tables are shown as HTML."""
     rich.show(parts[0] if len(parts) == 1 else rich.lines(*parts))
 
 
 def _html(cells: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[bool], widths: Sequence[int]) -> str:
-    # A browser breaks `34.2 MB` and `ml-predictor@1a2b3c4d` before it breaks a list of tags.
+    # Without nowrap, a browser breaks lines in `34.2 MB` and `ml-predictor@1a2b3c4d` rather than in a list of tags.
     styles = [
         f"text-align: {'right' if to_right else 'left'}{'; white-space: nowrap' if width <= _SHORT else ''}"
         for to_right, width in zip(right, widths, strict=True)
@@ -76,11 +72,6 @@ def _html(cells: Sequence[Sequence[str]], headers: Sequence[str], right: Sequenc
     head = row('th scope="col"', headers)
     body = "\n".join(f"<tr>{row('td', one)}</tr>" for one in cells)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-
-
-def source(function: Callable[..., object]) -> None:
-    """Print a helper's source, so that nothing in a notebook is hidden."""
-    print(textwrap.dedent(inspect.getsource(function)).rstrip())
 
 
 def _is_amount(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""A repository at one moment, read through the public API: its versions, their tags and what they need."""
+"""Read a snapshot of a repository through the public API: its versions, their tags and their blobs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from helpers.transport import clients
 
 
 def read(repository: names.Repository, *, layers: bool = True) -> Snapshot:
-    """Everything that a preview needs: the list of versions, and their manifests.
+    """Return a repository's versions with the contents of their manifests.
 
-    Without `layers` only the manifests of indexes and attachments are read. That is faster in a repository of many
-    thousands, but layers that versions share are then counted for each of them. Raises
-    google.api_core.exceptions.GoogleAPICallError and registry.RegistryRefused.
+    Without `layers` only the manifests of indexes and attachments are read. That is faster for thousands of versions,
+    but counts shared layers for each version. Raises google.api_core.exceptions.GoogleAPICallError and
+    registry.RegistryRefused.
     """
     client = clients.artifact_registry()
     about = client.get_repository(name=repository.resource)
@@ -61,6 +61,6 @@ def read(repository: names.Repository, *, layers: bool = True) -> Snapshot:
 
 
 def now() -> datetime:
-    """Return the time of the world that the environment names; the sandbox has a clock of its own."""
+    """Return the target's time, since the sandbox has a clock of its own."""
     status = target.admin("status")
     return datetime.fromisoformat(status["time"]) if status else datetime.now(UTC)

@@ -1,7 +1,7 @@
-"""Removing what a run created, and nothing else.
+"""Remove what a run created, and nothing else.
 
-On Google it is what `leftovers` finds, on this machine containers by label and images by reference.
-`find` is the dry run. `remove` takes what `find` gave.
+`find` returns what `leftovers` finds on Google, and on this machine containers by label and images by reference.
+`remove` deletes what `find` returned.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _REFUSALS = (
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed, and what wasn't, with the reason. What was gone already is in neither."""
+    """What was removed, and what couldn't be, with the reason. Neither has what had been deleted before."""
 
     removed: tuple[Leftover, ...]
     failed: tuple[tuple[Leftover, str], ...]
 
 
 def find(here: Target) -> tuple[Leftover, ...]:
-    """Everything that the run of `here` created and that is still there. Changes nothing.
+    """Return everything that the run of `here` created and that still exists. Changes nothing.
 
     Raises google.api_core.exceptions.GoogleAPICallError, and docker.errors.DockerException when no engine answers.
     """
@@ -50,12 +50,12 @@ def find(here: Target) -> tuple[Leftover, ...]:
 
 
 def find_made(here: Target) -> tuple[Leftover, ...]:
-    """Return the same without what is on this machine."""
+    """Return what `find` does, without containers and images on this machine."""
     return tuple(one for one in leftovers.find(here.location, (here.run,)).found if one.run == here.run)
 
 
 def find_repositories(here: Target) -> tuple[Leftover, ...]:
-    """Return the repositories with the run's label; none where the API isn't enabled."""
+    """Return the repositories with the run's label, or none where the API isn't enabled."""
     try:
         return tuple(one for one in leftovers.repositories(here.location) if one.run == here.run)
     except (exceptions.Forbidden, exceptions.NotFound):
@@ -63,7 +63,7 @@ def find_repositories(here: Target) -> tuple[Leftover, ...]:
 
 
 def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Leftover, ...]:
-    """Return the run's containers, and the references of images that begin with a name that only this run uses."""
+    """Return the run's containers, and the image references with a prefix that only this run uses."""
     prefixes = list(here.owned_prefixes)
     for one in repositories:
         repository = names.Repository.parse(one.name)
@@ -83,9 +83,9 @@ def find_local(here: Target, repositories: Iterable[Leftover] = ()) -> tuple[Lef
 
 
 def remove(found: Iterable[Leftover]) -> tuple[Leftover, ...]:
-    """Remove them in the order of `leftovers.ORDER` and return those that were there. What is gone already is no error.
+    """Remove leftovers in the order of `leftovers.ORDER`, and return those that still existed.
 
-    Raises SweepFailed when something is left; everything else has been removed then.
+    Raises SweepFailed after removing everything else when something couldn't be removed.
     """
     done = attempt(found)
     if done.failed:
@@ -94,11 +94,11 @@ def remove(found: Iterable[Leftover]) -> tuple[Leftover, ...]:
 
 
 class SweepFailed(RuntimeError):
-    """Something couldn't be removed. The message lists it, one line each, with the reason."""
+    """Something couldn't be removed. The message has a line with the reason for each."""
 
 
 def attempt(found: Iterable[Leftover]) -> Removal:
-    """Remove what can be removed, in the order of `leftovers.ORDER`; one that can't be doesn't stop the others."""
+    """Remove leftovers in the order of `leftovers.ORDER`, and continue after a failure."""
     removed: list[Leftover] = []
     failed: list[tuple[Leftover, str]] = []
     with contextlib.ExitStack() as stack:
@@ -122,7 +122,7 @@ def _remove(one: Leftover, client: docker.DockerClient | None) -> None:
         case "container" if client:
             client.containers.get(one.name).remove(force=True, v=True)
         case "image" if client:
-            # Without noprune the engine would delete the parents too, which are the next build's cache.
+            # With noprune, because the engine would also delete the parents, which are the next build's cache.
             client.images.remove(one.name, noprune=True)
         case "repository":
             operation = clients.artifact_registry().delete_repository(name=one.name)

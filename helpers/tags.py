@@ -1,4 +1,4 @@
-"""Tags through Google's API: where they point, point one elsewhere, remove one. No image travels."""
+"""Read, move and remove tags through Google's API, without transferring images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.transport import clients
 
 
 def where(image: names.Image) -> dict[str, names.Digest]:
-    """Tag → version of every tag of an image. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return the version of each tag of an image. Raises google.api_core.exceptions.GoogleAPICallError."""
     client = clients.artifact_registry()
     return {
         tag.name.rpartition("/tags/")[2]: image.digest(tag.version.rpartition("/")[2])
@@ -19,7 +19,7 @@ def where(image: names.Image) -> dict[str, names.Digest]:
 
 
 def point(tag: names.Tag, digest: names.Digest) -> None:
-    """Make a tag, or move the one that is there, to a version of the same image.
+    """Create a tag, or move an existing one, to a version of the same image.
 
     Raises google.api_core.exceptions.NotFound without that version, BadRequest where tags are immutable.
     """
@@ -34,7 +34,7 @@ def point(tag: names.Tag, digest: names.Digest) -> None:
 
 
 def remove(tag: names.Tag) -> bool:
-    """Remove a tag; the version stays. False when it wasn't there. Raises BadRequest on immutable tags."""
+    """Remove a tag, but not its version. Return False if it didn't exist. Raises BadRequest for immutable tags."""
     try:
         clients.artifact_registry().delete_tag(name=tag.resource)
     except exceptions.NotFound:

@@ -1,7 +1,6 @@
-"""Where the workbook's commands go: the sandbox on this machine, or Google.
+"""The target of the workbook's commands: the sandbox on this machine, or Google.
 
-The only module that knows that there are two worlds. A world is a set of environment variables; everything else reads
-them through `current()`.
+A target is a set of environment variables, which this module writes, and everything else reads through `current()`.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ CA_VARIABLES: Final = (
     "GIT_SSL_CAINFO",
     "PIP_CERT",
 )
-# OpenSSL reads the directory beside the file, and a foreign one has been seen to win over the bundle.
+# OpenSSL reads this directory besides the file, and a foreign directory has been seen to take precedence.
 _CA_DIRECTORY: Final = "SSL_CERT_DIR"
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy")
-# These name the interpreter that gcloud runs on. They are no setting of gcloud's, and without them it may not start.
+# These name the interpreter of gcloud, which may not start without them.
 _CLOUDSDK_KEPT: Final = frozenset({"CLOUDSDK_PYTHON", "CLOUDSDK_PYTHON_SITEPACKAGES", "CLOUDSDK_PYTHON_ARGS"})
-# Settings of the user that would send a client elsewhere or make it act as somebody else.
+# Settings of the user that would send a client elsewhere or change its identity.
 _FOREIGN: Final = (
     "GOOGLE_CLOUD_QUOTA_PROJECT",
     "GOOGLE_API_USE_CLIENT_CERTIFICATE",
@@ -51,12 +50,12 @@ _GOOGLE_HOST: Final = r"(?:[a-z0-9-]+\.)*(?:pkg\.dev|googleapis\.com|run\.app|gc
 
 
 class NoTarget(RuntimeError):
-    """The environment names no world, or names one only in part."""
+    """The environment doesn't name a target, or lacks some of its variables."""
 
 
 @dataclass(frozen=True)
 class SandboxInfo:
-    """What the sandbox writes into `sandbox.json` when it is ready."""
+    """The content of `sandbox.json`, which the sandbox writes when it is ready."""
 
     pid: int
     port: int
@@ -70,7 +69,7 @@ class SandboxInfo:
 
     @classmethod
     def read(cls, path: Path) -> SandboxInfo:
-        """Read `sandbox.json`. Raises FileNotFoundError, or ValueError when the file isn't what it should be."""
+        """Read `sandbox.json`. Raises FileNotFoundError, or ValueError for a malformed file."""
         data = json.loads(path.read_text(encoding="utf-8"))
         try:
             return cls(
@@ -108,7 +107,7 @@ class Target:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label that everything created carries."""
+        """The label of everything that the run creates."""
         return {LABEL: self.run}
 
     @property
@@ -123,16 +122,16 @@ class Target:
 
     @property
     def sentence(self) -> str:
-        """One line for the learner: where this goes and who pays."""
+        """One line for the learner that says where commands go and who pays."""
         if self.name == "sandbox":
             return "sandbox on this machine; nothing is billed"
         return f"Google project {self.project_id}: what you create there is billed to it"
 
     @property
     def owned_prefixes(self) -> tuple[str, ...]:
-        """How the references of images begin that only this world makes, each with a slash at its end.
+        """The prefixes of image references that belong to this target only, each with a slash at its end.
 
-        A sandbox's project belongs to it alone. On Google only the run's own repository does.
+        In the sandbox they cover the whole project, on Google the run's own repository.
         """
         host = self.location.host
         owned = f"{host}/{self.project_id}/" + ("" if self.name == "sandbox" else f"{self.repository}/")
@@ -140,18 +139,18 @@ class Target:
 
     @property
     def git_host(self) -> str:
-        """Where the API of the Git host answers that the sandbox brings along; empty on Google, where it is GitHub."""
+        """The address of the API of the sandbox's Git host. Empty on Google, where the host is GitHub."""
         return f"http://{self.registry_host}/api.github.com" if self.name == "sandbox" else ""
 
     def docker_name(self, name: names.Repository | names.Image | names.Tag | names.Digest) -> str:
-        """Return the name as docker needs it: in the sandbox the plain port's address stands in front of it."""
+        """Return the name for docker, which in the sandbox begins with the plain port's address."""
         if not hasattr(name, "resource"):
-            # A learner's "1.0.1" would become the name of an image that nobody has.
+            # Otherwise a learner's "1.0.1" would become the name of an image that doesn't exist.
             raise TypeError(f"{name!r} is text, and a name is wanted")
         return self.registry.removesuffix(self.location.host) + str(name)
 
     def canonical(self, text: str) -> str:
-        """Return the text as it reads on Google: without the sandbox's address."""
+        """Return the text without the sandbox's address, as it would be on Google."""
         if self.name == "gcp":
             return text
         host = self.location.host
@@ -163,7 +162,7 @@ class Target:
         return text
 
     def shows_sandbox(self, text: str) -> bool:
-        """Whether the text holds the address of the sandbox's plain port."""
+        """Return whether the text contains the address of the sandbox's plain port."""
         return self.name == "sandbox" and any(re.search(address, text) for address in _addresses(self.registry_host))
 
 
@@ -173,10 +172,7 @@ def _addresses(registry_host: str) -> tuple[str, ...]:
 
 
 def current(environment: Mapping[str, str] | None = None) -> Target:
-    """Return the world that the environment names.
-
-    Raises NoTarget, with what to do, when it names none.
-    """
+    """Return the target that the environment names. Raises NoTarget, with what to do, when it names none."""
     values = os.environ if environment is None else environment
     name = values.get("WORKBOOK_TARGET", "")
     if not name:
@@ -217,11 +213,11 @@ def current(environment: Mapping[str, str] | None = None) -> Target:
 
 
 def admin(path: str, body: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Any | None:
-    """Ask the sandbox's own surface (`status`; with a body `clock:advance`); None where there is none, as on Google.
+    """Call the sandbox's admin API: GET (`status`), or with a body POST (`clock:advance`). Return None on Google.
 
     Raises requests.RequestException when the sandbox doesn't answer, or answers with an error.
     """
-    # A quarter of a second to import, which `workbook env` needn't wait for.
+    # Imported here because it takes a quarter of a second, which `workbook env` needn't wait for.
     import requests
 
     values = os.environ if environment is None else environment
@@ -230,7 +226,7 @@ def admin(path: str, body: Mapping[str, Any] | None = None, environment: Mapping
         return None
     token = (Path(values["WORKBOOK_HOME"]) / "admin-token").read_text(encoding="utf-8").strip()
     with requests.Session() as session:
-        # The plain port must never be looked for through a proxy.
+        # Never connect to the plain port through a proxy.
         session.trust_env = False
         answer = session.request(
             "GET" if body is None else "POST",
@@ -244,7 +240,7 @@ def admin(path: str, body: Mapping[str, Any] | None = None, environment: Mapping
 
 
 def upstream_proxy(environment: Mapping[str, str] | None = None) -> str:
-    """Return the user's own HTTPS proxy, or ""; what `workbook env` has set up keeps it in WORKBOOK_UPSTREAM_PROXY."""
+    """Return the user's own HTTPS proxy, or "". `workbook env` keeps it in WORKBOOK_UPSTREAM_PROXY."""
     values = os.environ if environment is None else environment
     if values.get("WORKBOOK_TARGET") == "sandbox":
         return values.get("WORKBOOK_UPSTREAM_PROXY", "")
@@ -252,10 +248,7 @@ def upstream_proxy(environment: Mapping[str, str] | None = None) -> str:
 
 
 def process_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for the sandbox's own process.
-
-    It is the user's, free of any sandbox, with WORKBOOK_UPSTREAM_PROXY.
-    """
+    """Return the environment for the sandbox's own process: the user's, without variables of another sandbox."""
     values = dict(os.environ if environment is None else environment)
     proxy = upstream_proxy(values)
     if values.get("WORKBOOK_TARGET") == "sandbox":
@@ -273,9 +266,10 @@ def sandbox_environment(
     python_image: str = "",
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str | None]:
-    """Return what turns an environment into the sandbox's: name → value, None for a variable to unset.
+    """Return the changes that point an environment to the sandbox: name → value, or None to unset a variable.
 
-    `engine` is what the engine needs (`DOCKER_HOST`, `DOCKER_BUILDKIT`), `base` the environment to change (os.environ).
+    `engine` are the engine's variables (`DOCKER_HOST`, `DOCKER_BUILDKIT`), `base` the environment to change, by default
+    os.environ.
     """
     values = os.environ if base is None else base
     host = f"{info.region}-docker.pkg.dev"
@@ -314,7 +308,7 @@ def gcp_environment(
     python_image: str = "",
     base: Mapping[str, str] | None = None,
 ) -> dict[str, str | None]:
-    """Return the same for a project on Google: no proxy, no CA of ours, the user's own credentials."""
+    """Return the changes that point an environment to a project on Google, with the user's own credentials."""
     values = os.environ if base is None else base
     host = f"{region}-docker.pkg.dev"
     result: dict[str, str | None] = _without_foreign(values)
@@ -370,9 +364,9 @@ def _shared(
 
 
 def with_gcloud_helpers(path: str) -> str:
-    """PATH with the SDK's own bin folder at its end, when gcloud is there and docker-credential-gcloud isn't.
+    """Return PATH, extended by the SDK's bin folder if it has gcloud but not docker-credential-gcloud.
 
-    docker looks for the helper on PATH; some packages link only `gcloud` into it.
+    docker looks for the helper on PATH, and some packages link only `gcloud` into it.
     """
     from shutil import which
 
@@ -384,6 +378,6 @@ def with_gcloud_helpers(path: str) -> str:
 
 
 def apply(changes: Mapping[str, str | None], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the changes made: a new dictionary."""
+    """Return a copy of the environment with the changes made."""
     merged = {name: value for name, value in environment.items() if changes.get(name, value) is not None}
     return merged | {name: value for name, value in changes.items() if value is not None}

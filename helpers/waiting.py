@@ -1,4 +1,4 @@
-"""Waiting for what Google does in its own time: ask at once, then again after pauses that grow."""
+"""Poll with pauses that grow."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 
 def attempts(seconds: float, *, first: float = 0.1, longest: float = 2.0) -> Iterator[None]:
-    """Yield at once, then after pauses, until the time is over; the pauses double.
+    """Yield immediately, and then after pauses that double, until the time is over.
 
-    The body of the loop asks and leaves it when it has its answer; what follows the loop says that none came.
+    The loop's body polls and leaves the loop on success. The code after the loop handles the failure.
 
     Args:
-        seconds: how long to go on.
-        first: the first pause in seconds: short for the sandbox.
-        longest: the longest pause in seconds: polite to Google.
+        seconds: how long to poll.
+        first: the first pause in seconds, which is short for the sandbox.
+        longest: the longest pause in seconds, so that Google isn't polled too often.
     """
     deadline = time.monotonic() + seconds
     pause = first

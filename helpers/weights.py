@@ -1,8 +1,8 @@
-"""Weights of a model as an artifact of their own in the registry: pushed beside an image, pulled by digest at a start.
+"""Push the weights of a model as an artifact of their own, and pull them by digest when a server starts.
 
 Media types and the annotation are ModelPack's, the CNCF's format for models in OCI registries
-(https://github.com/modelpack/model-spec): a manifest with an `artifactType`, and each file a layer that is neither
-packed nor compressed, since weights hardly get smaller.
+(https://github.com/modelpack/model-spec). A manifest has an `artifactType`, and each file is a layer without tar and
+compression, since weights hardly get smaller.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE_PATH: Final = "org.cncf.model.filepath"
 
 
 class WeightsBroken(ValueError):
-    """What the registry gave isn't what was asked for. The message says what differs."""
+    """The registry returned the wrong content. The message says what differs."""
 
 
 def push(tag: names.Tag, file: Path) -> names.Digest:
@@ -52,10 +52,7 @@ def push(tag: names.Tag, file: Path) -> names.Digest:
 
 
 def manifest(name: names.Tag | names.Digest, *, credentials: Any = None) -> dict[str, Any]:
-    """Return a manifest as it is stored.
-
-    Raises registry.RegistryRefused, and WeightsBroken when it is not the digest that was asked for.
-    """
+    """Return a manifest as it is stored. Raises registry.RegistryRefused, and WeightsBroken for a wrong digest."""
     reference = name.value if isinstance(name, names.Digest) else name.name
     content = registry.get(name.image, f"manifests/{reference}", credentials=credentials)
     if isinstance(name, names.Digest):
@@ -65,15 +62,15 @@ def manifest(name: names.Tag | names.Digest, *, credentials: Any = None) -> dict
 
 
 def pull(digest: names.Digest, folder: Path, *, credentials: Any = None) -> Path:
-    """Pull weights by their digest, as a server does when it starts, and return the file.
+    """Pull weights by their digest, as a server does when it starts, check them, and return the file.
 
-    Only what has the right digest is written. Raises registry.RegistryRefused where the credentials may not pull, and
-    WeightsBroken for what is not one file of weights.
+    Raises registry.RegistryRefused without the right to pull, and WeightsBroken for a wrong digest or anything other
+    than one file of weights.
     """
     layers = manifest(digest, credentials=credentials).get("layers", [])
     if [one["mediaType"] for one in layers] != [LAYER]:
         raise WeightsBroken(f"{digest} is not one file of weights ({LAYER})")
-    # A name from outside: it must not lead out of the folder.
+    # Only the last part, because the name comes from outside and must not lead out of the folder.
     name = Path(layers[0].get("annotations", {}).get(FILE_PATH, "")).name
     file = folder / (name if name not in ("", "..") else "weights")
     content = registry.get(digest.image, f"blobs/{layers[0]['digest']}", credentials=credentials)

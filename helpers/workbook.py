@@ -1,4 +1,4 @@
-"""`begin()`: the first cell of a notebook. It says where the commands go, and checks what the notebook builds on."""
+"""`begin()`, the first cell of a notebook, shows the target and checks what the notebook needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.target import Target
 
 
 class NotReady(RuntimeError):
-    """What earlier notebooks leave behind isn't there. The message lists it, and says which notebook makes it."""
+    """The results of earlier notebooks are missing. The message lists them with the notebooks that create them."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"NotReady: {self}"]
@@ -26,7 +26,7 @@ class NotReady(RuntimeError):
 
 @dataclass(frozen=True)
 class Workbook:
-    """The values that a notebook works with, as names, and the world it works in."""
+    """The names that a notebook uses, and its target."""
 
     number: int
     title: str
@@ -34,7 +34,7 @@ class Workbook:
 
     @property
     def project(self) -> names.Project:
-        """The project."""
+        """The target's project."""
         return self.target.location.project
 
     @property
@@ -44,36 +44,36 @@ class Workbook:
 
     @property
     def repository(self) -> names.Repository:
-        """The workbook's repository; notebook 2 makes it."""
+        """The workbook's repository, which notebook 2 creates."""
         return self.target.repository_name
 
     @property
     def image(self) -> names.Image:
-        """The workbook's image; notebook 4 pushes it."""
+        """The workbook's image, which notebook 4 pushes."""
         return self.repository.image(self.target.image)
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label that everything created here carries."""
+        """The label for everything that a notebook creates."""
         return self.target.labels
 
     def requests(self) -> None:
-        """Print the HTTP calls that the cell before this one made: status, method, address, and the body.
+        """Print the HTTP requests of the previous cell with status, method, address and body.
 
-        On Google they come from gcloud's own log, which has no bodies, and nothing of Docker's or Python's.
+        On Google they come from gcloud's log, which has no bodies and no requests of Docker and Python.
         Raises requests.RequestException when the sandbox doesn't answer.
         """
         print(requests_seen.text(requests_seen.between(*_cells.before)))
 
     def leftovers(self) -> None:
-        """Print what this world holds now. It changes nothing; the runner removes it after a run."""
+        """Print what the run has created and not deleted. Changes nothing."""
         found = sweep.find(self.target)
         if not found:
             print("Nothing is left behind.")
             return
         for kind in ORDER:
             here = [one for one in found if one.kind == kind]
-            # A reference by digest comes and goes with the engine's cache; those by tag are what somebody made.
+            # Digest references depend on the engine's cache. Prefer the tags, which were created on purpose.
             here = [one for one in here if "@" not in one.name or kind != "image"] or here
             if here:
                 print(f"{kind}: {len(here)}")
@@ -83,19 +83,19 @@ class Workbook:
 
 
 class _Cells:
-    """Where the list of requests ended when each of the last two cells began."""
+    """The ends of the list of requests at the beginnings of the last two cells."""
 
     def __init__(self) -> None:
         self.marks: list[requests_seen.Mark] = []
 
     def begins(self, *_: object) -> None:
-        """Mark that a cell begins. A sandbox that doesn't answer is for the cell itself to tell."""
+        """Mark that a cell begins. Ignore errors, which the cell itself will report."""
         with contextlib.suppress(OSError, target.NoTarget):
             self.marks = [*self.marks[-1:], requests_seen.mark(self.marks[-1] if self.marks else None)]
 
     @property
     def before(self) -> tuple[requests_seen.Mark, requests_seen.Mark]:
-        """The beginning and the end of the cell before the one that runs."""
+        """The beginning and the end of the previous cell."""
         if len(self.marks) < 2:
             raise NotReady("There is no cell before this one: run a command first, then ask which requests it made.")
         return self.marks[0], self.marks[1]
@@ -107,7 +107,7 @@ _cells = _Cells()
 def begin(number: int) -> Workbook:
     """Print the card of notebook `number`, register `%%terminal`, and check what the notebook needs.
 
-    Raises target.NoTarget when no world is set, and NotReady when an earlier notebook wasn't run in this world.
+    Raises target.NoTarget without a target, and NotReady when results of an earlier notebook are missing.
     """
     here = target.current()
     stem, title = _notebook(number)
@@ -133,7 +133,7 @@ def begin(number: int) -> Workbook:
 
 
 def _watch(shell: Any) -> None:
-    """Note where each cell begins, for `requests()`; once, however often the first cell is run."""
+    """Register the hook that marks each cell's beginning for `requests()`, but never twice."""
     with contextlib.suppress(ValueError):
         shell.events.unregister("pre_run_cell", _cells.begins)
     _cells.begins()
@@ -141,10 +141,7 @@ def _watch(shell: Any) -> None:
 
 
 def card(workbook: Workbook) -> str:
-    """Return the notebook's title, the world, the project and the region.
-
-    These are four lines, the same on every run in that world.
-    """
+    """Return the notebook's title, the target, the project and the region in four lines."""
     number = f" (number {workbook.target.project_number})" if workbook.target.project_number else ""
     return "\n".join(
         (
@@ -158,10 +155,7 @@ def card(workbook: Workbook) -> str:
 
 
 def _exercises_done(workbook: Workbook) -> list[str]:
-    """Say how many of the notebook's exercises the learner has done.
-
-    A run of all notebooks says nothing, so that its card is always the same.
-    """
+    """Return a line with the number of exercises done, except in a run, whose card is always the same."""
     home = os.environ.get("WORKBOOK_HOME")
     if not home or exercises.in_a_run():
         return []
@@ -177,7 +171,7 @@ def _exercises_done(workbook: Workbook) -> list[str]:
 
 
 def lacking(workbook: Workbook) -> list[str]:
-    """Return what earlier notebooks should have left behind and haven't, one line each."""
+    """Return a line for each missing result of an earlier notebook."""
     return [
         f"- {what} Run notebook {about.provider(foundation).stem} first."
         for foundation, what in fast_forward.missing(workbook.number, workbook.target)
@@ -185,7 +179,7 @@ def lacking(workbook: Workbook) -> list[str]:
 
 
 def _notebook(number: int) -> tuple[str, str]:
-    """Return the file's stem and the notebook's H1; the bare number where the notebook isn't written yet."""
+    """Return the notebook's file stem and title, both from its number if there is no such notebook."""
     for path in documents.notebooks():
         if about.number(path) == number:
             return path.stem, _heading(path) or _words(number, path.stem)

@@ -1,7 +1,7 @@
-"""Workflows of GitHub Actions: variables, a run and its log, and a fork that is not trusted. GitHub's REST API.
+"""GitHub Actions: set variables, follow a run and its log, and run in a fork that isn't trusted. GitHub's REST API.
 
-In the sandbox its own Git host runs them. On Google they run at GitHub: what takes more than a public repository is
-said there, or done with the token in GITHUB_TOKEN.
+In the sandbox its own Git host runs workflows. On Google, GitHub does, and steps that need a right there are done
+with the token in GITHUB_TOKEN, or described to the learner.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ STRANGER: Final = "mallory"
 
 
 class RunFailed(RuntimeError):
-    """A run that did not end well; the message is the end of its log."""
+    """A run failed. The message is the end of its log."""
 
 
 class GitHubRefused(RuntimeError):
-    """GitHub refused something; the message is its own."""
+    """GitHub refused a request. The message is GitHub's."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Run:
 
     Attributes:
         conclusion: `success`, `failure`, `startup_failure` and so on.
-        log: of all its jobs.
+        log: the log of all its jobs.
     """
 
     repository: str
@@ -47,14 +47,14 @@ class Run:
     log: str
 
     def said(self, *words: str) -> str:
-        """Return the log's lines that hold one of the words."""
+        """Return the log's lines that contain one of the words."""
         return "\n".join(line for line in self.log.splitlines() if any(word in line for word in words))
 
 
 def set_variables(
     repository: str, values: Mapping[str, str], write: Callable[[str], object] = print, *, token: str = ""
 ) -> None:
-    """Give a repository's workflows variables, which they read as `vars.NAME`; without a right to, say where to do it.
+    """Set the variables that a repository's workflows read as `vars.NAME`. Without a token, say where to set them.
 
     Raises GitHubRefused.
     """
@@ -75,12 +75,10 @@ def set_variables(
 def follow(repository: str, sha: str, write: Callable[[str], object] = print, *, token: str = "") -> Run:
     """Wait for the newest run of a commit to end, and print its steps as they end.
 
-    Raises:
-        RunFailed: when it does not end well.
-        TimeoutError: when there is none, or it goes on for a quarter of an hour.
+    Raises RunFailed when it doesn't succeed, TimeoutError when there is none or it takes more than 15 minutes.
     """
-    told: set[str] = set()
-    # GitHub counts requests; the sandbox's own Git host doesn't.
+    written: set[str] = set()
+    # GitHub limits the number of requests.
     for _ in waiting.attempts(_SECONDS, longest=0.5 if target.current().git_host else 2.0):
         path = f"/repos/{repository}/actions/runs?head_sha={sha}"
         found = _json(github.call("GET", path, token=token))["workflow_runs"]
@@ -91,8 +89,8 @@ def follow(repository: str, sha: str, write: Callable[[str], object] = print, *,
         for job in jobs:
             for step in job["steps"]:
                 line = f"{_SIGNS.get(step['conclusion'] or '', '?')} {step['name']}"
-                if step["status"] == "completed" and f"{job['id']} {step['number']}" not in told:
-                    told.add(f"{job['id']} {step['number']}")
+                if step["status"] == "completed" and f"{job['id']} {step['number']}" not in written:
+                    written.add(f"{job['id']} {step['number']}")
                     write(line)
         if run["status"] == "completed":
             ended = Run(repository, run["id"], run["conclusion"], _log(base, run, jobs, token))
@@ -104,7 +102,7 @@ def follow(repository: str, sha: str, write: Callable[[str], object] = print, *,
 
 def _log(base: str, run: Mapping[str, Any], jobs: list[dict[str, Any]], token: str) -> str:
     answers = [github.call("GET", f"{base}/jobs/{job['id']}/logs", token=token) for job in jobs]
-    # GitHub gives logs to those who are signed in.
+    # GitHub shows logs only to users who are signed in.
     texts = [answer.text if answer.ok else f"{run['html_url']} shows the log." for answer in answers]
     if not jobs:
         texts = list(_json(github.call("GET", f"{base}/runs/{run['id']}", token=token)).get("problems", ()))
@@ -112,14 +110,10 @@ def _log(base: str, run: Mapping[str, Any], jobs: list[dict[str, Any]], token: s
 
 
 def fork(repository: str, branch: str, values: Mapping[str, str], write: Callable[[str], object] = print) -> Run | None:
-    """Have a stranger fork the repository and push to a branch of the fork; return the run that this begins there.
+    """Fork the repository as another user, push to a branch of the fork, and return the run that this starts there.
 
-    On Google return None and say what to do: it takes a second account on GitHub.
-
-    Args:
-        values: the variables, of which none is a secret.
-
-    Raises GitHubRefused, TimeoutError.
+    On Google return None and describe the steps, because they need a second account on GitHub. `values` are the fork's
+    variables, none of which is a secret. Raises GitHubRefused, TimeoutError.
     """
     if not target.current().git_host:
         write(
@@ -141,7 +135,7 @@ def fork(repository: str, branch: str, values: Mapping[str, str], write: Callabl
 
 
 def _push(repository: str, branch: str, token: str) -> str:
-    """Push an empty commit as the stranger, whose token no command line shows; return its SHA."""
+    """Push an empty commit as the other user, with the token kept off the command line, and return the SHA."""
     url = f"http://{target.current().registry_host}/github.com/{repository}.git"
     login = base64.b64encode(f"{STRANGER}:{token}".encode()).decode()
     values = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.extraHeader"}
@@ -171,13 +165,13 @@ def _push(repository: str, branch: str, token: str) -> str:
 
 
 def remove_fork(repository: str) -> None:
-    """Delete the stranger's fork at the sandbox's Git host; none there is no error, and none is on Google."""
+    """Delete the other user's fork at the sandbox's Git host, if it exists. On Google there is none."""
     if target.current().git_host:
         github.call("DELETE", f"/repos/{STRANGER}/{repository.partition('/')[2]}", token=_stranger())
 
 
 def _stranger() -> str:
-    """Return a token of somebody else at the sandbox's Git host."""
+    """Return a token of another user at the sandbox's Git host."""
     found = target.admin("github:token", {"login": STRANGER})
     if found is None:
         raise GitHubRefused("the sandbox does not answer, so nobody else can be signed in")

@@ -1,7 +1,7 @@
-"""What `workbook cleanup preview`, `bill` and `record-exchanges` do: ask the public API, print, return an exit status.
+"""The commands `workbook cleanup preview`, `bill` and `record-exchanges`.
 
-They go where the environment says: to the sandbox after `eval "$(.venv/bin/workbook env)"`, else to Google with the
-default credentials. None of them leaves anything behind.
+They call the public APIs of the environment's target: the sandbox after `eval "$(.venv/bin/workbook env)"`, else Google
+with the default credentials. None of them leaves anything behind.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _EXPECTED: Final = (
 def preview(file: Path, repository: str, *, as_json: bool, layers: bool, say: Callable[[str], Any]) -> int:
     """Print what the next run of the policies in `file` would do to a repository.
 
-    Returns 0 when nothing needs a person, 1 when the file is wrong or the repository can't be read, 3 with warnings.
-    Raises BadRequest for a name that can't be a repository, or a file that can't be read.
+    Return 0, or 3 with warnings, or 1 when the file is wrong or the repository can't be read.
+    Raises BadRequest for an invalid name of a repository, or an unreadable file.
     """
     try:
         place = names.Repository.parse(repository)
@@ -56,7 +56,7 @@ def preview(file: Path, repository: str, *, as_json: bool, layers: bool, say: Ca
 
 
 def bill(project: str, *, as_json: bool, say: Callable[[str], Any]) -> int:
-    """Print what a month of a project's present state would cost on Google and return 0, or 1 when it can't be read.
+    """Print what a month of a project's present state would cost on Google. Return 1 if it can't be read, else 0.
 
     Raises BadRequest without a project.
     """
@@ -87,9 +87,9 @@ def _refusal(error: Exception, as_json: bool) -> str:
 
 
 def record_exchanges(project: str, region: str, folder: Path, *, say: Callable[[str], Any]) -> int:
-    """Record what is answered to the list of calls; 0 when it is written, 1 when nothing was.
+    """Record the answers to the list of calls. Return 1 if nothing was written, else 0.
 
-    Raises BadRequest for a name that can't be a project.
+    Raises BadRequest for an invalid project id.
     """
     try:
         names.Project.parse(project)

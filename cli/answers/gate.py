@@ -1,6 +1,6 @@
-"""What `workbook gate` does: find the scan of an image, ask the policy, print, and return an exit status.
+"""`workbook gate`: find the scan of an image, apply the policy, print the verdict, and return an exit status.
 
-It goes where the environment says, like every other verb. Whatever keeps it from an answer is status 2, never a pass.
+Any error is status 2, never a pass.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EXPECTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of the command line; `scan` is the name of a scan on demand, or ""."""
+    """The options of the command line. `scan` is the name of a scan on demand, or ""."""
 
     image: str
     block: str = "CRITICAL"
@@ -44,7 +44,7 @@ class Options:
 
 
 def gate(options: Options, say: Callable[[str], Any], complain: Callable[[str], Any]) -> int:
-    """Print the verdict and return its exit status: 0 passes, 1 blocks, 2 could not tell, and why."""
+    """Print the verdict and return its exit status: 0 passed, 1 blocked, 2 unknown, with the reason."""
     if options.output not in _FORMATS:
         complain(f"{options.output!r} is no format: write {', '.join(_FORMATS)}.")
         return policies.UNKNOWN
@@ -74,13 +74,13 @@ def gate(options: Options, say: Callable[[str], Any], complain: Callable[[str], 
 
 def _pushed(image: names.Tag | names.Digest, seconds: float) -> Scan:
     if isinstance(image, names.Tag):
-        # The tag may move while we look: what is judged is one digest.
+        # Judge one digest, since the tag may move meanwhile.
         image = image.image.digest(registry.manifest(image).digest)
     return scans.wait(image, seconds)
 
 
 def _is_of(scan: Scan, image: names.Tag | names.Digest) -> bool:
-    """Whether a scan on demand is of the image as it is named here: a scan of another one must open no gate."""
+    """Return whether a scan on demand is of this image. Another image's scan must not let it pass."""
     return scan.resource.removeprefix("https://") == str(image)
 
 

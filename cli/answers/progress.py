@@ -1,4 +1,4 @@
-"""`workbook progress`: how far a learner is, one line for each notebook."""
+"""`workbook progress`: a learner's progress, one line for each notebook."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from helpers.cell import documents
 
 
 def exercises() -> dict[str, int]:
-    """Return how many exercises each notebook has, by the file's stem."""
+    """Return the number of exercises in each notebook, by the file's stem."""
     return {path.stem: documents.exercises(path) for path in documents.notebooks()}
 
 
 def table(of: Mapping[str, int], standings: Sequence[Standing]) -> str:
-    """Return one line for each notebook, and one for all of them. Pure."""
+    """Return a table with one line for each notebook, and one for all. Pure."""
     rows = []
     for stem, count in of.items():
         here = [one for one in standings if one.notebook == stem]
@@ -33,7 +33,7 @@ def table(of: Mapping[str, int], standings: Sequence[Standing]) -> str:
 
 
 def progress(home: Path, *, as_json: bool, say: Callable[[str], None]) -> int:
-    """Print how far the learner of a world is; returns exit status 0."""
+    """Print the progress of a world's learner, and return exit status 0."""
     standings = answers.read(home)
     if as_json:
         say(json.dumps({"exercises": exercises(), "standings": [asdict(one) for one in standings]}, indent=2))

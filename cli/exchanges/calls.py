@@ -1,6 +1,6 @@
-"""The calls that `workbook record-exchanges` makes, in order: what clients of the workbook meet, and its refusals.
+"""The calls of `workbook record-exchanges` in order: those of the workbook's clients, and refusals.
 
-They cost nothing. What they create is one empty repository, which they delete again. `<…>` stands for a name.
+They cost nothing, and create only one empty repository, which they delete. `<…>` is a placeholder for a name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from helpers.target import LABEL
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the sandbox's name of the operation, and which case of it. `needs` is an API that must be enabled."""
+    """One call: the sandbox's name of the operation, and a case of it. `needs` is an API that must be enabled."""
 
     operation: str
     case: str

@@ -1,8 +1,8 @@
-"""Recorded truth: what Google answered to a fixed list of calls, kept without names, and asked of the sandbox again.
+"""Record Google's answers to a fixed list of calls without names, and compare them with the sandbox's answers.
 
-`record` makes the calls with the default credentials, in a repository of its own that it removes again. `save` writes
-one JSON file for each operation, or none at all. `replay` makes the recorded calls again, wherever the environment
-leads, and `differences` says what is answered otherwise: the status, the fields, the message of a refusal.
+`record` makes the calls with the default credentials, in a repository of its own that it deletes. `save` writes one
+JSON file for each operation, or none at all. `replay` repeats the recorded calls against the environment's target, and
+`differences` compares status, fields and messages.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from helpers.transport import clients
 FOLDER: Final = target.ROOT / "tests" / "exchanges"
 _API: Final = "https://artifactregistry.googleapis.com/v1"
 _POLLS: Final = 120
-# What clients go by; dates, lengths and tracing are none of it.
+# The headers that clients use, without dates, lengths and tracing.
 _HEADERS: Final = ("content-type", "www-authenticate", "docker-distribution-api-version", "location")
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A call and what came back, without names. `observed` is the day; `source` is google, or the sandbox.
+    """A call and its answer, without names. `observed` is the day, and `source` is google or sandbox.
 
-    `headers` are those of the answer that clients go by, `order` the place in the list.
+    `headers` are those of the answer that clients use, `order` is the position in the list.
     """
 
     operation: str
@@ -54,7 +54,7 @@ class Exchange:
 
 
 class SecretLeft(RuntimeError):
-    """Something that looks like a secret is still in an exchange. Nothing was written."""
+    """An exchange still contains something that looks like a secret. Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Place:
     also: Mapping[str, str]
 
     def fill(self, value: Any) -> Any:
-        """Return a call's text or body with its stand-ins filled in."""
+        """Return a call's text or body with placeholders replaced by values."""
         text = json.dumps(value)
         for stand_in, real in self.values.items():
             text = text.replace(stand_in, real)
@@ -73,12 +73,12 @@ class Place:
 
     @property
     def names(self) -> dict[str, str]:
-        """Value to stand-in, for the scrubber."""
+        """The placeholders by their values, for the scrubber."""
         return {real: stand_in for stand_in, real in {**self.also, **self.values}.items() if real}
 
 
 def place(project: str, region: str, repository: str) -> Place:
-    """Return a project as the calls need it. Raises google.api_core.exceptions.GoogleAPICallError."""
+    """Return the values for a project. Raises google.api_core.exceptions.GoogleAPICallError."""
     facts = projects.describe(names.Project.parse(project))
     nobody = f"nobody@{project}.iam.gserviceaccount.com"
     values = {"<project>": project, "<region>": region, "<repository>": repository, "<nobody>": nobody}
@@ -86,7 +86,7 @@ def place(project: str, region: str, repository: str) -> Place:
 
 
 def record(here: Place, source: str, say: Callable[[str], object], calls: Sequence[Call] = CALLS) -> list[Exchange]:
-    """Make the calls in order and return what came back, scrubbed. The repository is removed in any case.
+    """Make the calls in order and return the scrubbed exchanges. The repository is deleted in any case.
 
     Raises google.auth.exceptions.GoogleAuthError, requests.RequestException.
     """
@@ -108,7 +108,7 @@ def record(here: Place, source: str, say: Callable[[str], object], calls: Sequen
 
 
 def replay(recorded: Iterable[Exchange], here: Place) -> list[Exchange]:
-    """Make the recorded calls again, in their order, and return what came back, scrubbed likewise."""
+    """Repeat the recorded calls in their order and return the scrubbed exchanges."""
     found = []
     opened = clients.session()
     for one in sorted(recorded, key=lambda exchange: exchange.order):
@@ -120,7 +120,7 @@ def replay(recorded: Iterable[Exchange], here: Place) -> list[Exchange]:
 
 
 def differences(recorded: Exchange, replayed: Exchange) -> list[str]:
-    """Return what a replay answers otherwise: the status, a missing or an extra field, the message; one line each."""
+    """Return a line for each difference of a replay: the status, a missing or an extra field, the message."""
     name = f"{recorded.operation}, {recorded.case}"
     found = []
     if recorded.status != replayed.status:
@@ -148,7 +148,7 @@ def fields(answer: Any, path: str = "") -> Iterator[str]:
 
 
 def message(answer: Any) -> str:
-    """Return what a refusal says, the APIs' way or the registry's."""
+    """Return a refusal's message in the APIs' or the registry's form, or ""."""
     if not isinstance(answer, Mapping):
         return ""
     if isinstance(error := answer.get("error"), Mapping):
@@ -158,7 +158,7 @@ def message(answer: Any) -> str:
 
 
 def save(found: Sequence[Exchange], folder: Path, known: Mapping[str, str]) -> list[Path]:
-    """Write one file for each operation, in place of what was there; all of them, or none.
+    """Write one file for each operation, replacing existing ones, or none at all.
 
     Raises SecretLeft, and OSError.
     """
@@ -181,12 +181,12 @@ def save(found: Sequence[Exchange], folder: Path, known: Mapping[str, str]) -> l
 
 
 def file_name(operation: str) -> str:
-    """`GET /v2/NAME/tags/list` as `get-v2-name-tags-list.json`."""
+    """Return an operation's file name: `GET /v2/NAME/tags/list` becomes `get-v2-name-tags-list.json`."""
     return re.sub(r"[^a-z0-9.]+", "-", operation.lower()).strip("-") + ".json"
 
 
 def load(folder: Path = FOLDER) -> list[Exchange]:
-    """Everything that is kept in a folder, in the order of the calls."""
+    """Return the exchanges in a folder, in the order of the calls."""
     read = [Exchange(**one) for path in sorted(folder.glob("*.json")) for one in json.loads(path.read_text("utf-8"))]
     return sorted(read, key=lambda one: one.order)
 
@@ -200,7 +200,7 @@ def _ask(opened: AuthorizedSession, here: Place, call: Call) -> requests.Respons
 
 
 def _settled(opened: AuthorizedSession, answer: requests.Response) -> None:
-    """Wait for the operation that an answer names, if it names one: the next call builds on it."""
+    """Wait for the operation in an answer, if there is one, because the next call depends on it."""
     body = _json(answer)
     name = body.get("name", "") if isinstance(body, dict) and answer.ok else ""
     if "/operations/" not in name or body.get("done"):

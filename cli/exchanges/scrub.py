@@ -1,7 +1,7 @@
-"""Taking out of an exchange with Google whatever could name somebody or open something. Pure functions.
+"""Remove names and secrets from an exchange with Google. Pure.
 
-Two readers that share no rule: `Scrubber` replaces what it knows, `leaks` looks at the result for anything that has the
-shape of a secret, and is the stricter of the two. What the second one finds, the first one missed.
+`Scrubber` replaces what it recognises, and `leaks` searches the result for anything that looks like a secret. They
+share no rules, and `leaks` is stricter, so that it finds what `Scrubber` misses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 _KEY: Final = r"-----BEGIN [A-Z ]*KEY-----.*?(?:-----END [A-Z ]*KEY-----|$)"
 _EMAIL: Final = r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"
-# Name of the stand-in to what it replaces, in the order in which they are looked for.
+# Placeholders and the patterns that they replace, in the order of their application.
 _PATTERNS: Final[tuple[tuple[str, str], ...]] = (
     ("key", _KEY),
     ("token", r"(?i:bearer|basic) +[\w.~+/=-]{8,}|ya29\.[\w.-]+|eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?|1//[\w-]+|AIza[\w-]+"),
@@ -27,7 +27,7 @@ _PATTERNS: Final[tuple[tuple[str, str], ...]] = (
     ("opaque", r"[A-Za-z0-9_=+-]{32,}|(?=[A-Za-z0-9_=+-]*\d)(?=[A-Za-z0-9_=+-]*[A-Z])[A-Za-z0-9_=+-]{16,}"),
     ("number", r"\d{5,}"),
 )
-# What a recorder may call the names that it knows.
+# The placeholders that a recorder may use for known names.
 KNOWN: Final = ("project", "number", "title", "region", "repository", "nobody")
 _FIELDS: Final = {
     "etag": "<etag>",
@@ -37,15 +37,15 @@ _FIELDS: Final = {
     **dict.fromkeys(("token", "access_token", "accessToken", "id_token", "refresh_token"), "<token>"),
 }
 _WORDS: Final = sorted({*KNOWN, "etag", "page", *(name for name, _ in _PATTERNS)})
-# Nothing longer: whoever writes a number between such brackets has it replaced all the same.
+# With at most three digits, so that a long number in such brackets is replaced too.
 STAND_IN: Final = re.compile(rf"<(?:{'|'.join(_WORDS)})(?:-[0-9]{{1,3}})?>")
 _LARGE: Final = 9999
 
 
 class Scrubber:
-    """Replaces values by stable names: the same value by the same name, numbered by first appearance.
+    """Replace values by placeholders. The same value gets the same one, numbered by first appearance.
 
-    `names` are those that the recorder knows: value to stand-in, as `{"my-project": "<project>"}`.
+    `names` maps known values to placeholders, as in `{"my-project": "<project>"}`.
     """
 
     def __init__(self, names: Mapping[str, str]) -> None:
@@ -53,14 +53,14 @@ class Scrubber:
         self._found: dict[str, dict[str, str]] = {}
 
     def text(self, text: str) -> str:
-        """Return a text without what could name somebody or open something."""
+        """Return a text without names and secrets."""
         text = _outside(text, self._known)
         for name, pattern in _PATTERNS:
             text = _outside(text, lambda part, name=name, pattern=pattern: self._replaced(part, name, pattern))  # type: ignore[misc]
         return text
 
     def value(self, value: Any) -> Any:
-        """Return a JSON value, its keys too."""
+        """Return a JSON value without names and secrets in its keys and values."""
         if isinstance(value, Mapping):
             return {self.text(str(key)): self._field(str(key), entry) for key, entry in value.items()}
         if isinstance(value, list | tuple):
@@ -86,14 +86,14 @@ class Scrubber:
         known = self._found.setdefault(name, {})
 
         def stand_in(match: re.Match[str]) -> str:
-            # A time is a time: that two are the same says nothing.
+            # Times aren't numbered, because it doesn't matter whether two are the same.
             return "<time>" if name == "time" else known.setdefault(match[0], f"<{name}-{len(known) + 1}>")
 
         return re.sub(pattern, stand_in, part, flags=re.DOTALL)
 
 
 def _outside(text: str, change: Callable[[str], str]) -> str:
-    """Return the text with what lies between stand-ins changed."""
+    """Return the text with the parts between placeholders changed."""
     parts, end = [], 0
     for match in STAND_IN.finditer(text):
         parts += [change(text[end : match.start()]), match[0]]
@@ -102,8 +102,8 @@ def _outside(text: str, change: Callable[[str], str]) -> str:
 
 
 def leaks(value: Any, names: Mapping[str, str]) -> list[str]:
-    """Return what in a scrubbed JSON value still looks like a secret, one phrase each, without the secret itself."""
-    # Google's JSON has "@type" for a key, and the address of no one there.
+    """Return a phrase, without the secret itself, for each thing in a scrubbed value that looks like a secret."""
+    # "@type" is a key in Google's JSON, not an e-mail address.
     text = STAND_IN.sub(" ", json.dumps(value, ensure_ascii=False).replace('"@type"', '""'))
     found = [what for what, holds in _signs(text) if holds]
     found += [f"the recorder's own {name.strip('<>')}" for secret, name in names.items() if secret and secret in text]
@@ -122,5 +122,5 @@ def _signs(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _entropy(word: str) -> float:
-    """Bits for each letter."""
+    """Return the bits per letter."""
     return -sum(count / len(word) * math.log2(count / len(word)) for count in Counter(word).values())

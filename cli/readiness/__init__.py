@@ -1,1 +1,1 @@
-"""Is a Google project ready for a run?"""
+"""Check whether a Google project is ready for a run."""

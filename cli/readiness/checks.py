@@ -1,6 +1,6 @@
-"""Asking Google's public APIs whether a project is ready for a real run, before anything is made. It changes nothing.
+"""Check through Google's public APIs whether a project is ready for a real run. Changes nothing.
 
-What is refused is a row of the report, too.
+A refusal becomes a row of the report.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _MAY_LINK: Final = "resourcemanager.projects.createBillingAssignment"
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What the rows are asked about; `held` are the caller's permissions on the project, as far as they matter."""
+class _Context:
+    """The facts that rows depend on. `held` are the caller's relevant permissions on the project."""
 
     project: names.Project
     region: str
@@ -47,7 +47,7 @@ class _Asked:
 
 
 def check(project: names.Project, region: str, notebooks: Sequence[Path]) -> Readiness:
-    """Look at everything; never raises for what is refused: that is a row."""
+    """Return the report. A refusal is a row of it, never an exception."""
     numbers = tuple(about.number(path) for path in notebooks)
     return Readiness(project.id, region, numbers, tuple(_rows(project, region, notebooks)))
 
@@ -77,16 +77,16 @@ def _rows(project: names.Project, region: str, notebooks: Sequence[Path]) -> Ite
         enabled = frozenset(projects.enabled(project))
     except exceptions.GoogleAPICallError as error:
         refused = _short(error)
-    asked = _Asked(project, region, roles, needs.apis(notebooks), enabled, held, who.member)
-    yield _billing(asked)
-    yield from _roles(asked)
+    context = _Context(project, region, roles, needs.apis(notebooks), enabled, held, who.member)
+    yield _billing(context)
+    yield from _roles(context)
     if refused:
         yield Row("APIs", "note", f"can't be listed: {refused}")
     else:
-        yield from _apis(asked)
-    yield _region(asked)
-    yield from _quotas(asked)
-    yield from _organisation(asked)
+        yield from _apis(context)
+    yield _region(context)
+    yield from _quotas(context)
+    yield from _organisation(context)
 
 
 def _ask(method: str, url: str, **arguments: Any) -> dict[str, Any] | exceptions.GoogleAPICallError:
@@ -98,16 +98,13 @@ def _ask(method: str, url: str, **arguments: Any) -> dict[str, Any] | exceptions
 
 
 def _short(error: Exception) -> str:
-    """Return a refusal in one line: its sentence.
-
-    The request's address in front of it, and what comes after, are left out.
-    """
+    """Return a refusal's message in one line, without the request's address."""
     text = str(getattr(error, "message", "") or error).splitlines()[0]
     return re.sub(r"^(?:GET|POST) \S+: ", "", text)[:200]
 
 
 def _gcloud(email: str) -> Row:
-    """Try gcloud's own sign-in on a copy of its configuration: it writes logs and tokens beside it."""
+    """Check gcloud's sign-in on a copy of its configuration, because gcloud writes logs and tokens there."""
     if not shutil.which("gcloud"):
         return Row("sign-in of gcloud", "note", "gcloud is missing: terminal cells are not run")
     with tempfile.TemporaryDirectory() as folder:
@@ -158,8 +155,8 @@ def _held(project: names.Project, roles: Sequence[needs.Need]) -> Collection[str
     return () if isinstance(found, exceptions.GoogleAPICallError) else found.get("permissions", ())
 
 
-def _billing(asked: _Asked) -> Row:
-    found = _ask("GET", f"{_BILLING}/{asked.project.resource}/billingInfo")
+def _billing(context: _Context) -> Row:
+    found = _ask("GET", f"{_BILLING}/{context.project.resource}/billingInfo")
     if isinstance(found, exceptions.GoogleAPICallError):
         return Row("billing", "note", f"can't be read: {_short(found)}")
     if found.get("billingEnabled"):
@@ -167,26 +164,26 @@ def _billing(asked: _Asked) -> Row:
     mine = _ask("GET", f"{_BILLING}/billingAccounts")
     accounts = [] if isinstance(mine, exceptions.GoogleAPICallError) else mine.get("billingAccounts", [])
     usable = [one["name"].partition("/")[2] for one in accounts if one.get("open")]
-    if usable and _MAY_LINK in asked.held:
+    if usable and _MAY_LINK in context.held:
         return Row(
             "billing",
             "you",
             "off: nobody pays for the project",
-            f"gcloud billing projects link {asked.project} --billing-account={usable[0]}",
+            f"gcloud billing projects link {context.project} --billing-account={usable[0]}",
         )
     return Row(
         "billing",
         "administrator",
         "off: nobody pays for the project",
-        f"a Billing Account User links it: gcloud billing projects link {asked.project} --billing-account=ACCOUNT",
+        f"a Billing Account User links it: gcloud billing projects link {context.project} --billing-account=ACCOUNT",
     )
 
 
-def _roles(asked: _Asked) -> Iterator[Row]:
-    state: State = "you" if needs.MAY_GRANT in asked.held else "administrator"
+def _roles(context: _Context) -> Iterator[Row]:
+    state: State = "you" if needs.MAY_GRANT in context.held else "administrator"
     fine = True
-    for need in asked.roles:
-        missing = [one for one in need.uses if one not in asked.held]
+    for need in context.roles:
+        missing = [one for one in need.uses if one not in context.held]
         if not missing:
             continue
         fine = False
@@ -194,23 +191,23 @@ def _roles(asked: _Asked) -> Iterator[Row]:
             f"role {need.role}",
             state,
             f"lacks {', '.join(missing)} (notebooks {', '.join(f'{one:02}' for one in need.notebooks(missing))})",
-            f"gcloud projects add-iam-policy-binding {asked.project} --member={asked.member} --role={need.role}",
+            f"gcloud projects add-iam-policy-binding {context.project} --member={context.member} --role={need.role}",
         )
     if fine:
         yield Row("roles", "ok", "all that these notebooks need")
 
 
-def _apis(asked: _Asked) -> Iterator[Row]:
-    may = needs.MAY_ENABLE in asked.held
-    first = [api for api in needs.BEFORE if api not in asked.enabled]
+def _apis(context: _Context) -> Iterator[Row]:
+    may = needs.MAY_ENABLE in context.held
+    first = [api for api in needs.BEFORE if api not in context.enabled]
     if first:
         yield Row(
             "APIs needed at once",
             "you" if may else "administrator",
             f"off: {', '.join(first)}",
-            f"gcloud services enable {' '.join(first)} --project={asked.project}",
+            f"gcloud services enable {' '.join(first)} --project={context.project}",
         )
-    later = [api for api in asked.apis if api not in asked.enabled and api not in needs.BEFORE]
+    later = [api for api in context.apis if api not in context.enabled and api not in needs.BEFORE]
     if later and may:
         yield Row("APIs", "ok", f"off, and enabled by the notebooks: {', '.join(later)}")
     elif later:
@@ -218,51 +215,51 @@ def _apis(asked: _Asked) -> Iterator[Row]:
             "APIs",
             "administrator",
             f"off: {', '.join(later)}",
-            f"gcloud services enable {' '.join(later)} --project={asked.project}",
+            f"gcloud services enable {' '.join(later)} --project={context.project}",
         )
     elif not first:
         yield Row("APIs", "ok", "all enabled")
 
 
-def _region(asked: _Asked) -> Row:
+def _region(context: _Context) -> Row:
     mend = "gcloud artifacts locations list\nThen: make real PROJECT=… REGION=us-central1"
-    if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+", asked.region):
-        return Row("region", "you", f"{asked.region} is no region, as us-central1 is one", mend)
-    if projects.ARTIFACT_REGISTRY not in asked.enabled:
-        return Row("region", "note", f"{asked.region}, not asked for: the Artifact Registry API is off")
-    found = _ask("GET", f"{_REGISTRY}/{asked.project.resource}/locations/{asked.region}")
+    if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+", context.region):
+        return Row("region", "you", f"{context.region} is no region, as us-central1 is one", mend)
+    if projects.ARTIFACT_REGISTRY not in context.enabled:
+        return Row("region", "note", f"{context.region}, not asked for: the Artifact Registry API is off")
+    found = _ask("GET", f"{_REGISTRY}/{context.project.resource}/locations/{context.region}")
     if isinstance(found, exceptions.GoogleAPICallError):
-        return Row("region", "you", f"Artifact Registry has no {asked.region}: {_short(found)}", mend)
-    return Row("region", "ok", asked.region)
+        return Row("region", "you", f"Artifact Registry has no {context.region}: {_short(found)}", mend)
+    return Row("region", "ok", context.region)
 
 
-def _quotas(asked: _Asked) -> Iterator[Row]:
-    """Check the quotas: one of nothing stops a notebook; how much of one is used up can't be asked for here."""
+def _quotas(context: _Context) -> Iterator[Row]:
+    """Check for quotas of 0, which stop a notebook. Their usage isn't available here."""
     fine = True
-    for api in asked.apis:
-        if api not in asked.enabled:
+    for api in context.apis:
+        if api not in context.enabled:
             continue
-        url = f"{_USAGE}/v1beta1/{asked.project.resource}/services/{api}/consumerQuotaMetrics"
+        url = f"{_USAGE}/v1beta1/{context.project.resource}/services/{api}/consumerQuotaMetrics"
         found = _ask("GET", url, params={"pageSize": "1000"})
         if isinstance(found, exceptions.GoogleAPICallError):
             yield Row("quotas", "note", f"can't be read: {_short(found)}")
             return
         for metric in found.get("metrics", ()):
-            if _nothing(metric, asked.region):
+            if _nothing(metric, context.region):
                 fine = False
                 yield Row(
                     f"quota {metric.get('displayName', metric['metric'])}",
                     "administrator",
-                    f"{metric['metric']} is 0 in {asked.region}",
+                    f"{metric['metric']} is 0 in {context.region}",
                     "a Quota Administrator raises it: "
-                    f"https://console.cloud.google.com/iam-admin/quotas?project={asked.project}",
+                    f"https://console.cloud.google.com/iam-admin/quotas?project={context.project}",
                 )
     if fine:
         yield Row("quotas", "ok", "none of the enabled APIs has a quota of 0 here")
 
 
 def _nothing(metric: dict[str, Any], region: str) -> bool:
-    """Whether the quota of the region, or else the global one, is zero."""
+    """Return whether the quota of the region, or else the global one, is zero."""
     for limit in metric.get("consumerQuotaLimits", ()):
         fitting = [
             bucket
@@ -275,12 +272,12 @@ def _nothing(metric: dict[str, Any], region: str) -> bool:
     return False
 
 
-def _organisation(asked: _Asked) -> Iterator[Row]:
-    uses = {permission: numbers for need in asked.roles for permission, numbers in need.uses.items()}
-    question = org_policies.Question(asked.region, (*asked.apis, *needs.BEFORE), uses)
+def _organisation(context: _Context) -> Iterator[Row]:
+    uses = {permission: numbers for need in context.roles for permission, numbers in need.uses.items()}
+    question = org_policies.Question(context.region, (*context.apis, *needs.BEFORE), uses)
     fine = True
     for constraint in org_policies.CONSTRAINTS:
-        url = f"{_POLICIES}/{asked.project.resource}/policies/{constraint}:getEffectivePolicy"
+        url = f"{_POLICIES}/{context.project.resource}/policies/{constraint}:getEffectivePolicy"
         found = _ask("GET", url)
         if isinstance(found, exceptions.GoogleAPICallError):
             yield Row(
@@ -296,9 +293,9 @@ def _organisation(asked: _Asked) -> Iterator[Row]:
                 f"policy {constraint}",
                 "administrator",
                 stopped,
-                f"an Organization Policy Administrator makes an exception for {asked.project}, "
+                f"an Organization Policy Administrator makes an exception for {context.project}, "
                 f"or choose another project\nlook: gcloud org-policies describe {constraint} --effective "
-                f"--project={asked.project}",
+                f"--project={context.project}",
             )
     if fine:
         yield Row("organisation's policies", "ok", "none is in the way")

@@ -1,4 +1,4 @@
-"""What notebooks need of a project: roles, identified by permissions, and APIs, as their metadata has them."""
+"""The roles and APIs that notebooks need in a project, from their metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from helpers.cell import about
 
-# Asked by preflight and by the runner, before a notebook enables anything.
+# Used by the checks and the runner before any notebook enables an API.
 BEFORE: Final = ("cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com")
 MAY_GRANT: Final = "resourcemanager.projects.setIamPolicy"
 MAY_ENABLE: Final = "serviceusage.services.enable"
@@ -17,11 +17,11 @@ MAY_ENABLE: Final = "serviceusage.services.enable"
 
 @dataclass(frozen=True)
 class Need:
-    """What some notebooks do with a role.
+    """A role that notebooks need.
 
     Attributes:
-        purpose: what the first of them needs it for.
-        uses: the permissions that they use of it, each with the numbers of those notebooks.
+        purpose: why the first of them needs it.
+        uses: the permissions that they use, each with the numbers of those notebooks.
     """
 
     role: str

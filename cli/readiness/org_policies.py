@@ -1,4 +1,4 @@
-"""Which of an organisation's policies stop a notebook. Pure: it reads the rules of effective policies.
+"""Find the organisation policies that would stop a notebook, from the rules of effective policies. Pure.
 
 Rules as in https://cloud.google.com/resource-manager/docs/reference/orgpolicy/rest/v2/folders.policies#policyrule
 """
@@ -14,7 +14,7 @@ Rules = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the policies.
+    """What a run needs from the policies.
 
     Attributes:
         region: the run's region.
@@ -27,7 +27,7 @@ class Question:
     uses: Mapping[str, Collection[int]]
 
     def who(self, *permissions: str) -> str:
-        """Return the notebooks that use any of these permissions, as `notebooks 6 and 9`; "" for none."""
+        """Return the notebooks that use any of these permissions, such as `notebooks 6 and 9`, or ""."""
         found = [str(one) for one in sorted({number for one in permissions for number in self.uses.get(one, ())})]
         return f"notebook{'s' if len(found) > 1 else ''} {' and '.join(found)}" if found else ""
 
@@ -37,7 +37,7 @@ def _enforced(rules: Rules) -> bool:
 
 
 def _allows(rules: Rules, candidates: Collection[str]) -> bool:
-    """Whether a list constraint lets through a value that may be written in any of these ways."""
+    """Return whether a list constraint allows a value, which has several forms."""
     allowed: set[str] = set()
     for rule in rules:
         if rule.get("denyAll"):
@@ -50,7 +50,7 @@ def _allows(rules: Rules, candidates: Collection[str]) -> bool:
 
 
 def _location(rules: Rules, asked: Question) -> str:
-    # `in:us-locations` holds the regions whose names begin so; `in:us-central1-locations` the region and its zones.
+    # `in:us-locations` has the regions with that prefix, and `in:us-central1-locations` the region with its zones.
     written = {asked.region, f"in:{asked.region}-locations", f"in:{asked.region.partition('-')[0]}-locations"}
     return "" if _allows(rules, written) else f"nothing may be made in {asked.region}"
 
@@ -61,7 +61,7 @@ def _services(rules: Rules, asked: Question) -> str:
 
 
 def _domains(rules: Rules, asked: Question) -> str:
-    """Any rule that names customers keeps allUsers out: it belongs to none."""
+    """Check for allUsers, which a rule with allowed customers always excludes."""
     who = asked.who("run.services.setIamPolicy", "artifactregistry.repositories.setIamPolicy")
     refused = who and not _allows(rules, {"allUsers"})
     return f"nothing may be public (needed by {who})" if refused else ""
@@ -87,7 +87,7 @@ def _ingress(rules: Rules, asked: Question) -> str:
     )
 
 
-# Constraint → what it stops, or "". Keys are no matter here: no notebook makes one.
+# A function for each constraint that returns what it stops, or "". None is about keys, which no notebook creates.
 _BITES: Final[dict[str, Callable[[Rules, Question], str]]] = {
     "gcp.resourceLocations": _location,
     "gcp.restrictServiceUsage": _services,
@@ -100,5 +100,5 @@ CONSTRAINTS: Final = tuple(_BITES)
 
 
 def bite(constraint: str, rules: Rules, asked: Question) -> str:
-    """Return what the policy stops in the notebooks that are asked about; nothing when it is in nobody's way."""
+    """Return what a constraint's policy stops, or ""."""
     return _BITES[constraint](rules, asked)

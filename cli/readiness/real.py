@@ -1,4 +1,4 @@
-"""`workbook real` and `workbook sweep`: a run on Google from the first question to the last resource."""
+"""`workbook real` and `workbook sweep`: check a project, run on Google, and clean up."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Say = Callable[[str], Any]
 
 
 def check(project: str, region: str, notebooks: Sequence[Path], *, as_json: bool, say: Say) -> int:
-    """Print whether the project is ready and return 0, 1 (you can fix it) or 2 (an administrator must).
+    """Print whether the project is ready, and return 0, 1 (you can fix it) or 2 (an administrator must).
 
-    Raises BadRequest for what can't be a project's id.
+    Raises BadRequest for an invalid project id.
     """
     found = checks.check(_project(project), region, notebooks)
     say(json.dumps(found.json(), indent=2) if as_json else found.text())
@@ -37,11 +37,7 @@ def check(project: str, region: str, notebooks: Sequence[Path], *, as_json: bool
 
 
 def run(plan: Plan, console: Console, *, say: Say) -> int:
-    """Check, estimate, run within the limit, clean up.
-
-    Returns:
-        what `check` gives when the project isn't ready, else the run's own exit code.
-    """
+    """Check, estimate, run within the limit, and clean up. Return the exit code of `check` or of the run."""
     from cli.run import runner
 
     code = check(plan.project, plan.region, plan.notebooks, as_json=False, say=say)
@@ -55,7 +51,7 @@ def run(plan: Plan, console: Console, *, say: Say) -> int:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Whose things to look for: those of one run, or of every run that began before a time."""
+    """The runs to clean up after: one run, or all that began before a time."""
 
     project: str
     region: str
@@ -64,9 +60,9 @@ class Wanted:
 
 
 def clean(wanted: Wanted, *, remove: bool, as_json: bool, say: Say) -> int:
-    """List what runs left, with `remove` take it away, and return 0, or 1 when something stays or is unseen.
+    """List what runs left, and with `remove` delete it. Return 1 if something stays or couldn't be listed, else 0.
 
-    Raises BadRequest for an age or a project that can't be one.
+    Raises BadRequest for an invalid age or project.
     """
     age = _age(wanted.older_than)
     location = names.Location(_project(wanted.project), wanted.region)
@@ -98,7 +94,7 @@ def _is_wanted(one: leftovers.Leftover, found: Sequence[leftovers.Leftover], run
     if run:
         return one.run == run
     began = leftovers.began(one.run, found)
-    # When nothing tells how old a run is, only its name is reason enough.
+    # Without a known age, only delete a run that is named.
     return bool(began) and dt.datetime.fromisoformat(began) <= dt.datetime.now(dt.UTC) - age
 
 

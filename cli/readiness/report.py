@@ -1,4 +1,4 @@
-"""Whether a project is ready for a real run: what was found, who fixes it and how, as text to paste and as JSON."""
+"""The report on whether a project is ready for a real run: findings, who fixes them and how, as text and JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = Literal["ok", "note", "you", "administrator"]
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was looked at. `state` says who fixes it: nobody (`ok`, or `note`), you, or an administrator."""
+    """One check. `state` says who has to fix it: nobody (`ok` or `note`), you, or an administrator."""
 
     check: str
     state: State
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Readiness:
-    """All rows for one project and region, and the notebooks that they were asked for."""
+    """All rows for one project, region and set of notebooks."""
 
     project: str
     region: str
@@ -40,15 +40,12 @@ class Readiness:
         return ADMINISTRATOR if "administrator" in states else YOU if "you" in states else READY
 
     def text(self) -> str:
-        """Return a table, then what to do, in an order that works."""
-        spoken = {"ok": "ok", "note": "note", "you": "you", "administrator": "administrator"}
+        """Return a table, and then what to do, in an order that works."""
         lines = [
             f"Real run in project {self.project}, region {self.region}, "
             f"notebooks {', '.join(f'{number:02}' for number in self.notebooks)}",
             "",
-            show.table(
-                ((row.check, spoken[row.state], row.found) for row in self.rows), ("check", "mended by", "found")
-            ),
+            show.table(((row.check, row.state, row.found) for row in self.rows), ("check", "mended by", "found")),
             "",
         ]
         todo = [row for row in self.rows if row.state in ("you", "administrator")]
@@ -65,7 +62,7 @@ class Readiness:
         return "\n".join([*lines, f"{verdicts[self.code]} Nothing was changed."])
 
     def json(self) -> dict[str, Any]:
-        """Return the same for machines."""
+        """Return the report as JSON."""
         return {
             "project": self.project,
             "region": self.region,

@@ -36,7 +36,7 @@ _KEPT_METADATA: Final = frozenset({"tags", "jupyter", "slideshow", "editable", "
 
 
 def rehearse(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
-    """Run the notebooks in the world of a recording, in which project, clock and run are fixed. Writes no notebook."""
+    """Run the notebooks with a recording's fixed project, clock and run. Writes no notebook."""
     with alone(console):
         port = starter.USUAL_PORT if starter.is_free(starter.USUAL_PORT) else 0
         plan = Plan(tuple(notebooks), project=PROJECT, clock=CLOCK, run=RUN, strict=True, port=port)
@@ -45,7 +45,7 @@ def rehearse(notebooks: Sequence[Path], console: Console, runs: Path = runner.RU
 
 @contextlib.contextmanager
 def alone(console: Console) -> Iterator[None]:
-    """One recording at a time: project and run are the same in all, so on one engine each would clean up the others."""
+    """Wait until no other recording runs. All use the same project and run, and would delete each other's images."""
     path = Path(tempfile.gettempdir()) / f"workbook-recording-{os.getuid()}.lock"
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -60,14 +60,14 @@ def alone(console: Console) -> Iterator[None]:
 
 
 def texts(outcome: Outcome, notebooks: Sequence[Path]) -> dict[Path, str]:
-    """Return the canonical form of what a whole rehearsal executed, for each notebook that it came from."""
+    """Return the canonical form of each notebook that a rehearsal executed."""
     replaced = replacements(outcome)
     stand_ins = StandIns()
     return {path: canonical(documents.read(outcome.folder / path.name), replaced, stand_ins) for path in notebooks}
 
 
 def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS) -> Outcome:
-    """Run all and, only when every cell of every one ran, write them back to where they came from."""
+    """Run all notebooks, and replace them by the executed ones if all cells of all notebooks ran."""
     outcome = rehearse(notebooks, console, runs)
     if outcome.code == 0:
         written = {path: _measured_before(text, path) for path, text in texts(outcome, notebooks).items()}
@@ -82,14 +82,14 @@ def record(notebooks: Sequence[Path], console: Console, runs: Path = runner.RUNS
 
 
 def _measured_before(text: str, path: Path) -> str:
-    """Return the text with the stored outputs of `path` where nbval finds the new ones equal."""
+    """Return the text with the stored outputs of `path` where nbval considers the new ones equal."""
     fresh = documents.parse(text)
     rules.keep_stored(fresh, documents.read(path))
     return documents.text(fresh)
 
 
 def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    """Return what differs between machines and runs, and what stands for it: folders and the port."""
+    """Return replacements for folders and the port, which differ between machines and runs."""
     home = str(outcome.folder / "world")
     pairs = [(home, ".sandbox"), (str(outcome.folder), "runs/recorded"), (f"{ROOT}/", ""), (str(ROOT), ".")]
     if outcome.port and outcome.port != starter.USUAL_PORT:
@@ -98,11 +98,11 @@ def replacements(outcome: Outcome) -> tuple[tuple[str, str], ...]:
 
 
 def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins: StandIns | None = None) -> str:
-    """Return the notebook's bytes: counts 1 to n, cell ids kept, no timings, no widgets, no standard error, no paths.
+    """Return the notebook's canonical text: counts 1 to n, no timings, no widgets, no standard error, no paths.
 
-    Digests and other names that are new on every build become stand-ins by first appearance; the card says so.
+    Digests and other names that are new on every build become stand-ins by first appearance, as the card says.
 
-    The same notebook gives the same text, and its canonical form gives itself.
+    The same notebook gives the same text, and the canonical form is its own canonical form.
     """
     names = stand_ins or StandIns()
     count = 0
@@ -121,7 +121,7 @@ def canonical(notebook: Any, replaced: Sequence[tuple[str, str]] = (), stand_ins
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader finds the old text or the new one."""
+    """Replace the file atomically."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -133,7 +133,7 @@ def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, s
         if output.output_type == "stream":
             if output.name == "stderr":
                 continue
-            # However the stream was cut on its way here, it is one text.
+            # Join a stream that arrived in pieces.
             if kept and kept[-1].output_type == "stream":
                 kept[-1].text += output.text
                 continue
@@ -146,13 +146,13 @@ def _outputs(outputs: Sequence[Any], count: int, replaced: Sequence[tuple[str, s
     for output in kept:
         if output.output_type == "stream":
             output.text = _CARD.sub(rf"\g<card>{NOTE}\n", names.apply(_replace(output.text, replaced)))
-        # A picture once: what JupyterLab needs beside it is made anew wherever a cell runs.
+        # Keep only one form of a picture. The HTML for JupyterLab is created whenever a cell runs.
         if _PICTURE in output.get("data", {}):
             output.data.pop("text/html", None)
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
                 output.data[kind] = names.apply(_replace(value, replaced))
-    # Of what is told about one engine only, nothing is left.
+    # Without streams that contained only an engine's own messages.
     return [output for output in kept if output.output_type != "stream" or output.text]
 
 

@@ -1,4 +1,4 @@
-"""What is allowed to differ between two recordings, as nbval reads it: sanitize.cfg."""
+"""The differences between two recordings that nbval ignores, from sanitize.cfg."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def sanitized(text: str) -> str:
 
 
 def keep_stored(fresh: Any, stored: Any) -> None:
-    """Give the cells of `fresh` the outputs of `stored` where nbval finds them equal.
+    """Replace outputs of `fresh` by those of `stored` where nbval considers them equal.
 
-    So a size that was measured stays in the record until something else in its cell changes too.
+    So a measured value changes only together with something else in its cell.
     """
     before = {cell.id: cell.outputs for cell in stored.cells if cell.cell_type == "code" and "id" in cell}
     for cell in fresh.cells:
@@ -37,7 +37,7 @@ def _rules() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def _seen(outputs: Sequence[Any]) -> list[Any]:
-    """Return what nbval looks at."""
+    """Return the parts of outputs that nbval compares."""
     return [
         (
             output.output_type,

@@ -1,8 +1,8 @@
-"""What differs from one recording to the next, and what stands for it, made from its place among the first appearances.
+"""Replace the parts of an output that differ between recordings by stand-ins in the order of appearance. Pure.
 
-A record is compared with the next one byte by byte. Digests, UUIDs and the short names of layers are new on every
-build, so another value of the same form stands in their place: the first digest of every record is the SHA-256 of
-`digest 1`. NOTE says so to the reader. Pure.
+Recordings are compared byte by byte. Digests, UUIDs and the short names of layers are new on every build, so each is
+replaced by a stable value of the same form: the first digest of every recording is the SHA-256 of `digest 1`. NOTE
+tells the reader.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ import re
 import uuid
 from typing import Final
 
-# What stands under the card of a recorded notebook.
+# The line below the card of a recorded notebook.
 NOTE: Final = "Recorded: ids and digests are replaced by stable ones, and docker's note on its builder is left out."
-# The second form stands in an address.
+# The second form is that in addresses.
 _DIGEST: Final = re.compile(r"(?P<algorithm>sha256(?::|%3A))(?P<digits>[0-9a-f]{64})")
-# As tables shorten it: `sha256:2ccb628c…` and `ml-predictor@2ccb628c`.
+# The short forms in tables: `sha256:2ccb628c…` and `ml-predictor@2ccb628c`.
 _SHORT: Final = re.compile(r"(?P<before>sha256:|@)(?P<digits>[0-9a-f]{8})(?![\w.-])")
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-# gcloud's name for a source that it uploads, and the dots that it writes while it waits.
+# gcloud's name for an uploaded source, and the dots that it prints while it waits.
 _UPLOAD: Final = re.compile(r"\b\d{10}\.\d{1,6}-[0-9a-f]{32}\b")
 _DOTS: Final = re.compile(r"\.+(?=done\b|failed\b)|\.{4,}(?=\s*$)", re.MULTILINE)
-# A commit has the time in it: whole, and as git shortens it in what it says of a push or a commit.
+# A commit, which depends on the time, whole and in git's short form.
 _COMMIT: Final = re.compile(r"\b(?P<short>[0-9a-f]{7})[0-9a-f]{33}\b")
 _PUSHED: Final = re.compile(r"\b([0-9a-f]{7})\.\.\.?([0-9a-f]{7})\b")
 # Cloud Build's names of operations.
 _OPERATION: Final = re.compile(r"(?<=operations/operation-)[0-9a-f]{32}\b")
-# What Python says when it compiles gcloud's own sources: once on a machine, in whatever cell comes first.
+# Python's warnings when it compiles gcloud's sources, once on a machine.
 _COMPILED: Final = re.compile(r"^/\S*/google-cloud-sdk/\S+\.py:\d+: SyntaxWarning: .*\n(?:  .*\n)?", re.MULTILINE)
-# The interpreter of whoever records; docs/recorded_with.json keeps it.
+# The recording's Python, whose version is in docs/recorded_with.json.
 _PYTHON: Final = re.compile(r"^(?P<before>Python +)(?P<version>3\.\d+\.\d+)\b", re.MULTILINE)
-# What only one of docker's builders says.
+# A message of only one of docker's builders.
 _DEPRECATED: Final = re.compile(r"^DEPRECATED: The legacy builder is deprecated.*\n(?: {12}.*\n)*\n?", re.MULTILINE)
-# What a cell says of a builder that not every engine has, or of its absence.
+# A cell's line about a builder that not every engine has.
 _BUILDKIT: Final = re.compile(r"^BuildKit: .*\n", re.MULTILINE)
-# The image's id, with which a cell that builds begins: of the configuration or of the manifest, by the image store.
+# The image's id at the start of a build's output. It depends on the image store.
 _IDENTIFIER: Final = re.compile(r"\Asha256:[0-9a-f]{64}$", re.MULTILINE)
-# docker asks for a layer from the repository that it remembers pushing it to, perhaps in another run: a 202 says no.
+# docker tries to mount a layer from a repository of an earlier push, perhaps in another run. 202 refuses that.
 _REMEMBERED: Final = re.compile(r"^202  POST +\S+/blobs/uploads/\?from=\S*\n", re.MULTILINE)
-# Google's is made from the time; the sandbox's too, and what runs beside a cell moves its clock by a second or two.
+# An etag, which depends on the time. Background work may move the sandbox's clock by a second or two.
 _ETAG: Final = re.compile(r"(?<=etag: )[A-Za-z0-9+/_-]{11}=")
 _TRANSFER: Final = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<state>[A-Z].*)")
-# What docker shows of a layer on the way: some stores do, some only when it happens to be slow.
+# docker's intermediate states of a layer, which depend on the image store and on timing.
 _PASSING: Final = (
     *("Preparing", "Pulling fs layer", "Waiting", "Downloading", "Download complete", "Verifying Checksum"),
     *("Extracting", "Pushing"),
@@ -51,7 +51,7 @@ _PASSING: Final = (
 
 
 class StandIns:
-    """One numbering for a whole recording; the same original gets the same stand-in in every notebook."""
+    """The stand-ins of a whole recording. The same original has the same stand-in in every notebook."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, dict[str, int]] = {
@@ -61,10 +61,7 @@ class StandIns:
         self._beginnings: dict[str, int] = {}
 
     def apply(self, text: str) -> str:
-        """Return the text with stand-ins in it.
-
-        The lines of a transfer come in the order of its layers, not of their arrival.
-        """
+        """Return the text with stand-ins, and with the lines of a transfer in the order of its layers."""
         text = _DEPRECATED.sub("", _BUILDKIT.sub("", _REMEMBERED.sub("", _COMPILED.sub("", text))))
         text = "".join(self._transfers(text.splitlines(keepends=True)))
         text = _IDENTIFIER.sub("sha256:…", text)
@@ -81,7 +78,7 @@ class StandIns:
         return _UUID.sub(lambda found: _uuid(self._number("uuid", found[0])), text)
 
     def _commits(self, text: str) -> str:
-        """Replace the commits that the text names whole or in a push, in each of their forms."""
+        """Replace commits that appear whole or in a push, in all their forms."""
         for short in dict.fromkeys(
             short for found in (*_PUSHED.finditer(text), *_COMMIT.finditer(text)) for short in found.groups()
         ):
@@ -93,7 +90,7 @@ class StandIns:
         return text
 
     def _digest(self, digits: str) -> int:
-        """Return the number of a digest. Its beginning may have been seen before it, and then it is the same thing."""
+        """Return the number of a digest, which is that of its short form if that appeared first."""
         if digits not in self._digests:
             number = self._beginnings.get(digits[:8])
             if number is None or number in self._digests.values():
@@ -112,7 +109,6 @@ class StandIns:
 
     def _number(self, kind: str, original: str) -> int:
         known = self._numbers[kind]
-        # A stand-in met again, in a record that is canonical already, stays what it is.
         return known.setdefault(original, len(known) + 1)
 
     def _transfers(self, lines: list[str]) -> list[str]:
@@ -140,11 +136,11 @@ def _uuid(number: int) -> str:
 
 
 def _etag(number: int) -> str:
-    """Eight bytes that begin as Google's do, which are made from the time."""
+    """Return an etag of eight bytes that begins as Google's do."""
     return base64.urlsafe_b64encode(b"\x07\x06\x61" + bytes.fromhex(_hash("etag", number)[:10])).decode()
 
 
 def _upload(number: int) -> str:
-    """As gcloud names a source: the moment, and a UUID without its dashes. 2026-11-02T09:00:00Z begins a recording."""
+    """Return gcloud's name for a source: a time, from 2026-11-02T09:00:00Z, and a UUID without dashes."""
     digits = _hash("upload", number)
     return f"{1793610000 + 60 * number}.{int(digits[-5:], 16) % 1_000_000:06d}-{digits[:32]}"

@@ -1,4 +1,4 @@
-"""Executing one notebook with papermill, in a thread of its own so that Ctrl-C and SIGTERM reach the runner at once."""
+"""Execute one notebook with papermill, in a thread of its own so that the runner can handle Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MARKER: Final = "papermill-error-cell-tag"
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM; `number` is the signal's."""
+    """Ctrl-C or SIGTERM, with the signal's number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -37,7 +37,7 @@ class Interrupted(BaseException):
 
 @dataclass(frozen=True)
 class Failure:
-    """Where a notebook failed: the cell counted from 1, its id, and the error as the notebook shows it."""
+    """A notebook's failure: the cell, counted from 1, its id, and the error as the notebook shows it."""
 
     cell: int
     cell_id: str
@@ -46,7 +46,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Result:
-    """One executed notebook: code cells run, of how many, and how long it took."""
+    """One executed notebook: the number of code cells that ran, of all code cells, and the time."""
 
     notebook: str
     output: Path
@@ -63,7 +63,7 @@ class Result:
 
 @dataclass
 class _Watch:
-    """What the executing thread and the waiting one share."""
+    """The state that the executing thread and the waiting one share."""
 
     on_cell: Callable[[], None]
     log: Path
@@ -80,7 +80,7 @@ class _Watch:
 
 
 class _Engine(Engine):  # type: ignore[misc, unused-ignore]
-    """papermill's own way of executing, with a hook after each code cell and a handle on the kernel."""
+    """papermill's engine with a hook after each code cell and access to the kernel."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: Any, **options: Any) -> Any:
@@ -96,16 +96,16 @@ class _Engine(Engine):  # type: ignore[misc, unused-ignore]
         watch.client = PapermillNotebookClient(  # type: ignore[no-untyped-call]
             nb_man,
             km=watch.kernel,
-            # It has nothing to clean up.
+            # The kernel has nothing to clean up.
             shutdown_kernel="immediate",
             timeout=_CELL_SECONDS,
             startup_timeout=options.get("start_timeout", 60),
             kernel_name=kernel_name,
             log_output=False,
-            # A stream that comes in pieces is still one text.
+            # Join a stream that arrives in pieces.
             coalesce_streams=True,
         )
-        # What the kernel process itself has to say is for the log, not for the learner.
+        # The kernel process's own messages go to the log, not to the learner.
         with watch.log.open("ab") as log:
             return watch.client.execute(stderr=log, cleanup_kc=True)
 
@@ -117,10 +117,10 @@ def execute(
     on_cell: Callable[[], None] = lambda: None,
     kernel: Any = None,
 ) -> Result:
-    """Execute `notebook` with the environment of this process, its folder as the kernel's; write it to `output`.
+    """Execute `notebook` in its folder with the environment of this process, and write it to `output`.
 
-    `kernel` is the manager of a kernel that runs already in that folder; it ends with the notebook. Without one the
-    notebook starts its own. Returns a Result also when a cell fails. Raises Interrupted after the kernel has stopped.
+    `kernel` is the manager of a kernel that already runs in that folder and ends with the notebook. By default the
+    notebook starts its own. Returns a Result even when a cell fails. Raises Interrupted after the kernel has stopped.
     """
     papermill_engines.register(_ENGINE, _Engine)  # type: ignore[no-untyped-call]
     watch = _Watch(on_cell, output.parent / "kernel.log", kernel)
@@ -143,10 +143,10 @@ def execute(
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into Interrupted inside the block, and leave them out of the way of its clean-up."""
+    """Turn the first SIGINT or SIGTERM inside the block into Interrupted, and ignore others during the clean-up."""
 
     def arrived(number: int, _frame: object) -> None:
-        # One is enough: the clean-up that follows must not be cut short by a second one.
+        # A second signal must not interrupt the clean-up.
         for known in (signal.SIGINT, signal.SIGTERM):
             signal.signal(known, signal.SIG_IGN)
         raise Interrupted(number)
@@ -174,12 +174,12 @@ def _run(notebook: Path, output: Path, parameters: dict[str, Any], watch: _Watch
     except BaseException as error:  # noqa: BLE001 - it is handed to the waiting thread
         watch.error = error
     finally:
-        # The loop that Jupyter made for this thread; nobody else will close it.
+        # Close the loop that Jupyter created for this thread.
         ensure_event_loop().close()
 
 
 def _end(watch: _Watch, thread: threading.Thread) -> None:
-    """Stop the kernel: an interrupt first, so that a terminal cell can stop what it started, then for good."""
+    """Stop the kernel, first with an interrupt, so that a terminal cell can stop its processes, then with SIGKILL."""
     pid = getattr(getattr(getattr(watch.client, "km", None), "provisioner", None), "pid", None)
     if pid is None:
         return
@@ -199,7 +199,7 @@ def _failure(error: BaseException, output: Path) -> Failure:
 
 def _cell_id(output: Path, index: int) -> str:
     try:
-        # papermill puts a cell of its own at the top, which links to the error.
+        # papermill adds a cell at the top that links to the error.
         cells = [cell for cell in documents.read(output).cells if _MARKER not in cell.metadata.get("tags", [])]
         return str(cells[index].get("id", ""))
     except (OSError, IndexError, ValueError):

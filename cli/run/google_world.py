@@ -1,4 +1,4 @@
-"""A run's world on Google: a private copy of the user's gcloud configuration, and a name that nobody has yet."""
+"""Prepare a run on Google: copy the user's gcloud configuration, and check that the repository's name is free."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NameTaken(RuntimeError):
 
 
 def copy_gcloud(home: Path) -> Path:
-    """Copy the user's gcloud configuration in private (0700) to `home`, without its logs; return the copy's folder."""
+    """Copy the user's gcloud configuration to `home` (0700), without its logs, and return the copy's folder."""
     users = os.environ.get("CLOUDSDK_CONFIG")
     source = Path(users) if users else Path.home() / ".config" / "gcloud"
     copy = home / "gcloud"
@@ -39,10 +39,10 @@ def prepare(
     python_image: str,
     region: str = target.REGION,
 ) -> dict[str, str | None]:
-    """Copy gcloud's configuration into the run's own folder (0700, removed with it) and return the environment.
+    """Copy gcloud's configuration into the run's own folder, and return the environment's changes.
 
-    `gcloud config set` in a notebook then changes the copy. Raises google.api_core.exceptions.GoogleAPICallError when
-    the project can't be read.
+    `gcloud config set` in a notebook then changes only the copy. Raises google.api_core.exceptions.GoogleAPICallError
+    when the project can't be read.
     """
     copy_gcloud(home)
     settings.write_docker(home)
@@ -60,7 +60,7 @@ def prepare(
 
 
 def refuse_existing(here: Target) -> None:
-    """Raise NameTaken when the run's repository is there already; a disabled API means that it can't be."""
+    """Raise NameTaken if the run's repository exists already, which it can't if the API is disabled."""
     try:
         taken = repositories.exists(here.repository_name)
     except exceptions.Forbidden:

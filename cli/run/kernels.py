@@ -1,4 +1,4 @@
-"""The kernel of the next notebook: started while the one before still runs, because starting takes seconds."""
+"""Start the next notebook's kernel while the current one runs, because starting takes seconds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from helpers.cell import documents
 
 NAME: Final = "python3"
 _NO_HISTORY: Final = "--HistoryManager.hist_file=:memory:"
-# Read by every kernel of a run at its start: what the first cell of each notebook imports.
+# Runs at the start of every kernel of a run. It imports the module that each notebook's first cell imports.
 STARTUP: Final = '__import__("helpers.workbook")\n'
 
 
 def imported(notebook: Path) -> list[tuple[str, list[str]]]:
-    """Return what the notebook's cells import: modules, each with the names taken from it; none where it can't be read.
+    """Return the modules that a notebook's cells import, each with the imported names, or none if it is unreadable.
 
-    Imports inside functions and solutions are left out: whether they run is not known.
+    Imports inside functions and solutions are left out, because they may not run.
     """
     found: dict[str, list[str]] = {}
     try:
@@ -30,7 +30,7 @@ def imported(notebook: Path) -> list[tuple[str, list[str]]]:
     except (OSError, ValueError):
         return []
     for source in sources:
-        # A magic is no Python.
+        # Cells with magics aren't Python.
         with contextlib.suppress(SyntaxError):
             for line in ast.parse(source).body:
                 if isinstance(line, ast.ImportFrom) and line.module:
@@ -42,10 +42,10 @@ def imported(notebook: Path) -> list[tuple[str, list[str]]]:
 
 
 class Spare:
-    """One kernel in reserve, for one notebook, whose imports it has made already.
+    """A kernel that is started in advance for one notebook, with the notebook's imports.
 
     Attributes:
-        log: takes what the kernel's process itself has to say.
+        log: the file for the kernel process's own messages.
     """
 
     def __init__(self, log: Path) -> None:
@@ -55,17 +55,14 @@ class Spare:
         self._thread: threading.Thread | None = None
 
     def prepare(self, notebook: Path) -> None:
-        """Begin to start a kernel in the notebook's folder; returns at once."""
+        """Start a kernel in the notebook's folder, in the background."""
         self.close()
         self._notebook = notebook
         self._thread = threading.Thread(target=self._start, args=(notebook,), name="spare kernel", daemon=True)
         self._thread.start()
 
     def take(self, notebook: Path) -> Any | None:
-        """Return the manager of the kernel, which now belongs to the caller.
-
-        None when there is none for that notebook.
-        """
+        """Return the kernel's manager, which then belongs to the caller, or None if it isn't for that notebook."""
         self._join()
         if self._manager is None or self._notebook != notebook:
             return None
@@ -73,7 +70,7 @@ class Spare:
         return manager
 
     def close(self) -> None:
-        """End the kernel that nobody took."""
+        """Stop the kernel, if it was not taken."""
         self._join()
         manager, self._manager = self._manager, None
         if manager is not None:
@@ -86,10 +83,10 @@ class Spare:
 
     def _start(self, notebook: Path) -> None:
         manager: Any = AsyncKernelManager(kernel_name=NAME)
-        # An expression without a value: it leaves no name and no output in the notebook's namespace.
+        # An expression without a value, which leaves no name and no output in the notebook's namespace.
         imports = f"[__import__(name, fromlist=names) for name, names in {imported(notebook)!r}].clear()"
         arguments = [_NO_HISTORY, f"--IPKernelApp.exec_lines={imports}"]
-        # A kernel that can't start is told by the notebook that then starts its own.
+        # On a failure the notebook starts a kernel of its own, which will report the error.
         with contextlib.suppress(Exception), self.log.open("ab") as log:
             asyncio.run(manager.start_kernel(cwd=str(notebook.parent), stderr=log, extra_arguments=arguments))
             self._manager = manager

@@ -1,4 +1,4 @@
-"""What a run is asked to do, checked before anything is started."""
+"""The plan of a run, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from helpers.target import REGION
 
 
 class BadRequest(ValueError):
-    """The run can't start as asked. The message says what to write instead."""
+    """The arguments of a command are invalid. The message says what to write instead."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `clock`, `project`, `port` and `run` fix what a sandbox would choose for itself.
+    """A run. `clock`, `project`, `port` and `run` fix values that a sandbox would choose otherwise.
 
-    `max_usd` is the most that a run on Google may cost; None sets no limit.
+    `max_usd` is the most that a run on Google may cost, and None means no limit.
     """
 
     notebooks: tuple[Path, ...]
@@ -39,7 +39,7 @@ class Plan:
 
 
 def check_target(target: str, project: str) -> None:
-    """Raise BadRequest for a target that isn't there, and for Google without a project."""
+    """Raise BadRequest for an unknown target, and for Google without a project."""
     if target not in ("sandbox", "gcp"):
         raise BadRequest(f"There is no target {target!r}. Write sandbox or gcp.")
     if target == "gcp" and not project:
@@ -47,9 +47,9 @@ def check_target(target: str, project: str) -> None:
 
 
 def choose(only: str, folder: Path = documents.NOTEBOOKS, *, target: str = "sandbox") -> tuple[Path, ...]:
-    """Return the notebooks that `only` names (`02,03`), or all that run without anybody.
+    """Return the notebooks that `only` names (`02,03`), or all that run unattended.
 
-    On Google some need a person, as GitHub's consent does. Raises BadRequest for a number that isn't there.
+    On Google some need a person, for example for GitHub's consent. Raises BadRequest for an unknown number.
     """
     there = documents.notebooks(folder)
     if not there:
@@ -74,9 +74,9 @@ def known_parameters(notebooks: Sequence[Path]) -> dict[Path, frozenset[str]]:
 
 
 def require_parameters(notebooks: Sequence[Path], parameters: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-    """Each notebook's share of the parameters. Raises BadRequest for a name that none of them declares.
+    """Return the parameters for each notebook. Raises BadRequest for a name that no notebook declares.
 
-    papermill itself only warns about such a name and runs with the default.
+    papermill only warns about such a name and uses the default.
     """
     if not parameters:
         return {path: {} for path in notebooks}

@@ -1,4 +1,4 @@
-"""What a run leaves for people and machines: summary.json, JUnit XML, HTML and the closing table."""
+"""Write a run's reports: summary.json, JUnit XML, HTML and the closing table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CLIENTS: Final = ("google-cloud-artifact-registry", "google-auth", "docker", "p
 
 
 class Verdict(enum.StrEnum):
-    """How a run ended, in one word."""
+    """The verdict on a run."""
 
     OK = "OK"
     PARTIAL = "PARTIAL"
@@ -37,13 +37,13 @@ class Verdict(enum.StrEnum):
 
     @property
     def exit_status(self) -> int:
-        """What the command ends with; commands that could not be run are no failure, 3 is a budget that ran out."""
+        """The command's exit status: 1 for a failure, 3 for a stop by the budget, else 0, also for commands not run."""
         return {Verdict.FAILED: 1, Verdict.STOPPED: 3}.get(self, 0)
 
 
 @dataclass(frozen=True)
 class StoredDigest:
-    """An image that the run left in the registry, and whether the engine knows it by the same digest."""
+    """An image that the run left in the registry, and whether the engine has the same digest for it."""
 
     image: str
     tags: tuple[str, ...]
@@ -55,7 +55,7 @@ class StoredDigest:
 
 @dataclass(frozen=True)
 class NotRun:
-    """Commands of one terminal cell that weren't run, and why."""
+    """Commands of one terminal cell that weren't run, with the reason."""
 
     notebook: str
     commands: tuple[str, ...]
@@ -63,14 +63,14 @@ class NotRun:
 
 
 def stored_digests(here: Target) -> tuple[StoredDigest, ...]:
-    """Every image of the location as the API lists it, beside the engine's RepoDigests of the same name."""
+    """Return every image of the location in the API, with the engine's RepoDigests of the same name."""
     found = []
     with contextlib.closing(images.engine()) as client:
         known = [text for one in client.api.images() for text in one.get("RepoDigests") or []]
     try:
         listed = repositories.list_in(here.location)
     except exceptions.Forbidden:
-        # The notebooks that were run haven't enabled the API: then there is no image either.
+        # No notebook of the run has enabled the API, so there are no images.
         return ()
     for repository in listed:
         for one in repositories.images(names.Repository.parse(repository.name)):
@@ -94,7 +94,7 @@ def not_run(journal: Path) -> tuple[NotRun, ...]:
 
 
 def leave_out(journal: Path, notebook: Path, reason: str) -> None:
-    """Note a notebook's terminal cells in the journal as not run."""
+    """Write a notebook's terminal cells to the journal as not run."""
     cells = (cell["source"].partition("\n") for cell in documents.read(notebook).cells if cell["cell_type"] == "code")
     scripts = (script for first, _, script in cells if first.startswith("%%terminal"))
     with journal.open("a", encoding="utf-8") as file:
@@ -104,7 +104,7 @@ def leave_out(journal: Path, notebook: Path, reason: str) -> None:
 
 
 def terminal_seconds(journal: Path) -> dict[str, float]:
-    """How long the terminal cells of each notebook ran."""
+    """Return the run time of each notebook's terminal cells."""
     found: dict[str, float] = {}
     if journal.exists():
         for line in journal.read_text(encoding="utf-8").splitlines():
@@ -114,7 +114,7 @@ def terminal_seconds(journal: Path) -> dict[str, float]:
 
 
 def python_seconds(executed: Path) -> float:
-    """How long the Python cells of an executed notebook ran: those that aren't terminal cells. 0 for a missing file."""
+    """Return the run time of an executed notebook's other cells, or 0 if the file is missing."""
     if not executed.exists():
         return 0.0
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
@@ -126,7 +126,7 @@ def python_seconds(executed: Path) -> float:
 
 
 def versions() -> dict[str, str]:
-    """Return what the run used: gcloud, docker, Python and the clients; an absent tool is an empty text."""
+    """Return the versions of gcloud, docker, Python and the clients. A missing tool has an empty version."""
     found = {"python": platform.python_version()}
     for tool, command in (
         ("gcloud", ("gcloud", "version", "--format=value('Google Cloud SDK')")),
@@ -134,7 +134,7 @@ def versions() -> dict[str, str]:
         ("docker engine", ("docker", "version", "--format", "{{.Server.Version}}")),
     ):
         found[tool] = _output(command)
-    # There is a docker on the command line as well.
+    # Marked as Python's, because there is also docker on the command line.
     return found | {f"{name} (Python)": metadata.version(name) for name in _CLIENTS}
 
 
@@ -148,7 +148,7 @@ def write_summary(
     reason: str,
     used: dict[str, str],
 ) -> None:
-    """Write `summary.json`; `reason` is a sentence, empty for a run that is OK."""
+    """Write `summary.json`. `reason` is a sentence, or empty for a run that is OK."""
     content = {
         "verdict": verdict,
         "reason": reason,
@@ -180,7 +180,7 @@ def write_summary(
 
 
 def write_junit(folder: Path, results: Sequence[Result], skipped: Sequence[NotRun]) -> None:
-    """Write `junit.xml`: one test case for each notebook."""
+    """Write `junit.xml` with one test case for each notebook."""
     suite = ET.Element(
         "testsuite",
         name="workbook",
@@ -205,7 +205,7 @@ def write_junit(folder: Path, results: Sequence[Result], skipped: Sequence[NotRu
 
 
 def write_html(results: Iterable[Result]) -> None:
-    """Write each executed notebook beside itself as one HTML file."""
+    """Write each executed notebook as an HTML file in the same folder."""
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter()  # type: ignore[no-untyped-call]
@@ -225,21 +225,21 @@ def _output(command: Sequence[str]) -> str:
 
 
 def _xml(text: str) -> str:
-    """XML 1.0 has no way to write most control characters."""
+    """Return the text without control characters that XML 1.0 can't represent."""
     return "".join(letter for letter in text if letter in "\n\t" or ord(letter) >= 32)
 
 
 def print_table(console: Console, results: Sequence[Result], digests: Sequence[StoredDigest], folder: Path) -> None:
-    """Print the closing table: notebooks, cells, seconds, and how many of these terminal and Python cells took.
+    """Print the closing table: notebooks, cells, and the seconds in total, of terminal cells and of Python cells.
 
-    Below it stand two ratios, the digests in the registry and where the files are. The first ratio counts as work
-    only what terminal cells do. The second counts Python cells as well: they push, build and wait for pipelines, so
-    what is left over is the run's own, to start kernels and to store notebooks.
+    Below it are two ratios, the digests in the registry and the folder of the files. The ratios compare the total with
+    the time of terminal cells, and with that of all cells. The rest is the run's own, to start kernels and to store
+    notebooks.
     """
     inside = terminal_seconds(folder / "journal.jsonl")
     python = {one.notebook: python_seconds(one.output) for one in results}
     table = Table("notebook", "status")
-    # Short enough that no notebook's name is cut in 80 columns.
+    # Short, so that no notebook's name is truncated in 80 columns.
     for head in ("cells", "seconds", "terminal", "Python"):
         table.add_column(head, justify="right")
     for one in results:

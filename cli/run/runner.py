@@ -1,4 +1,4 @@
-"""`make run`: notebooks in order, in a world of their own, and everything cleaned up afterwards, however it ends."""
+"""`make run`: run notebooks in order in a world of their own, and clean up however the run ends."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ RUNS: Final = ROOT / "runs"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
-        line: the last line that it printed: the verdict, and its reason.
+        line: the last line of its output, with the verdict and the reason.
         code: 0 ok or partial, 1 failed, 3 stopped by its budget, 130/143 interrupted.
     """
 
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
-    """Run the plan and clean up. Raises BadRequest before anything is started; failures are in the Outcome."""
+    """Run the plan and clean up. Raises BadRequest before anything is started. The Outcome has other failures."""
     shares = require_parameters(plan.notebooks, plan.parameters)
     folder, run_id = _new_folder(runs, plan.run)
     stale.note(folder, None)
@@ -65,14 +65,14 @@ def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
 
     def keep(result: Result) -> None:
         results.append(result)
-        # Asked after every notebook: the last one leaves an empty registry.
+        # After every notebook, because the last one leaves an empty registry.
         if facts.here:
             facts.digests = report.stored_digests(facts.here) or facts.digests
 
     with execution.signals():
         try:
             with _opened(plan, folder, run_id, console, facts):
-                results += _executed(plan, shares, folder, console, keep)
+                _execute_all(plan, shares, folder, console, keep)
         except Interrupted as stopped:
             line = f"INTERRUPTED by signal {stopped.number}; what was created is cleaned up. Log: {folder}"
             console.print(line, markup=False, soft_wrap=True)
@@ -82,12 +82,12 @@ def run(plan: Plan, console: Console, runs: Path = RUNS) -> Outcome:
         except Exception as error:  # noqa: BLE001 - whatever stopped the run is its outcome
             failure = f"{type(error).__name__}: {error}"
             _log(folder, error)
-    return _closed(plan, folder, tuple(dict.fromkeys(results)), facts, _Ended(failure, stopped_by), console)
+    return _close(plan, folder, tuple(results), facts, _Ended(failure, stopped_by), console)
 
 
 @dataclass
 class _Facts:
-    """What can only be asked while the world is there."""
+    """Facts that are only available while the world exists."""
 
     here: Target | None = None
     digests: tuple[report.StoredDigest, ...] = ()
@@ -97,14 +97,14 @@ class _Facts:
 
 @dataclass(frozen=True)
 class _Ended:
-    """Why the notebooks ended early, other than by a cell that failed."""
+    """The reason why the run ended early, unless it was a failed cell."""
 
     failure: str = ""
     budget: str = ""
 
 
 def _new_folder(runs: Path, run_id: str) -> tuple[Path, str]:
-    """`runs/<UTC time>/` and the run's id, which fits a label's value and a part of a repository's name."""
+    """Create `runs/<UTC time>/`. Return it and the run's id, which is valid in labels and repository names."""
     runs.mkdir(exist_ok=True)
     for _ in range(100):
         moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z"
@@ -117,7 +117,7 @@ def _new_folder(runs: Path, run_id: str) -> tuple[Path, str]:
 
 @contextlib.contextmanager
 def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Facts) -> Iterator[None]:
-    """Engine, base image, world and environment; taken down again in the opposite order."""
+    """Set up engine, base image, world and environment, and take them down in the opposite order."""
 
     def echo(line: str) -> None:
         console.print(line, markup=False, highlight=False)
@@ -125,11 +125,11 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
     home = folder / "world"
     lease = f"run-{run_id}"
     with contextlib.ExitStack() as stack:
-        # First: a Ctrl-C may come while the engine starts.
+        # Before the engine starts, since Ctrl-C may come meanwhile.
         stack.callback(machine_engine.release, lease)
         engine = machine_engine.ensure(echo)
         machine_engine.lease(lease, os.getpid())
-        # Google is reached from everywhere.
+        # Every engine reaches Google.
         elsewhere = _reach(plan, engine, echo) if plan.target != "gcp" else {}
         variables = machine_engine.environment(engine) | elsewhere
         with _patched(variables):
@@ -144,7 +144,7 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
         else:
             project = plan.project or f"ml-workbook-{secrets.token_hex(3)}"
             opened = starter.start(home, project=project, port=plan.port, clock=plan.clock)
-            stack.callback(_stopped, home, folder)
+            stack.callback(_stop, home, folder)
             facts.port = opened.info.port
             changes = opened.environment(variables, run=run_id, python_image=python_image)
         with _environment(changes, folder):
@@ -157,13 +157,13 @@ def _opened(plan: Plan, folder: Path, run_id: str, console: Console, facts: _Fac
                 facts.versions = report.versions()
             finally:
                 if not plan.keep:
-                    _swept(plan, facts.here, echo)
+                    _sweep(plan, facts.here, echo)
 
 
 def _reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None]) -> dict[str, str]:
-    """See whether the engine reaches the sandbox; where it doesn't, say so, and return what tells the notebooks.
+    """Check whether the engine reaches the sandbox, and return the variables for the notebooks if it doesn't.
 
-    Raises EngineElsewhere where a notebook of the plan needs it, before anything is pulled or built.
+    Raises EngineElsewhere if a notebook of the plan needs it, before anything is pulled or built.
     """
     found = reach.environment(engine.host)
     for reason in found.values():
@@ -174,14 +174,14 @@ def _reach(plan: Plan, engine: machine_engine.Engine, echo: Callable[[str], None
 
 
 def _prepare_standalone(path: Path, done: Sequence[Path], console: Console) -> None:
-    """Make what a notebook of the workbook builds on, where those before it are left out of the run."""
+    """Create what a notebook needs if the run leaves out notebooks before it."""
     before = [one for one in documents.notebooks() if one < path]
     if path.parent == documents.NOTEBOOKS and not set(before) <= set(done):
         fast_forward(about.number(path), lambda line: console.print(line, markup=False, highlight=False))
 
 
-def _swept(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
-    """Remove what the run created; a sandbox of the run's own goes whole. What can't be removed doesn't end the run."""
+def _sweep(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
+    """Remove what the run created on Google and on the engine, and report what can't be removed."""
     made: tuple[Leftover, ...] = ()
     if plan.target == "gcp":
         try:
@@ -198,11 +198,11 @@ def _swept(plan: Plan, here: Target, echo: Callable[[str], None]) -> None:
 
 
 def sweep_command(here: Target) -> str:
-    """Return what a person types to remove what a run left."""
+    """Return the command that removes a run's leftovers."""
     return f".venv/bin/workbook sweep --project {here.project_id} --region {here.region} --run {here.run} --yes"
 
 
-def _stopped(home: Path, folder: Path) -> None:
+def _stop(home: Path, folder: Path) -> None:
     starter.stop(home)
     log = home / "sandbox.log"
     if log.exists():
@@ -211,7 +211,7 @@ def _stopped(home: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[None]:
-    """Yield this process's environment as the world wants it: papermill hands it to the kernels."""
+    """Change this process's environment to the world's, which papermill passes to the kernels."""
     with tempfile.TemporaryDirectory(prefix="workbook-ipython-") as profile:
         startup = Path(profile) / "profile_default" / "startup"
         startup.mkdir(parents=True)
@@ -219,9 +219,9 @@ def _environment(changes: Mapping[str, str | None], folder: Path) -> Iterator[No
         own = {
             "WORKBOOK_JOURNAL": str(folder / "journal.jsonl"),
             "WORKBOOK_PROGRESS": "off",
-            # The kernel of this environment, whatever a kernelspec in the user's home says.
+            # This environment's kernel, despite any kernelspec in the user's home.
             "JUPYTER_PREFER_ENV_PATH": "1",
-            # The user's IPython start-up files are not part of the workbook.
+            # Without the user's IPython start-up files.
             "IPYTHONDIR": profile,
         }
         with _patched({**changes, **own}):
@@ -241,14 +241,14 @@ def _patched(changes: Mapping[str, str | None]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _executed(
+def _execute_all(
     plan: Plan,
     shares: Mapping[Path, Mapping[str, Any]],
     folder: Path,
     console: Console,
     keep: Callable[[Result], None],
-) -> list[Result]:
-    """Execute until one fails. `keep` gets each result at once, so that an interrupted run can tell of those before."""
+) -> None:
+    """Execute the notebooks until one fails. `keep` gets each result immediately, in case the run is interrupted."""
     since = dt.datetime.now(dt.UTC)
     columns = (
         TextColumn("{task.description}"),
@@ -262,15 +262,15 @@ def _executed(
         contextlib.closing(spare),
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress,
     ):
-        # Before the notebooks are read, and before what the first one builds on is made.
+        # The kernel starts while the notebooks are read and the first one's needs are created.
         spare.prepare(plan.notebooks[0])
         counts = {path: documents.code_cells(path) for path in plan.notebooks}
         whole = progress.add_task("all notebooks", total=sum(counts.values()))
         for position, path in enumerate(plan.notebooks, 1):
             if lacking := about.read(path).lacking(plan.target):
                 report.leave_out(folder / "journal.jsonl", path, lacking)
-                said = f"[{position}/{len(plan.notebooks)}] {path.stem}: left out, {lacking}, and its builds run it"
-                console.print(said, markup=False, highlight=False)
+                line = f"[{position}/{len(plan.notebooks)}] {path.stem}: left out, {lacking}, and its builds run it"
+                console.print(line, markup=False, highlight=False)
                 progress.advance(whole, counts[path])
                 continue
             one = progress.add_task(path.stem, total=counts[path])
@@ -297,11 +297,10 @@ def _executed(
             )
             if result.failure:
                 break
-    return []
 
 
 def _check_budget(path: Path, done: Sequence[Path], limit: float, since: dt.datetime) -> None:
-    """Raise OverBudget when the notebook would break the run's limit."""
+    """Raise OverBudget if the notebook would exceed the run's limit."""
     used = spending.measured(target.current().location.project, since)
     spending.require(path, done, used, limit)
 
@@ -318,12 +317,12 @@ def _sentence(error: str) -> str:
     return error.splitlines()[0].rstrip(". ") + "."
 
 
-def _closed(
+def _close(
     plan: Plan, folder: Path, results: tuple[Result, ...], facts: _Facts, ended: _Ended, console: Console
 ) -> Outcome:
     """Write the reports, print the closing table, and put the verdict on the last line."""
     skipped = report.not_run(folder / "journal.jsonl")
-    verdict, reason = _judged(plan, folder, results, skipped, ended)
+    verdict, reason = _verdict(plan, folder, results, skipped, ended)
     report.write_summary(folder, facts.here, results, facts.digests, skipped, verdict, reason, facts.versions)
     report.write_junit(folder, results, skipped)
     report.write_html(results)
@@ -333,10 +332,10 @@ def _closed(
     return Outcome(folder, line, verdict.exit_status, results, facts.digests, facts.port)
 
 
-def _judged(
+def _verdict(
     plan: Plan, folder: Path, results: tuple[Result, ...], skipped: Sequence[report.NotRun], ended: _Ended
 ) -> tuple[Verdict, str]:
-    """Return the verdict and its reason, empty where there is nothing to say."""
+    """Return the verdict and its reason, which is empty if all is well."""
     failed = next((one for one in results if one.failure), None)
     if failed and failed.failure:
         where = f"{failed.notebook}, cell {failed.failure.cell} ({failed.failure.cell_id})"

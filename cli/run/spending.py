@@ -1,6 +1,6 @@
-"""What a run on Google costs: an estimate for each notebook before it, and what has been used up since the run began.
+"""Estimate a run's cost on Google before each notebook, and measure what it has used. US dollars.
 
-The estimate takes every price in full, as if nobody had free minutes or free storage left. US dollars.
+The estimate ignores free amounts.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _PRICES: Final = {one.name: one for one in prices.ALL}
 
 
 class OverBudget(RuntimeError):
-    """The next notebook would cost more than what is left. Nothing of it was run. The message says how to go on."""
+    """The next notebook would exceed the budget, and was not started. The message says how to continue."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """So much of what a price is for, and what for."""
+    """An amount of something that has a price, and its purpose."""
 
     price: Price
     amount: float
@@ -39,17 +39,17 @@ class Use:
 
     @property
     def cost(self) -> float:
-        """US dollars, without any free amount."""
+        """The cost in US dollars, ignoring free amounts."""
         return self.amount * self.price.amount
 
 
 def uses(notebook: Path) -> tuple[Use, ...]:
-    """Return what a notebook uses at most, as its metadata has it. Raises BadMetadata for an item without a price."""
+    """Return what a notebook uses at most, from its metadata. Raises BadMetadata for an item without a price."""
     return uses_of(notebook.name, about.read(notebook))
 
 
 def uses_of(name: str, notebook: About) -> tuple[Use, ...]:
-    """Return the same of a notebook that is read already; `name` is its file's, for messages."""
+    """Return what a notebook with this metadata uses. `name` is the file's name for messages."""
     found = []
     for one in notebook.costs:
         if one.price not in _PRICES:
@@ -60,12 +60,12 @@ def uses_of(name: str, notebook: About) -> tuple[Use, ...]:
 
 
 def estimate(notebook: Path) -> float:
-    """Return what one notebook costs at most."""
+    """Return the most that one notebook can cost."""
     return sum(use.cost for use in uses(notebook))
 
 
 def text(notebooks: Sequence[Path], limit: float) -> str:
-    """Return the estimate as a table, and what the limit means for it."""
+    """Return the estimate as a table, and the effect of the limit."""
     rows = [
         (path.name[:2], use.price.name, f"{use.amount:g} {use.price.unit}", prices.dollars(use.cost), use.what)
         for path in notebooks
@@ -86,7 +86,7 @@ def text(notebooks: Sequence[Path], limit: float) -> str:
 
 
 def stops_before(notebooks: Sequence[Path], limit: float, spent: float = 0.0) -> Path | None:
-    """Return the first notebook that would break the limit, or None."""
+    """Return the first notebook that would exceed the limit, or None."""
     for path in notebooks:
         spent += estimate(path)
         if spent > limit:
@@ -95,7 +95,7 @@ def stops_before(notebooks: Sequence[Path], limit: float, spent: float = 0.0) ->
 
 
 def require(notebook: Path, done: Sequence[Path], measured: float, limit: float) -> None:
-    """Raise OverBudget when the notebook would break the limit, after those that are done."""
+    """Raise OverBudget if the notebook would exceed the limit after those that are done."""
     spent = max(sum(estimate(one) for one in done), measured)
     if stops_before([notebook], limit, spent) is not None:
         raise OverBudget(
@@ -113,36 +113,30 @@ def _how(total: float, notebook: Path) -> str:
 
 
 def measured(project: names.Project, since: datetime) -> float:
-    """Return what images scanned on push and builds have cost in the project since a moment; 0 where it can't be asked.
+    """Return the cost of scans on push and builds in the project since a moment, or 0 where it isn't available.
 
-    Scans on demand can't be listed: only the estimate knows of them.
+    Scans on demand can't be listed, so only the estimate includes them.
     """
     scans = _since(
-        f"{_ANALYSIS}/{project.resource}/occurrences", "occurrences", "createTime", since, 'kind="DISCOVERY"'
+        f"{_ANALYSIS}/{project.resource}/occurrences", "occurrences", "createTime", since, filter='kind="DISCOVERY"'
     )
-    builds = _since(f"{_BUILD}/{project.resource}/builds", "builds", "startTime", since, "")
+    builds = _since(f"{_BUILD}/{project.resource}/builds", "builds", "startTime", since)
     minutes = sum(
         (_moment(one["finishTime"]) - _moment(one["startTime"])).total_seconds() / 60
         for one in builds
         if "finishTime" in one
     )
-    # The second discovery of an image that Google was seen to write isn't a scan of its own: helpers/scans.py.
+    # An image's second discovery, which Google was seen to write, isn't another scan: helpers/scans.py.
     scans = [one for one in scans if not one.get("noteName", "").endswith("/COMPLIANCE")]
     return len(scans) * prices.SCAN.amount + minutes * prices.BUILD.amount
 
 
-def _since(url: str, key: str, field: str, since: datetime, chosen: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    query = {"pageSize": "1000"} | ({"filter": chosen} if chosen else {})
+def _since(url: str, key: str, field: str, since: datetime, **query: str) -> list[dict[str, Any]]:
     try:
-        while True:
-            answer = rest.call("GET", url, params=query)
-            found += [one for one in answer.get(key, ()) if field in one and _moment(one[field]) >= since]
-            if not answer.get("nextPageToken"):
-                return found
-            query["pageToken"] = answer["nextPageToken"]
+        listed = list(rest.pages(url, key, pageSize="1000", **query))
     except exceptions.GoogleAPICallError:
         return []
+    return [one for one in listed if field in one and _moment(one[field]) >= since]
 
 
 def _moment(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Cleaning up after runs that were killed: their sandboxes, containers and image names, in our own `runs/` only."""
+"""Clean up after runs that were killed: their sandboxes, containers and image names, in the own `runs/` only."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _NOTE: Final = "run.json"
 
 
 def note(folder: Path, here: Target | None) -> None:
-    """Write down whose run this is, so that a later one can clean up; `here` is None before it is known."""
+    """Store the run's process and target, so that a later run can clean up. `here` is None before it is known."""
     content = {"pid": os.getpid(), "born": processes.born(os.getpid()), "target": asdict(here) if here else None}
     (folder / _NOTE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def clean(runs: Path, echo: Callable[[str], object]) -> tuple[Path, ...]:
-    """Stop and remove the worlds of dead runs; gives their folders.
+    """Stop and remove the worlds of killed runs, and return their folders.
 
-    On Google nothing is deleted here: `echo` says what such a run may have left, and how to look.
+    On Google nothing is deleted, but `echo` gets the command that lists what such a run left.
     """
     cleaned = []
     for home in sorted(runs.glob("*/world")):
         folder = home.parent
-        killed = _dead(folder)
+        killed = _killed(folder)
         if killed is None:
             continue
         here = killed.target
@@ -46,7 +46,7 @@ def clean(runs: Path, echo: Callable[[str], object]) -> tuple[Path, ...]:
                 f"--region {here.region} --run {here.run}"
             )
         starter.stop(home)
-        # Without an engine there is nothing of its to remove now; a later run comes back for it.
+        # Without an engine a later run will do it.
         with contextlib.suppress(docker.errors.DockerException):
             if here:
                 sweep.remove(sweep.find_local(here))
@@ -60,8 +60,8 @@ class _Killed:
     target: Target | None
 
 
-def _dead(folder: Path) -> _Killed | None:
-    """Return what a run whose process is gone wrote down; None for one that lives, and for any other folder."""
+def _killed(folder: Path) -> _Killed | None:
+    """Return the target of a run whose process is gone, or None for a running one and for any other folder."""
     try:
         content = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
         if processes.is_the_one(int(content["pid"]), content["born"]):

@@ -1,4 +1,4 @@
-"""The configuration of gcloud and docker for one world: written into its own folder, never into the user's."""
+"""Write the configuration of gcloud and docker for one world, into its own folder, never into the user's."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from helpers.target import SandboxInfo
 
 
 class SignInFailed(RuntimeError):
-    """gcloud didn't take the learner's key. The message is gcloud's."""
+    """gcloud didn't accept the learner's key. The message is gcloud's."""
 
 
 def write_gcloud(home: Path, info: SandboxInfo) -> None:
-    """Write gcloud's properties for the world in `home`; what the learner has set since stays.
+    """Write gcloud's properties for the world in `home`, and keep those that the learner has set.
 
-    Properties and not variables: an exported CLOUDSDK_CORE_PROJECT would make `gcloud config set project` ineffective.
+    They are properties because an exported CLOUDSDK_CORE_PROJECT would make `gcloud config set project` ineffective.
     """
     folder = home / "gcloud"
     configuration = folder / "configurations" / "config_default"
@@ -72,7 +72,7 @@ def write_docker(home: Path, users_folder: Path | None = None) -> None:
 
 
 def sign_in(home: Path, info: SandboxInfo, changes: Mapping[str, str | None]) -> bool:
-    """Sign the learner in with the real gcloud, once per world; False without gcloud or when it has been done.
+    """Sign the learner in with gcloud. Return False if gcloud is missing or the learner is signed in already.
 
     Raises SignInFailed with gcloud's message.
     """

@@ -34,13 +34,13 @@ LEARNERS_HOME: Final = ROOT / ".sandbox"
 USUAL_PORT: Final = 5001
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
-_TAKEN: Final = 4
+_TAKEN: Final = 4  # exit status of a sandbox whose port is taken
 _NOT_WHOLE: Final = 5
-_ROOM: Final = 4 << 20  # bytes free, below which the disk is said to be full
-# What `reset` keeps: the engine's data, our own gcloud, and the learner's work.
+_ROOM: Final = 4 << 20  # bytes free, below which the disk counts as full
+# `reset` keeps the engine's data, the downloaded gcloud, and the learner's work.
 _KEPT: Final = frozenset({"engine", "gcloud-cli", "lab"})
 _LOCK: Final = "starter.lock"
-# Further options of `python -m sandbox`: WORKBOOK_SANDBOX_OPTIONS=--slow workbook start
+# Further options for `python -m sandbox`: WORKBOOK_SANDBOX_OPTIONS=--slow workbook start
 OPTIONS: Final = "WORKBOOK_SANDBOX_OPTIONS"
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -64,13 +64,13 @@ class World:
 
     @property
     def lab_run(self) -> str:
-        """The run that a learner's own work in this world counts as: no two labs on one engine have the same."""
+        """The run's id for a learner's own work, which is different in each sandbox on an engine."""
         return f"lab-{self.info.project_id.removeprefix('ml-workbook-')}"
 
     def console(self, page: str = "") -> str:
-        """Return an address that signs a browser in to the console, as the learner; it works once, for ten minutes.
+        """Return an address that signs a browser in to the console as the learner, once, within ten minutes.
 
-        `page` is the one to begin with, below `/console`.
+        `page` is the first page, as a path below `/console`.
         """
         code = self.admin("console:signIn", {"member": f"serviceAccount:{self.info.learner}"})["code"]
         return f"http://127.0.0.1:{self.info.port}/console/sign-in?code={code}" + (
@@ -78,13 +78,13 @@ class World:
         )
 
     def admin(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call the admin surface (`status`, `requests`; with a body `tokens:expire`, `clock:advance`).
+        """Call the admin API: GET (`status`, `requests`), or POST with a body (`tokens:expire`, `clock:advance`).
 
         Raises requests.RequestException, and WorldError when the answer isn't 200.
         """
         token = (self.home / "admin-token").read_text(encoding="utf-8").strip()
         with requests.Session() as session:
-            # The plain port must never be looked for through a proxy.
+            # Never connect to the plain port through a proxy.
             session.trust_env = False
             answer = session.request(
                 "GET" if body is None else "POST",
@@ -100,7 +100,7 @@ class World:
     def environment(
         self, engine: Mapping[str, str], *, run: str, python_image: str = "", base: Mapping[str, str] | None = None
     ) -> dict[str, str | None]:
-        """Return what turns an environment into this world's; see `target.sandbox_environment`."""
+        """Return the changes that point an environment to this world, as `target.sandbox_environment` does."""
         changes = target.sandbox_environment(
             self.home, self.info, engine, run=run, python_image=python_image, base=base
         )
@@ -110,7 +110,7 @@ class World:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether the world in `home` runs; `detail` is one sentence for a person."""
+    """Whether the world in `home` runs, with one sentence about it."""
 
     home: Path
     world: World | None
@@ -118,7 +118,7 @@ class Status:
 
 
 def status(home: Path) -> Status:
-    """Look at the world in `home`, change nothing."""
+    """Return whether the world in `home` runs. Changes nothing."""
     home = home.resolve()
     try:
         info = SandboxInfo.read(home / "sandbox.json")
@@ -145,13 +145,13 @@ def start(
     region: str = target.REGION,
     seconds: float = _READY_SECONDS,
 ) -> World:
-    """Start the sandbox in `home`, or give the one that runs there.
+    """Start the sandbox in `home` unless it runs, and return it.
 
-    `project` is for a new world; without one it gets a name that no other world has, for images of two worlds on one
-    engine are distinguished by it.
+    `project` is the project of a new world. By default its id is unique, because it distinguishes the images of
+    several worlds on one engine.
 
-    `port` None takes the port of the last time, else 5001, else any free one; 0 takes any free one. `clock` (RFC 3339)
-    fixes the sandbox's clock. Raises WorldError with the end of the log when it doesn't get ready within `seconds`.
+    `port` None means the previous port, else 5001, else any free one, and 0 means any free one. `clock` (RFC 3339)
+    fixes the sandbox's clock. Raises WorldError with the end of the log when it isn't ready within `seconds`.
     """
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -172,7 +172,7 @@ def start(
 
 
 def stop(home: Path) -> bool:
-    """Stop the sandbox in `home` cleanly; True when there was one. Raises WorldError when it can't be stopped."""
+    """Stop the sandbox in `home`, and return whether it was running. Raises WorldError when it can't be stopped."""
     home = home.resolve()
     if not home.is_dir():
         return False
@@ -181,7 +181,7 @@ def stop(home: Path) -> bool:
 
 
 def reset(home: Path) -> None:
-    """Stop the sandbox and forget its world. The engine's data and the learner's notebooks stay."""
+    """Stop the sandbox and delete its world. The engine's data and the learner's notebooks stay."""
     home = home.resolve()
     if not home.is_dir():
         return
@@ -198,14 +198,14 @@ def reset(home: Path) -> None:
 
 @dataclass(frozen=True)
 class Checkup:
-    """What a look at a world's files found; `whole` is False when something is wrong that wasn't mended."""
+    """The result of checking a world's files. `whole` is False when something is wrong that wasn't repaired."""
 
     whole: bool = True
-    says: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
 
 
 def check(home: Path, *, repair: bool) -> Checkup:
-    """Look at every row and blob of a world that doesn't run. Raises WorldError where that can't be done."""
+    """Check every row and blob of a world that doesn't run. Raises WorldError when it can't be checked."""
     home = home.resolve()
     if not (home / "state").is_dir():
         return Checkup()
@@ -213,7 +213,7 @@ def check(home: Path, *, repair: bool) -> Checkup:
         if status(home).world is not None:
             if repair:
                 raise WorldError(f"The sandbox in {home} runs. Stop it first, then repair it: `workbook stop`.")
-            return Checkup(says=(f"The world in {home} runs, so it isn't looked at. Stop it first: `workbook stop`.",))
+            return Checkup(lines=(f"The world in {home} runs, so it isn't looked at. Stop it first: `workbook stop`.",))
         command = [sys.executable, "-m", "sandbox", "--home", str(home), "--repair" if repair else "--check"]
         ran = subprocess.run(
             command, cwd=ROOT, env=target.process_environment(), capture_output=True, text=True, check=False
@@ -224,7 +224,7 @@ def check(home: Path, *, repair: bool) -> Checkup:
 
 
 def _forget_containers(home: Path) -> None:
-    """Remove from the engine what a sandbox that was killed left there, while the world's mark is still known."""
+    """Remove the containers that a killed sandbox left on the engine, which have the world's id as a label."""
     mark = home / "state" / "engine-world-id"
     if mark.is_file() and (found := machine_engine.find()) is not None:
         machine_engine.remove_labelled(found, f"workbook-world={mark.read_text(encoding='utf-8').strip()}")
@@ -254,19 +254,19 @@ def _launch(home: Path, project: str, port: int | None, clock: str | None, regio
 
 
 def _usual_ports(home: Path) -> tuple[int, ...]:
-    """Images are tagged with the port in their name, so the port of the last time comes first."""
+    """Return the ports to try. The previous one comes first, because image names contain the port."""
     wanted = dict.fromkeys((_remembered(home / "port") or USUAL_PORT, USUAL_PORT))
     return (*(candidate for candidate in wanted if is_free(candidate)), 0)
 
 
 def _edge_port(home: Path) -> int:
-    """Kernels and terminals that are open have it in their environment, so it is kept while it is free."""
+    """Return the previous edge port if it is free, because open kernels and terminals have it in their environment."""
     last = _remembered(home / "edge-port")
     return last if last and is_free(last) else 0
 
 
 def _remembered(path: Path) -> int:
-    """Return the port that a file keeps; 0 where there is none, or where the file is damaged."""
+    """Return the port in a file, or 0 if it is missing or damaged."""
     try:
         port = int(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -275,7 +275,7 @@ def _remembered(path: Path) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on that port of 127.0.0.1."""
+    """Return whether a port of 127.0.0.1 is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -292,12 +292,12 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
         command += ["--clock", clock]
     command += shlex.split(os.environ.get(OPTIONS, ""))
     found = machine_engine.find()
-    # Builds and services run in containers: the sandbox's own process needs the engine too.
+    # The sandbox needs the engine because it runs builds and services in containers.
     engine = machine_engine.environment(found) if found else {}
     environment = target.process_environment() | engine
     environment["PATH"] = platforms.without(home / "bin", environment.get("PATH", ""))
     with (home / "sandbox.log").open("ab") as log:
-        # A session of its own: Ctrl-C in the terminal stops the notebook first, and the sandbox only after that.
+        # A session of its own, so that Ctrl-C stops the notebook first, and the sandbox after it.
         child = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -307,7 +307,7 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
             stderr=log,
             start_new_session=True,
         )
-    # Those that ended without being asked to are reaped here.
+    # Reap sandboxes that ended by themselves.
     for pid in [pid for pid, known in _children.items() if known.poll() is not None]:
         del _children[pid]
     _children[child.pid] = child
@@ -315,7 +315,7 @@ def _spawn(home: Path, project: str, port: int, clock: str | None, region: str) 
 
 
 def _wait(home: Path, child: subprocess.Popen[bytes], deadline: float) -> World | None:
-    """Return the world once it is ready, or None when the port was taken."""
+    """Wait until the world is ready and return it, or None if the port is taken."""
     try:
         while time.monotonic() < deadline:
             code = child.poll()
@@ -341,11 +341,11 @@ def _wait(home: Path, child: subprocess.Popen[bytes], deadline: float) -> World 
 def _tail(home: Path, lines: int = 15) -> str:
     log = home / "sandbox.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    said = [f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-lines:])]
+    shown = [f"The end of {log}:", *(f"  {line}" for line in text.splitlines()[-lines:])]
     if shutil.disk_usage(home).free < _ROOM:
-        # A full disk takes no log either.
-        said.append(f"The disk that holds {home} is full: make room, then start again.")
-    return "\n".join(said)
+        # Then the log may lack the reason.
+        shown.append(f"The disk that holds {home} is full: make room, then start again.")
+    return "\n".join(shown)
 
 
 def _stop(home: Path) -> bool:
@@ -354,7 +354,7 @@ def _stop(home: Path) -> bool:
         _forget_containers(home)
         return was_running
     finally:
-        # Only now: the sandbox removes its containers from the engine before it ends.
+        # At the end, because the sandbox needs the engine to remove its containers.
         machine_engine.release(_lease(home))
 
 
@@ -363,7 +363,7 @@ def _end_sandbox(home: Path) -> bool:
     try:
         pid = SandboxInfo.read(path).pid
     except (FileNotFoundError, ValueError):
-        # Whoever started it may have been killed before it was ready.
+        # The process that started it may have been killed before it was ready.
         found = processes.with_arguments("-m", "sandbox", str(home))
         if found is None:
             path.unlink(missing_ok=True)
@@ -387,7 +387,7 @@ def _end(pid: int) -> None:
 
 
 def _is_ours(pid: int, home: Path) -> bool:
-    """Tell whether the process is the sandbox of `home`: a number alone may have been given to another since."""
+    """Return whether the process is the sandbox of `home`, because another process may have got its number."""
     words = processes.command_line(pid)
-    # Not only among the words: `ps` cuts a path at its spaces.
+    # In the joined words, since `ps` splits a path at its spaces.
     return "sandbox" in words and f" {home} " in f" {' '.join(words)} "

@@ -1,1 +1,1 @@
-"""What runs behind a notebook cell; notebooks don't import from here."""
+"""The code behind notebook cells, which notebooks don't import."""

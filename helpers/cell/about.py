@@ -1,6 +1,6 @@
-"""What a notebook says about itself in its metadata, `workbook`: minutes, needs, costs, roles, and what it leaves.
+"""Read a notebook's metadata `workbook`: minutes, needs, costs, roles, and leftovers.
 
-Everything that depends on which notebooks there are reads it from here or is generated from it (`make docs`).
+All code and documentation that depends on the set of notebooks reads it here or is generated from it (`make docs`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Foundation = Literal["api", "repository", "sign-in", "image"]
 
 
 class BadMetadata(ValueError):
-    """A notebook's metadata can't be read. The message names the file, what is wrong in it, and where to look."""
+    """A notebook's metadata is invalid. The message names the file, the problem, and where to look."""
 
 
 class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A role that the learner needs on the project, identified by the permissions that the notebook uses of it.
+    """A role that the learner needs on the project, with the permissions that the notebook uses.
 
     Attributes:
-        purpose: what the role is needed for, where this is the first notebook that needs it.
+        purpose: what the role is for, set in the first notebook that needs it.
     """
 
     role: str
@@ -35,7 +35,7 @@ class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of an item of the price list (`helpers.prices`, by its name) the notebook uses at most, and for what."""
+    """The largest amount of an item of the price list (`helpers.prices`) that the notebook uses, and its purpose."""
 
     price: str
     amount: float
@@ -46,19 +46,18 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A notebook's `metadata.workbook`.
 
     Attributes:
-        outcome: what the learner will be able to do, as README's table continues "you will be able to".
-        minutes: an estimate of how long it takes one person who reads, runs and does the exercises, by the rule in
-            docs/workshop.md.
-        needs: what earlier notebooks leave behind and this one builds on.
-        provides: what this notebook leaves behind for later ones.
+        outcome: what the learner will be able to do, which continues "you will be able to" in README's table.
+        minutes: an estimate of the time for reading, running and the exercises, by the rule in docs/workshop.md.
+        needs: what it needs from earlier notebooks.
+        provides: what it creates for later notebooks.
         engine: whether it needs a Docker Engine that reaches the sandbox.
-        gcloud: whether its builds run gcloud; in the sandbox that is this machine's.
+        gcloud: whether its builds run gcloud, which in the sandbox is this machine's.
         apis: the APIs that it enables.
-        roles: what the learner must be allowed to do on Google.
-        costs: what it uses on Google that is paid for; nothing else is.
-        leaves: kinds of `helpers.leftovers` that a run of it leaves when it is stopped.
-        workshop: the agendas of docs/workshop.md that have it, by their headings.
-        by_hand: what somebody must do on Google while it runs; a run there leaves it out unless it is named.
+        roles: the roles that the learner needs on Google.
+        costs: everything that it uses on Google for a price.
+        leaves: the kinds of `helpers.leftovers` that remain if it is stopped.
+        workshop: the agendas of docs/workshop.md that include it, by their headings.
+        by_hand: what the learner must do on Google while it runs. A run there skips it unless it is named.
     """
 
     outcome: str
@@ -75,16 +74,16 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by_hand: str = ""
 
     def lacking(self, world: str) -> str:
-        """Return why it can't be run in a world, `sandbox` or `gcp`; "" when it can."""
+        """Return why it can't run on a target, `sandbox` or `gcp`, or "" if it can."""
         return "gcloud isn't on the PATH" if self.gcloud and world != "gcp" and not shutil.which("gcloud") else ""
 
 
-# For a notebook that isn't the workbook's: it may do anything, and nobody has said what it costs.
+# For notebooks that don't belong to the workbook.
 UNKNOWN: Final = About("", 0)
 
 
 def read(path: Path) -> About:
-    """Return what the notebook says about itself; `UNKNOWN` for one that says nothing.
+    """Return a notebook's metadata, or `UNKNOWN` if it has none.
 
     Raises BadMetadata for a field that is missing, unknown or of the wrong type, and OSError.
     """
@@ -92,7 +91,7 @@ def read(path: Path) -> About:
 
 
 def of(name: str, notebook: Mapping[str, Any]) -> About:
-    """Return the same of a notebook that is read already; `name` is its file's, for messages."""
+    """Return the metadata of a parsed notebook. `name` is the file's name for messages."""
     found = notebook["metadata"].get("workbook")
     try:
         return UNKNOWN if found is None else msgspec.convert(found, About)

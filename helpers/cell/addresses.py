@@ -1,6 +1,6 @@
-"""Addresses that a learner's own browser opens, where the kernel runs on another machine, behind a Hub.
+"""Find addresses for the learner's browser when the kernel runs on another machine, behind a JupyterHub.
 
-A Hub's server says in WORKBOOK_DOOR below which path of its own it passes on what the sandbox serves at `localhost`.
+WORKBOOK_DOOR is the path at which the Hub's server forwards to the sandbox at `localhost`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DOOR: Final = "WORKBOOK_DOOR"
 _SERVICE: Final = r"(?:https://|http://(?:localhost|127\.0\.0\.1):\d+/)([a-z0-9-]+\.[a-z0-9-]+\.run\.app)(?![\w.-])"
 _LINK: Final = r"https://console\.cloud\.google\.com/[\w./:;=?&%-]+"
 _PROJECT: Final = r"\?project=(?P<project>[a-z0-9-]+)"
-# Google's addresses as gcloud prints them (notebook 6) and as a browser shows them; unverified: all but the first.
+# Google's addresses as gcloud prints them (notebook 6) and a browser shows them. All but the first are unverified.
 _PAGES: Final = tuple(
     (re.compile(rf"https://console\.cloud\.google\.com/{path}"), page)
     for path, page in (
@@ -40,14 +40,14 @@ _PAGES: Final = tuple(
 
 
 def of_services(output: str, environment: Mapping[str, str]) -> list[str]:
-    """Return where a browser opens the services that an output names; nothing but behind a Hub. Pure."""
+    """Return the browser's addresses of the services in an output, if the kernel is behind a Hub. Pure."""
     door = environment.get(DOOR, "")
     hosts = dict.fromkeys(re.findall(_SERVICE, output)) if door else {}
     return [f"{door}/{host}/" for host in hosts]
 
 
 def of_console(link: str) -> str:
-    """Return the sandbox console's page for a link to Google's, as gcloud prints it; "" where there is none. Pure.
+    """Return the sandbox console's page for a link to Google's, or "" if there is none. Pure.
 
     Builds, services, repositories and images have pages.
     """
@@ -58,14 +58,14 @@ def of_console(link: str) -> str:
 
 
 def for_browser(output: str, environment: Mapping[str, str]) -> list[str]:
-    """Return where a browser opens the services and console pages of an output; nothing but behind a Hub. Pure."""
+    """Return the browser's addresses of an output's services and console pages, behind a Hub only. Pure."""
     door = environment.get(DOOR, "")
     pages = [of_console(link) for link in re.findall(_LINK, output)] if door else []
     return of_services(output, environment) + [f"{door}/console{page}" for page in dict.fromkeys(pages) if page]
 
 
 def show(output: str, environment: Mapping[str, str], write: Callable[[str], object]) -> None:
-    """Say below a cell's output what to open in the browser, as a link where there can be one."""
+    """Show the browser's addresses below a cell's output, as links in a notebook."""
     for address in for_browser(output, environment):
         text = f"In your browser: {address}"
         if rich.in_notebook():

@@ -1,4 +1,4 @@
-"""Reading the text of a terminal cell: its commands, what they use, and how they read on Google. Pure functions."""
+"""Parse the script of a terminal cell: its commands, their tools, and their variables. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _BETA: Final = re.compile(r"gcloud\s+beta\s")
 _SCAN: Final = re.compile(r"gcloud\s+(?:\w+\s+)?artifacts\s+docker\s+images\s+scan\s")
-# Where bash takes the next word for a command.
+# The positions at which bash takes the next word as a command.
 _POSITION: Final = (
     r"(?:^|[;&|({!`]|\$\(|\b(?:if|then|else|elif|do|while|until|time|exec|command|env|sudo)\s)\s*(?:\w+=\S*\s+)*"
 )
 
 
 def split(script: str) -> tuple[str, ...]:
-    """Return the script's commands: continued lines joined; comments, blank lines and the text of heredocs left out."""
+    """Return the script's commands with continued lines joined, without comments, blank lines and heredocs."""
     commands: list[str] = []
     pending = ""
     end_of_heredoc = ""
@@ -47,19 +47,19 @@ def split(script: str) -> tuple[str, ...]:
 
 
 def uses(command: str, tool: str) -> bool:
-    """Whether the command runs `tool`: the word stands where bash looks for a command, not in an argument."""
+    """Return whether the command runs `tool`, as opposed to having the word in an argument."""
     bare = re.sub(r"'[^']*'", "''", command)
     bare = re.sub(r"(?<!\S)#.*", "", bare)
     return re.search(rf"{_POSITION}{re.escape(tool)}(?![\w./-])", bare) is not None
 
 
 def needing_gcloud(script: str) -> tuple[str, ...]:
-    """Return the commands of the script that run gcloud or docker's helper that belongs to it."""
+    """Return the script's commands that run gcloud or its helper for docker."""
     return tuple(command for command in split(script) if any(uses(command, tool) for tool in _GCLOUD_TOOLS))
 
 
 def components(script: str) -> frozenset[str]:
-    """Return the components that gcloud needs for the script: `beta`, and for a scan of the engine `local-extract`."""
+    """Return gcloud's components that the script needs: `beta`, and `local-extract` for a scan of a local image."""
     needed = set()
     for command in needing_gcloud(script):
         if _BETA.search(command):
@@ -70,7 +70,7 @@ def components(script: str) -> frozenset[str]:
 
 
 def expand(command: str, values: Mapping[str, str]) -> str:
-    """Return the command with the variables of `values` filled in; others, and those in single quotes, stay."""
+    """Return the command with variables replaced by `values`, except unknown ones and those in single quotes."""
     parts = re.split(r"('[^']*')", command) if command.count('"') == 0 else _outside_single_quotes(command)
 
     def fill(match: re.Match[str]) -> str:
@@ -80,7 +80,7 @@ def expand(command: str, values: Mapping[str, str]) -> str:
 
 
 def _outside_single_quotes(command: str) -> list[str]:
-    """Cut at single-quoted stretches; a single quote inside double quotes is a letter like any other."""
+    """Split at single-quoted parts. A single quote inside double quotes is an ordinary character."""
     parts, current, double = [], "", False
     position = 0
     while position < len(command):

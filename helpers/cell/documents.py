@@ -1,4 +1,4 @@
-"""The notebook files: where they are, reading and writing them."""
+"""Find, read and write the notebook files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTEBOOKS: Final = ROOT / "notebooks"
 
 def read(path: Path) -> Any:
     """Read the notebook as nbformat's nodes, version 4. Raises OSError, nbformat.reader.NotJSONError."""
-    # Half a second to import, which `workbook env` needn't wait for.
+    # Imported here because it takes half a second, which `workbook env` needn't wait for.
     import nbformat
 
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
@@ -28,7 +28,7 @@ def parse(text: str) -> Any:
 
 
 def text(notebook: Any) -> str:
-    """Return the notebook's JSON as nbformat writes it, with one line end at its end."""
+    """Return the notebook's JSON in nbformat's form, with a newline at the end."""
     import nbformat
 
     written: str = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ def text(notebook: Any) -> str:
 
 
 def code_cells(path: Path) -> int:
-    """How many code cells a notebook has."""
+    """Return the number of a notebook's code cells."""
     return sum(cell.cell_type == "code" for cell in read(path).cells)
 
 
@@ -46,7 +46,7 @@ def notebooks(folder: Path = NOTEBOOKS) -> tuple[Path, ...]:
 
 
 def exercises(path: Path) -> int:
-    """Return how many exercises a notebook has: checks that call `exercise(…)`."""
-    # As plain JSON: a first cell counts them, and nbformat takes half a second to import.
+    """Return the number of a notebook's exercises, which are its calls of `exercise(…)`."""
+    # Without nbformat, which takes half a second to import, because each notebook's first cell calls this.
     sources = ("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
     return sum(len(re.findall(r"^exercise\(", source, re.MULTILINE)) for source in sources)

@@ -1,4 +1,4 @@
-"""What a workbook's kernel adds to Python's: `%%terminal`, short errors, and a gcloud that asks no questions."""
+"""Set up a notebook's kernel: `%%terminal`, short error messages, and gcloud without prompts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Final
 from helpers import checks
 from helpers.cell import mistakes, terminal
 
-# Whose errors speak for themselves: what is in between says nothing to a learner.
+# Packages whose error messages are enough, because their tracebacks would not help a learner.
 _SPOKEN: Final = frozenset({"docker", "google", "grpc", "helpers", "machine", "requests", "urllib3"})
-# Folders of the clients, which check by themselves what they are called with.
+# Clients that check their arguments.
 _CLIENTS: Final = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("docker", "google", "proto"))
 _HELPERS: Final = str(Path(__file__).resolve().parents[1]) + os.sep
 _LINES: Final = 12
@@ -24,13 +24,13 @@ _WHOLE: Final = "  (%tb in a cell of its own shows the whole traceback.)"
 
 
 def load(shell: Any, solution: Callable[..., bool] | None = None) -> None:
-    """Prepare the kernel; once or more often.
+    """Prepare the kernel. It can be called repeatedly.
 
     Args:
         solution: `helpers.exercises.solution`, for `%%terminal --solution N`.
     """
     terminal.load(shell, solution)
-    # Nobody can answer a question of `!gcloud …`: the cell would stand until it is stopped.
+    # Nobody can answer a prompt of `!gcloud …`, and the cell would wait forever.
     os.environ["CLOUDSDK_CORE_DISABLE_PROMPTS"] = "1"
     shell.set_custom_exc((Exception,), _show)
 
@@ -42,7 +42,7 @@ def _show(
     trace: TracebackType | None,
     tb_offset: int | None = None,
 ) -> None:
-    """Show an error of a cell: in a few lines when they say it all, as IPython does otherwise."""
+    """Show a cell's error in a few lines if they are enough, or else as IPython does."""
     lines = brief(error, trace, shell.user_ns)
     if not lines:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset, running_compiled_code=True)
@@ -53,9 +53,7 @@ def _show(
 
 
 def brief(error: BaseException, trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:
-    """Return the lines to show for an error.
-
-    None when only the whole traceback helps, or the error has a form of its own.
+    """Return the lines to show for an error, or none if it needs the traceback or has a form of its own.
 
     Args:
         cell: the namespace in which cells run.
@@ -66,13 +64,13 @@ def brief(error: BaseException, trace: TracebackType | None, cell: dict[str, Any
     down = hint.startswith("The sandbox")
     if not hint and not _speaks_for_itself(error, trace):
         return []
-    said = [hint] if down else [_line(error), *_place(trace, cell), *([f"  {hint}"] if hint else [])]
-    return [*said, *([] if isinstance(error, SyntaxError) else [_WHOLE])]
+    lines = [hint] if down else [_line(error), *_place(trace, cell), *([f"  {hint}"] if hint else [])]
+    return [*lines, *([] if isinstance(error, SyntaxError) else [_WHOLE])]
 
 
 def _line(error: BaseException) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        # What `!command` raises; the command's own words stand above.
+        # `!command` raises it, below the command's own output.
         return f"CommandFailed: exit status {error.returncode}. The last lines above say why."
     text = error.msg if isinstance(error, SyntaxError) else checks.said(error)
     lines = text.splitlines()[:_LINES]
@@ -86,14 +84,14 @@ def _speaks_for_itself(error: BaseException, trace: TracebackType | None) -> boo
         trace = trace.tb_next
     if isinstance(error, subprocess.CalledProcessError):
         return True
-    # What a helper or a client raised on purpose, or got from its caller.
+    # A helper or a client raised it on purpose, or because of its arguments.
     raised_in = trace.tb_frame.f_code.co_filename if trace is not None else ""
     theirs = raised_in.startswith(_HELPERS) or any(part in raised_in for part in _CLIENTS)
     return theirs and isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
 
 
 def _place(trace: TracebackType | None, cell: dict[str, Any]) -> list[str]:
-    """Return the learner's own line: the last one of a cell on the way to the error."""
+    """Return the last line of a cell in the traceback, which is the learner's own."""
     found: list[str] = []
     while trace is not None:
         if trace.tb_frame.f_globals is cell:

@@ -1,6 +1,6 @@
-"""The usual mistakes in a cell, and the sentence that helps with each.
+"""Common mistakes in a cell, with a hint for each.
 
-Python, gcloud and docker say what went wrong in their own words; what a learner did to get there, they can't know.
+Error messages of Python, gcloud and docker don't know what a learner tried to do.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SECONDS: Final = 2.0
 
 
 def explain(error: BaseException, environment: Mapping[str, str]) -> str:
-    """Return what to do about an error that a cell ended with; "" when it is none of the usual ones."""
+    """Return a hint for an error that ended a cell, or "" if it isn't a common mistake."""
     if isinstance(error, SyntaxError):
         return NOT_A_SHELL if _is_command(error.text or "") else ""
     if isinstance(error, NameError) and not isinstance(error, UnboundLocalError):
@@ -68,7 +68,7 @@ def explain(error: BaseException, environment: Mapping[str, str]) -> str:
 
 
 def sandbox_down(environment: Mapping[str, str]) -> str:
-    """Return what to do when the sandbox that the environment names doesn't answer; "" when it does, and on Google."""
+    """Return what to do if the environment's sandbox doesn't answer, or "" if it does or the target is Google."""
     url = environment.get("SANDBOX_URL", "")
     if environment.get("WORKBOOK_TARGET") != "sandbox" or not url:
         return ""
@@ -84,11 +84,11 @@ def sandbox_down(environment: Mapping[str, str]) -> str:
 
 
 def after_failure(script: str, values: Mapping[str, str], output: str = "") -> str:
-    """Return what to do about a terminal cell that failed; "" when it isn't one of the usual mistakes.
+    """Return a hint for a terminal cell that failed, or "" if it isn't a common mistake.
 
     Args:
-        values: the environment, in which the script's variables are looked up.
-        output: what the cell printed.
+        values: the environment, for the script's variables.
+        output: the cell's output.
     """
     if unset := _UNSET.search(output):
         like = next((name for name in values if name.upper() == unset[1].upper()), "")

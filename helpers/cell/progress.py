@@ -1,4 +1,4 @@
-"""Progress bars for what takes time: in a terminal and in JupyterLab, and silent where outputs are recorded."""
+"""Progress bars in a terminal and in JupyterLab, but not where outputs are recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORT_SECONDS: Final = 2.0
 
 
 def wanted() -> bool:
-    """Whether a bar can be seen: WORKBOOK_PROGRESS=off says no, a terminal or a live notebook says yes."""
+    """Return whether to show bars: in a terminal or a live notebook, unless WORKBOOK_PROGRESS is off."""
     if os.environ.get("WORKBOOK_PROGRESS") == "off":
         return False
     return sys.stderr.isatty() or rich.in_notebook()
@@ -27,7 +27,7 @@ def wanted() -> bool:
 
 @contextmanager
 def bar(title: str, *, total: int | None = None, bytes_: bool = False) -> Iterator[Any]:
-    """Yield a tqdm bar that disappears when the work is done; `bytes_` counts in kB and MB."""
+    """Yield a tqdm bar that disappears at the end. `bytes_` shows kB and MB."""
     from tqdm import auto
 
     settings: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1000} if bytes_ else {"unit": "step"}
@@ -37,7 +37,7 @@ def bar(title: str, *, total: int | None = None, bytes_: bool = False) -> Iterat
 
 
 def transfer(events: Iterable[dict[str, Any]], title: str) -> Iterator[dict[str, Any]]:
-    """Pass the engine's events of a push or a pull through, with one bar over the bytes of all layers."""
+    """Yield the engine's events of a push or a pull, and show one bar for the bytes of all layers."""
     totals: dict[str, int] = {}
     moved: dict[str, int] = {}
     shown_at = 0.0
@@ -56,24 +56,24 @@ def transfer(events: Iterable[dict[str, Any]], title: str) -> Iterator[dict[str,
 
 
 class Status:
-    """A line under a cell that says what has been running for how long; nothing of it stays when the cell ends.
+    """A line under a cell that shows what has been running for how long, until the cell ends.
 
-    It comes after two seconds, and only where somebody can see it: `wanted`.
+    It appears after two seconds, and only if `wanted`.
     """
 
     def __init__(self, what: Callable[[], str]) -> None:
-        """Prepare the line; `what` is asked each time for what runs."""
+        """Prepare the line. `what` returns what is running."""
         self._what = what
-        self._began = self._told = time.monotonic()
+        self._began = self._updated = time.monotonic()
         self._shown: Any = None
         self._on = wanted() and rich.in_notebook()
 
     def tick(self) -> None:
-        """Say how far it is; at most once a second."""
+        """Update the line, at most once a second."""
         now = time.monotonic()
-        if not self._on or now - self._told < (_EVERY_SECOND if self._shown else _SHORT_SECONDS):
+        if not self._on or now - self._updated < (_EVERY_SECOND if self._shown else _SHORT_SECONDS):
             return
-        self._told = now
+        self._updated = now
         self._show(f"… {self._what() or 'running'}: {now - self._began:.0f} s")
 
     def __enter__(self) -> Status:
@@ -83,7 +83,7 @@ class Status:
         self.close()
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._shown is not None:
             self._show("")
 
@@ -98,10 +98,7 @@ class Status:
 
 
 def running(pid: int) -> str:
-    """Return the command that a bash has started and waits for, as `docker push` or `gcloud builds submit`.
-
-    It is "" where /proc doesn't tell.
-    """
+    """Return the command that a bash is waiting for, such as `docker push`, or "" where /proc doesn't have it."""
     try:
         [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[-1:]
         words = Path(f"/proc/{child}/cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -109,7 +106,7 @@ def running(pid: int) -> str:
         return ""
     names = [word.rpartition("/")[2].removesuffix(".py") for word in words]
     start = next((place for place, name in enumerate(names) if name in ("docker", "gcloud")), 0)
-    # The verb, without options and without names that only this machine knows.
+    # Only the verb, without options and names.
     verb = [word for word in words[start + 1 :] if word]
     plain = next((place for place, word in enumerate(verb) if not re.fullmatch(r"[a-z][a-z-]*", word)), len(verb))
     return " ".join([names[start], *verb[: plain if names[start] in ("docker", "gcloud") else 0]])

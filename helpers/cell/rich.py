@@ -1,4 +1,4 @@
-"""Output that a browser reads as HTML, and everything else as text: terminals, comparisons, tests."""
+"""Output that is HTML in a browser, and text in terminals, comparisons and tests."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 
 
 class Rich(str):
-    """A text that knows how it looks in a browser. As a cell's last value it shows itself."""
+    """A text with an HTML form, which a notebook shows for a cell's last value."""
 
     html: str
 
     def __new__(cls, text: str, as_html: str) -> Rich:
-        """Make a text that a browser shows as `as_html`."""
+        """Create a text that a browser shows as `as_html`."""
         self = super().__new__(cls, text)
         self.html = as_html
         return self
 
     def __repr__(self) -> str:
-        # IPython prints a text by its repr, also where the bundle below has one.
+        # IPython prints a text by its repr, despite the bundle below.
         return str(self)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
@@ -26,7 +26,7 @@ class Rich(str):
 
 
 def lines(*parts: str) -> Rich:
-    """Return the parts below each other; those that are rich stay so."""
+    """Return the parts below each other, with their HTML forms."""
     shown: list[str] = []
     plain: list[str] = []
     for part in (*parts, Rich("", "")):
@@ -41,7 +41,7 @@ def lines(*parts: str) -> Rich:
 
 
 def show(text: str) -> None:
-    """Print a text; in a notebook a rich one as HTML, with the text beside it."""
+    """Print a text, or in a notebook display its HTML form if it has one."""
     if isinstance(text, Rich) and in_notebook():
         from IPython.display import display
 
@@ -51,7 +51,7 @@ def show(text: str) -> None:
 
 
 def in_notebook() -> bool:
-    """Whether this runs in the kernel of a notebook."""
+    """Return whether the code runs in the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return type(shell).__name__ == "ZMQInteractiveShell"

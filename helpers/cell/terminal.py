@@ -1,10 +1,10 @@
-"""The `%%terminal` cell: plain bash, as it can be pasted into a terminal, run strictly.
+"""The `%%terminal` cell, which runs plain bash, as in a terminal, with `-euo pipefail`.
 
-The cell stops at the first command that fails, in a pipeline too, and at an unset variable: it raises CommandFailed.
-Options: `%%terminal --solution N` is the solution of exercise N, which runs only with `--run`, or in a run of all
-notebooks. `%%terminal --refused TEXT` expects the cell to fail with TEXT in its output. `%%terminal --retry TEXT` runs
-it again for some minutes, for as long as it fails with TEXT in its output: what was granted or enabled a moment ago.
-`%%terminal --again TEXT` takes a failure with TEXT for the work of an earlier run of the cell.
+The cell raises CommandFailed at the first command that fails, also in a pipeline, and at an unset variable.
+Options: `--solution N` marks the solution of exercise N, which runs only with `--run`, or in a run of all notebooks.
+`--refused TEXT` expects the cell to fail with TEXT in its output. `--retry TEXT` repeats the cell for some minutes
+while it fails with TEXT in its output, for a role or an API that takes a while to take effect. `--again TEXT` accepts
+a failure with TEXT as the work of an earlier run of the cell.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from helpers.cell.rich import Rich
 from helpers.target import ROOT
 from machine import gcloud_components
 
-# After bash has ended, a child in the background may hold its output open: what comes within this time is still shown.
+# A background process may hold the output open after bash has ended. Its output is shown for this long.
 _LINGER_SECONDS: Final = 0.5
 # https://cloud.google.com/iam/docs/access-change-propagation: 2 minutes, "in some cases, it can take 7 minutes or more"
 _RETRY_SECONDS: Final = 480.0
@@ -44,12 +44,12 @@ _SECRETS: Final = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
     re.compile(r'(?<="auth": ")[^"]+|(?<="identitytoken": ")[^"]+|(?<="auth":")[^"]+|(?<="identitytoken":")[^"]+'),
 )
-# The forms of an image's name that a note was shown for.
+# The forms of an image's name for which a note was shown.
 _said: set[str] = set()
 
 
 class CommandFailed(Exception):
-    """A terminal cell didn't end as it should. `status` is bash's exit status, `output` all that it printed."""
+    """A terminal cell didn't end as expected. `status` is bash's exit status, `output` its whole output."""
 
     def __init__(self, message: str, status: int, output: str) -> None:
         super().__init__(message)
@@ -71,13 +71,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Gate:
-    """Asked whether a solution's cell is to run: (exercise, asked for by the learner) to yes or no."""
+    """The function that decides whether a solution's cell runs."""
 
     solution: Callable[..., bool] | None = None
 
 
 def load(shell: Any, solution: Callable[..., bool] | None = None) -> None:
-    """Register the magic with an IPython shell, and make a failing `!command` fail its cell.
+    """Register the magic with an IPython shell, and make a cell fail with its `!command`.
 
     Args:
         solution: `helpers.exercises.solution`, for `%%terminal --solution N`.
@@ -88,17 +88,18 @@ def load(shell: Any, solution: Callable[..., bool] | None = None) -> None:
 
 
 def terminal(line: str, cell: str) -> None:
-    """Run a cell; what `%%terminal` calls. Raises CommandFailed."""
+    """Run a `%%terminal` cell. Raises CommandFailed."""
     parser = _Parser(prog="%%terminal", add_help=False, allow_abbrev=False)
     parser.add_argument("--refused", default=None)
     parser.add_argument("--retry", default=None)
     parser.add_argument("--again", default=None)
     parser.add_argument("--solution", type=int, default=None)
     parser.add_argument("--run", action="store_true")
-    asked = parser.parse_args(shlex.split(line))
-    if asked.solution is not None and _Gate.solution is not None and not _Gate.solution(asked.solution, run=asked.run):
+    options = parser.parse_args(shlex.split(line))
+    number = options.solution
+    if number is not None and _Gate.solution is not None and not _Gate.solution(number, run=options.run):
         return
-    run(cell, refused=asked.refused, retry=asked.retry, again=asked.again)
+    run(cell, refused=options.refused, retry=options.retry, again=options.again)
 
 
 def run(
@@ -109,11 +110,11 @@ def run(
     again: str | None = None,
     write: Callable[[str], object] | None = None,
 ) -> None:
-    """Run the script with bash in the repository's root, show its output as it comes, and keep the journal.
+    """Run the script with bash in the repository's root, show its output as it comes, and write to the journal.
 
-    Raises CommandFailed when it fails, or, with `refused`, when it doesn't fail with that text. With `retry` a failure
-    with that text is met by another run, after a pause, until eight minutes have passed. With `again` a failure with
-    that text says that an earlier run of the cell has done its work.
+    Raises CommandFailed when it fails, or, with `refused`, when it doesn't fail with that text. With `retry`, a failure
+    with that text leads to another run after a pause, for up to eight minutes. With `again`, a failure with that text
+    is accepted.
     """
     show = write or _write
     needing = commands.needing_gcloud(script)
@@ -173,7 +174,7 @@ def _evaluate(script: str, refused: str | None, status: int, output: str, show: 
 
 
 def redact(text: str) -> str:
-    """Return the text without tokens, keys and passwords: `[token]` stands in their place."""
+    """Return the text with tokens, keys and passwords replaced by `[token]`."""
     for secret in _known_secrets():
         text = text.replace(secret, "[token]")
     for pattern in _SECRETS:
@@ -182,15 +183,15 @@ def redact(text: str) -> str:
 
 
 def collapse(line: str) -> str:
-    """Return what remains visible of a line on which carriage returns have overwritten earlier text; no colours."""
+    """Return the visible part of a line with carriage returns, without colours."""
     parts = [part for part in _ESCAPE.sub("", line).split("\r") if part]
     return parts[-1] if parts else ""
 
 
 def on_google(script: str, here: target.Target, values: Mapping[str, str]) -> dict[str, str]:
-    """Return what Google calls the images that docker commands of the script name with the sandbox's address.
+    """Return the canonical names of images that the script's docker commands name with the sandbox's address.
 
-    The keys say in which form: `tag`, `digest` or `image`.
+    There is at most one for each form of name, `tag`, `digest` and `image`, which are the keys.
     """
     found: dict[str, str] = {}
     if not here.shows_sandbox(here.registry_host):
@@ -207,7 +208,7 @@ def on_google(script: str, here: target.Target, values: Mapping[str, str]) -> di
 
 
 def _show_on_google(script: str, show: Callable[[str], object] | None) -> None:
-    """Say once in a kernel how each form of a name reads on Google."""
+    """Show the name on Google for each form of image name, once per kernel."""
     with contextlib.suppress(target.NoTarget):
         named = on_google(script, target.current(), os.environ)
         new = {form: redact(name) for form, name in named.items() if form not in _said}
@@ -271,7 +272,7 @@ def _lines(process: subprocess.Popen[bytes], waiting: Callable[[], object]) -> I
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Stop bash and what it started: first as Ctrl-C does, then for good."""
+    """Stop bash and its children, with SIGINT first, then SIGTERM and SIGKILL."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -304,7 +305,7 @@ def _known_secrets() -> tuple[str, ...]:
 
 
 def _note(lines: tuple[str, ...], *, ran: bool, reason: str, seconds: float) -> None:
-    """Append to the run's journal, from which the runner counts what wasn't run."""
+    """Append an entry to the run's journal, from which the runner counts the commands that weren't run."""
     journal = os.environ.get("WORKBOOK_JOURNAL")
     if not journal:
         return

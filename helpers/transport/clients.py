@@ -1,7 +1,7 @@
-"""What helpers call Google with, made once and kept: the default credentials, a session, Artifact Registry's client.
+"""The credentials, the session and the client with which helpers call Google, each created once and kept.
 
-Reading a key and the certificates takes longer than most calls, and a kept connection needs no new handshake. Lessons
-make their own clients, in plain sight.
+Reading a key and the certificates takes longer than most calls, and a kept connection needs no new handshake.
+Notebooks create their own clients, so that readers see how.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import artifactregistry_v1
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-# Where the default credentials come from: a file, or a folder that has one.
+# The default credentials come from a file, or from a file in a folder.
 _SOURCES: Final = {"GOOGLE_APPLICATION_CREDENTIALS": "", "CLOUDSDK_CONFIG": "application_default_credentials.json"}
 
 Made = TypeVar("Made")
 
 
 def kept(make: Callable[[], Made]) -> Callable[[], Made]:
-    """Keep what `make` gave until the environment names other credentials, or their file has changed.
+    """Keep the result of `make` until the environment names other credentials, or their file has changed.
 
-    What is kept is everybody's, also other threads': nobody closes it.
+    All threads share the result, so it must not be closed.
     """
-    # Threads that come first at once: one makes it, and the others wait.
+    # Let one thread create it while the others wait.
     alone = threading.Lock()
 
     @functools.lru_cache(maxsize=2)
@@ -45,7 +45,7 @@ def kept(make: Callable[[], Made]) -> Callable[[], Made]:
 
 
 def _state(source: str, file: str) -> tuple[str, int]:
-    """Return a source, and when what it names was last written."""
+    """Return a source, and when its file was last written."""
     try:
         return source, (Path(source) / file).stat().st_mtime_ns if source else 0
     except OSError:
@@ -54,26 +54,21 @@ def _state(source: str, file: str) -> tuple[str, int]:
 
 @kept
 def default_credentials() -> Any:
-    """Return the default credentials, for all of Google Cloud.
-
-    Raises google.auth.exceptions.DefaultCredentialsError when there are none.
-    """
+    """Return the default credentials. Raises google.auth.exceptions.DefaultCredentialsError when there are none."""
     credentials, _ = google.auth.default(scopes=[SCOPE])
     return credentials
 
 
 @kept
 def session() -> AuthorizedSession:
-    """Return a session that calls with the default credentials.
+    """Return a session with the default credentials, which retries once with a new token after a refusal.
 
-    When its token is refused, it calls once more with a new one.
-
-    Raises as `default_credentials` does; its calls raise google.auth.exceptions.RefreshError.
+    Raises as `default_credentials`. Calls raise google.auth.exceptions.RefreshError.
     """
     return AuthorizedSession(default_credentials())  # type: ignore[no-untyped-call]
 
 
 @kept
 def artifact_registry() -> artifactregistry_v1.ArtifactRegistryClient:
-    """Google's client over REST: its requests are the ones that the lessons show."""
+    """Return Google's client over REST, which makes the requests that the notebooks show."""
     return artifactregistry_v1.ArtifactRegistryClient(transport="rest")

@@ -1,4 +1,4 @@
-"""One call of GitHub's REST API: the sandbox's own Git host, or api.github.com, with a token only where it is ours."""
+"""Call GitHub's REST API, in the sandbox at its own Git host."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ def call(method: str, path: str, body: Mapping[str, Any] | None = None, *, token
     """Return the answer, whatever its status.
 
     Args:
-        path: after the host, `/repos/OWNER/NAME`.
-        token: of somebody else than the learner; in the sandbox the learner's is used without it, at GitHub's the one
-            in GITHUB_TOKEN, if there is one.
+        path: the path after the host, such as `/repos/OWNER/NAME`.
+        token: another user's token. The default is the learner's in the sandbox, and on Google the one in GITHUB_TOKEN.
 
-    Raises requests.RequestException when nobody answers.
+    Raises requests.RequestException when nothing answers.
     """
     sandbox = target.current().git_host
     if not token and sandbox:
@@ -28,7 +27,7 @@ def call(method: str, path: str, body: Mapping[str, Any] | None = None, *, token
     token = token or os.environ.get("GITHUB_TOKEN", "")
     headers = {"Accept": "application/vnd.github+json", **({"Authorization": f"Bearer {token}"} if token else {})}
     with requests.Session() as session:
-        # The plain port must never be looked for through a proxy.
+        # Never connect to the sandbox's plain port through a proxy.
         session.trust_env = not sandbox
         url = f"{sandbox or 'https://api.github.com'}{path}"
         return session.request(method, url, json=body, headers=headers, timeout=60)

@@ -118,8 +118,8 @@ def test_an_image_that_has_two_discoveries_was_scanned_once(monkeypatch: pytest.
         return told | {"kind": "DISCOVERY"}
 
     both = [discovery("PACKAGE_VULNERABILITY"), discovery("COMPLIANCE")]
-    monkeypatch.setattr(billing, "_pages", lambda url, *_: both if "occurrences" in url else [])
+    monkeypatch.setattr(billing, "_pages", lambda url, *_, **__: both if "occurrences" in url else [])
     assert billing._usage(PROJECT, NOW)["scans"] == 1
-    monkeypatch.setattr(spending, "_since", lambda url, *_: both if "occurrences" in url else [])
+    monkeypatch.setattr(spending, "_since", lambda url, *_, **__: both if "occurrences" in url else [])
     assert spending.measured(PROJECT, NOW) == pytest.approx(prices.SCAN.amount)
     assert [scans.of_packages(str(one["noteName"])) for one in both] == [True, False]

@@ -85,10 +85,10 @@ def chart(image: names.Image) -> names.Digest:
     about = json.dumps({"name": image.path, "version": "1.0.0", "apiVersion": "v2"}).encode()
     body = {
         "schemaVersion": 2,
-        "config": registry._blob(image, about, "application/vnd.cncf.helm.config.v1+json"),
-        "layers": [registry._blob(image, b"a chart", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")],
+        "config": registry.push_blob(image, about, "application/vnd.cncf.helm.config.v1+json"),
+        "layers": [registry.push_blob(image, b"a chart", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")],
     }
-    return registry._put(image, "1.0.0", body, registry.MANIFEST)
+    return registry.put_manifest(image, "1.0.0", body, registry.MANIFEST)
 
 
 def test_all_are_listed_and_those_that_an_index_lists_have_no_tag(pushed: Pushed) -> None:

@@ -37,11 +37,6 @@ def test_table_refuses_a_row_of_another_length() -> None:
         show.table([("x",)], ("a", "b"))
 
 
-def test_source(capsys: pytest.CaptureFixture[str]) -> None:
-    show.source(show.size)
-    assert capsys.readouterr().out.startswith("def size(count: int) -> str:")
-
-
 def test_a_table_is_html_where_a_browser_reads_and_nothing_in_it_is_markup() -> None:
     table = show.table([("<b>", "61.3 MB")], ("image", "size"))
     shown = table._repr_mimebundle_()

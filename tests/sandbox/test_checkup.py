@@ -61,9 +61,9 @@ def test_a_damaged_blob_is_found_with_its_image_and_mended(home: Path, content: 
     path.unlink() if damage is None else path.write_text(damage)
     found = starter.check(home, repair=False)
     assert not found.whole
-    assert len(found.says) == 1
-    assert blobs.digest_of(content) in found.says[0]
-    assert f"{REPOSITORY}/app@" in found.says[0]
+    assert len(found.lines) == 1
+    assert blobs.digest_of(content) in found.lines[0]
+    assert f"{REPOSITORY}/app@" in found.lines[0]
     assert path.exists() is (damage is not None)
     assert starter.check(home, repair=True).whole
     assert not path.exists()
@@ -78,7 +78,7 @@ def test_an_object_and_a_stray_file(home: Path) -> None:
     stored.write_bytes(b"objekt")
     found = starter.check(home, repair=True)
     assert not found.whole
-    assert [text for text in found.says if "gs://bucket/o is damaged" in text]
+    assert [text for text in found.lines if "gs://bucket/o is damaged" in text]
     assert not stray.exists()
 
 
@@ -89,13 +89,13 @@ def test_a_damaged_database_is_said_to_be_one(home: Path) -> None:
     rows.close()
     found = starter.check(home, repair=True)
     assert not found.whole
-    assert "refers to a row of projects that is not there" in found.says[0]
+    assert "refers to a row of projects that is not there" in found.lines[0]
 
 
 def test_a_world_that_runs_is_left_alone(tmp_path: Path) -> None:
     starter.start(tmp_path, port=0)
     try:
-        assert "runs" in starter.check(tmp_path, repair=False).says[0]
+        assert "runs" in starter.check(tmp_path, repair=False).lines[0]
         with pytest.raises(starter.WorldError, match="Stop it first"):
             starter.check(tmp_path, repair=True)
     finally:

@@ -164,7 +164,7 @@ def test_a_sandbox_that_is_killed_loses_nothing_that_it_acknowledged(tmp_path: P
             server.kill()
     assert all(acknowledged.values())
     said = starter.check(tmp_path, repair=False)
-    assert said.whole, said.says
+    assert said.whole, said.lines
 
 
 def _check(

@@ -119,16 +119,16 @@ def test_unsupported_or_damaged_image_has_no_successful_scan(repository: names.R
     body = {
         "schemaVersion": 2,
         "mediaType": registry.MANIFEST,
-        "config": registry._blob(image, json.dumps(config).encode(), kind),
-        "layers": [registry._blob(image, b"no archive" * 200, "application/vnd.oci.image.layer.v1.tar+gzip")],
+        "config": registry.push_blob(image, json.dumps(config).encode(), kind),
+        "layers": [registry.push_blob(image, b"no archive" * 200, "application/vnd.oci.image.layer.v1.tar+gzip")],
     }
-    broken = registry._put(image, "v1", body, registry.MANIFEST)
+    broken = registry.put_manifest(image, "v1", body, registry.MANIFEST)
     found = scans.wait(broken, 30)
     assert (found.status, found.findings) == ("FINISHED_FAILED", ())
     assert "not a tar archive" in found.reason
     away = {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "size": 5}
     away |= {"digest": f"sha256:{'1' * 64}", "urls": ["https://example.com/layer"]}
-    foreign = scans.wait(registry._put(image, "v2", {**body, "layers": [away]}, registry.MANIFEST), 30)
+    foreign = scans.wait(registry.put_manifest(image, "v2", {**body, "layers": [away]}, registry.MANIFEST), 30)
     assert foreign.status == "FINISHED_FAILED"
     assert foreign.reason.endswith("a layer of the image is not in the registry")
 
