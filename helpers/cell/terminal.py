@@ -225,6 +225,8 @@ def _stream(script: str, show: Callable[[str], object]) -> tuple[str, int]:
     process = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=ROOT,
+        # Otherwise gcloud, a Python program, prints the lines of a running build only when it has ended.
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -72,6 +72,11 @@ def test_output_is_shown_as_it_comes(tmp_path: Path) -> None:
     assert seen == ["first\n", "second\n"]
 
 
+def test_a_python_program_keeps_no_lines_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    assert output_of('echo "$PYTHONUNBUFFERED"') == "1\n"
+
+
 def test_bars_collapse_and_colours_go() -> None:
     assert output_of(r"printf '10%%\r50%%\r100%%\n\033[31mred\033[0m\r\n'; printf end") == "100%\nred\nend\n"
 

@@ -143,7 +143,8 @@ def test_gcloud_beta_shows_the_first_step_s_lines_before_the_second_ends(
     with subprocess.Popen(
         [str(gcloud), *arguments],
         cwd=tmp_path,
-        env=environment,
+        # As in a terminal cell.
+        env={**environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
