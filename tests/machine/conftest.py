@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -31,11 +32,7 @@ def engine_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 @pytest.fixture(scope="session")
-def client() -> Iterator[docker.DockerClient]:
+def client(found_engine: engine.Engine) -> Iterator[docker.DockerClient]:
     """A client of the engine that answers here."""
-    found = engine.find()
-    if found is None:
-        pytest.skip("no Docker Engine answers")
-    connection = engine.client(found)
-    yield connection
-    connection.close()
+    with contextlib.closing(engine.client(found_engine)) as connection:
+        yield connection

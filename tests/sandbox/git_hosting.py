@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 import subprocess
@@ -49,7 +50,10 @@ class Host:
 
     def events(self) -> list[tuple[str, ...]]:
         """What happened: kind, ref, old, new, actor."""
-        with sqlite3.connect(f"file:{self.world.home}/state/world.db?mode=ro", uri=True) as rows:
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{self.world.home}/state/world.db?mode=ro", uri=True)) as rows,
+            rows,
+        ):
             return rows.execute("SELECT kind, ref, old, new, actor FROM git_events ORDER BY number").fetchall()
 
 

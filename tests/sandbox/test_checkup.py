@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -83,7 +84,7 @@ def test_an_object_and_a_stray_file(home: Path) -> None:
 
 
 def test_a_damaged_database_is_said_to_be_one(home: Path) -> None:
-    with sqlite3.connect(home / "state" / "world.db") as rows:
+    with contextlib.closing(sqlite3.connect(home / "state" / "world.db")) as rows, rows:
         rows.execute("PRAGMA foreign_keys = OFF")
         rows.execute("DELETE FROM projects")
     rows.close()

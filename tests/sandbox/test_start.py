@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import logging
 import os
@@ -124,7 +125,7 @@ def test_a_state_folder_of_a_newer_sandbox_is_refused(tmp_path: Path) -> None:
     import sqlite3
 
     (tmp_path / "state").mkdir()
-    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "world.db")) as rows, rows:
         rows.execute("PRAGMA user_version = 999")
     rows.close()
     ran = _sandbox(tmp_path, "--port", "0")

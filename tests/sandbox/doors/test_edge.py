@@ -183,6 +183,8 @@ def test_a_certificate_signed_with_a_stolen_key_is_refused_by_clients(tmp_path: 
         .not_valid_before(authority.not_valid_before_utc)
         .not_valid_after(authority.not_valid_after_utc)
         .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+        # Python 3.13 requires it.
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     (tmp_path / "forged.pem").write_bytes(forged.public_bytes(serialization.Encoding.PEM))

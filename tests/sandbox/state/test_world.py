@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_folder_of_version_3_is_migrated(tmp_path: Path, there: tuple[str, ...])
 
 def test_token_of_version_8_has_no_scopes(tmp_path: Path) -> None:
     _folder_of_version_3(tmp_path / "state", *LAZY[:-1])
-    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "world.db")) as rows, rows:
         rows.execute("ALTER TABLE tokens DROP COLUMN scopes")
         rows.execute("INSERT INTO tokens VALUES ('h', 'user:ana@example.com', 1)")
         rows.execute("PRAGMA user_version = 8")
@@ -94,12 +95,12 @@ NEWER = schema.VERSION + 1
 @pytest.mark.parametrize(("version", "words"), [(2, "use the workbook that wrote it"), (NEWER, "update the workbook")])
 def test_folder_of_an_unknown_version_is_refused_unchanged(tmp_path: Path, version: int, words: str) -> None:
     _folder_of_version_3(tmp_path / "state")
-    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "world.db")) as rows, rows:
         rows.execute(f"PRAGMA user_version = {version}")
     rows.close()
     with pytest.raises(schema.WrongSchema, match=words):
         World(tmp_path / "state", Clock())
-    with sqlite3.connect(tmp_path / "state" / "world.db") as rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "world.db")) as rows, rows:
         assert rows.execute("PRAGMA user_version").fetchone()[0] == version
         assert rows.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'builds'").fetchone()[0] == 0
     rows.close()
