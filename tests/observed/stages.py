@@ -48,7 +48,7 @@ def serve(stage: Stage, engine: docker.DockerClient, python_image: str) -> None:
     url = f"https://artifactregistry.googleapis.com/v1/projects/{stage.project}/locations/{location}/repositories"
     stage.ask("POST", f"{url}?repositoryId=served", {"format": "DOCKER"})
     name = f"{location}-docker.pkg.dev/{stage.project}/served/server:v1"
-    dockerfile = f'FROM {python_image}\nWORKDIR /empty\nCMD ["python3", "-m", "http.server", "8080"]\n'
+    dockerfile = f"FROM {python_image}\nWORKDIR /empty\nCMD exec python3 -m http.server $PORT\n"
     local = f"localhost:{stage.port}/{name}"
     engine.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=local)
     stage.ask("GET", url)
