@@ -39,6 +39,10 @@ class Container:
         self.forwards: dict[str, Forward] = {}
         self.health: dict[str, Any] | None = None
         self.starts = 0
+        # Between `start`, and the end of a process that may come before `start` has returned.
+        self._gate = threading.Lock()
+        self._is_started = False
+        self._early_ends: list[int] = []
         self.removed = False
 
     @property
@@ -205,15 +209,9 @@ class Container:
                 return
             if self.removed:
                 raise not_found(f"No such container: {self.id}")
-            before = self.about["state"]
-            # Set before the start: the process may end, and `_end` be called, before the next line runs.
-            self.about["state"] = {
-                "Status": "running",
-                "StartedAt": now(),
-                "FinishedAt": NEVER,
-                "ExitCode": 0,
-                "Error": "",
-            }
+            with self._gate:
+                self._is_started = False
+                self._early_ends.clear()
             try:
                 process = self.process(
                     self.argv(),
@@ -233,21 +231,40 @@ class Container:
                 )
             except Refused as error:
                 self._unpublish()
-                self.about["state"] = {**before, "ExitCode": _exit_code(error), "Error": str(error)}
+                self.about["state"] = {**self.about["state"], "ExitCode": _exit_code(error), "Error": str(error)}
                 self.save()
                 raise
             self.starts += 1
+            with self._gate:
+                self.about["state"] = {
+                    "Status": "running",
+                    "StartedAt": now(),
+                    "FinishedAt": NEVER,
+                    "ExitCode": 0,
+                    "Error": "",
+                }
+                self._is_started = True
+                for code in self._early_ends:
+                    self._note_end(code)
             self.save()
         with self.ended:
             self.ended.notify_all()
 
     def _end(self, code: int) -> None:
-        self._unpublish()
-        self.about["state"] |= {"Status": "exited", "FinishedAt": now(), "ExitCode": code}
+        with self._gate:
+            if not self._is_started:
+                # The process ended before `start` has noted that it runs.
+                self._early_ends.append(code)
+                return
+            self._note_end(code)
         if not self.removed and self.folder.exists():
             self.save()
         with self.ended:
             self.ended.notify_all()
+
+    def _note_end(self, code: int) -> None:
+        self._unpublish()
+        self.about["state"] |= {"Status": "exited", "FinishedAt": now(), "ExitCode": code}
 
     def _publish(self) -> None:
         for key, wanted in self.published().items():
