@@ -1,4 +1,4 @@
-"""Waiting for a condition, in one way for all tests."""
+"""The tests' way to wait for a condition."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T | None], seconds: float = 60, pause: float = 0.1) -> T:
-    """Look until what is found is true, and return it.
+    """Call `look` until it returns something true, and return that.
 
     Raises:
-        AssertionError: after so many seconds, with what was found last.
+        AssertionError: nothing was true in time. The message has the last result.
     """
     for _ in waiting.attempts(seconds, first=pause, longest=pause):
         if found := look():
             return found
-    raise AssertionError(f"not within {seconds} s; at the end there was {found!r}")
+    raise AssertionError(f"not within {seconds} s; the last result was {found!r}")

@@ -1,8 +1,6 @@
-"""Fixtures that every test may use.
+"""Fixtures for all tests: a temporary sandbox, its environment, the Docker Engine, the base image and notebooks.
 
-A throw-away sandbox, its environment, the Docker Engine, the base image, and notebooks made for one test.
-
-Each test file gets a world of its own, so that the order of files, and which worker runs them, changes nothing.
+Each test file has its own world, so that neither the order of files nor the worker that runs them matters.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ import nbformat
 import pytest
 
 from cli.world import settings
-from cli.world import starter as starter
 from cli.world.starter import World
 from helpers import target
 from machine import base_image
@@ -29,7 +26,7 @@ from machine import gcloud as machine_gcloud
 from machine import tools as machine_tools
 from tests import failures, worlds
 
-# As `workbook` does it: where no gcloud is on the PATH, the one that the set-up downloaded.
+# As in `workbook`: if gcloud isn't on the PATH, use the one that the set-up downloaded.
 os.environ.update(machine_gcloud.environment())
 os.environ.update(machine_tools.environment())
 
@@ -37,32 +34,31 @@ NotebookWriter = Callable[..., Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file with the one long run first: started last, it would keep one worker long after the other has ended."""
+    """Run the file with the longest test first, or one worker would still run it long after the others have ended."""
     items.sort(key=lambda item: item.path.name != "test_recorded.py")
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
-    """Name bytes by their argument and place, not by what they hold.
+    """Name bytes by their argument and position instead of their content.
 
-    Compressed bytes hold the second in which they were made, and workers that collect in different seconds would
-    collect different tests.
+    Compressed bytes contain the time of compression, so that two workers would collect different tests.
     """
     return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_failure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No sandbox that a test started failed: no request was answered with a 5xx that no test asked for."""
+    """Fail if a sandbox that a test started answered a request with an unexpected 5xx."""
     yield
-    told = failures.under(tmp_path_factory.getbasetemp())
-    assert not told, "\n".join(["answers of 5xx in the logs of sandboxes:", *told])
+    found = failures.under(tmp_path_factory.getbasetemp())
+    assert not found, "\n".join(["unexpected 5xx responses in the logs of sandboxes:", *found])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def signed_in(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Sign gcloud in to this process's worlds for a file that has its name in it, and for no other.
+    """Sign gcloud in to a test file's worlds only if the file mentions gcloud.
 
-    It takes as long as the start of the sandbox itself.
+    Signing in takes as long as starting the sandbox.
     """
     with contextlib.ExitStack() as stack:
         if "gcloud" not in request.path.read_text(encoding="utf-8"):
@@ -72,17 +68,17 @@ def signed_in(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run_id() -> str:
-    """The label's value of everything that this worker creates."""
+    """The value of the label on everything that this worker creates."""
     return f"test-{secrets.token_hex(4)}"
 
 
 @pytest.fixture(scope="session")
 def found_engine(run_id: str) -> Iterator[machine_engine.Engine]:
-    """The engine that answers; the test is skipped without one (`make setup` starts one)."""
+    """The running engine. Without one the test is skipped (`make setup` starts one)."""
     found = machine_engine.find()
     if found is None:
         pytest.skip("no Docker Engine answers: make setup starts one")
-    # A run that ends meanwhile, in a test or beside the tests, must not stop the engine under them.
+    # Without a lease, a run that ends during the tests would stop the engine.
     machine_engine.lease(run_id, os.getpid())
     yield found
     machine_engine.release(run_id)
@@ -103,20 +99,20 @@ def python_image(engine: docker.DockerClient) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A running sandbox in a folder of its own: each test file has one, so that no file sees what another left."""
+    """The running sandbox of a test file, in its own folder."""
     with worlds.opened(tmp_path_factory.mktemp("world")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def environment(world: World, run_id: str) -> dict[str, str]:
-    """The environment of a learner's shell in that world, for processes that a test starts."""
+    """The environment of a learner's shell in the world, for processes that a test starts."""
     return worlds.environment(world, run_id)
 
 
 @pytest.fixture
 def in_world(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> target.Target:
-    """Put this process into the world, as a notebook's kernel is; gives the world as a Target."""
+    """The world as a Target, with this process's environment set to it, as in a notebook's kernel."""
     for name in set(os.environ) - set(environment):
         monkeypatch.delenv(name)
     for name, value in environment.items():
@@ -126,7 +122,7 @@ def in_world(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ta
 
 @pytest.fixture
 def write_notebook(tmp_path: Path) -> NotebookWriter:
-    """Write `NN_name.ipynb` into a folder of the test's own, one code cell for each text."""
+    """Writes `NN_name.ipynb` into the test's folder, with one code cell for each text."""
 
     def write(name: str, *cells: str, parameters: str = "", heading: str = "A notebook") -> Path:
         folder = tmp_path / "notebooks"
@@ -150,7 +146,7 @@ def write_notebook(tmp_path: Path) -> NotebookWriter:
 
 @pytest.fixture(scope="session")
 def gcloud() -> Path:
-    """The real gcloud; the test is skipped where it isn't on the PATH."""
+    """The real gcloud. The test is skipped if it isn't on the PATH."""
     found = shutil.which("gcloud")
     if found is None:
         pytest.skip("gcloud isn't on the PATH")

@@ -1,7 +1,7 @@
-"""Answers of 5xx in the logs of the sandboxes that tests started: only those that were asked for may be there.
+"""Find unexpected 5xx responses in the logs of the sandboxes that tests started.
 
-A 501 is a refusal with a sentence, a 503 a fault that a test planted, or a full queue; what a Cloud Run service answers
-is its own, and a 502 says that a remote repository's upstream does not answer.
+Expected are 501 (not implemented in the sandbox), 503 (a planted fault or a full queue), every response of a Cloud Run
+service, and 502 from a remote repository whose upstream doesn't answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _FAILED = re.compile(r"^\S+ \S+ INFO (?P<status>5\d\d) [A-Z]+ (?P<host>[^/\s]*)/
 
 
 def in_log(text: str) -> Iterator[str]:
-    """Yield the lines of a log that tell of a failure nobody asked for."""
+    """Yield the lines of a log with unexpected 5xx responses."""
     for line in text.splitlines():
         found = _FAILED.match(line)
         if found is None or found["status"] in ("501", "503") or found["host"].endswith(".run.app"):
@@ -25,6 +25,6 @@ def in_log(text: str) -> Iterator[str]:
 
 
 def under(folder: Path) -> list[str]:
-    """Return such lines of every sandbox's log below a folder, with the log's place."""
+    """Return these lines of every sandbox's log below a folder, with the name of the log's folder."""
     logs = sorted(folder.rglob("sandbox.log"))
     return [f"{log.parent.name}: {line}" for log in logs for line in in_log(log.read_text(errors="replace"))]

@@ -1,9 +1,8 @@
-"""Google, played by the sandbox: a proxy leads every client of a user's machine there, over TLS, under Google's names.
+"""The sandbox in Google's place: a proxy sends every client on a user's machine to it, over TLS, under Google's names.
 
-What a company's network does with its forward proxy: `HTTPS_PROXY` and one CA bundle, for gcloud, Python, curl and a
-Docker Engine of our own. No client knows the sandbox's port, and no helper may: what comes in by the port is found in
-the sandbox's log of requests. Google's own inside (a build's pushes, Cloud Run's pulls) has the engine that answers
-here.
+The set-up is that of a company's forward proxy: `HTTPS_PROXY` and one CA bundle for gcloud, Python, curl and a private
+Docker Engine. No client or helper may use the sandbox's port, and the sandbox's request log shows any that does.
+Google's internal clients (a build's pushes, Cloud Run's pulls) use the engine that runs on this machine.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from cli.world import starter as starter
+from cli.world import starter
 from cli.world.starter import World
 from helpers import target
 from machine import dockerd, stand_in
@@ -31,68 +30,68 @@ from machine import engine as machine_engine
 from tests import runs
 from tests.runs import ROOT
 
-# What the sandbox's own configuration of gcloud has and a user's hasn't.
+# The part of the sandbox's gcloud configuration that a user of Google doesn't have.
 _SANDBOX_ONLY = re.compile(r"^\[artifacts\]\n(?:.+\n)*", re.MULTILINE)
 _SERVICE = re.compile(r"[a-z0-9-]+-\d+\.[a-z0-9-]+\.run\.app")
 
 
 def documented_hosts() -> frozenset[str]:
-    """Google's hosts that the workbook may talk to, from docs/fidelity.toml."""
+    """Return Google's hosts that the workbook may use, from docs/fidelity.toml."""
     return frozenset(tomllib.loads((ROOT / "docs" / "fidelity.toml").read_text())["hosts"])
 
 
 @dataclass(frozen=True)
 class Run(runs.Run):
-    """A finished `workbook run --target gcp`, and what the sandbox was asked meanwhile."""
+    """A finished `workbook run --target gcp`, and the requests to the sandbox during it."""
 
     requests: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Google:
-    """The sandbox in Google's place, and the environment of a user whose network leads to it."""
+    """The sandbox in Google's place, and the environment of a user whose proxy leads to it."""
 
     world: World
     environment: Mapping[str, str]
 
-    def asked(self, since: int = 0) -> list[dict[str, Any]]:
-        """The sandbox's log of requests after a number; none of its first ones is missing."""
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        """Return all requests to the sandbox after the one with this number."""
         found: list[dict[str, Any]] = self.world.admin(f"requests?since={since}")["requests"]
         assert not found or found[0]["number"] == since + 1, "more requests than the log keeps"
         return found
 
     def run(self, *arguments: str, root: Path = ROOT, check: bool = True) -> Run:
-        """`workbook run --target gcp` as the user's process."""
-        before = len(self.asked())
+        """Run `workbook run --target gcp` in the user's environment."""
+        before = len(self.requests())
         here = ("--target", "gcp", "--project", self.world.info.project_id)
         ran = runs.run(*here, *arguments, environment=self.environment, root=root)
         assert not check or ran.status == 0, ran.output
-        return Run(**vars(ran), requests=self.asked(before))
+        return Run(**vars(ran), requests=self.requests(before))
 
     def tunnels(self) -> set[str]:
-        """The hosts that are not Google's and that somebody was led to, as the edge's log tells."""
+        """Return the hosts outside of Google to which the proxy opened tunnels, from its log."""
         log = (self.world.home / "sandbox.log").read_text()
         return set(re.findall(r"tunnel to (\S+):\d+", log))
 
     def offences(self, requests: Iterable[Mapping[str, Any]], *, builds: bool = False) -> list[str]:
-        """The requests that wouldn't reach Google, or reach what isn't documented; one line each.
+        """Return a line for each request that wouldn't reach Google, or goes to an undocumented host.
 
-        With `builds` those of Cloud Build and Cloud Run are none: they are Google's inside, and push and pull by the
-        sandbox's port with accounts of their own.
+        With `builds`, Cloud Build and Cloud Run may push and pull through the sandbox's port with their own accounts,
+        as Google's internal clients do.
         """
         return [
             f"{one['door']} {one['verb']} {one['host']}{one['path']} by {one['principal']}"
             for one in requests
-            if not _is_google_s(one) and not (builds and _is_inside(one, self.world.info.learner))
+            if not _is_to_google(one) and not (builds and _is_internal(one, self.world.info.learner))
         ]
 
 
-def _is_google_s(request: Mapping[str, Any]) -> bool:
+def _is_to_google(request: Mapping[str, Any]) -> bool:
     named = request["host"] in documented_hosts() or bool(_SERVICE.fullmatch(request["host"]))
     return request["door"] == "edge" and named
 
 
-def _is_inside(request: Mapping[str, Any], learner: str) -> bool:
+def _is_internal(request: Mapping[str, Any], learner: str) -> bool:
     who, what = request["principal"], request["path"]
     signing_in = who == "anonymous" and what in ("/v2/", "/v2/token")
     return request["door"] == "port" and (
@@ -102,7 +101,7 @@ def _is_inside(request: Mapping[str, Any], learner: str) -> bool:
 
 @contextlib.contextmanager
 def played(folder: Path) -> Iterator[Google]:
-    """Start the sandbox, an engine behind the proxy, and give a user's environment; all of it stopped afterwards.
+    """Start the sandbox and an engine behind its proxy, yield them with a user's environment, and stop both.
 
     Skips the test where no engine can be started.
     """
@@ -113,14 +112,14 @@ def played(folder: Path) -> Iterator[Google]:
             patched.setenv(starter.OPTIONS, "--google-urls")
             world = starter.start(folder / "google", project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
         stack.callback(starter.stop, world.home)
-        environment = _users(world, folder)
+        environment = _user_environment(world, folder)
         environment["DOCKER_HOST"] = stack.enter_context(_engine(folder / "engine", environment))
         _give_base(environment["DOCKER_HOST"])
         yield Google(world, environment)
 
 
-def _users(world: World, folder: Path) -> dict[str, str]:
-    """The environment of a user of Google whose network wants a proxy and a CA, with gcloud signed in."""
+def _user_environment(world: World, folder: Path) -> dict[str, str]:
+    """Return the environment of a user of Google behind a proxy with its own CA, with gcloud signed in."""
     gcloud = folder / "users-gcloud"
     shutil.copytree(world.home / "gcloud", gcloud)
     configuration = gcloud / "configurations" / "config_default"
@@ -147,7 +146,7 @@ _STOP = "from machine import private_engine; private_engine.stop()"
 
 @contextlib.contextmanager
 def _engine(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """A private engine that finds Google through the proxy: the daemon has its way and its CA from its environment."""
+    """Start a private engine that reaches Google through the proxy, and yield its host."""
     own = {**environment, "WORKBOOK_ENGINE_HOME": str(home)}
     own.pop("DOCKER_HOST", None)
 
@@ -171,7 +170,7 @@ def _engine(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _give_base(host: str) -> None:
-    """Give the new engine the base image of the one that answers here, if that has one; else a run makes it."""
+    """Copy the base image from this machine's engine to the new one. Without it a run builds the image."""
     here = machine_engine.find()
     with contextlib.closing(machine_engine.client(here)) as client:
         reference = stand_in.find(client)

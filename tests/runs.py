@@ -1,4 +1,4 @@
-"""Commands as processes: one that has to succeed, and `workbook run` with what it left to read."""
+"""Run commands as processes, `workbook run` among them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its exit status, what it printed, its folder and the summary in it."""
+    """A finished run: its exit status, its output, its folder and the summary in the folder."""
 
     status: int
     output: str
@@ -28,7 +28,7 @@ class Run:
 def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> Run:
     """Run the notebooks in `root` with the helpers in `root`."""
     command = [sys.executable, "-m", "cli.main", "run", *arguments]
-    ran = _ended(command, root, {**environment, "PYTHONPATH": str(root), "COLUMNS": "200"})
+    ran = _execute(command, root, {**environment, "PYTHONPATH": str(root), "COLUMNS": "200"})
     found = re.search(r"^Files: (.+)$", ran.stdout, re.MULTILINE)
     assert found, ran.stdout
     folder = Path(found[1].strip())
@@ -36,13 +36,13 @@ def run(*arguments: str, environment: Mapping[str, str], root: Path = ROOT) -> R
 
 
 def succeed(*command: str | Path, **variables: str) -> str:
-    """What a command printed, with more variables in its environment; the test fails when the command does."""
-    ran = _ended([str(one) for one in command], ROOT, {**os.environ, **variables})
+    """Return the output of a command that must succeed, with these variables added to its environment."""
+    ran = _execute([str(one) for one in command], ROOT, {**os.environ, **variables})
     assert ran.returncode == 0, ran.stdout
     return ran.stdout
 
 
-def _ended(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _execute(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=folder,
@@ -56,8 +56,8 @@ def _ended(command: list[str], folder: Path, environment: Mapping[str, str]) -> 
 
 
 def recorded(python: str | Path, **variables: str) -> None:
-    """Run every notebook as a recording, and fail unless each is byte by byte as it is stored."""
+    """Record every notebook, and fail unless each is byte by byte the stored one."""
     test = "tests/notebooks/test_recorded.py"
-    said = succeed(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", test, WORKBOOK_SOAK="1", **variables)
-    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
-    assert "skipped" not in said
+    output = succeed(python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", test, WORKBOOK_SOAK="1", **variables)
+    assert re.search(r"^\d+ passed", output, re.MULTILINE), output
+    assert "skipped" not in output

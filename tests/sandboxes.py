@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own that a test may kill and start again on the same state."""
+"""A sandbox in its own process, which a test may kill and start again on the same state."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass
 class Sandbox:
-    """A sandbox's process; its log is the file `log` of its folder.
+    """A sandbox's process, which logs to the file `log` in its folder.
 
     Args:
-        home: the folder, which is there.
-        project: the id of its project; empty for what a folder has already.
-        options: more of the command's.
-        variables: more of its environment.
+        home: an existing folder.
+        project: the project's id, or an empty string if the folder has a project already.
+        options: further options of the command.
+        variables: further environment variables.
     """
 
     home: Path
@@ -33,7 +33,7 @@ class Sandbox:
     child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the sandbox and wait until it answers."""
         (self.home / "sandbox.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "sandbox", "--home", str(self.home), "--port", str(self.port)]
         command += ["--project", self.project] if self.project else []
@@ -47,11 +47,11 @@ class Sandbox:
         self.port = json.loads((self.home / "sandbox.json").read_text())["port"]
 
     def log(self) -> str:
-        """Return what it printed so far."""
+        """Return the log so far."""
         return (self.home / "log").read_text()
 
     def kill(self) -> None:
-        """End it with SIGKILL, if it runs."""
+        """End the process with SIGKILL, if it was started."""
         if self.child is not None:
             self.child.kill()
             self.child.wait()

@@ -1,4 +1,4 @@
-"""Throw-away sandboxes for tests, and the environment of a learner's shell in one."""
+"""Temporary sandboxes for tests, and the environment of a learner's shell in one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from machine import engine as machine_engine
 
 @contextlib.contextmanager
 def opened(home: Path) -> Iterator[World]:
-    """Run a sandbox in a folder, with a project of its own; stop it afterwards."""
+    """Run a sandbox with a new project in a folder, yield it, and stop it."""
     world = starter.start(home, project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
     try:
         yield world
@@ -26,7 +26,7 @@ def opened(home: Path) -> Iterator[World]:
 
 
 def environment(world: World, run_id: str) -> dict[str, str]:
-    """Return the environment of a learner's shell in that world."""
+    """Return the environment of a learner's shell in a world."""
     found = machine_engine.find()
     engine_variables: dict[str, str] = {}
     image = ""

@@ -82,7 +82,7 @@ def pushed(here: Target) -> Iterator[Image]:
 
 
 def test_docker_pushes_and_pulls_under_google_s_name(google: Google, here: Target) -> None:
-    before = len(google.asked())
+    before = len(google.requests())
     assert here.docker_name(here.repository_name) == f"{HOST}/{here.project_id}/{here.repository}"
     with pushed(here) as image:
         stored = repositories.images(here.repository_name)
@@ -90,7 +90,7 @@ def test_docker_pushes_and_pulls_under_google_s_name(google: Google, here: Targe
         assert registry.manifest(image.tag("1")).digest == stored[0].image.value
         assert repositories.layer_sizes(image.tag("1"))
         images.pull(stored[0].image)
-    asked = google.asked(before)
+    asked = google.requests(before)
     assert google.offences(asked) == []
     assert {one["door"] for one in asked} == {"edge"}
     assert any(one["verb"] == "PUT" and "/manifests/" in one["path"] for one in asked)
@@ -133,8 +133,8 @@ def wired_docker(here: Target, port: int) -> Iterator[None]:
 def test_a_helper_that_is_wired_to_the_sandbox_is_found(
     google: Google, here: Target, wired: Callable[[Target, int], contextlib.AbstractContextManager[None]]
 ) -> None:
-    before = len(google.asked())
+    before = len(google.requests())
     with wired(here, google.world.info.port):
-        found = google.offences(google.asked(before))
+        found = google.offences(google.requests(before))
     assert found
     assert all(line.startswith("port ") for line in found)
