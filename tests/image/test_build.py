@@ -65,7 +65,7 @@ def wrong(text: str) -> list[str]:
     return found
 
 
-def test_no_secret_and_no_cache_can_stay_in_a_layer() -> None:
+def test_layers_keep_no_secret_and_no_cache() -> None:
     assert wrong(DOCKERFILE.read_text(encoding="utf-8")) == []
 
 
@@ -83,13 +83,13 @@ def test_no_secret_and_no_cache_can_stay_in_a_layer() -> None:
     ],
     ids=["tag", "stage", "lists", "pip", "copied CA", "CA as an argument", "CA without a mount", "world"],
 )
-def test_a_broken_rule_is_seen(before: str, after: str, said: str) -> None:
+def test_broken_rule_is_reported(before: str, after: str, said: str) -> None:
     text = DOCKERFILE.read_text(encoding="utf-8")
     assert before in text
     assert any(said in one for one in wrong(text.replace(before, after)))
 
 
-def test_the_container_is_started_stopped_and_kept_as_the_pages_say() -> None:
+def test_container_starts_stops_and_stores_as_documented() -> None:
     last = final(DOCKERFILE.read_text(encoding="utf-8"))
     said = {word: rest for word, _, rest in (line.partition(" ") for line in last)}
     # -g: a signal that reached the entrypoint alone would leave what the set-up waits for.
@@ -109,7 +109,7 @@ def sent(folder: Path) -> set[str]:
     return {path for path in exclude_paths(str(folder), patterns) if (folder / path).is_file()}
 
 
-def test_the_builder_is_sent_what_git_keeps(tmp_path: Path) -> None:
+def test_build_context_contains_what_git_tracks(tmp_path: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not in a clone")
@@ -120,7 +120,7 @@ def test_the_builder_is_sent_what_git_keeps(tmp_path: Path) -> None:
     assert sent(tmp_path) == {name for name in kept if not UNSENT.match(name)}
 
 
-def test_what_this_machine_made_and_what_is_secret_is_never_sent(tmp_path: Path) -> None:
+def test_build_context_contains_no_secret_and_nothing_generated(tmp_path: Path) -> None:
     names = [
         ".env",
         ".git/config",

@@ -82,13 +82,13 @@ def test_compose_lets_nobody_else_in_and_keeps_the_work() -> None:
     ],
     ids=["every address", "another port", "one volume", "unknown volume", "image", "network", "privilege", "world"],
 )
-def test_a_change_that_breaks_it_is_seen(name: str, value: object, said: str) -> None:
+def test_broken_compose_file_is_reported(name: str, value: object, said: str) -> None:
     about = copy.deepcopy(compose())
     about["services"]["workbook"][name] = value
     assert any(said in one for one in wrong(about))
 
 
-def test_the_line_without_compose_is_the_same() -> None:
+def test_docker_run_line_has_the_options_of_compose() -> None:
     [line] = re.findall(r"^docker run (.*)$", PAGE.read_text(encoding="utf-8").replace("\\\n", ""), re.MULTILINE)
     words, service = shlex.split(line), compose()["services"]["workbook"]
     given = list(itertools.pairwise(words))
@@ -98,7 +98,7 @@ def test_the_line_without_compose_is_the_same() -> None:
     assert words[-1] == "artifact-registry-workbook"
 
 
-def test_the_devcontainer_is_the_service_of_compose() -> None:
+def test_devcontainer_uses_the_service_of_compose() -> None:
     about = json.loads(DEVCONTAINER.read_text(encoding="utf-8"))
     assert (DEVCONTAINER.parent / about["dockerComposeFile"]).resolve() == COMPOSE
     assert about["service"] in compose()["services"]
@@ -111,7 +111,7 @@ def test_the_devcontainer_is_the_service_of_compose() -> None:
     assert python == f"{workdir}/.venv/bin/python"
 
 
-def test_a_clone_on_windows_has_scripts_that_a_shell_reads(tmp_path: Path) -> None:
+def test_scripts_keep_unix_line_ends_on_windows(tmp_path: Path) -> None:
     settings = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf", "-c", "advice.detachedHead=false"]
     cloned = subprocess.run(
         ["git", *settings, "clone", "--quiet", "--shared", "--depth=1", f"file://{ROOT}", str(tmp_path / "clone")],

@@ -122,7 +122,7 @@ def certificates(text: str) -> set[str]:
     return set(re.findall(r"-----BEGIN CERTIFICATE-----\s+(\S{64})", text))
 
 
-def test_the_lab_opens_with_the_token_that_was_printed_and_with_no_other(running: str) -> None:
+def test_lab_opens_only_with_the_printed_token(running: str) -> None:
     said = outside.docker("logs", running)
     [token] = set(re.findall(r"http://localhost:8888/lab\?token=(\w+)", said))
     lab = outside.published(running, 8888)
@@ -132,7 +132,7 @@ def test_the_lab_opens_with_the_token_that_was_printed_and_with_no_other(running
     assert inside(running, 'stat --format=%a "$(dirname .sandbox/lab/token)/token"') == "600"
 
 
-def test_a_container_inside_keeps_to_its_limit(running: str) -> None:
+def test_inner_container_keeps_its_limit(running: str) -> None:
     """On control groups of version 2 that needs the child group."""
     image = inside(
         running, f"{_ENVIRONMENT} docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep -m1 python"
@@ -173,7 +173,7 @@ def test_notebook_4_runs_in_a_browser_through_the_published_port(running: str, t
         assert lab.ask(f"{code}.filter(one => !one.model.executionCount).map(one => one.model.id)") == []
 
 
-def test_a_service_opens_at_the_host_s_port(running: str) -> None:
+def test_service_opens_at_the_hosts_port(running: str) -> None:
     """Any image that listens will do: the base image's Python serves the folder that it is in."""
     deploy = f"""{_ENVIRONMENT}
     gcloud services enable artifactregistry.googleapis.com run.googleapis.com
@@ -194,7 +194,7 @@ def test_a_service_opens_at_the_host_s_port(running: str) -> None:
     assert outside.status(url.replace("http://localhost:5001", outside.published(running, 5001))) == 200
 
 
-def test_a_stop_and_a_start_keep_the_learner_s_state_and_the_engine_s(running: str) -> None:
+def test_restart_keeps_the_state_of_learner_and_engine(running: str) -> None:
     look = (
         f"{_ENVIRONMENT} cat .sandbox/lab/notebooks/mine.txt .sandbox/lab/token;"
         " gcloud artifacts repositories list --location=us-central1 --format='value(name)' 2>/dev/null;"

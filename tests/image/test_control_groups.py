@@ -97,7 +97,7 @@ def said(root: Path, folder: Path) -> dict[str, str]:
     return found
 
 
-def test_a_limit_holds_in_a_container_on_control_groups_of_version_2(tmp_path: Path) -> None:
+def test_limit_holds_on_control_groups_of_version_2(tmp_path: Path) -> None:
     with roots.fresh(roots.make("trixie", _PACKAGES)) as root:
         probe = root / "probe"
         probe.mkdir()

@@ -54,14 +54,14 @@ def groups(tmp_path: Path) -> Path:
     return folder
 
 
-def test_processes_go_into_a_child_group_before_controllers_are_handed_on(tmp_path: Path, groups: Path) -> None:
+def test_processes_move_to_a_child_group_before_controllers_are_enabled(tmp_path: Path, groups: Path) -> None:
     ran = shell(tmp_path, "hand_on_controllers groups self")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (groups / "workbook" / "cgroup.procs").read_text() == "1\n7\n"
     assert (groups / "cgroup.subtree_control").read_text() == "+cpu\n+memory\n+pids\n"
 
 
-def test_a_controller_that_cannot_be_handed_on_stops_nothing(tmp_path: Path, groups: Path) -> None:
+def test_controller_that_cannot_be_enabled_is_skipped(tmp_path: Path, groups: Path) -> None:
     # A folder in a file's place refuses every write.
     (groups / "cgroup.subtree_control").mkdir()
     ran = shell(tmp_path, "hand_on_controllers groups self; echo went on")
@@ -73,9 +73,7 @@ def test_a_controller_that_cannot_be_handed_on_stops_nothing(tmp_path: Path, gro
     [("cgroup.controllers", "0::/"), ("cgroup.procs", "0::/"), ("", "0::/system.slice/docker-1.scope")],
     ids=["version 1", "nothing to write to", "the host's groups"],
 )
-def test_groups_that_are_not_the_container_s_are_left_alone(
-    absent: str, where: str, tmp_path: Path, groups: Path
-) -> None:
+def test_control_groups_of_the_host_are_left_alone(absent: str, where: str, tmp_path: Path, groups: Path) -> None:
     if absent:
         (groups / absent).unlink()
     (tmp_path / "self").write_text(f"{where}\n", encoding="utf-8")
@@ -84,7 +82,7 @@ def test_groups_that_are_not_the_container_s_are_left_alone(
     assert sorted(groups.iterdir()) == before
 
 
-def test_published_ports_lead_to_loopback_from_the_container_s_own_address(tmp_path: Path) -> None:
+def test_published_ports_are_forwarded_to_loopback(tmp_path: Path) -> None:
     program(tmp_path, "ip", f'case "$*" in *link*type\\ veth) echo "{_VETH}" ;; *dev\\ eth0) echo "{_ADDRESS}" ;; esac')
     program(tmp_path, "socat", 'echo "$3 $4"')
     ran = shell(tmp_path, "lead_ports_in; wait")
@@ -94,7 +92,7 @@ def test_published_ports_lead_to_loopback_from_the_container_s_own_address(tmp_p
     ]
 
 
-def test_with_the_host_s_network_nothing_listens_but_on_loopback(tmp_path: Path) -> None:
+def test_ports_are_not_forwarded_on_the_hosts_network(tmp_path: Path) -> None:
     program(tmp_path, "ip", ":")
     program(tmp_path, "socat", 'echo "$*"')
     ran = shell(tmp_path, "lead_ports_in; wait")
@@ -102,7 +100,7 @@ def test_with_the_host_s_network_nothing_listens_but_on_loopback(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("token", "led"), [("", True), ("the-hub-s", False)])
-def test_a_hub_s_server_has_the_container_s_own_address_to_itself(token: str, led: bool, tmp_path: Path) -> None:
+def test_ports_are_not_forwarded_for_a_hubs_server(token: str, led: bool, tmp_path: Path) -> None:
     """A Hub's server listens at port 8888 of the container's address: with a relay there, it could not start."""
     program(tmp_path, "ip", f'case "$*" in *link*type\\ veth) echo "{_VETH}" ;; *dev\\ eth0) echo "{_ADDRESS}" ;; esac')
     program(tmp_path, "socat", 'echo "$3"')
@@ -113,7 +111,7 @@ def test_a_hub_s_server_has_the_container_s_own_address_to_itself(token: str, le
 
 
 @pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip (Debian: iproute2)")
-def test_the_real_command_knows_the_kind_of_an_interface(tmp_path: Path) -> None:
+def test_ip_command_filters_by_kind_of_interface(tmp_path: Path) -> None:
     program(tmp_path, "socat", 'echo "$3"')
     ran = shell(tmp_path, "lead_ports_in; wait")
     assert ran.returncode == 0
@@ -121,26 +119,26 @@ def test_the_real_command_knows_the_kind_of_an_interface(tmp_path: Path) -> None
     assert "bind=127." not in ran.stdout
 
 
-def test_a_token_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_token_is_made_once_and_private(tmp_path: Path) -> None:
     made = [shell(tmp_path, 'token lab/token; echo "$JUPYTER_TOKEN"').stdout for _ in range(2)]
     assert re.fullmatch(r"[0-9a-f]{48}\n", made[0])
     assert made[1] == made[0] == (tmp_path / "lab" / "token").read_text()
     assert stat.S_IMODE((tmp_path / "lab" / "token").stat().st_mode) == 0o600
 
 
-def test_a_token_is_never_empty(tmp_path: Path) -> None:
+def test_empty_token_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "token").touch()
     ran = shell(tmp_path, 'token lab/token; echo "$JUPYTER_TOKEN"', JUPYTER_TOKEN="")
     assert len(ran.stdout.strip()) == 48
 
 
-def test_a_token_of_one_s_own_is_taken_and_not_stored(tmp_path: Path) -> None:
+def test_given_token_is_used_and_not_stored(tmp_path: Path) -> None:
     assert shell(tmp_path, "token lab/token; sh -c 'echo $JUPYTER_TOKEN'", JUPYTER_TOKEN="mine").stdout == "mine\n"
     assert not (tmp_path / "lab").exists()
 
 
-def test_the_lab_is_set_up_and_told_no_second_address(tmp_path: Path) -> None:
+def test_lab_is_set_up_and_gets_one_address(tmp_path: Path) -> None:
     program(tmp_path, "workbook", 'echo "workbook $*"')
     ran = shell(tmp_path, "lab --LabApp.collaborative=False", JUPYTER_TOKEN="mine")
     lines = ran.stdout.splitlines()
@@ -150,7 +148,7 @@ def test_the_lab_is_set_up_and_told_no_second_address(tmp_path: Path) -> None:
     assert any("http://localhost:8888/lab?token=mine" in line for line in lines)
 
 
-def test_a_failed_set_up_is_the_container_s_end(tmp_path: Path) -> None:
+def test_failed_set_up_ends_the_container(tmp_path: Path) -> None:
     program(tmp_path, "workbook", 'echo "workbook $*"; exit 3')
     ran = shell(tmp_path, "lab", JUPYTER_TOKEN="mine")
     assert (ran.returncode, ran.stdout) == (3, "workbook setup\n")

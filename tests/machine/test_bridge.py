@@ -17,7 +17,7 @@ eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 """
 
 
-def test_routes_are_read_as_the_kernel_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_route_table_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.byteorder", "little")
     assert [str(one) for one in bridge.routes(TABLE)] == ["172.17.0.0/16", "192.0.2.0/24"]
 
@@ -27,7 +27,7 @@ def test_routes_are_read_as_the_kernel_writes_them(monkeypatch: pytest.MonkeyPat
     name=st.text(min_size=1, max_size=12),
     taken=st.lists(st.tuples(st.integers(0, 2**24 - 1), st.integers(9, 30)), max_size=8),
 )
-def test_a_subnet_overlaps_with_nobody_s(name: str, taken: list[tuple[int, int]]) -> None:
+def test_subnet_overlaps_with_no_route(name: str, taken: list[tuple[int, int]]) -> None:
     others = [ipaddress.IPv4Network((10 << 24 | host, length), strict=False) for host, length in taken]
     try:
         found = bridge.free_subnet(name, others)
@@ -40,10 +40,10 @@ def test_a_subnet_overlaps_with_nobody_s(name: str, taken: list[tuple[int, int]]
     assert bridge.free_subnet(name, [*others, found]) != found
 
 
-def test_the_same_name_gets_the_same_subnet() -> None:
+def test_same_name_gets_the_same_subnet() -> None:
     assert bridge.free_subnet("wb-1", []) == bridge.free_subnet("wb-1", bridge.routes(TABLE))
 
 
-def test_no_subnet_left_is_said() -> None:
+def test_no_free_subnet_is_reported() -> None:
     with pytest.raises(OSError, match="is taken"):
         bridge.free_subnet("wb-1", [ipaddress.IPv4Network("10.0.0.0/8")])

@@ -52,7 +52,7 @@ def answering(component: str, system: str) -> Iterator[engine.Engine]:
         ("Podman Engine", "debian", True, "0"),
     ],
 )
-def test_buildkit_where_command_and_engine_have_it(
+def test_buildkit_is_used_if_command_and_engine_have_it(
     component: str, system: str, has_buildx: bool, builder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = tmp_path / "docker"

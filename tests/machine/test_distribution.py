@@ -37,7 +37,7 @@ def _plant(folder: Path, name: str, script: str) -> None:
         ('NAME="not debian"\nID=arch\n', False),
     ],
 )
-def test_who_is_debian_like(apt: Path, tmp_path: Path, text: str, expected: bool) -> None:
+def test_debian_like_systems_are_recognized(apt: Path, tmp_path: Path, text: str, expected: bool) -> None:
     _plant(apt, "apt-get", "exit 0")
     release = tmp_path / "os-release"
     release.write_text(text)
@@ -50,7 +50,7 @@ def test_without_apt_nothing_is_debian_like(apt: Path, tmp_path: Path) -> None:
     assert not distribution.is_debian_like(release)
 
 
-def test_services_stay_down_while_it_installs(apt: Path, tmp_path: Path) -> None:
+def test_services_are_not_started_during_an_installation(apt: Path, tmp_path: Path) -> None:
     _plant(apt, "apt-cache", 'echo "Candidate: 1"')
     _plant(apt, "apt-get", '"$POLICY" docker start; echo "$* -> $? $RUNLEVEL" >>"$NOTES"')
     said: list[str] = []
@@ -62,7 +62,7 @@ def test_services_stay_down_while_it_installs(apt: Path, tmp_path: Path) -> None
     assert "WORKBOOK_INSTALL_ENGINE=0" in said[0]
 
 
-def test_the_administrators_own_policy_stays(apt: Path, tmp_path: Path) -> None:
+def test_administrators_policy_is_kept(apt: Path, tmp_path: Path) -> None:
     _plant(apt, "apt-cache", 'echo "Candidate: 1"')
     _plant(apt, "apt-get", "exit 0")
     policy = tmp_path / "policy-rc.d"
@@ -71,7 +71,7 @@ def test_the_administrators_own_policy_stays(apt: Path, tmp_path: Path) -> None:
     assert policy.read_text() == "#!/bin/sh\nexit 104\n"
 
 
-def test_old_lists_are_renewed_and_a_failure_is_told(apt: Path, tmp_path: Path) -> None:
+def test_old_lists_are_renewed_and_a_failure_is_reported(apt: Path, tmp_path: Path) -> None:
     _plant(apt, "apt-cache", 'echo "Candidate: (none)"')
     _plant(apt, "apt-get", 'echo "$*" >>"$NOTES"; echo "E: no way" >&2; exit 100')
     policy = tmp_path / "policy-rc.d"
@@ -83,14 +83,16 @@ def test_old_lists_are_renewed_and_a_failure_is_told(apt: Path, tmp_path: Path) 
     assert not policy.exists()
 
 
-def test_the_policy_can_be_run(apt: Path, tmp_path: Path) -> None:
+def test_policy_is_executable(apt: Path, tmp_path: Path) -> None:
     _plant(apt, "apt-cache", 'echo "Candidate: 1"')
     _plant(apt, "apt-get", '[ -x "$POLICY" ] && echo yes >"$NOTES"')
     distribution.install_docker(print, policy=tmp_path / "policy-rc.d")
     assert (tmp_path / "notes").read_text() == "yes\n"
 
 
-def test_curl_is_installed_or_asked_for(apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curl_is_installed_or_the_learner_is_asked_to(
+    apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     monkeypatch.setattr(distribution.os, "geteuid", lambda: 1000)
     distribution.ensure_curl(said.append)

@@ -30,7 +30,7 @@ def _fetch(url: str, target: Path, *, sha256: str = SHA256, room: int = 0) -> li
     return said
 
 
-def test_the_size_is_said_and_the_file_is_there(tmp_path: Path) -> None:
+def test_download_prints_the_size_and_writes_the_file(tmp_path: Path) -> None:
     with serving(Behaviour(CONTENT)) as url:
         said = _fetch(url, tmp_path / "new" / "it")
     assert (tmp_path / "new" / "it").read_bytes() == CONTENT
@@ -38,7 +38,7 @@ def test_the_size_is_said_and_the_file_is_there(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["it"]
 
 
-def test_what_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_complete_file_is_not_downloaded_again(tmp_path: Path) -> None:
     behaviour = Behaviour(CONTENT)
     with serving(behaviour) as url:
         _fetch(url, tmp_path / "it")
@@ -46,7 +46,7 @@ def test_what_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
     assert len(behaviour.asked) == 1
 
 
-def test_a_cut_connection_is_taken_up_where_it_broke(tmp_path: Path) -> None:
+def test_cut_connection_is_resumed(tmp_path: Path) -> None:
     behaviour = Behaviour(CONTENT, cuts=[4 << 16, 4 << 16])
     with serving(behaviour) as url:
         _fetch(url, tmp_path / "it")
@@ -54,7 +54,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(tmp_path: Path) -> None:
     assert behaviour.asked == ["", "bytes=262144-", "bytes=524288-"]
 
 
-def test_the_next_set_up_goes_on_where_the_last_one_was_cut_off(tmp_path: Path) -> None:
+def test_next_set_up_resumes_an_interrupted_download(tmp_path: Path) -> None:
     kept = r"197 kB of it are kept; the next set-up goes on there\."
     cut = Behaviour(CONTENT, cuts=[3 << 16, 0, 0, 0, 0, 0])
     with serving(cut) as url, pytest.raises(ArchiveRefused, match=kept):
@@ -67,14 +67,14 @@ def test_the_next_set_up_goes_on_where_the_last_one_was_cut_off(tmp_path: Path) 
     assert (tmp_path / "it").read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_gives_it_from_the_start(tmp_path: Path) -> None:
+def test_download_restarts_if_the_server_has_no_ranges(tmp_path: Path) -> None:
     behaviour = Behaviour(CONTENT, cuts=[100_000], ranges=False)
     with serving(behaviour) as url:
         _fetch(url, tmp_path / "it")
     assert (tmp_path / "it").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path: Path) -> None:
+def test_partial_file_longer_than_the_file_is_discarded(tmp_path: Path) -> None:
     (tmp_path / "it.part").write_bytes(CONTENT * 2)
     with serving(Behaviour(CONTENT)) as url:
         _fetch(url, tmp_path / "it")
@@ -82,7 +82,7 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["whole", "resumed"])
-def test_other_bytes_are_deleted(resumed: bool, tmp_path: Path) -> None:
+def test_file_with_another_digest_is_deleted(resumed: bool, tmp_path: Path) -> None:
     if resumed:
         (tmp_path / "it.part").write_bytes(b"of another file")
     other = "0" * 64 if not resumed else SHA256
@@ -91,12 +91,12 @@ def test_other_bytes_are_deleted(resumed: bool, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refusal_is_passed_on(tmp_path: Path) -> None:
+def test_refusal_of_the_server_is_reported(tmp_path: Path) -> None:
     with serving(Behaviour(CONTENT, status=403)) as url, pytest.raises(ArchiveRefused, match="answers 403 Forbidden"):
         _fetch(url, tmp_path / "it")
 
 
-def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
+def test_unreachable_server_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with serving(Behaviour(CONTENT)) as url:
         pass
     with pytest.raises(ArchiveRefused) as refused:
@@ -104,7 +104,7 @@ def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
     assert str(refused.value) == f"{url} can't be downloaded: the server can't be reached."
 
 
-def test_without_room_nothing_is_written(tmp_path: Path) -> None:
+def test_download_without_disk_space_writes_nothing(tmp_path: Path) -> None:
     with serving(Behaviour(CONTENT)) as url, pytest.raises(ArchiveRefused, match=r"of free disk, and .* are needed"):
         _fetch(url, tmp_path / "it", room=10**18)
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +121,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_fills_up_meanwhile_is_one_sentence(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_fills_up_is_reported_in_one_sentence(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_require_room", lambda part, needed: None)
     with serving(Behaviour(CONTENT)) as url, pytest.raises(ArchiveRefused, match="The disk is full"):
         _fetch(url, small_disk / "it")

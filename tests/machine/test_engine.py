@@ -40,7 +40,7 @@ def _daemon_pid() -> int:
     return int(Path(private_engine.host().removeprefix("unix://")).with_name("docker.pid").read_text())
 
 
-def test_starts_answers_and_ends_with_its_last_lease(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_engine_starts_and_ends_with_its_last_lease(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
     said: list[str] = []
     assert engine.find() is None
     started = engine.ensure(said.append)
@@ -63,7 +63,7 @@ def test_starts_answers_and_ends_with_its_last_lease(engine_home: Path, holder: 
     assert not bridge.exists(private_engine.bridge_name())
 
 
-def test_a_second_start_finds_the_first(engine_home: Path) -> None:
+def test_second_start_finds_the_running_engine(engine_home: Path) -> None:
     said: list[str] = []
     first = engine.ensure(said.append)
     pid = _daemon_pid()
@@ -74,7 +74,7 @@ def test_a_second_start_finds_the_first(engine_home: Path) -> None:
     assert said == []
 
 
-def test_the_lease_of_a_dead_process_does_not_count(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_lease_of_an_ended_process_is_ignored(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
     engine.ensure(print)
     engine.lease("dead", holder.pid)
     _end(holder)
@@ -82,7 +82,7 @@ def test_the_lease_of_a_dead_process_does_not_count(engine_home: Path, holder: s
     assert engine.release("unknown") is True
 
 
-def test_a_pid_that_was_given_out_again_does_not_count(engine_home: Path) -> None:
+def test_lease_of_a_reused_pid_is_ignored(engine_home: Path) -> None:
     engine.lease("reused", os.getpid())
     path = engine_home / "leases" / "reused.json"
     path.write_text(json.dumps({"pid": os.getpid(), "born": 1}))
@@ -90,18 +90,18 @@ def test_a_pid_that_was_given_out_again_does_not_count(engine_home: Path) -> Non
     assert not path.exists()
 
 
-def test_a_lease_without_sense_is_dropped(engine_home: Path) -> None:
+def test_malformed_lease_is_dropped(engine_home: Path) -> None:
     engine.lease("torn", os.getpid())
     (engine_home / "leases" / "torn.json").write_text('{"pid"')
     assert private_engine.leases() == {}
 
 
-def test_a_lease_cannot_be_named_out_of_its_folder(engine_home: Path) -> None:
+def test_lease_name_outside_its_folder_is_refused(engine_home: Path) -> None:
     with pytest.raises(ValueError, match="can't name a lease"):
         engine.lease("../escaped", os.getpid())
 
 
-def test_a_foreign_engine_is_used_and_never_stopped(
+def test_foreign_engine_is_used_and_not_stopped(
     engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = private_engine.start(print)
@@ -119,7 +119,7 @@ def test_a_foreign_engine_is_used_and_never_stopped(
     assert engine.find() == found
 
 
-def test_a_home_with_a_very_long_path_works(engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_with_a_long_path_works(engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / "/".join(["a-folder-with-a-long-name"] * 6) / "engine"
     assert len(str(deep)) > 107
     monkeypatch.setenv("WORKBOOK_ENGINE_HOME", str(deep))
@@ -130,7 +130,7 @@ def test_a_home_with_a_very_long_path_works(engine_home: Path, tmp_path: Path, m
         private_engine.stop()
 
 
-def test_what_a_killed_engine_leaves_does_not_block_the_next(engine_home: Path) -> None:
+def test_engine_starts_after_a_killed_one(engine_home: Path) -> None:
     engine.ensure(print)
     pid = _daemon_pid()
     os.kill(pid, signal.SIGKILL)
@@ -143,7 +143,7 @@ def test_what_a_killed_engine_leaves_does_not_block_the_next(engine_home: Path) 
     shutil.rmtree(engine_home)
 
 
-def test_the_pid_of_a_stranger_is_left_alone(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_other_process_with_the_engines_pid_is_not_killed(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
     engine.ensure(print)
     path = Path(private_engine.host().removeprefix("unix://")).with_name("docker.pid")
     pid = int(path.read_text())
@@ -154,7 +154,7 @@ def test_the_pid_of_a_stranger_is_left_alone(engine_home: Path, holder: subproce
     assert holder.poll() is None
 
 
-def test_a_neighbours_bridge_survives(engine_home: Path) -> None:
+def test_bridge_of_another_engine_survives(engine_home: Path) -> None:
     was_there = bridge.exists("docker0")
     if not bridge.make("docker0"):
         pytest.skip("this machine allows no bridge")
@@ -168,7 +168,7 @@ def test_a_neighbours_bridge_survives(engine_home: Path) -> None:
             bridge.remove("docker0", path=os.environ["PATH"])
 
 
-def test_the_daemon_does_not_inherit_the_sandbox(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_daemon_does_not_inherit_the_sandboxs_environment(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKBOOK_HOME", "/somewhere")
     monkeypatch.setenv("WORKBOOK_UPSTREAM_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
@@ -183,7 +183,7 @@ def test_the_daemon_does_not_inherit_the_sandbox(engine_home: Path, monkeypatch:
     assert not {"https_proxy", "SSL_CERT_FILE", "DOCKER_CONFIG"} & set(seen)
 
 
-def test_somebody_elses_folder_of_sockets_is_refused(engine_home: Path) -> None:
+def test_folder_of_sockets_of_another_user_is_refused(engine_home: Path) -> None:
     folder = Path(private_engine.host().removeprefix("unix://")).parent
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
@@ -191,7 +191,7 @@ def test_somebody_elses_folder_of_sockets_is_refused(engine_home: Path) -> None:
         private_engine.start(print)
 
 
-def test_an_engine_that_ends_at_once_says_why(
+def test_engine_that_ends_immediately_reports_why(
     engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "dockerd"
@@ -203,7 +203,7 @@ def test_an_engine_that_ends_at_once_says_why(
     assert not bridge.exists(private_engine.bridge_name())
 
 
-def test_a_host_that_is_set_but_silent_is_named(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_host_without_an_engine_is_named(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     assert engine.find() is None
     with pytest.raises(EngineMissing, match=r"unix:///nowhere/docker\.sock: there is no such socket"):
@@ -218,7 +218,7 @@ def test_installing_can_be_forbidden(engine_home: Path, tmp_path: Path, monkeypa
         engine.ensure(print)
 
 
-def test_what_a_stopped_container_keeps_is_no_engine(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_files_of_a_stopped_container_are_no_engine(engine_home: Path, holder: subprocess.Popen[bytes]) -> None:
     """Its socket, and a pid that after the next start is somebody else's."""
     engine.ensure(print)
     pid = _daemon_pid()
@@ -233,14 +233,14 @@ def test_what_a_stopped_container_keeps_is_no_engine(engine_home: Path, holder: 
     assert holder.poll() is None
 
 
-def test_a_missing_docker_command_is_named(engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_docker_command_is_named(engine_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.ensure(print)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DockerCliMissing, match="`docker` command is not on the PATH"):
         engine.ensure(print)
 
 
-def test_containers_on_the_bridge_get_out(engine_home: Path) -> None:
+def test_containers_on_the_bridge_reach_the_network(engine_home: Path) -> None:
     started = engine.ensure(print)
     if not started.has_bridge:
         assert engine.build_network(started) == "host"
@@ -253,7 +253,7 @@ def test_containers_on_the_bridge_get_out(engine_home: Path) -> None:
     assert private_engine.bridge_name() not in rules
 
 
-def test_an_engine_has_a_subnet_of_its_own(engine_home: Path) -> None:
+def test_engine_has_its_own_subnet(engine_home: Path) -> None:
     before = bridge.routes(Path("/proc/net/route").read_text())
     started = engine.ensure(print)
     if not started.has_bridge:
@@ -265,7 +265,7 @@ def test_an_engine_has_a_subnet_of_its_own(engine_home: Path) -> None:
     assert subnet in bridge.routes(Path("/proc/net/route").read_text())
 
 
-def test_the_environment_leads_the_command_to_the_engine(engine_home: Path) -> None:
+def test_docker_command_reaches_the_engine_by_its_environment(engine_home: Path) -> None:
     started = engine.ensure(print)
     variables = engine.environment(started)
     assert variables["DOCKER_BUILDKIT"] in ("0", "1")
@@ -290,7 +290,7 @@ STRANGER = 65534  # nobody
 
 
 @pytest.mark.parametrize("whose", ["folder", "socket", "folder that all may write in", "link"])
-def test_what_somebody_else_put_there_is_not_taken_for_our_engine(
+def test_files_of_another_user_are_not_taken_for_our_engine(
     engine_home: Path, tmp_path: Path, whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(private_engine.host().removeprefix("unix://")).parent
@@ -319,7 +319,7 @@ def test_what_somebody_else_put_there_is_not_taken_for_our_engine(
 
 
 @pytest.mark.parametrize("moment", ["bridge", "spawn", "answer", "way out"])
-def test_a_ctrl_c_while_it_starts_leaves_no_engine(
+def test_ctrl_c_during_the_start_leaves_no_engine(
     engine_home: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -351,7 +351,7 @@ def test_a_ctrl_c_while_it_starts_leaves_no_engine(
     assert engine.ensure(lambda _: None).private
 
 
-def test_a_busy_engine_is_waited_for_and_not_restarted(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_engine_is_not_restarted(engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private_engine.start(print)
     run = private_engine.host().removeprefix("unix://").removesuffix("/docker.sock")
     before = processes.with_arguments(f"--pidfile={run}/docker.pid")

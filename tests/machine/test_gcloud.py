@@ -70,9 +70,7 @@ def _ensure() -> tuple[bool, str]:
     return there, "\n".join(said)
 
 
-def test_an_archive_becomes_a_gcloud_of_the_workbooks_own(
-    home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archive_is_installed_for_the_workbook_only(home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDSDK_CORE_PROJECT", "somebody-elses")
     there, said = _ensure()
     assert there
@@ -89,21 +87,21 @@ def test_an_archive_becomes_a_gcloud_of_the_workbooks_own(
     assert sorted(path.name for path in home.iterdir()) == ["google-cloud-sdk", "lock"]
 
 
-def test_a_second_set_up_says_and_does_nothing(home: Path, archive: Path) -> None:
+def test_second_set_up_prints_and_does_nothing(home: Path, archive: Path) -> None:
     _ensure()
     before = (home / "google-cloud-sdk").stat().st_ino
     assert _ensure() == (True, "")
     assert (home / "google-cloud-sdk").stat().st_ino == before
 
 
-def test_another_archive_takes_the_place_of_the_one_before(home: Path, archive: Path) -> None:
+def test_other_archive_replaces_the_gcloud(home: Path, archive: Path) -> None:
     _ensure()
     archive.write_bytes(_sdk(version="2.0.0"))
     assert "gcloud 2.0.0 is ready" in _ensure()[1]
     assert gcloud.version() == "2.0.0"
 
 
-def test_the_one_that_was_given_stays_when_none_is_given_any_more(
+def test_gcloud_of_an_archive_stays_without_the_setting(
     home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ensure()
@@ -112,7 +110,7 @@ def test_the_one_that_was_given_stays_when_none_is_given_any_more(
     assert _ensure() == (True, "")
 
 
-def test_a_newer_pin_takes_the_place_of_the_one_before(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_pin_replaces_the_gcloud(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("1.0.0", "2.0.0"):
         content = _sdk(version=version)
         with serving(Behaviour(content)) as url:
@@ -122,7 +120,7 @@ def test_a_newer_pin_takes_the_place_of_the_one_before(home: Path, monkeypatch: 
             assert _ensure() == (True, "")
 
 
-def test_it_is_on_the_path_only_where_no_other_is(home: Path, archive: Path, tmp_path: Path) -> None:
+def test_workbooks_gcloud_is_on_the_path_only_without_another(home: Path, archive: Path, tmp_path: Path) -> None:
     assert gcloud.environment() == {}
     _ensure()
     own = home / "google-cloud-sdk/bin"
@@ -134,7 +132,7 @@ def test_it_is_on_the_path_only_where_no_other_is(home: Path, archive: Path, tmp
     assert gcloud.environment({"PATH": str(users)}) == {}
 
 
-def test_where_gcloud_is_nothing_is_done_and_an_archive_is_said_to_be_unused(
+def test_archive_is_reported_as_unused_if_gcloud_is_installed(
     home: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sdk = tmp_path / "sdk"
@@ -157,7 +155,7 @@ def test_where_gcloud_is_nothing_is_done_and_an_archive_is_said_to_be_unused(
 @pytest.mark.parametrize(("machine", "bundled", "own"), [
     ("x86_64", True, False), ("aarch64", True, True), ("aarch64", False, True), ("x86_64", False, True),
 ])  # fmt: skip
-def test_it_runs_on_the_workbooks_python_where_it_brings_none_that_fits(
+def test_gcloud_without_a_fitting_python_uses_the_workbooks(
     machine: str, bundled: bool, own: bool, home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gcloud.platform, "machine", lambda: machine)
@@ -169,7 +167,7 @@ def test_it_runs_on_the_workbooks_python_where_it_brings_none_that_fits(
     assert "CLOUDSDK_PYTHON" not in gcloud.environment({"PATH": "/a", "CLOUDSDK_PYTHON": "/mine"})
 
 
-def test_it_may_be_forbidden(home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_can_be_forbidden(home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gcloud.FORBID, "0")
     there, said = _ensure()
     assert not there
@@ -182,7 +180,7 @@ def test_it_may_be_forbidden(home: Path, archive: Path, monkeypatch: pytest.Monk
     ("https://example.com/sdk.tar.gz", "", "is an address, so WORKBOOK_GCLOUD_SHA256 must say"),
     ("https://example.com/sdk.tar.gz", "abc", "must be a SHA-256: 64 hexadecimal digits"),
 ])  # fmt: skip
-def test_a_setting_that_cannot_be_followed_ends_the_set_up(
+def test_invalid_setting_ends_the_set_up(
     chosen: str, sha256: str, said: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(gcloud.ARCHIVE, chosen)
@@ -192,9 +190,7 @@ def test_a_setting_that_cannot_be_followed_ends_the_set_up(
     assert not home.exists()
 
 
-def test_a_file_is_checked_against_the_hash_that_is_given(
-    home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archive_is_checked_against_the_given_hash(home: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gcloud.SHA256, "0" * 64)
     with pytest.raises(MachineError, match="is not the archive that WORKBOOK_GCLOUD_SHA256 says"):
         _ensure()
@@ -202,7 +198,7 @@ def test_a_file_is_checked_against_the_hash_that_is_given(
     assert _ensure()[0]
 
 
-def test_an_address_is_downloaded_checked_and_forgotten(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_is_downloaded_checked_and_deleted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = _sdk()
     monkeypatch.setenv(gcloud.SHA256, hashlib.sha256(content).hexdigest())
     behaviour = Behaviour(content, cuts=[10])
@@ -214,7 +210,7 @@ def test_an_address_is_downloaded_checked_and_forgotten(home: Path, monkeypatch:
     assert not (home / "downloads").exists()
 
 
-def test_a_wrong_hash_is_one_sentence_and_the_set_up_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_hash_is_reported_and_the_set_up_continues(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gcloud.SHA256, "0" * 64)
     with serving(Behaviour(_sdk())) as url:
         monkeypatch.setenv(gcloud.ARCHIVE, url)
@@ -226,7 +222,7 @@ def test_a_wrong_hash_is_one_sentence_and_the_set_up_goes_on(home: Path, monkeyp
     assert list((home / "downloads").iterdir()) == []
 
 
-def test_a_machine_without_a_network_is_told_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_is_reported_in_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gcloud_archives, "_FOLDER", "http://127.0.0.1:1/downloads")
     monkeypatch.setattr(gcloud_archives.platform, "system", lambda: "Linux")
     monkeypatch.setattr(gcloud_archives.platform, "machine", lambda: "x86_64")
@@ -235,7 +231,7 @@ def test_a_machine_without_a_network_is_told_in_one_sentence(home: Path, monkeyp
     assert "can't be downloaded: the server can't be reached." in said
 
 
-def test_an_unknown_platform_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_platform_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gcloud_archives.platform, "machine", lambda: "riscv64")
     there, said = _ensure()
     assert not there
@@ -248,7 +244,7 @@ def test_an_unknown_platform_is_told(home: Path, monkeypatch: pytest.MonkeyPatch
     (_sdk(folder="google-cloud-sdk/../.."), "would be written outside the folder"),
     (_sdk("#!/bin/sh\necho 'exec format error' >&2\nexit 1\n"), "doesn't run here: exec format error"),
 ], ids=["no archive", "another program", "hostile", "another platform"])  # fmt: skip
-def test_what_is_no_gcloud_is_refused_and_the_one_from_before_stays(
+def test_invalid_archive_is_refused_and_the_gcloud_kept(
     content: bytes, reason: str, home: Path, archive: Path, tmp_path: Path
 ) -> None:
     _ensure()
@@ -262,7 +258,7 @@ def test_what_is_no_gcloud_is_refused_and_the_one_from_before_stays(
     assert not (tmp_path / "bin").exists()
 
 
-def test_a_component_that_cannot_be_added_is_told_and_tried_again(home: Path, archive: Path) -> None:
+def test_failed_component_is_reported_and_tried_again(home: Path, archive: Path) -> None:
     archive.write_bytes(_sdk(PROGRAM.replace("then printf", "then echo 'no network' >&2; exit 1; printf")))
     for _ in range(2):
         there, said = _ensure()
@@ -270,7 +266,7 @@ def test_a_component_that_cannot_be_added_is_told_and_tried_again(home: Path, ar
         assert "beta and local-extract could not be added (no network)." in said
 
 
-def test_two_set_ups_at_once_make_one(home: Path, archive: Path) -> None:
+def test_two_concurrent_set_ups_install_one_gcloud(home: Path, archive: Path) -> None:
     script = "from machine import gcloud; gcloud.ensure(print)"
     command = [sys.executable, "-c", script]
     both = [
@@ -282,7 +278,7 @@ def test_two_set_ups_at_once_make_one(home: Path, archive: Path) -> None:
     assert gcloud.version() == "1.2.3"
 
 
-def test_what_a_killed_set_up_left_is_removed(home: Path, archive: Path) -> None:
+def test_files_of_a_killed_set_up_are_removed(home: Path, archive: Path) -> None:
     (home / "unpacking-1/google-cloud-sdk").mkdir(parents=True)
     assert _ensure()[0]
     assert sorted(path.name for path in home.iterdir()) == ["google-cloud-sdk", "lock"]
@@ -291,7 +287,7 @@ def test_what_a_killed_set_up_left_is_removed(home: Path, archive: Path) -> None
 @pytest.mark.parametrize(("system", "machine"), [
     ("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"), ("Darwin", "x86_64"),
 ])  # fmt: skip
-def test_each_platform_has_an_archive_of_its_own_with_a_hash(system: str, machine: str) -> None:
+def test_every_platform_has_an_archive_with_a_hash(system: str, machine: str) -> None:
     found = gcloud_archives.official(system, machine)
     assert found is not None
     assert found.is_remote

@@ -26,7 +26,7 @@ def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_help_is_the_default_and_names_the_verbs() -> None:
+def test_default_target_is_help_and_names_all_targets() -> None:
     done = _make()
     assert done.returncode == 0, done.stderr
     for verb in (
@@ -48,7 +48,7 @@ def test_help_is_the_default_and_names_the_verbs() -> None:
         assert f"make {verb} " in done.stdout
 
 
-def test_the_site_needs_its_own_environment_and_no_engine() -> None:
+def test_site_needs_its_own_environment_and_no_engine() -> None:
     lines = [line.lstrip("@") for line in _make("-n", "site").stdout.splitlines()]
     assert lines == [
         f'WORKBOOK_VENV="{ROOT}/.venv-site" WORKBOOK_LOCK=site/requirements.txt machine/install.sh',
@@ -59,13 +59,13 @@ def test_the_site_needs_its_own_environment_and_no_engine() -> None:
 @pytest.mark.parametrize(
     "verb", ["run", "real", "sweep", "doctor", "lab", "test", "soak", "bench", "workshop", "record"]
 )
-def test_every_verb_sets_up_first(verb: str) -> None:
+def test_every_target_sets_up_first(verb: str) -> None:
     lines = [line.lstrip("@") for line in _make("-n", verb).stdout.splitlines()]
     assert lines[:2] == ["machine/install.sh", ".venv/bin/workbook setup"]
     assert len(lines) >= 3
 
 
-def test_the_switch_to_google_is_passed_on() -> None:
+def test_variables_for_google_are_passed_on() -> None:
     assert (
         "run --target 'gcp' --project 'mine' --only 02"
         in _make("-n", "run", TARGET="gcp", PROJECT="mine", ARGS="--only 02").stdout
@@ -78,7 +78,7 @@ def test_the_switch_to_google_is_passed_on() -> None:
     assert "--project" not in _make("-n", "run", PROJECT="a-stray-variable").stdout
 
 
-def test_a_soak_of_one_folder_is_that_folder_s() -> None:
+def test_soak_of_one_folder_runs_only_that_folder() -> None:
     def parts(**variables: str) -> list[str]:
         return [word for word in _make("-n", "soak", **variables).stdout.split() if word.startswith("tests/")]
 

@@ -57,12 +57,12 @@ def test_no_script_needs_gnu_s_tools(path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["x=$(readlink -f y)", "sed -i s/a/b/ c", "date -u -d @0", "date +%s%N", "stat -c %s a", "a | timeout 5 b"]
 )
-def test_the_rule_finds_what_it_is_for(line: str) -> None:
+def test_option_that_macos_lacks_is_found(line: str) -> None:
     assert _gnu_only(line)
 
 
 @pytest.mark.parametrize("shell", ["dash", "busybox", "bash"])
-def test_the_set_up_is_plain_shell(shell: str) -> None:
+def test_set_up_is_portable_shell(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} isn't installed")
     applet = ["sh"] if shell == "busybox" else ["--posix"] if shell == "bash" else []
@@ -101,7 +101,7 @@ def test_processes_are_known_without_proc(tmp_path: Path) -> None:
     assert leases.living(tmp_path / "leases") == {}
 
 
-def test_a_lease_in_the_other_form_is_not_taken_for_a_dead_one(
+def test_lease_in_the_other_format_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """Written where only `ps` knows processes, read where /proc is there."""
@@ -114,7 +114,7 @@ def test_a_lease_in_the_other_form_is_not_taken_for_a_dead_one(
 
 
 @pytest.mark.usefixtures("no_proc")
-def test_a_zombie_is_gone() -> None:
+def test_zombie_counts_as_ended() -> None:
     child = subprocess.Popen(["true"])
     # It has ended and nobody has asked for its status yet.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

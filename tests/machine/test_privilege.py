@@ -14,9 +14,7 @@ from machine import engine
 
 
 @pytest.mark.parametrize("choice", ["", "docker"])
-def test_a_root_that_may_not_mount_is_told_what_it_lacks(
-    choice: str, engine_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_that_may_not_mount_is_told_why(choice: str, engine_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As root of a container that was started without `--privileged`."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root, with setpriv (Debian: util-linux), can give up a capability")

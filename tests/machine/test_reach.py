@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.docker
-def test_an_engine_of_this_machine_reaches_it(found_engine: engine.Engine) -> None:
+def test_engine_of_this_machine_reaches_the_sandbox(found_engine: engine.Engine) -> None:
     assert reach.why_not(found_engine.host) == ""
 
 
@@ -69,7 +69,7 @@ def engine_elsewhere(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.docker
 @pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="starts an engine of its own: make soak")
 @pytest.mark.timeout(300)
-def test_an_engine_that_cannot_reach_the_sandbox_is_told(engine_elsewhere: str, tmp_path: Path) -> None:
+def test_engine_that_cannot_reach_the_sandbox_is_reported(engine_elsewhere: str, tmp_path: Path) -> None:
     said = reach.why_not(engine_elsewhere)
     assert said.startswith(f"The Docker Engine at {engine_elsewhere} can't reach the sandbox: on its own machine's")
     assert "no answer within" not in said, "the engine said at once what it met"

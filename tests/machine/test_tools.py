@@ -72,7 +72,7 @@ def test_ensure_unpacks_the_program_from_the_lists_that_have_it(
     assert os.environ["PATH"].endswith(str(tools.folder()))
 
 
-def test_a_program_with_libraries_gets_each_variable_and_argument(
+def test_program_with_libraries_gets_all_variables_and_arguments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tools.private_engine, "home", lambda: tmp_path / "with a blank")

@@ -69,7 +69,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", sorted(HOSTILE))
-def test_a_hostile_archive_is_refused_and_leaves_nothing_outside(case: str, tmp_path: Path) -> None:
+def test_hostile_archive_is_refused_and_writes_nothing_outside(case: str, tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     archive = _archive(tmp_path / "a.tar.gz", *HOSTILE[case])
     with pytest.raises(ArchiveRefused):
@@ -78,7 +78,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing_outside(case: str, tmp_
     assert not Path("/tmp/evil").exists()
 
 
-def test_an_archive_that_is_far_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "MOST_BYTES", 10)
     archive = _archive(tmp_path / "a.tar.gz", _member("a", content=b"123456"), _member("b", content=b"123456"))
     with pytest.raises(ArchiveRefused, match="far larger"):
@@ -124,7 +124,7 @@ def test_no_mixture_of_names_and_links_leaves_the_folder(
         assert Path(os.path.realpath(path)).is_relative_to((room / "deep" / "out").resolve())
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+def test_full_disk_is_reported_in_one_sentence(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "none", disk], capture_output=True).returncode:

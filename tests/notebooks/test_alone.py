@@ -26,7 +26,7 @@ _ALL = sorted(path.name[:2] for path in (ROOT / "notebooks").glob("*.ipynb"))
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(not os.environ.get("WORKBOOK_SOAK"), reason="every notebook by itself: make soak")
 @pytest.mark.parametrize("number", _ALL)
-def test_a_notebook_runs_alone(number: str, python_image: str) -> None:
+def test_notebook_runs_alone(number: str, python_image: str) -> None:
     strict = ["--strict"] if shutil.which("gcloud") else []
     ran = subprocess.run(
         [sys.executable, "-m", "cli.main", "run", "--only", number, *strict],

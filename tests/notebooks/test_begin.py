@@ -40,7 +40,9 @@ def says(number: int, *parts: str) -> None:
     assert all(part in line for part, line in zip(parts, lines, strict=True)), f"{number}: {lines}"
 
 
-def test_what_is_missing_is_said_and_who_makes_it(in_world: Target, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_begin_names_what_is_missing_and_the_notebook_that_makes_it(
+    in_world: Target, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     for number in NUMBERS:
         api = f"The Artifact Registry API {API} {in_world.project_id}. Run notebook 01"
@@ -61,13 +63,13 @@ def test_what_is_missing_is_said_and_who_makes_it(in_world: Target, tmp_path, mo
         says(number, *([IMAGE] if "image" in needs(number) else []))
 
 
-def test_without_a_world_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_begin_without_a_world_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKBOOK_TARGET", raising=False)
     with pytest.raises(workbook.target.NoTarget, match="Open the notebooks with `make lab`"):
         workbook.begin(1)
 
 
-def test_builds_that_run_gcloud_need_one(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_that_run_gcloud_require_gcloud(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     del in_world
     monkeypatch.setattr(about.shutil, "which", lambda tool: None)
     (number,) = (about.number(path) for path in documents.notebooks() if about.read(path).gcloud)

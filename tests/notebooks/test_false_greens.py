@@ -75,15 +75,15 @@ def module_world(environment: dict[str, str]) -> Iterator[Target]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_cell_that_fails_ends_with_an_error(ended: dict[str, str], fault: str) -> None:
+def test_failing_cell_ends_with_an_error(ended: dict[str, str], fault: str) -> None:
     assert ended[fault] == "error", f"{fault} passed"
 
 
-def test_cells_that_do_not_fail_end_without_one(ended: dict[str, str]) -> None:
+def test_passing_cell_ends_without_an_error(ended: dict[str, str]) -> None:
     assert [ended[name] for name in ("begin", "checks", "fine")] == ["ok", "ok", "ok"]
 
 
-def test_the_runner_names_notebook_and_cell_and_runs_nothing_after_it(module_world: Target, tmp_path: Path) -> None:
+def test_runner_stops_at_the_failing_cell_and_names_it(module_world: Target, tmp_path: Path) -> None:
     path = written(tmp_path, ("begin", BEGIN), ("fault", FAULTS["an-unknown-magic"]), ("after", "print('never')"))
     result = execution.execute(path, tmp_path / "ran.ipynb", {})
     assert result.failure is not None

@@ -50,7 +50,7 @@ def _substituted(text: str, values: dict[str, str]) -> str:
     )
 
 
-def test_google_s_schema_reads_the_step() -> None:
+def test_googles_schema_accepts_the_step() -> None:
     build = json_format.ParseDict({"steps": [_step()]}, types.Build.pb()())
     assert build.steps[0].id == "gate"
 
@@ -93,7 +93,7 @@ def images(engine: docker.DockerClient, python_image: str, environment: dict[str
         ("file", "mended", "critical", 2, "Could not tell"),
     ],
 )
-def test_the_step_blocks_passes_and_stops_without_a_scan(
+def test_step_blocks_passes_or_stops_by_the_scan(
     where: str,
     tag: str,
     gate: str,

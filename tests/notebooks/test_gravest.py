@@ -31,7 +31,7 @@ def cell_of(book: Any, name: str) -> Any:
 
 @soak
 @pytest.mark.usefixtures("gcloud", "in_world")
-def test_a_flag_that_was_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renamed_flag_is_reported_with_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = nbformat.read(real(2), as_version=4)
     cell = cell_of(book, "create")
     cell.source = cell.source.replace("--repository-format", "--repository-form-at")
@@ -42,7 +42,7 @@ def test_a_flag_that_was_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "--repository-form-at" in refused.reason
 
 
-def test_a_stale_output(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_stale_output_is_reported_with_its_cell(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = real(1).read_text(encoding="utf-8")
     stale = text.replace("lifecycleState: ACTIVE", "lifecycleState: DELETE_REQUESTED")
     assert stale != text
@@ -51,20 +51,20 @@ def test_a_stale_output(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     assert "DELETE_REQUESTED" in found
 
 
-def test_an_output_with_a_token() -> None:
+def test_output_with_a_token_is_reported_with_its_cell() -> None:
     book = read(real(3))
     cell_of(book, "login")["outputs"][0]["text"] = "ya29." + "a0AfH6SM\n"
     assert [cell for cell, _ in RULES["secret"](real(3).name, book, NAMES)] == ["login"]
 
 
-def test_a_price_that_changed() -> None:
+def test_changed_price_is_reported_with_its_cell() -> None:
     book = read(real(8))
     cell = cell_of(book, "step-bill")
     cell["source"] = cell["source"].replace("0.10 USD", "0.20 USD")
     assert [cell for cell, _ in RULES["price"](real(8).name, book, NAMES)] == ["step-bill"]
 
 
-def test_a_message_of_the_sandbox_that_changed() -> None:
+def test_changed_message_is_reported_with_its_cell() -> None:
     others = {
         who: tuple(
             text.replace("is tagged", "carries tags").replace("Unauthenticated request", "Who is it") for text in texts
@@ -75,7 +75,7 @@ def test_a_message_of_the_sandbox_that_changed() -> None:
         assert [cell for cell, why in unsaid(read(real(number)), others) if message in why] == ["now-you-have"]
 
 
-def test_an_import_across_the_rules(tmp_path: Path) -> None:
+def test_import_across_the_rules_is_found(tmp_path: Path) -> None:
     from tests.docs import test_boundaries
 
     file = tmp_path / "retention.py"
@@ -92,7 +92,7 @@ def test_an_import_across_the_rules(tmp_path: Path) -> None:
     ],
     ids=["a check that can't fail", "an exercise that nobody solved"],
 )
-def test_a_notebook_that_teaches_nothing(
+def test_check_that_cannot_fail_and_unsolved_exercise_are_reported(
     cell: str,
     source: str,
     says: str,
@@ -128,7 +128,7 @@ def _recorded(path: Path) -> str:
     return record.canonical(nbformat.read(path, as_version=4))
 
 
-def test_a_link_that_leads_nowhere() -> None:
+def test_link_without_a_target_is_reported() -> None:
     book = read(real(4))
     book["cells"][-1]["source"] = book["cells"][-1]["source"].replace("05_tag_images", "05_tags")
     assert {cell for cell, _ in RULES["next"](real(4).name, book, NAMES)} == {"next"}

@@ -49,7 +49,7 @@ sys.exit(runner.run(plans.Plan(plans.choose(sys.argv[1])), Console()).code)
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_notebooks_take_an_index_for_an_image(python_image: str) -> None:
+def test_notebooks_accept_an_index_as_an_image(python_image: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", _RUN, _NOTEBOOKS],
         cwd=ROOT,

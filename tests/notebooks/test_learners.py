@@ -131,7 +131,7 @@ def _planted(**cells: str) -> NotebookNode:
 
 
 @pytest.mark.docker
-def test_a_cell_that_fails_when_run_twice_is_caught(learners: dict[str, str]) -> None:
+def test_cell_that_fails_when_run_twice_is_reported(learners: dict[str, str]) -> None:
     once = "import os\nfrom pathlib import Path\n\nPath(os.environ['WORKBOOK_HOME'], 'once').mkdir()"
     book = _planted(once=once, made="left = [1]", taken="left.pop()")
     assert _execute(book, learners) == []
@@ -140,7 +140,7 @@ def test_a_cell_that_fails_when_run_twice_is_caught(learners: dict[str, str]) ->
 
 
 @pytest.mark.docker
-def test_a_cell_that_needs_what_only_a_solution_defines_is_caught(learners: dict[str, str]) -> None:
+def test_cell_that_depends_on_a_solution_is_reported(learners: dict[str, str]) -> None:
     book = _planted(
         check="from helpers.exercises import exercise, solution\n\nexercise(1, 'a', lambda: False, 'b', 'c')",
         solution="if solution(1):\n    made = 1",
@@ -180,7 +180,7 @@ def test_each_cell_may_run_twice_in_a_row(
 @pytest.mark.docker
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if SOAK or name.startswith(SLICE)])
-def test_a_restart_at_each_exercise_and_clean_up_cells_run_twice(
+def test_notebook_survives_restarts_and_repeated_clean_up(
     ready: Callable[[str], NotebookNode], learners: dict[str, str], name: str
 ) -> None:
     """Run All Above in a new kernel at each exercise, before anything is cleaned up; then to the end."""

@@ -11,7 +11,7 @@ PATHS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_every_message_that_could_come_can_come(path) -> None:
+def test_every_quoted_message_exists(path) -> None:
     book = read(path)
     found = [f"{path.name}#{cell}: {why}" for cell, why in unsaid(book, sayings())]
     assert not found, "\n".join(found)
@@ -31,11 +31,11 @@ def test_every_message_that_could_come_can_come(path) -> None:
         ("…", "anything", False),
     ],
 )
-def test_a_message_is_said_word_for_word(message: str, text: str, is_said: bool) -> None:
+def test_message_matches_a_text_word_for_word(message: str, text: str, is_said: bool) -> None:
     assert says(message, text) is is_said
 
 
-def test_a_message_that_the_sandbox_changed_is_caught_and_its_cell_named() -> None:
+def test_message_that_the_sandbox_changed_is_reported_with_its_cell() -> None:
     book = read(PATHS[2])
     changed = {
         who: tuple(text.replace("already exists", "is there already") for text in texts)

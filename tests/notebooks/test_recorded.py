@@ -122,7 +122,7 @@ def test_nbval_finds_stored_outputs_true(
     not os.environ.get("WORKBOOK_SOAK"), reason="byte by byte only in make soak: bases and clients move"
 )
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_recording_gives_the_same_bytes(recorded: Run, path: Path) -> None:
+def test_recording_reproduces_the_stored_bytes(recorded: Run, path: Path) -> None:
     assert recorded.status == 0, recorded.output
     stored, fresh = _untimed(path.read_text(encoding="utf-8")), _untimed(recorded.fresh[path])
     found = [f"{path.name}#{one}" for one in differences(stored, fresh)]
@@ -148,7 +148,7 @@ def test_every_notebook_ends_well(recorded: Run) -> None:
 
 
 @marked
-def test_the_digest_that_was_pushed_is_the_digest_that_was_pulled(recorded: Run) -> None:
+def test_pulled_digest_is_the_pushed_one(recorded: Run) -> None:
     images = recorded.summary["images"]
     assert {"1.0.0", "1.0.1"} <= _tags(recorded).keys()
     # Others were made in the registry itself, and the engine has never seen them.
@@ -161,7 +161,7 @@ def test_the_digest_that_was_pushed_is_the_digest_that_was_pulled(recorded: Run)
 
 
 @marked
-def test_a_changed_line_pushes_one_small_layer(recorded: Run) -> None:
+def test_changed_line_pushes_one_small_layer(recorded: Run) -> None:
     outputs = recorded.outputs("04_build_and_push")
     assert outputs["change-size"] == "layers that are new: 1\nless than 100 kB: True\n"
     assert outputs["change"].count("Layer already exists") == 4
@@ -204,7 +204,7 @@ def test_nothing_is_left_behind(recorded: Run, engine: docker.DockerClient) -> N
 
 
 @marked
-def test_the_reports_are_there(recorded: Run) -> None:
+def test_reports_exist(recorded: Run) -> None:
     suite = ET.parse(recorded.folder / "junit.xml").getroot()  # noqa: S314 - written by the run itself
     cases = list(suite.iter("testcase"))
     assert len(cases) == len(NOTEBOOKS)
@@ -265,7 +265,7 @@ def test_what_differs_is_named_by_its_cell(fault: Callable[[nbformat.NotebookNod
     assert says in found[0]
 
 
-def test_the_same_bytes_do_not_differ() -> None:
+def test_same_bytes_do_not_differ() -> None:
     assert list(differences(stored(), stored())) == []
 
 
@@ -288,7 +288,7 @@ def test_other_digests_are_no_difference_and_another_number_of_them_is() -> None
 
 
 @marked
-def test_the_deployed_service_predicts_what_the_container_predicted(recorded: Run) -> None:
+def test_deployed_service_predicts_the_same_as_the_container(recorded: Run) -> None:
     local = recorded.outputs("04_build_and_push")["run"].split()[0]
     assert local == "setosa"
     assert recorded.outputs("06_build_in_the_cloud")["call-python"].split()[0] == local

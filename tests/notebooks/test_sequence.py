@@ -38,7 +38,7 @@ def _tags(run: Run) -> dict[str, str]:
     return {tag: image["digest"] for image in run.summary["images"] for tag in image["tags"]}
 
 
-def test_without_gcloud_the_same_end_is_reached_and_the_run_says_partial(partial: Run) -> None:
+def test_run_without_gcloud_reaches_the_same_state_and_is_partial(partial: Run) -> None:
     assert partial.status == 0, partial.output
     assert partial.summary["verdict"] == "PARTIAL"
     count = partial.summary["commands_not_run"]["count"]
@@ -50,7 +50,7 @@ def test_without_gcloud_the_same_end_is_reached_and_the_run_says_partial(partial
     assert all(image["agree"] for image in pushed if {"1.0.0", "1.0.1"} & set(image["tags"]))
 
 
-def test_the_sandbox_was_slow(partial: Run) -> None:
+def test_operations_of_the_slow_sandbox_were_polled(partial: Run) -> None:
     """Else nobody had to wait: operations that are done at once are asked for by nobody."""
     polls = re.findall(
         r"200 GET serviceusage\.googleapis\.com/v1/operations/", (partial.folder / "sandbox.log").read_text()

@@ -189,7 +189,7 @@ FAULTS: list[tuple[str, str, Callable[[Json], None]]] = [
 ]
 
 
-def test_a_good_notebook_breaks_no_rule() -> None:
+def test_good_notebook_breaks_no_rule() -> None:
     there = {"03_look.ipynb", "04_next.ipynb"}
     broken = {which: found for which, look in RULES.items() if (found := list(look("03_look.ipynb", good(), there)))}
     assert not broken

@@ -70,7 +70,7 @@ FAULTS: list[tuple[Callable[[Any], object], str, str]] = [
 
 
 @pytest.mark.parametrize(("plant", "cell", "says"), FAULTS)
-def test_a_fault_is_seen_and_its_cell_named(
+def test_fault_is_reported_with_its_cell(
     plant: Callable[[Any], object], cell: str, says: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     found = list(disagreements(notebook(plant), notebook(), tmp_path, request.session))
@@ -87,13 +87,13 @@ def test_a_fault_is_seen_and_its_cell_named(
         say(2, FIRST, "0a" * 32),
     ],
 )
-def test_what_moves_with_the_world_is_no_fault(
+def test_differences_of_the_world_are_no_fault(
     change: Callable[[Any], object], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     assert not list(disagreements(notebook(change), notebook(), tmp_path, request.session))
 
 
-def test_the_rules_are_few_and_nbval_reads_them_all() -> None:
+def test_nbval_reads_all_of_the_few_rules() -> None:
     text = RULES.read_text(encoding="utf-8")
     rules = re.findall(r"^regex: .+\nreplace: .+$", text, re.MULTILINE)
     assert 0 < len(rules) <= 10

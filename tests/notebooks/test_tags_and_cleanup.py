@@ -24,7 +24,7 @@ def tagged(name: str, tag: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_each_has_two_exercises_with_check_solution_and_check_again(name: str) -> None:
+def test_notebook_has_two_exercises_with_check_and_solution(name: str) -> None:
     order = [
         tag
         for cell in cells(name)
@@ -39,14 +39,14 @@ def test_each_has_two_exercises_with_check_solution_and_check_again(name: str) -
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_each_tries_to_break_something_says_what_can_go_wrong_and_what_is_left(name: str) -> None:
+def test_notebook_has_all_closing_sections(name: str) -> None:
     text = "\n".join("".join(cell["source"]) for cell in cells(name) if cell["cell_type"] == "markdown")
     for heading in ("## Try to break it", "## Your turn", "## What could go wrong", "## What this leaves behind"):
         assert heading in text
     assert any("--refused" in "".join(cell["source"]) for cell in cells(name))
 
 
-def test_every_policy_of_the_projects_file_is_explained() -> None:
+def test_every_policy_of_the_file_is_explained() -> None:
     text = "\n".join("".join(cell["source"]) for cell in cells("08_clean_up_old_images"))
     for policy in policies.read(Path(ROOT / "cleanup-policy.json")):
         assert f"**{policy.name}**" in text

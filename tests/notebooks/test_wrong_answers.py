@@ -64,7 +64,7 @@ def thirteen(kernel: Target) -> Names:
     }
 
 
-def test_a_build_server_with_more_than_one_right_is_told_which(thirteen: Names) -> None:
+def test_build_server_with_more_roles_is_told_which(thirteen: Names) -> None:
     ask = answered("13_keep_packages_too.ipynb", "check", thirteen)
     member, reader = thirteen["installer"].member, "roles/artifactregistry.reader"
     assert ask().state == "not yet"
@@ -145,7 +145,7 @@ _RELEASE = r"^v[0-9]+\.[0-9]+\.[0-9]+$"
     ],
     ids=["none", "branch", "inverted", "dots", "one", "open", "account", "values", "right"],
 )
-def test_a_trigger_that_builds_other_tags_is_told_which(
+def test_trigger_that_builds_other_tags_is_told_which(
     push: dict[str, Any] | None, more: dict[str, Any], found: str
 ) -> None:
     triggers = [trigger("on-main", {"branch": "^main$"})] + ([trigger("on-release", push, **more)] if push else [])
@@ -184,7 +184,7 @@ def test_files_that_are_ignored_are_markdown_and_all_of_it(globs: list[str], fou
     ],
     ids=["none", "plain", "right"],
 )
-def test_a_secret_in_the_open_is_told(variables: dict[str, str], found: str) -> None:
+def test_exposed_secret_is_reported(variables: dict[str, str], found: str) -> None:
     deploys = SimpleNamespace(variables=lambda _location, _name: variables)
     answer = answered("11_ship_every_commit.ipynb", "check-three", eleven() | {"deploys": deploys, "service": ""})()
     assert found == answer.state or (answer.state == "wrong" and found in answer.reason), answer
@@ -233,7 +233,7 @@ def test_weights_that_have_not_moved_are_told_where_they_are(
     assert found == answer.state or (answer.state == "wrong" and found in answer.reason), answer
 
 
-def test_a_wrong_first_answer_does_not_break_the_solution_of_notebook_12() -> None:
+def test_solution_of_notebook_12_works_after_a_wrong_answer() -> None:
     """A solution writes the Dockerfile anew: whatever a learner made of it, the solution is right."""
     text = (ROOT / "notebooks" / "12_make_the_image_small.ipynb").read_text(encoding="utf-8")
     for cell in json.loads(text)["cells"]:

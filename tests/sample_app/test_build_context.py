@@ -66,7 +66,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_build_context_holds_what_the_dockerfile_needs_and_nothing_else(tree: Path) -> None:
+def test_build_context_contains_only_what_the_dockerfile_needs(tree: Path) -> None:
     lines = (line.strip() for line in (tree / ".dockerignore").read_text(encoding="utf-8").splitlines())
     patterns = [line for line in lines if line and not line.startswith("#")]
     kept = exclude_paths(str(tree), patterns, dockerfile="Dockerfile")
@@ -81,7 +81,7 @@ def test_the_build_context_holds_what_the_dockerfile_needs_and_nothing_else(tree
 
 
 @pytest.mark.gcloud
-def test_the_upload_holds_what_a_build_in_the_cloud_needs_and_nothing_else(tree: Path, tmp_path: Path) -> None:
+def test_upload_contains_only_what_cloud_build_needs(tree: Path, tmp_path: Path) -> None:
     gcloud = shutil.which("gcloud")
     if gcloud is None:
         pytest.skip("gcloud isn't on the PATH")

@@ -54,11 +54,11 @@ def test_numbers_in_range_come_back_as_floats(length: float, width: int) -> None
         (10**400, "must be greater than 0 and at most 50"),
     ],
 )
-def test_a_wrong_value_has_its_reason(value: Any, reason: str) -> None:
+def test_wrong_value_has_its_reason(value: Any, reason: str) -> None:
     assert reasons({"length": value, "width": 1}) == {"length": reason}
 
 
-def test_every_wrong_field_is_named_at_once() -> None:
+def test_all_wrong_fields_are_named_together() -> None:
     assert reasons({"length": "long", "colour": 3}) == {
         "length": "must be a number",
         "width": "missing",
@@ -66,7 +66,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
     }
 
 
-def test_a_long_field_name_is_cut_in_the_answer() -> None:
+def test_long_field_name_is_shortened_in_the_answer() -> None:
     (name,) = reasons({"length": 1, "width": 1, "x" * 500: 1})
     assert len(name) == 60
 
@@ -108,22 +108,22 @@ def test_parse_returns_an_object_or_an_input_error(body: bytes) -> None:
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nests too deep"),
     ],
 )
-def test_what_is_no_json_object_is_refused(body: bytes, part: str) -> None:
+def test_body_that_is_no_json_object_is_refused(body: bytes, part: str) -> None:
     with pytest.raises(InputError, match=part):
         parse(body)
 
 
-def test_a_field_given_twice_is_refused() -> None:
+def test_field_given_twice_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         parse(b'{"length": 1, "length": 2, "width": 1}')
     assert caught.value.reasons == {"length": "given more than once"}
 
 
-def test_a_number_too_large_for_a_float_is_refused() -> None:
+def test_number_too_large_for_a_float_is_refused() -> None:
     assert reasons(parse(b'{"length": 1e999, "width": 1}')) == {"length": "must be a finite number"}
 
 
-def test_a_form_goes_through_the_same_checks() -> None:
+def test_form_is_checked_like_json() -> None:
     assert check(from_form({"length": " 1.5", "width": "2"}), FEATURES) == {"length": 1.5, "width": 2.0}
     assert reasons(from_form({"length": "", "width": "wide"})) == {"length": "missing", "width": "must be a number"}
     assert reasons(from_form({"length": "nan", "width": "1"})) == {"length": "must be a finite number"}

@@ -42,7 +42,7 @@ def test_probabilities_equal_scikit_learns_to_1e_9(tmp_path: Path) -> None:
         assert most_likely(probabilities(model, dict(zip(names, row, strict=True)))) == model.classes[species]
 
 
-def test_the_names_carry_the_unit(model_file: Path) -> None:
+def test_names_of_features_contain_the_unit(model_file: Path) -> None:
     model = load(model_file)
     assert [feature.name for feature in model.features] == [
         "sepal_length_cm", "sepal_width_cm", "petal_length_cm", "petal_width_cm",
@@ -51,14 +51,14 @@ def test_the_names_carry_the_unit(model_file: Path) -> None:
     assert 27 <= model.unseen_right <= model.unseen_flowers == 30
 
 
-def test_each_example_is_named_right(model_file: Path) -> None:
+def test_each_example_is_classified_correctly(model_file: Path) -> None:
     model = load(model_file)
     names = [feature.name for feature in model.features]
     for species, row in model.examples.items():
         assert most_likely(probabilities(model, dict(zip(names, row, strict=True)))) == species
 
 
-def test_a_missing_model_says_how_to_make_one(tmp_path: Path) -> None:
+def test_missing_model_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"No such file or directory\. Run: python train\.py"):
         load(tmp_path / "none.json")
 
@@ -74,7 +74,7 @@ def test_a_missing_model_says_how_to_make_one(tmp_path: Path) -> None:
         (lambda content: content["features"][0].pop("label"), "TypeError"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(
+def test_inconsistent_model_is_refused(
     model_file: Path, tmp_path: Path, spoil: Callable[[dict[str, Any]], object], part: str
 ) -> None:
     content = json.loads(model_file.read_text(encoding="utf-8"))
@@ -85,14 +85,14 @@ def test_numbers_that_do_not_fit_are_refused(
         load(spoilt)
 
 
-def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
+def test_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "iris.json"
     path.write_bytes(b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00.")
     with pytest.raises(ModelError, match="isn't a model this server knows"):
         load(path)
 
 
-def test_training_says_how_to_call_it() -> None:
+def test_training_without_a_path_prints_its_usage() -> None:
     called = subprocess.run([sys.executable, str(SAMPLE_APP / "train.py")], capture_output=True, text=True, check=False)
     assert called.returncode == 2
     assert "python train.py MODEL.json" in called.stderr

@@ -45,7 +45,7 @@ def as_text(flower: dict[str, float]) -> dict[str, str]:
     return {name: str(value) for name, value in flower.items()}
 
 
-def test_a_filled_form_is_answered(visitor: requests.Session, server: Server, flower: dict[str, float]) -> None:
+def test_filled_form_gets_a_prediction(visitor: requests.Session, server: Server, flower: dict[str, float]) -> None:
     answer = send(visitor, server.url, as_text(flower))
     assert answer.status_code == 200
     assert '<h2 id="answer">setosa</h2>' in answer.text
@@ -55,7 +55,7 @@ def test_a_filled_form_is_answered(visitor: requests.Session, server: Server, fl
     assert kept.items() >= as_text(flower).items()
 
 
-def test_the_command_that_the_page_shows_gives_the_same_answer(
+def test_shown_curl_command_gives_the_same_prediction(
     visitor: requests.Session, server: Server, flower: dict[str, float]
 ) -> None:
     text = send(visitor, server.url, as_text(flower)).text.replace("&quot;", '"').replace("&#x27;", "'")
@@ -84,7 +84,7 @@ def test_each_wrong_field_is_marked_and_explained(
     assert "missing" in answer.text
 
 
-def test_every_field_has_a_label_and_nothing_comes_from_outside(server: Server) -> None:
+def test_every_field_has_a_label_and_nothing_is_loaded_from_elsewhere(server: Server) -> None:
     answer = server.client.get(f"{server.url}/")
     page = Page(answer.text)
     visible = [field for field in page.every("input") if field.get("type") != "hidden"]
@@ -105,7 +105,7 @@ def test_every_field_has_a_label_and_nothing_comes_from_outside(server: Server) 
     assert [style["nonce"] for style in page.every("style")] == [nonce[1]]
 
 
-def test_an_example_fills_the_form(server: Server) -> None:
+def test_example_fills_the_form(server: Server) -> None:
     def filled(query: str) -> list[str]:
         page = Page(server.client.get(f"{server.url}/{query}").text)
         return [field["value"] for field in page.every("input") if field.get("type") == "number"]
@@ -125,21 +125,23 @@ def test_an_example_fills_the_form(server: Server) -> None:
         ("a", "/predict"),
     ],
 )
-def test_a_path_that_a_proxy_took_off_is_in_the_shown_command(
+def test_shown_command_contains_the_prefix_that_a_proxy_removed(
     visitor: requests.Session, server: Server, flower: dict[str, float], sent: str, shown: str
 ) -> None:
     answer = send(visitor, server.url, as_text(flower), **{"X-Forwarded-Prefix": sent})
     assert f"curl -s {server.url}{shown} -H" in answer.text
 
 
-def test_a_form_from_elsewhere_is_refused(visitor: requests.Session, server: Server, flower: dict[str, float]) -> None:
+def test_form_from_another_origin_is_refused(
+    visitor: requests.Session, server: Server, flower: dict[str, float]
+) -> None:
     foreign = send(visitor, server.url, as_text(flower), Origin="https://service.example")
     assert foreign.status_code == 403
     assert "CSRF_TRUSTED_ORIGINS" in foreign.text
     assert server.client.post(f"{server.url}/", data=flower).status_code == 403
 
 
-def test_a_trusted_origin_is_taken_from_the_environment(
+def test_trusted_origins_are_read_from_the_environment(
     serve: Serve, visitor: requests.Session, flower: dict[str, float]
 ) -> None:
     with serve(CSRF_TRUSTED_ORIGINS="https://other.example, https://service.example") as running:
@@ -147,14 +149,12 @@ def test_a_trusted_origin_is_taken_from_the_environment(
         assert send(visitor, running.url, as_text(flower), Origin="https://third.example").status_code == 403
 
 
-def test_a_form_larger_than_the_fields_need_is_refused(
-    visitor: requests.Session, server: Server, flower: dict[str, float]
-) -> None:
+def test_form_that_is_too_large_is_refused(visitor: requests.Session, server: Server, flower: dict[str, float]) -> None:
     answer = send(visitor, server.url, as_text(flower) | {"more": "x" * 5000})
     assert answer.status_code == 413
 
 
-def test_the_page_takes_no_other_method(server: Server) -> None:
+def test_page_refuses_other_methods(server: Server) -> None:
     answer = server.client.delete(f"{server.url}/")
     assert answer.status_code in (403, 405)
     assert server.client.options(f"{server.url}/").status_code == 405

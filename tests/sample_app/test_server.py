@@ -66,12 +66,12 @@ def test_predict_takes_only_json(server: Server, content_type: str | None, flowe
 
 
 @pytest.mark.parametrize(("size", "status"), [(4096, 400), (4097, 413)])
-def test_the_body_has_a_limit(server: Server, size: int, status: int) -> None:
+def test_body_has_a_size_limit(server: Server, size: int, status: int) -> None:
     answer = server.client.post(f"{server.url}/predict", data=b" " * size, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
 
 
-def test_a_declared_size_is_refused_before_anything_is_sent(server: Server) -> None:
+def test_declared_size_is_refused_before_the_body_is_sent(server: Server) -> None:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=DEADLINE)
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Type", "application/json")
@@ -81,7 +81,7 @@ def test_a_declared_size_is_refused_before_anything_is_sent(server: Server) -> N
     connection.close()
 
 
-def test_a_body_of_unknown_length_is_refused(server: Server, flower: dict[str, float]) -> None:
+def test_body_of_unknown_length_is_refused(server: Server, flower: dict[str, float]) -> None:
     answer = server.client.post(
         f"{server.url}/predict",
         data=iter([json.dumps(flower).encode()]),
@@ -105,11 +105,11 @@ def test_health_names_the_model_version(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/health/", "/predict/", "/admin/", "/static/x", "/.env"])
-def test_nothing_else_is_there(server: Server, path: str) -> None:
+def test_other_paths_are_not_found(server: Server, path: str) -> None:
     assert server.client.get(f"{server.url}{path}").status_code == 404
 
 
-def test_only_the_named_hosts_are_answered(serve: Serve, server: Server, flower: dict[str, float]) -> None:
+def test_only_allowed_hosts_are_served(serve: Serve, server: Server, flower: dict[str, float]) -> None:
     foreign = {"Host": "ml-predictor-1.us-central1.run.app"}
     for answer in (
         server.client.get(f"{server.url}/", headers=foreign),
@@ -149,13 +149,13 @@ def test_sigterm_stops_the_server_with_exit_0(serve: Serve) -> None:
         assert running.process.wait(timeout=DEADLINE) == 0
 
 
-def test_a_server_without_its_model_does_not_start(serve: Serve, tmp_path: Path) -> None:
+def test_server_without_its_model_does_not_start(serve: Serve, tmp_path: Path) -> None:
     with serve(MODEL_FILE=str(tmp_path / "none.json")) as running:
         assert running.process.wait(timeout=DEADLINE) != 0
     assert any("Can't read the model" in line for line in running.lines)
 
 
-def test_the_container_health_check_asks_the_server(server: Server) -> None:
+def test_health_check_reports_the_servers_state(server: Server) -> None:
     def check(port: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(APP / "healthcheck.py")],

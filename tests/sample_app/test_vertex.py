@@ -41,7 +41,7 @@ def test_instances_become_predictions_in_their_order(vertex: Server, flower: dic
     assert answer.json()["predictions"][0] == vertex.client.post(f"{vertex.url}/predict", json=flower).json()
 
 
-def test_health_is_asked_where_vertex_says_and_where_it_was(vertex: Server) -> None:
+def test_health_is_served_at_both_routes(vertex: Server) -> None:
     for path in (HEALTH, "/health"):
         answer = vertex.client.get(f"{vertex.url}{path}", headers=FOREIGN)
         assert (answer.status_code, answer.json()["status"]) == (200, "ok")
@@ -64,7 +64,7 @@ def test_health_is_asked_where_vertex_says_and_where_it_was(vertex: Server) -> N
     ],
     ids=["nothing", "none", "no-list", "number", "another-field", "parameters", "second-instance"],
 )
-def test_what_is_wrong_is_named(
+def test_wrong_instances_are_named(
     vertex: Server, flower: dict[str, float], body: dict[str, Any], fields: dict[str, str]
 ) -> None:
     known = {"FLOWER": flower, "NARROW": flower | {"petal_width_cm": 0}}
@@ -75,24 +75,24 @@ def test_what_is_wrong_is_named(
     assert answer.json()["fields"] == fields
 
 
-def test_empty_parameters_are_no_parameters(vertex: Server, flower: dict[str, float]) -> None:
+def test_empty_parameters_are_accepted(vertex: Server, flower: dict[str, float]) -> None:
     assert ask(vertex, {"instances": [flower], "parameters": {}}).status_code == 200
 
 
-def test_thousands_of_wrong_instances_give_a_short_answer(vertex: Server) -> None:
+def test_answer_to_thousands_of_wrong_instances_is_short(vertex: Server) -> None:
     answer = ask(vertex, {"instances": [{}] * 5000})
     assert answer.status_code == 400
     assert len(answer.json()["fields"]) < 30
 
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST, 400), (LARGEST + 1, 413)], ids=["largest", "one-more"])
-def test_a_request_has_at_most_1_5_mb(vertex: Server, size: int, status: int) -> None:
+def test_request_has_at_most_1_5_mb(vertex: Server, size: int, status: int) -> None:
     headers = FOREIGN | {"Content-Type": "application/json"}
     answer = vertex.client.post(f"{vertex.url}{PREDICT}", data=b" " * size, headers=headers)
     assert answer.status_code == status
 
 
-def test_an_answer_has_at_most_1_5_mb(vertex: Server, flower: dict[str, float]) -> None:
+def test_answer_has_at_most_1_5_mb(vertex: Server, flower: dict[str, float]) -> None:
     """A prediction is longer than its instance, so the answer reaches the limit first."""
     body = {"instances": [flower] * 15_000}
     assert len(json.dumps(body)) < LARGEST
@@ -107,12 +107,12 @@ def test_other_methods_and_types_are_refused(vertex: Server) -> None:
     assert vertex.client.post(f"{vertex.url}{PREDICT}", data="x=1").status_code == 415
 
 
-def test_without_the_variables_the_routes_are_not_there(server: Server, flower: dict[str, float]) -> None:
+def test_routes_need_their_variables(server: Server, flower: dict[str, float]) -> None:
     assert server.client.post(f"{server.url}{PREDICT}", json={"instances": [flower]}).status_code == 404
     assert server.client.get(f"{server.url}{HEALTH}").status_code == 404
 
 
-def test_a_route_of_its_own_speaks_vertex_s_form_where_it_is_named(serve: Serve, flower: dict[str, float]) -> None:
+def test_own_route_uses_vertexs_format_if_vertex_names_it(serve: Serve, flower: dict[str, float]) -> None:
     with serve(AIP_HEALTH_ROUTE="/health", AIP_PREDICT_ROUTE="/predict") as named:
         answer = named.client.post(f"{named.url}/predict", json={"instances": [flower]})
         assert answer.json()["predictions"][0]["prediction"] == "setosa"
@@ -124,7 +124,7 @@ def test_a_route_of_its_own_speaks_vertex_s_form_where_it_is_named(serve: Serve,
     [({"AIP_HTTP_PORT": "9091", "PORT": "8080"}, "9091"), ({"PORT": "9092"}, "9092"), ({}, "8080")],
     ids=["vertex", "cloud-run", "neither"],
 )
-def test_it_listens_where_vertex_says(settings: dict[str, str], port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_listens_at_vertexs_port(settings: dict[str, str], port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AIP_HTTP_PORT", "PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in settings.items():
@@ -132,7 +132,7 @@ def test_it_listens_where_vertex_says(settings: dict[str, str], port: str, monke
     assert runpy.run_path(str(APP / "gunicorn.conf.py"))["bind"] == f"0.0.0.0:{port}"
 
 
-def test_the_health_check_asks_there_too(vertex: Server) -> None:
+def test_health_check_uses_vertexs_port(vertex: Server) -> None:
     port = str(urlsplit(vertex.url).port)
     done = subprocess.run(
         [sys.executable, str(APP / "healthcheck.py")],

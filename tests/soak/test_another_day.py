@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 
-def test_a_recording_on_another_day_gives_the_same_bytes(python_image: str, gcloud: Path, tmp_path: Path) -> None:
+def test_recording_on_another_day_reproduces_the_stored_bytes(python_image: str, gcloud: Path, tmp_path: Path) -> None:
     library = tmp_path / "another_day.so"
     runs.succeed("cc", "-shared", "-fPIC", "-O2", "-o", library, Path(__file__).with_name("another_day.c"))
     shifted = {"LD_PRELOAD": str(library), "ANOTHER_DAY": str(DAYS)}

@@ -119,7 +119,7 @@ def ended(build: dict[str, Any]) -> dict[str, Any] | None:
     return build if build["status"] not in ("QUEUED", "WORKING", "PENDING") else None
 
 
-def test_deployments_are_taken_up_after_every_kill(lab: Lab, python_image: str) -> None:
+def test_deployments_continue_after_every_kill(lab: Lab, python_image: str) -> None:
     lab.enable("run", "artifactregistry")
     seeded = random.Random(20261129)
     parent = f"/artifactregistry.googleapis.com/v1/projects/{{project}}/locations/{REGION}/repositories"
@@ -166,7 +166,7 @@ def settled(service: dict[str, Any]) -> dict[str, Any] | None:
     return service if all(one["status"] != "Unknown" for one in service["status"]["conditions"]) else None
 
 
-def test_a_ctrl_c_in_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
+def test_ctrl_c_during_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
     if os.geteuid() != 0 or dockerd.program() is None:
         pytest.skip("a private engine needs root and dockerd")
     seeded = random.Random(20261130)
@@ -211,7 +211,7 @@ def test_a_ctrl_c_in_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
             shutil.rmtree(run, ignore_errors=True)
 
 
-def test_runs_that_were_killed_leave_nothing_after_the_next_one(
+def test_killed_runs_leave_nothing_after_the_next_run(
     found_engine: machine_engine.Engine,
     engine: docker.DockerClient,
     python_image: str,

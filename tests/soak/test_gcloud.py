@@ -148,7 +148,7 @@ def test_packages_versions_tags_and_files(run: Run, repository: str, push: Calla
 
 
 @whole
-def test_a_repository_is_changed(run: Run, repository: str, tmp_path: Path) -> None:
+def test_repository_is_updated(run: Run, repository: str, tmp_path: Path) -> None:
     def repositories(verb: str, *arguments: str) -> Any:
         return run("artifacts", "repositories", verb, repository, *PLACE, "--format=json", *arguments)
 
@@ -185,7 +185,7 @@ def test_what_is_not_waited_for_is_done_all_the_same(run: Run) -> None:
 
 
 @whole
-def test_a_policy_is_changed(run: Run, repository: str, tmp_path: Path) -> None:
+def test_policy_is_updated(run: Run, repository: str, tmp_path: Path) -> None:
     def repositories(verb: str, *arguments: str) -> Any:
         return run("artifacts", "repositories", verb, repository, *PLACE, "--format=json", *arguments)
 

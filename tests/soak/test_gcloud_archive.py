@@ -45,7 +45,7 @@ def _archive(sdk: Path, target: Path) -> Path:
 
 @pytest.mark.skipif(os.environ.get("WORKBOOK_SOAK") != "1", reason="packs and unpacks a whole SDK: make soak")
 @pytest.mark.timeout(900)
-def test_the_real_one_is_downloaded_in_pieces_and_knows_every_command(
+def test_real_archive_is_downloaded_in_parts_and_knows_every_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = shutil.which("gcloud")

@@ -104,7 +104,7 @@ def layers_of(number: random.Random) -> list[bytes]:
     return [number.randbytes(number.randrange(1, 300_000)) for _ in range(number.randrange(1, 4))]
 
 
-def test_what_was_acknowledged_survives_every_kill(server: Server) -> None:
+def test_acknowledged_pushes_survive_every_kill(server: Server) -> None:
     seeded = random.Random(20261122)
 
     def push_on(client: int, stopped: threading.Event, round_: int) -> None:
@@ -170,7 +170,7 @@ def no_orphans(server: Server) -> None:
         world.close()
 
 
-def test_many_clients_at_once(server: Server) -> None:
+def test_concurrent_clients_push_and_pull_their_images(server: Server) -> None:
     wrong: list[str] = []
 
     def work(client: int) -> None:

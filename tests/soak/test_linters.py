@@ -42,6 +42,6 @@ def test_hooks_are_valid(tools: Path) -> None:
     lint(tools, "pre-commit", "validate-config", ".pre-commit-config.yaml")
 
 
-def test_the_layout_is_even(tools: Path) -> None:
+def test_layout_is_consistent(tools: Path) -> None:
     files = [".github/dependabot.yml", ".pre-commit-config.yaml", "cloudbuild.yaml", "cloudbuild.test.yaml"]
     lint(tools, "yamllint", "--strict", "-d", LAYOUT, *WORKFLOWS, *files)

@@ -72,7 +72,7 @@ def test_nobody_went_round_it(google: Google, whole: Run) -> None:
     assert google.tunnels() == set()
 
 
-def test_the_same_ends_are_reached(whole: Run, at_home: Path) -> None:
+def test_both_targets_reach_the_same_state(whole: Run, at_home: Path) -> None:
     """What each exercise's last check says, and the images that are there before the last notebook removes them."""
     here = json.loads((at_home / "summary.json").read_text())
     assert ends(whole.folder) == ends(at_home)

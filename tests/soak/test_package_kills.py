@@ -120,7 +120,7 @@ def _versions(ask: Any, parent: str, package: str) -> set[str]:
             return found
 
 
-def test_a_sandbox_that_is_killed_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+def test_killed_sandbox_loses_no_acknowledged_upload(tmp_path: Path) -> None:
     project = f"ml-workbook-{secrets.token_hex(3)}"
     token = prepare(tmp_path, project)["owner"]
     server = Sandbox(tmp_path, project=project)

@@ -54,7 +54,7 @@ def found(version: str) -> str:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_workbook_works_with_it(version: str, python_image: str, tmp_path: Path) -> None:
+def test_workbook_works_with_this_python(version: str, python_image: str, tmp_path: Path) -> None:
     interpreter = found(version)
     if not interpreter:
         pytest.skip(f"there is no Python {version} here")

@@ -115,7 +115,7 @@ def test_another_scanner_lists_the_same_packages(tools: Path, saved: Path, read:
     assert {"django", "gunicorn"} <= {name for name, _ in distributions}
 
 
-def test_the_bills_are_what_the_standards_validators_take(
+def test_official_validators_accept_the_bills_of_materials(
     tools: Path, read: inventory.Inventory, tmp_path: Path
 ) -> None:
     subject = sbom.Subject("us-central1-docker.pkg.dev/p/r/i", f"sha256:{'0' * 64}")

@@ -258,7 +258,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(
     print(f"{KILLS} kills in {length} calls, seed {seed}: {', '.join(sorted(kinds))}")
 
 
-def test_a_bucket_with_something_of_others_stays(in_world: Target) -> None:
+def test_bucket_with_objects_of_others_stays(in_world: Target) -> None:
     project = in_world.location.project
     bucket = f"{project}_cloudbuild"
     rest.call("POST", f"{leftovers.STORAGE}/b", params={"project": project.id}, json={"name": bucket})
@@ -283,7 +283,7 @@ def test_a_bucket_with_something_of_others_stays(in_world: Target) -> None:
         rest.call("GET", f"{leftovers.STORAGE}/b/{bucket}")
 
 
-def test_an_age_is_a_number_and_a_unit() -> None:
+def test_age_is_a_number_and_a_unit() -> None:
     from cli.run.plans import BadRequest
 
     for text in ("", "1", "d", "-1d", "1y", "99999d"):
