@@ -94,9 +94,9 @@ def _misses() -> str:
 def _checked(world: World, *, repair: bool) -> int:
     found = checkup.look(world, repair=repair)
     for one in found:
-        print(one.says)
+        print(one.sentence)
     world.close()
-    return NOT_WHOLE if any(not one.mended for one in found) else 0
+    return NOT_WHOLE if any(not one.repaired for one in found) else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,1 +1,1 @@
-"""The `/_sandbox/` surface for lessons and tests: clock, faults, request log, limits."""
+"""The admin API `/_sandbox/` for lessons and tests: clock, faults, request log, limits."""

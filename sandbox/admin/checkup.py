@@ -1,6 +1,6 @@
-"""Is a world whole? Rows, blobs and objects against one another; what can be repaired is repaired on request.
+"""Check a world's rows, blobs and objects against each other, and repair on request what can be repaired.
 
-Nothing else may have the world open: `python -m sandbox --check`, which `workbook doctor` runs.
+Nothing else may have the world open. `workbook doctor` runs this as `python -m sandbox --check`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from sandbox.state.world import World
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be.
+    """A problem.
 
     Attributes:
-        says: one sentence.
-        mended: whether it is right again, or will be with what the sentence advises.
+        sentence: what is wrong, and what to do.
+        repaired: whether it was repaired, or needs no action.
     """
 
-    says: str
-    mended: bool
+    sentence: str
+    repaired: bool
 
 
 def look(world: World, *, repair: bool) -> list[Finding]:
-    """Everything that is wrong. Without `repair` nothing is changed."""
+    """Return all problems. Without `repair` nothing is changed."""
     with world.reading() as rows:
         found = list(_rows(rows))
         if found:
-            # Nothing that a broken database says is worth more.
+            # Other queries on a damaged database would be unreliable.
             return found
         sizes = {row["digest"]: row["size"] for row in rows.execute("SELECT digest, size FROM blobs")}
         found += list(_references(rows))
@@ -52,13 +52,13 @@ def _rows(rows: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _references(rows: sqlite3.Connection) -> Iterator[Finding]:
-    """Versions whose manifest, config or layers the registry does not know any more."""
+    """Yield versions whose manifest, config or layers the registry has lost."""
     needed = (
         "SELECT DISTINCT repository, package, digest AS version, digest AS blob FROM versions WHERE media_type != ''"
         " UNION SELECT repository, package, version, blob FROM version_blobs"
     )
-    asked = f"SELECT * FROM ({needed}) WHERE blob NOT IN (SELECT digest FROM blobs)"  # noqa: S608 - a constant
-    for row in rows.execute(asked):
+    query = f"SELECT * FROM ({needed}) WHERE blob NOT IN (SELECT digest FROM blobs)"  # noqa: S608 - a constant
+    for row in rows.execute(query):
         image = f"{row['repository']}/{row['package']}@{row['version']}"
         yield Finding(f"{image} needs {row['blob']}, which is not here. Push the image again.", False)
 

@@ -1,6 +1,6 @@
-"""Faults on demand: the next N calls that match fail, wait or are cut off.
+"""Faults on demand, for lessons and tests: the next N calls that match fail, wait or are cut off.
 
-For lessons and tests, asked for by name through the admin surface: POST, GET and DELETE /_sandbox/faults.
+The admin API has POST, GET and DELETE /_sandbox/faults.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STATUSES = {number: status for status, number in reversed(HTTP_STATUS.items())}
 
 
 class Cut(Exception):
-    """The connection was dropped, as a fault asked for."""
+    """The connection was closed because of a fault."""
 
 
 @dataclasses.dataclass
@@ -33,12 +33,13 @@ class Fault:
     """One fault, and how many more calls it applies to.
 
     Attributes:
-        host, method, path, verb: the calls that it matches; `*` in a pattern stands for anything. `host` is Google's
-            name, `us-central1-docker.pkg.dev` for the registry; `method` an API method's id; `path` starts after it.
-        status: the HTTP status that the call is answered with; 0 lets it through.
-        delay_seconds: waited before the call goes on, or fails.
-        cut_after_bytes: the connection ends after so many bytes of bodies, both ways counted, so that a request of
-            that size is carried out and its answer lost; None never ends it.
+        host, method, path, verb: patterns for the calls that it matches, in which `*` matches anything. `host` is
+            Google's name, such as `us-central1-docker.pkg.dev`, `method` an API method's id, and `path` starts after
+            the host.
+        status: the HTTP status of the answer, or 0 for no refusal.
+        delay_seconds: the delay before the call continues or fails.
+        cut_after_bytes: the number of bytes of bodies, of request and answer, after which the connection is closed. A
+            request of that size is carried out and its answer lost. None means never.
     """
 
     id: int
@@ -54,7 +55,7 @@ class Fault:
     def matches(self, host: str, method: str, path: str, verb: str) -> bool:
         """Return whether this fault is for a call."""
         pairs = ((host, self.host), (method, self.method), (path, self.path), (verb, self.verb))
-        # Brackets and question marks are nothing special in a path.
+        # Brackets and question marks have no special meaning in a path.
         return all(
             fnmatch.fnmatchcase(value, pattern.replace("[", "[[]").replace("?", "[?]")) for value, pattern in pairs
         )
@@ -81,7 +82,7 @@ class Fault:
 
 def _cut(scope: Scope, receive: Receive, send: Send, allowed: int) -> tuple[Receive, Send]:
     left = allowed
-    scope.pop(SEND_FILE, None)  # bytes that pass by here can be counted
+    scope.pop(SEND_FILE, None)  # so that all bytes are sent through here and counted
 
     def spend(body: bytes) -> bytes:
         nonlocal left
@@ -115,7 +116,7 @@ def _cut(scope: Scope, receive: Receive, send: Send, allowed: int) -> tuple[Rece
 
 
 class Faults:
-    """The faults that are waiting for calls; the oldest that matches a call applies."""
+    """The pending faults, of which the oldest that matches a call applies."""
 
     def __init__(self) -> None:
         self._waiting: list[Fault] = []
@@ -123,10 +124,10 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, body: Any) -> Fault:
-        """Add a fault from a JSON body, where `times` is 1 unless it is given.
+        """Add a fault from a JSON body, in which `times` is 1 by default.
 
         Raises:
-            ApiError: INVALID_ARGUMENT for a body that does not fit.
+            ApiError: INVALID_ARGUMENT for an invalid body.
         """
         fault = Fault(next(self._numbers), **_checked(body))
         with self._lock:
@@ -139,7 +140,7 @@ class Faults:
         return bool(self._waiting)
 
     def take(self, host: str, path: str, verb: str, method: str) -> Fault | None:
-        """Return the fault for a call, counted down, or None if none matches."""
+        """Return the fault for a call and count it down, or return None."""
         with self._lock:
             for fault in self._waiting:
                 if fault.matches(host, method, path, verb):
@@ -163,7 +164,7 @@ class Faults:
 
 
 def _checked(body: Any) -> dict[str, Any]:
-    """Return the fields of a fault, each checked."""
+    """Return the checked fields of a fault."""
     if not isinstance(body, Mapping):
         raise invalid("A fault is a JSON object.")
     rules: dict[str, Callable[[Any], bool]] = {

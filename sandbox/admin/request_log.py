@@ -1,6 +1,6 @@
 """The log of recent requests, for "under the hood" lessons and for debugging.
 
-Credentials are never kept: no Authorization header, no body of the token endpoint, no token in a query.
+Credentials are never stored: no Authorization header, no body of the token endpoint, no token in a query.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Request:
         door: `edge` or `port`.
         method: id of the API's method, or empty.
         principal: the caller's e-mail address, or `anonymous`.
-        body: JSON request body, cut to 4000 characters, without secrets.
+        body: JSON request body without secrets, truncated to 4000 characters.
         milliseconds: from the head to the answer.
     """
 
@@ -55,7 +55,7 @@ class RequestLog:
         self._lock = threading.Lock()
 
     def add(self, *, query: str, body: bytes, **fields: Any) -> Request:
-        """Add one request, without its secrets."""
+        """Add a request without its secrets, and return it."""
         with self._lock:
             request = Request(
                 number=next(self._numbers),
@@ -67,7 +67,7 @@ class RequestLog:
         return request
 
     def since(self, number: int) -> list[dict[str, Any]]:
-        """Return the requests after a number as JSON objects, a JSON body as an object."""
+        """Return the requests after a number as JSON, with their JSON bodies parsed."""
         with self._lock:
             kept = [request for request in self._requests if request.number > number]
         return [_as_json(request) for request in kept]

@@ -1,6 +1,6 @@
-"""Who is signed in to the console: one-time codes, cookies, and the token that each form carries.
+"""The console's sign-in: one-time codes, sessions with cookies, and the tokens of forms.
 
-All of it is in memory: after a restart of the sandbox, `workbook console` prints a new link.
+All of it is in memory. After a restart of the sandbox, `workbook console` prints a new link.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.responses import Response
 COOKIE = "workbook_console"
 CODE_SECONDS = 600
 SESSION_SECONDS = 12 * 3600
-# A lead's class: more than these at once is a loop that signs in.
+# Enough for a class. Only a loop would need more.
 _MOST = 200
 
 
@@ -27,9 +27,9 @@ class Session:
     """A browser that is signed in.
 
     Attributes:
-        member: in whose name the pages read, `serviceAccount:learner@p.iam.gserviceaccount.com`.
-        form_token: what a form has to carry, so that no other page can send it.
-        expires: seconds of `clock`.
+        member: the user as a policy names it, such as `serviceAccount:learner@p.iam.gserviceaccount.com`.
+        form_token: a secret field of each form, so that no other page can send it.
+        expires: the end of the session by `clock`.
     """
 
     member: str
@@ -37,16 +37,16 @@ class Session:
     expires: float
 
     def sent(self, form_token: str) -> bool:
-        """Whether a form was written for this session."""
+        """Return whether a form's token is this session's."""
         return hmac.compare_digest(form_token.encode(), self.form_token.encode())
 
 
 @dataclass
 class Sessions:
-    """The codes that wait and the sessions that are open.
+    """The unused codes and the open sessions.
 
     Attributes:
-        clock: seconds that never go back; sessions have nothing to do with the sandbox's clock.
+        clock: returns monotonic seconds. Sessions don't depend on the sandbox's clock.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -55,7 +55,7 @@ class Sessions:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def code(self, member: str) -> str:
-        """Make a code with which a browser signs in once, within ten minutes."""
+        """Create a code with which a browser can sign in once, within ten minutes."""
         with self._lock:
             now = self.clock()
             self._codes = {code: entry for code, entry in self._codes.items() if entry[1] > now}
@@ -66,7 +66,7 @@ class Sessions:
             return code
 
     def sign_in(self, code: str) -> str | None:
-        """Take a code and open a session; return its cookie's value, or None for a code that is used, old or wrong."""
+        """Open a session and return its cookie's value, or None if the code is used, expired or wrong."""
         with self._lock:
             now = self.clock()
             member, expires = self._codes.pop(code, ("", 0.0))
@@ -80,7 +80,7 @@ class Sessions:
             return value
 
     def of(self, request: Request) -> Session | None:
-        """Return the session of a request's cookie."""
+        """Return the session of a request's cookie, or None."""
         with self._lock:
             session = self._open.get(request.cookies.get(COOKIE, ""))
             return session if session and session.expires > self.clock() else None
@@ -92,7 +92,7 @@ class Sessions:
 
 
 def remember(response: Response, value: str, path: str) -> None:
-    """Put the cookie on an answer: for the console's pages below `path`, unknown to scripts and to other sites."""
+    """Set the cookie for the console's pages below `path`, invisible to scripts and to other sites."""
     response.set_cookie(
         COOKIE, value, max_age=SESSION_SECONDS, path=path, httponly=True, samesite="strict", secure=False
     )

@@ -1,6 +1,7 @@
-"""The admin surface, `/_sandbox/`: what a lesson or a test asks of the sandbox itself.
+"""The admin API, `/_sandbox/`, with which lessons and tests control the sandbox itself.
 
-It has a token of its own (`admin-token` in the home folder), so no web page and no Google credential can drive it.
+It has a token of its own (`admin-token` in the home folder), so that neither web pages nor Google credentials can use
+it.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ _END_OF_TIME = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
 @dataclasses.dataclass(frozen=True)
 class Controls:
-    """What the surface reads and changes.
+    """The state that the admin API reads and changes.
 
     Attributes:
-        token: what a caller shows as its bearer token.
+        token: the bearer token that callers need.
     """
 
     world: World
@@ -52,9 +53,9 @@ async def answer(controls: Controls, request: Request, path: str) -> Response:
     """Answer one admin call.
 
     Raises:
-        ApiError: UNAUTHENTICATED without the admin token, INVALID_ARGUMENT for a body that does not fit.
+        ApiError: UNAUTHENTICATED without the admin token, INVALID_ARGUMENT for an invalid body.
     """
-    # As bytes: of texts, only ASCII can be compared.
+    # As bytes, because compare_digest accepts only ASCII in strings.
     if not hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {controls.token}".encode()):
         raise ApiError(
             "UNAUTHENTICATED", "The admin surface needs the token in the file admin-token of the home folder."
@@ -112,10 +113,10 @@ async def _advance(controls: Controls, request: Request) -> dict[str, Any]:
 
 
 async def travel(controls: Controls, delta: dt.timedelta) -> list[cleanup_job.Run]:
-    """Move the clock, and return the runs of cleanup policies on the way.
+    """Advance the clock, and return the runs of cleanup policies in that time.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a time that is past, or after the year 2099.
+        ApiError: INVALID_ARGUMENT for a negative time, or a date after the year 2099.
     """
     if delta < dt.timedelta() or delta > _END_OF_TIME - controls.world.now():
         raise _no_travel()
@@ -138,7 +139,7 @@ def _sign_in(controls: Controls, body: Any) -> str:
 
 
 def _github_token(controls: Controls, body: Any) -> dict[str, Any]:
-    """Sign somebody else in at the Git host: whoever pushes, forks or comments beside the learner."""
+    """Return a token of the Git host for a user other than the learner."""
     try:
         return {"token": repositories.mint(controls.world, str(body["login"]))}
     except (KeyError, TypeError, repositories.Refused) as error:
@@ -146,7 +147,7 @@ def _github_token(controls: Controls, body: Any) -> dict[str, Any]:
 
 
 def _connect(controls: Controls, body: Any) -> dict[str, Any]:
-    """Connect a repository through Cloud Build's older GitHub app: the console's button, which no API has."""
+    """Connect a repository through Cloud Build's older GitHub app, for which Google has a button but no API."""
     try:
         project = projects.find(controls.world, str(body["project"]))
         found = repositories.find(controls.world, *str(body["repository"]).split("/"))

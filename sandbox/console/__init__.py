@@ -1,5 +1,5 @@
-"""The console: what the sandbox holds, as pages for a browser, read with the rights of whoever is signed in.
+"""The console: web pages that show the sandbox's content with the rights of the user who is signed in.
 
-`http://127.0.0.1:PORT/console`. It stands for console.cloud.google.com. Deployed services answer at
-`http://localhost:PORT/...`: for a browser that is another origin, so no page of theirs reads or drives the console.
+It takes the place of console.cloud.google.com, at `http://127.0.0.1:PORT/console`. Deployed services are served at
+`http://localhost:PORT/...`, which is another origin for a browser, so that their pages can't use the console.
 """

@@ -1,4 +1,4 @@
-"""What is in a repository: images, packages and versions, what is attached to them, and what cleanup does to them."""
+"""The console's pages of a repository, with images, packages, versions, attachments and cleanups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bindings(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def repository(visit: Visit) -> dict[str, Any]:
-    """Read a repository: its images or packages by pages, its cleanup policies and who may do what."""
+    """Read a repository with a page of its images or packages, its cleanups and its role bindings."""
     read, path = visit.reader, visit.repository
     found = read.get(_REGISTRY, path)
     kind = "dockerImages" if found["format"] == "DOCKER" else "packages"
@@ -36,10 +36,10 @@ def repository(visit: Visit) -> dict[str, Any]:
 
 
 def _cleanups(read: Reader, visit: Visit) -> list[dict[str, Any]]:
-    """Read what cleanup did last, from the audit log: it writes there only when something goes."""
+    """Read the latest cleanups from the audit log, which has only those that deleted something."""
     parent = f"{unquote(visit.repository.removeprefix('/v1/'))}/packages/-"
     wanted = f'protoPayload.methodName="{cleanup_job.METHOD}" AND protoPayload.resourceName="{parent}"'
-    asked = {
+    query = {
         "resourceNames": [f"projects/{visit['project']}"],
         "filter": wanted,
         "orderBy": "timestamp desc",
@@ -54,20 +54,20 @@ def _cleanups(read: Reader, visit: Visit) -> list[dict[str, Any]]:
                 for name in one["protoPayload"]["request"]["names"]
             ],
         }
-        for one in read.post("logging", "/v2/entries:list", asked).get("entries", [])
+        for one in read.post("logging", "/v2/entries:list", query).get("entries", [])
     ]
 
 
 def package(visit: Visit) -> dict[str, Any]:
-    """Read a package: its versions by pages, and its files where it is no image."""
+    """Read a package with a page of its versions, and its files if it is not an image."""
     read, path = visit.reader, f"{visit.repository}/packages/{quoted(visit['package'])}"
     found, kind = read.get(_REGISTRY, path), read.get(_REGISTRY, visit.repository)["format"]
     listed = part(lambda: read.get(_REGISTRY, f"{path}/versions", view="FULL", **visit.paging))
     owner = f'owner="{unquote(path.removeprefix("/v1/"))}"'
     files = None
     if kind != "DOCKER":
-        asked: dict[str, str | int] = {"filter": owner, "pageSize": 100}
-        files = part(lambda: read.get(_REGISTRY, f"{visit.repository}/files", **asked).get("files", []))
+        query: dict[str, str | int] = {"filter": owner, "pageSize": 100}
+        files = part(lambda: read.get(_REGISTRY, f"{visit.repository}/files", **query).get("files", []))
     return {
         "package": found,
         "format": kind,
@@ -78,7 +78,7 @@ def package(visit: Visit) -> dict[str, Any]:
 
 
 def image(visit: Visit) -> dict[str, Any]:
-    """Read an image: tags, layers, findings, and what is attached to it."""
+    """Read an image with its tags, layers, findings and attachments."""
     read, path, name = visit.reader, visit.repository, visit["image"]
     found = read.get(_REGISTRY, f"{path}/dockerImages/{quoted(name)}")
     digest = name.rpartition("@")[2]

@@ -1,4 +1,4 @@
-"""What the learner has done: the answers that the notebooks' checks keep beside the sandbox's state."""
+"""The console's page of the learner's progress, from the answers that the notebooks' checks store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ NAME: Final = "progress.jsonl"
 
 
 def progress(visit: Visit) -> dict[str, Any]:
-    """Read where each exercise stands, by notebook and number."""
+    """Read the standing of each exercise, by notebook and number."""
     path = visit.controls.world.folder.parent / NAME
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     return {"exercises": standings(lines)}
 
 
 def standings(lines: list[str]) -> list[dict[str, Any]]:
-    """Fold the events into one row for each exercise; the first that passes counts. Pure.
+    """Fold the events into one row for each exercise. Events after the first ✓ are ignored. Pure.
 
-    The sandbox shares no code with the notebooks' helpers; a test holds this against theirs.
+    The sandbox shares no code with the notebooks' helpers. A test compares this function with theirs.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     helped = set()

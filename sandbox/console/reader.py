@@ -1,4 +1,4 @@
-"""What the pages read: the sandbox's own APIs, called in the name of whoever is signed in."""
+"""Call the sandbox's own APIs for the console's pages, as the user who is signed in."""
 
 from __future__ import annotations
 
@@ -18,48 +18,40 @@ from sandbox.artifact_registry import blobs
 from sandbox.iam import policies
 from sandbox.state.world import World
 
-# What cosign puts beside an image, by the ending of its tag.
+# cosign's attachments to an image, by the extension of their tag.
 _COSIGN: Final = {"sig": "signature (cosign)", "att": "attestation (cosign)", "sbom": "SBOM (cosign)"}
 
 
 @dataclass(frozen=True)
 class Reader:
-    """The APIs, for one principal. It sees what the principal may see, and gets Google's refusal for the rest."""
+    """The APIs as one principal sees them, with Google's refusals for what the principal may not read."""
 
     world: World
     principal: Principal
 
     def get(self, service: str, path: str, **query: str | int) -> dict[str, Any]:
-        """Call a method that reads, and return its JSON.
+        """Call a method by GET and return its JSON.
 
         Args:
-            service: without `.googleapis.com`.
-            path: its variables quoted, as `quoted` does.
+            service: the host without `.googleapis.com`.
+            path: the path, whose variables are quoted by `quoted`.
 
         Raises:
-            ApiError: as a client would get it.
+            ApiError: as for a client.
         """
         return json_of(self._answer(service, "GET", path, query, b""))
 
     def post(self, service: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Call a method that reads by POST, as getIamPolicy and entries.list do.
-
-        Raises:
-            ApiError: as a client would get it.
-        """
+        """Call a method that reads by POST, such as getIamPolicy and entries.list. Raises ApiError as for a client."""
         return json_of(self._answer(service, "POST", path, {}, json.dumps(body or {}).encode()))
 
     def text(self, service: str, path: str, **query: str | int) -> str:
-        """Call a method that answers with a file, and return it as text.
-
-        Raises:
-            ApiError: as a client would get it.
-        """
+        """Call a method that returns a file, and return it as text. Raises ApiError as for a client."""
         answer = self._answer(service, "GET", path, query, b"")
         return bytes(answer.body).decode(errors="replace") if isinstance(answer, Response) else ""
 
     def manifest(self, repository: str, digest: str) -> dict[str, Any]:
-        """Return a manifest of a repository, as `docker manifest inspect` has it; empty without the right to pull."""
+        """Return a manifest of a repository, which is empty without the right to pull."""
         allowed = self._may_pull(repository)
         with self.world.reading() as rows:
             there = allowed and blobs.find(rows, repository, digest) is not None
@@ -67,10 +59,10 @@ class Reader:
         return found
 
     def attached(self, repository: str, package: str, digest: str) -> list[dict[str, str]]:
-        """Return what is attached to a manifest, as referrer or by a tag as cosign's; empty without the right to pull.
+        """Return a manifest's attachments, by `subject` or by cosign's tags, or none without the right to pull.
 
         Args:
-            package: as in the name of an image, `team%2Fapp`.
+            package: the escaped name, such as `team%2Fapp`.
         """
         by_tag = [f"{digest.replace(':', '-')}.{ending}" for ending in _COSIGN]
         of = (repository, unquote(package))
@@ -126,5 +118,5 @@ def json_of(answer: Mapping[str, Any] | Response) -> dict[str, Any]:
 
 
 def quoted(*segments: str) -> str:
-    """Join segments of a path, each quoted whole: a package's name may hold a slash."""
+    """Join the segments of a path, quoting each whole, because a package's name may contain a slash."""
     return "/".join(quote(segment, safe="") for segment in segments)

@@ -1,4 +1,4 @@
-"""The console's one door: sign-in, pages, and the one change that it makes, with what keeps other pages out."""
+"""Serve the console: sign-in, pages, and the form for the clock, protected against other web pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOST: Final = "127.0.0.1"
 _HERE: Final = Path(__file__).parent
 _FILES: Final = {"console.css": "text/css", "live.js": "text/javascript"}
 _FORM_BYTES: Final = 4096
-# What stands before `/console` in the browser: where a Hub passes requests on (docs/room.md).
+# The path before `/console` in the browser, behind a Hub (docs/room.md).
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9][\w.~-]*)+", re.ASCII)
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -43,7 +43,7 @@ _HEADERS: Final = {
 
 
 def _bytes(size: Any) -> str:
-    """Write a size as Docker does, in powers of 1000."""
+    """Return a size in Docker's units, which are powers of 1000."""
     value = float(size or 0)
     for unit in ("B", "kB", "MB"):
         if value < 1000:
@@ -61,7 +61,7 @@ _TEMPLATES: Final = jinja2.Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters["size"] = _bytes
-# A name's variable part may be escaped in the API's names.
+# Parts of the API's names may be escaped.
 _TEMPLATES.filters["unquote"] = unquote
 
 
@@ -83,7 +83,7 @@ class Console:
     async def answer(self, request: Request) -> Response:
         """Answer one request below `/console`."""
         if request.url.hostname != HOST:
-            # Services answer at localhost, so their pages would be of the console's origin.
+            # Deployed services are served at localhost, and their pages must not have the console's origin.
             where = request.url.replace(hostname=HOST)
             return RedirectResponse(str(where), 307, dict(_HEADERS))
         prefix = request.headers.get("x-forwarded-prefix", "")
@@ -92,7 +92,7 @@ class Console:
         return await self._below(request, f"{prefix}/console")
 
     async def _below(self, request: Request, base: str) -> Response:
-        """Answer one request, `base` being what the browser calls `/console`."""
+        """Answer one request. `base` is the path of `/console` in the browser."""
         path = request.scope["raw_path"].decode("latin-1").removeprefix("/console").rstrip("/")
         if path.removeprefix("/") in _FILES:
             name = path.removeprefix("/")
@@ -100,7 +100,7 @@ class Console:
         if path == "/sign-in":
             return self._sign_in(request, base)
         session = self.sessions.of(request)
-        if session is None or not self._stands(session):
+        if session is None or not self._is_active(session):
             return self._page("signed_out", 401, base, None, {}, {})
         if request.method == "POST":
             return await self._change(request, base, session, path)
@@ -111,7 +111,7 @@ class Console:
                 return await asyncio.to_thread(self.read, page, params, dict(request.query_params), session, base)
         return self._refused(404, base, session, "The console has no such page.")
 
-    def _stands(self, session: Session) -> bool:
+    def _is_active(self, session: Session) -> bool:
         with self.controls.world.reading() as rows:
             return standing.is_active(rows, session.member)
 
@@ -133,7 +133,7 @@ class Console:
         session: Session,
         base: str = "/console",
     ) -> Response:
-        """Show a page, or the refusal that stands in its place."""
+        """Return a page, or a page with the refusal."""
         reader = Reader(self.controls.world, Principal(session.member))
         visit = visits.Visit(self.controls, reader, params, query)
         try:
@@ -185,7 +185,7 @@ class Console:
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """Read a form's fields; None for one that is too large or of another type."""
+    """Return a form's fields, or None if it is too large or of another type."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
         return None
     try:

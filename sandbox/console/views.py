@@ -1,4 +1,4 @@
-"""The pages: one function each, from what the APIs answer to the values that its template shows."""
+"""The console's pages, with a function for each that reads the APIs and returns the template's values."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sandbox.console.reader import Reader, quoted
 from sandbox.console.visits import Visit, link, part
 
 _REGISTRY: Final = "artifactregistry"
-# USD for a GiB and month above the free tier: https://cloud.google.com/artifact-registry/pricing, read 2026-11.
+# USD for a GiB and month above the free tier, https://cloud.google.com/artifact-registry/pricing, read 2026-11.
 _USD, _FREE_GIB = 0.10, 0.5
 _LOG_LINES = 2000
 
 
 def projects(visit: Visit) -> dict[str, Any]:
-    """Read the projects that one may see."""
+    """Read the projects that the user may see."""
     return {"projects": visit.reader.get("cloudresourcemanager", "/v1/projects").get("projects", [])}
 
 
 def project(visit: Visit) -> dict[str, Any]:
-    """Read a project: repositories, services, builds, triggers, who may do what, and what its storage costs."""
+    """Read a project's repositories, services, builds, triggers, role bindings, and the cost of its storage."""
     of, read = quoted(visit["project"]), visit.reader
     read.get("cloudresourcemanager", f"/v1/projects/{of}")
     repositories = part(lambda: list(_repositories(read, of)))
@@ -47,7 +47,7 @@ def project(visit: Visit) -> dict[str, Any]:
 
 
 def _triggers(read: Reader, of: str, builds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Read the triggers of every location, each with what begins it and the last of its builds."""
+    """Read the triggers of every location, each with its event and its newest build."""
     found: list[dict[str, Any]] = []
     for location in ("global", *(one["locationId"] for one in _locations(read, of))):
         listed = read.get("cloudbuild", f"/v1/projects/{of}/locations/{location}/triggers", pageSize=1000)
@@ -59,12 +59,12 @@ def _triggers(read: Reader, of: str, builds: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _event(trigger: Mapping[str, Any]) -> str:
-    """Say in a few words what begins a trigger's builds. Pure."""
+    """Describe a trigger's event in a few words. Pure."""
     config = trigger.get("github") or trigger.get("repositoryEventConfig") or {}
-    for kind, said in (("push", "a push to"), ("pullRequest", "a pull request to")):
+    for kind, words in (("push", "a push to"), ("pullRequest", "a pull request to")):
         if event := config.get(kind):
             which = next((f"{name} {event[name]}" for name in ("branch", "tag") if name in event), "any branch")
-            return f"{said} {'everything but ' if event.get('invertRegex') else ''}{which}"
+            return f"{words} {'everything but ' if event.get('invertRegex') else ''}{which}"
     return "by hand"
 
 
@@ -80,7 +80,7 @@ def _repositories(read: Reader, of: str) -> Any:
 
 
 def build(visit: Visit) -> dict[str, Any]:
-    """Read a build: its steps and its log, which grows while it runs."""
+    """Read a build with its steps and its log."""
     read, of = visit.reader, quoted(visit["project"])
     found = read.get("cloudbuild", f"/v1/projects/{of}/builds/{quoted(visit['build'])}")
     return {
@@ -97,12 +97,12 @@ def _log(read: Reader, of: str, found: Mapping[str, Any]) -> list[str]:
         text = read.text("storage", f"/download/storage/v1/b/{quoted(name)}/o/{quoted(path)}", alt="media")
         return text.splitlines()[-_LOG_LINES:]
     wanted = f'resource.type="build" AND resource.labels.build_id="{found["id"]}"'
-    asked = {"resourceNames": [f"projects/{of}"], "filter": wanted, "orderBy": "timestamp asc", "pageSize": 1000}
-    return [one.get("textPayload", "") for one in read.post("logging", "/v2/entries:list", asked).get("entries", [])]
+    query = {"resourceNames": [f"projects/{of}"], "filter": wanted, "orderBy": "timestamp asc", "pageSize": 1000}
+    return [one.get("textPayload", "") for one in read.post("logging", "/v2/entries:list", query).get("entries", [])]
 
 
 def requests(visit: Visit) -> dict[str, Any]:
-    """Read the requests that the sandbox got last, newest first."""
+    """Read the latest requests to the sandbox, newest first."""
     since = visit.query.get("since", "")
     number = int(since) if re.fullmatch("[0-9]{1,18}", since) else 0
     listed = visit.controls.requests.since(number)
@@ -110,17 +110,17 @@ def requests(visit: Visit) -> dict[str, Any]:
 
 
 def clock(visit: Visit) -> dict[str, Any]:
-    """Read the sandbox's clock, for the form that moves it."""
+    """Read the sandbox's clock."""
     return {"now": visit.controls.world.now()}
 
 
 @dataclass(frozen=True)
 class Page:
-    """One address and what it shows.
+    """One page.
 
     Attributes:
-        path: below `/console`, with variables in braces.
-        template: name of the file, without its ending.
+        path: the address below `/console`, with variables in braces.
+        template: the name of the template's file, without the extension.
     """
 
     path: str
@@ -128,7 +128,7 @@ class Page:
     values: Callable[[Visit], dict[str, Any]]
 
     def match(self, raw: str) -> dict[str, str] | None:
-        """Return the variables of an address as it was sent, decoded, or None for another page's."""
+        """Return the decoded variables of an address, or None if it is another page's."""
         pieces = re.split(r"\{(\w+)\}", self.path)
         pattern = "".join(f"(?P<{one}>[^/]+)" if place % 2 else re.escape(one) for place, one in enumerate(pieces))
         found = re.fullmatch(pattern, raw)
@@ -149,7 +149,7 @@ PAGES: Final = (
 
 
 def trail(base: str, params: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return name and address of the pages above one, from the top."""
+    """Return the names and addresses of the pages above one, from the top."""
     steps = [("Projects", base)]
     if "project" in params:
         steps.append((params["project"], link(base, "projects", params["project"])))

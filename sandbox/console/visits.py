@@ -1,4 +1,4 @@
-"""One look at a page: what it was asked with, and parts of it that a refusal may stand in the place of."""
+"""A visit to a page: the variables of its address, and parts of it that may be refused."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PAGE_SIZE: Final = 50
 
 @dataclass(frozen=True)
 class Visit:
-    """One look at a page.
+    """A visit to a page.
 
     Attributes:
-        params: the variables of the page's address, decoded.
+        params: the decoded variables of the page's address.
         query: the query's parameters.
     """
 
@@ -32,23 +32,23 @@ class Visit:
 
     @property
     def repository(self) -> str:
-        """The API's path of the repository that the address names."""
+        """The API's path of the repository in the address."""
         place = f"/v1/projects/{quoted(self['project'])}/locations/{quoted(self['location'])}"
         return f"{place}/repositories/{quoted(self['repository'])}"
 
     @property
     def paging(self) -> dict[str, str | int]:
-        """The query of a list that is shown by pages."""
+        """The API's query for the requested page of a list."""
         token = self.query.get("page")
         return {"pageSize": PAGE_SIZE, **({"pageToken": token} if token else {})}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a page that a refusal may stand in the place of: what is read, or why it can't be.
+    """A part of a page, which is either found or refused.
 
     Attributes:
-        refusal: Google's sentence; empty when `found` is there.
+        refusal: Google's message, or empty.
     """
 
     found: Any
@@ -56,7 +56,7 @@ class Part:
 
 
 def part(read: Callable[[], Any]) -> Part:
-    """Read a part of a page: one that may not be read doesn't take the others away."""
+    """Read a part of a page, so that a refusal doesn't affect the other parts."""
     try:
         return Part(read())
     except Refusal as refusal:
@@ -64,5 +64,5 @@ def part(read: Callable[[], Any]) -> Part:
 
 
 def link(base: str, *segments: str) -> str:
-    """Return the address of a page, `base` being that of the first one."""
+    """Return the address of a page. `base` is the address of the first page."""
     return f"{base}/" + quoted(*segments)

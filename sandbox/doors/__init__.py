@@ -1,1 +1,1 @@
-"""How a request gets in: the HTTPS proxy for Google's hosts, the plain port, and gRPC."""
+"""The entrances for requests: the HTTPS proxy for Google's hosts, the plain port, and gRPC."""

@@ -1,7 +1,7 @@
-"""The sandbox's certificate authority: it lets the edge end TLS for Google's host names, and nothing else.
+"""The sandbox's certificate authority, with which the edge ends TLS for Google's host names.
 
-Made at first start, valid for a short time, constrained by name to Google's hosts, its key readable by the owner only.
-It is in no system store: clients are pointed at `ca/bundle.pem` (the host's authorities plus this one).
+It is created at the first start, valid for a short time, and constrained by name to Google's hosts. Its key is readable
+by the owner only. It is in no system store: clients use `ca/bundle.pem`, which has the host's authorities and this one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# What the edge answers for. Everything else is tunnelled untouched.
+# The domains for which the edge answers. All others are tunnelled unchanged.
 DOMAINS = ("googleapis.com", "pkg.dev", "gcr.io", "run.app", "accounts.google.com")
 
 _EVERY_ADDRESS = (x509.IPAddress(ipaddress.ip_network("0.0.0.0/0")), x509.IPAddress(ipaddress.ip_network("::/0")))
@@ -28,7 +28,7 @@ RENEW_BEFORE = dt.timedelta(days=7)
 
 
 def is_google(host: str) -> bool:
-    """Whether the edge answers for a host name."""
+    """Return whether the edge answers for a host name."""
     return any(host == domain or host.endswith(f".{domain}") for domain in DOMAINS)
 
 
@@ -46,7 +46,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _host_authorities(own_bundle: Path) -> bytes:
-    """Return the authorities that this machine trusts; an own bundle from a parent world is not one of them."""
+    """Return the authorities that this machine trusts, but not a sandbox's own bundle from the environment."""
     candidates = [
         *(os.environ.get(name, "") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")),
         ssl.get_default_verify_paths().cafile or "",
@@ -74,7 +74,7 @@ class Authority:
     """The CA of one world.
 
     Args:
-        folder: where `ca.pem`, `ca.key` and `bundle.pem` are; made anew when they are missing or about to expire.
+        folder: the folder of `ca.pem`, `ca.key` and `bundle.pem`, which are created if missing or about to expire.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,7 +92,7 @@ class Authority:
         certificate = self._certificate.public_bytes(serialization.Encoding.PEM)
         part = self._folder / ".bundle.part"
         part.write_bytes(_host_authorities(bundle).rstrip() + b"\n" + certificate)
-        # Clients read it at any moment: whole, or not at all.
+        # Atomically, since clients may read it at any moment.
         part.rename(bundle)
 
     def _load(self) -> bool:
@@ -107,9 +107,9 @@ class Authority:
         return _is_good(certificate)
 
     def renew(self) -> None:
-        """Make the certificate anew when it is about to expire, or begins later than now since the clock went back.
+        """Replace the certificate if it is about to expire, or is not valid yet because the clock went back.
 
-        The key stays: clients that read the bundle before go on trusting what it signs.
+        The key stays the same, so that clients that have read the bundle trust the new certificate.
         """
         if _is_good(self._certificate):
             return
@@ -131,7 +131,7 @@ class Authority:
             .not_valid_after(now + LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(certificate_sign=True), critical=True)
-            # Names of hosts that are not Google's are outside; without the second part addresses would be inside.
+            # Without the second list, certificates for IP addresses would be allowed.
             .add_extension(
                 x509.NameConstraints([x509.DNSName(domain) for domain in DOMAINS], list(_EVERY_ADDRESS)), critical=True
             )
@@ -142,11 +142,7 @@ class Authority:
         (self._folder / "ca.pem").write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def context(self, host: str) -> ssl.SSLContext:
-        """Return a server context with a certificate for one of Google's host names.
-
-        Raises:
-            ValueError: for a host that is not Google's.
-        """
+        """Return a server context with a certificate for one of Google's host names. Raises ValueError for others."""
         if not is_google(host):
             raise ValueError(f"{host} is not one of Google's hosts")
         self.renew()
@@ -155,7 +151,7 @@ class Authority:
             certificate.write_bytes(self._leaf(host).public_bytes(serialization.Encoding.PEM))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, self._folder / "leaf.key")
-            # The first that the client offers as well: HTTP/2 is left to those that speak nothing else, gRPC's.
+            # In the order of preference. Only gRPC clients, which offer nothing else, get HTTP/2.
             context.set_alpn_protocols(["http/1.1", "h2"])
             self._contexts[host] = context
         return self._contexts[host]

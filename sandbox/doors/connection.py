@@ -1,11 +1,11 @@
 """One HTTP connection: uvicorn's protocol plus a read timeout (408) and file bodies sent from a thread.
 
-uvicorn waits without end for the rest of a request. Here a request whose next byte does not come is answered with 408
-(RFC 9110 section 15.5.9), and the connection is closed. Silence while the sandbox itself reads no further
-is not counted.
+uvicorn waits forever for the rest of a request. Here a request whose next byte does not come in time is answered with
+408 (RFC 9110 section 15.5.9), and the connection is closed. Time in which the sandbox itself pauses reading does not
+count.
 
-uvicorn has no `http.response.pathsend`. Here a body that is part of a file goes from the page cache to the socket in a
-thread, and the event loop sees none of its bytes.
+uvicorn has no `http.response.pathsend`. Here a body that is part of a file is written to the socket in a thread, and
+the event loop handles none of its bytes.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-HANG_UP = "sandbox.hang_up"  # key of the scope: a function that ends the connection after what was written
+HANG_UP = "sandbox.hang_up"  # key of the scope: a function that closes the connection after what was written
 SEND_FILE = "sandbox.send_file"  # key of the scope of a plain connection: see `_send_file`
 
-_AT_ONCE = 8 << 20  # bytes that a thread sends before another download has its turn
+_AT_ONCE = 8 << 20  # bytes that a thread sends before it serves another download
 _LONGEST_HEAD = 128 << 10  # bytes of a request's head, after the piece in which it begins
-_PIECE = 1 << 20  # bytes read at once; what is larger is out of the processor's cache when the client reads it
+_PIECE = 1 << 20  # bytes per read. Larger pieces have left the processor's cache when the client reads them
 _SENDERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="download")
 _buffers = threading.local()
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose waits have an end.
+    """A connection with timeouts.
 
     Attributes:
-        patience: seconds of silence in the middle of a request; one for the process.
+        patience: the seconds of silence allowed within a request, for the whole process.
     """
 
     patience: ClassVar[float] = 60.0
@@ -50,19 +50,19 @@ class Connection(HttpToolsProtocol):
         self._head = 0  # bytes that came since the last request's head was whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Watch a new connection: without a request it may be as silent as one between two requests."""
+        """Start the timeout of a connection without a request, which is that between two requests."""
         super().connection_made(transport)
         self._wait(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the patience with the connection."""
+        """Stop the timeout."""
         self._rest()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a head without end, and wait anew for the rest of a request."""
+        """Refuse a head that is too long, and restart the timeout for the rest of a request."""
         self._rest()
-        # Beyond it the parser, which joins the pieces of a header as they come, takes time in the square of its size.
+        # Because the parser joins the pieces of a header as they come, its time grows with the square of the size.
         self._head += len(data)
         if self._headless and self._head > _LONGEST_HEAD:
             self._refuse("431 Request Header Fields Too Large", f"A request's head has at most {_LONGEST_HEAD} bytes.")
@@ -76,31 +76,31 @@ class Connection(HttpToolsProtocol):
                 self._acknowledge()
 
     def on_message_begin(self) -> None:
-        """Note that a request has begun, and give it what hangs up on its sender."""
+        """Note that a request has begun, and add the function that closes the connection to its scope."""
         super().on_message_begin()
         self._incomplete = self._headless = True
         self._acknowledged = False
-        # What came with it may be the end of another request's body.
+        # The bytes before it may belong to the previous request's body.
         self._head = 0
         cast(dict[str, Any], self.scope)[HANG_UP] = self.transport.close
 
     def on_headers_complete(self) -> None:
-        """Give the request what sends a file without a copy, where nothing encrypts."""
+        """Add the function that sends a file to the request's scope, on a connection without TLS."""
         super().on_headers_complete()
         self._headless = False
         if self.scheme == "http":
             cast(dict[str, Any], self.scope)[SEND_FILE] = functools.partial(_send_file, self.cycle)
 
     def on_message_complete(self) -> None:
-        """Note that the request is whole."""
+        """Note that the request is complete."""
         self._incomplete = False
         super().on_message_complete()
 
     def _acknowledge(self) -> None:
-        """Acknowledge a head whose body is still to come, once for each request.
+        """Send a TCP acknowledgement for a head whose body is still to come, once for each request.
 
         urllib3 leaves Nagle's algorithm on for a proxy, so every Python client and gcloud hold the body back until the
-        head is acknowledged; the system would wait 40 ms with that.
+        head is acknowledged, which the system would do only after 40 ms.
         """
         self._acknowledged = True
         if hasattr(socket, "TCP_QUICKACK"):
@@ -119,20 +119,20 @@ class Connection(HttpToolsProtocol):
         self._timer = None
         if self.transport.is_closing():
             return
-        # uvicorn has no cycle before the first request's head is whole.
+        # uvicorn has no cycle before the first request's head is complete.
         cycle = cast(RequestResponseCycle | None, self.cycle)
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
         if self.flow.read_paused or answering:
-            # Not the sender's silence; whoever is answered may be slow to read.
+            # The silence is not the sender's. The client may be slow to read the answer.
             self._wait(self.patience)
             return
-        # A request may be answered before its body is here; then there is nothing left to say.
+        # A request may have been answered before its body arrived, and then needs no other answer.
         if self._incomplete and (self._headless or cycle is None or not cycle.response_complete):
             self._refuse("408 Request Timeout", "The request did not go on, and the sandbox stopped waiting for it.")
         self.transport.close()
 
     def _refuse(self, status: str, sentence: str) -> None:
-        """Answer in the application's place, and hang up."""
+        """Answer instead of the application, and close the connection."""
         body = f"{sentence}\n".encode()
         head = (
             f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -146,9 +146,9 @@ async def _send_file(cycle: RequestResponseCycle, file: int, start: int, length:
     """Send part of a file as a body of known length, after the head and before the message that ends the body.
 
     Args:
-        file: descriptor.
+        file: the file's descriptor.
     """
-    # What is past the transport must come after what is in it.
+    # First empty the transport's buffer, because the thread writes to the socket directly.
     cycle.transport.set_write_buffer_limits(0)
     await cycle.flow.drain()
     cycle.transport.set_write_buffer_limits()
@@ -169,10 +169,10 @@ async def _send_file(cycle: RequestResponseCycle, file: int, start: int, length:
 
 
 def _push(line: int, file: int, start: int, length: int) -> int:
-    """Send as much as the other side takes without a pause of 20 ms; the bytes sent. Blocking.
+    """Send bytes until the client pauses reading for 20 ms, and return their number. Blocking.
 
-    Not by sendfile, which takes less of this process's time and more of the client's: it then is the first to bring the
-    file's pages into the processor's cache, and a client that hashes what it gets is what a download waits for.
+    It doesn't use sendfile, which takes less of this process's time but more of the client's: the client would then be
+    the first to bring the file's pages into the processor's cache, and the download waits for its hashing.
     """
     sent = 0
     ready = select.poll()

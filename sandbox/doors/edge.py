@@ -1,9 +1,9 @@
 """The edge: an HTTPS proxy on loopback that answers for Google's hosts and tunnels every other.
 
-A client with `HTTPS_PROXY` pointing here says `CONNECT artifactregistry.googleapis.com:443`; the edge ends TLS with a
+A client with `HTTPS_PROXY` set to it sends `CONNECT artifactregistry.googleapis.com:443`. The edge ends TLS with a
 certificate of the sandbox's own CA and hands the connection to uvicorn's HTTP protocol, in the same process and the
-same app as the plain port. A listener of its own is needed because uvicorn answers CONNECT with 400. A client that
-speaks HTTP/2 alone is gRPC's, and is led to `sandbox.doors`.
+same app as the plain port. It needs a listener of its own because uvicorn answers CONNECT with 400. A client that
+offers only HTTP/2 speaks gRPC, and is forwarded to the gRPC listener.
 
 Source of the forms: RFC 9110 section 9.3.6 (CONNECT), RFC 9112 section 3.2.2 (absolute-form), RFC 7301 (ALPN).
 """
@@ -34,7 +34,7 @@ log = logging.getLogger("sandbox")
 
 
 class _Handover(asyncio.Protocol):
-    """Keeps what arrives between the TLS handshake's end and the HTTP protocol's taking over."""
+    """Keep the bytes that arrive between the end of the TLS handshake and the start of the HTTP protocol."""
 
     def __init__(self) -> None:
         self.early = bytearray()
@@ -48,7 +48,7 @@ class _Handover(asyncio.Protocol):
 
 
 class _Pipe(asyncio.Protocol):
-    """One half of a tunnel: what arrives here is written to the other half, with back pressure."""
+    """One half of a tunnel, which writes what it receives to the other half, with back pressure."""
 
     def __init__(self, other: asyncio.Transport) -> None:
         self.other = other
@@ -68,7 +68,7 @@ class _Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.other.close()
 
-    # asyncio calls these when the transport that this protocol *owns* is full or drained: stop reading the other one.
+    # asyncio calls these when this protocol's own transport is full or drained, so pause or resume the other one.
     def pause_writing(self) -> None:
         with contextlib.suppress(RuntimeError):
             self.other.pause_reading()
@@ -79,12 +79,12 @@ class _Pipe(asyncio.Protocol):
 
 
 class EdgeProtocol(asyncio.Protocol):
-    """Reads one request head, then becomes whatever the head asks for.
+    """Read one request's head, and then switch to the protocol that it needs.
 
     Args:
-        authority: makes certificates for Google's hosts.
-        http: makes an HTTP protocol bound to the sandbox's app.
-        rpc: connects to the gRPC door for one of Google's hosts.
+        authority: creates certificates for Google's hosts.
+        http: creates an HTTP protocol bound to the sandbox's app.
+        rpc: connects to the gRPC listener for one of Google's hosts.
     """
 
     def __init__(self, authority: Authority, http: Callable[[], HttpProtocol], rpc: Rpc) -> None:
@@ -97,7 +97,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport until it is known which protocol takes over."""
+        """Keep the transport until the protocol is known."""
         self._transport = transport  # type: ignore[assignment]
         self._timer = asyncio.get_running_loop().call_later(
             Connection.patience, self._refuse, 408, "The head of the request did not come to an end"
@@ -117,7 +117,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._serve(head, rest))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what serves the connection."""
+        """Cancel the task that serves the connection."""
         self._rest()
         if self._task is not None:
             self._task.cancel()
@@ -163,7 +163,7 @@ class EdgeProtocol(asyncio.Protocol):
             await self._tunnel(host, port, b"HTTP/1.1 200 Connection established\r\n\r\n", rest)
             return
         if rest:
-            # What begins a TLS handshake here can be given no bytes that were read before.
+            # asyncio's start_tls can't take bytes that were read before.
             self._refuse(400, "Wait for the answer to CONNECT before you go on")
             return
         if port != 443:
@@ -217,7 +217,7 @@ class EdgeProtocol(asyncio.Protocol):
         path = parts.path or "/"
         if parts.query:
             path += f"?{parts.query}"
-        # One request for one connection: the next one could be for a host of the other kind.
+        # One request per connection, because the next one could be for another kind of host.
         lines = [
             line
             for line in head.split(b"\r\n")[1:-2]
@@ -231,9 +231,8 @@ class EdgeProtocol(asyncio.Protocol):
             await self._tunnel(host, port, b"", origin + rest)
 
     async def _tunnel(self, host: str, port: int, answer: bytes, first: bytes = b"") -> None:
-        """Lead the client to a host that is not Google's, through the user's own proxy if there was one."""
+        """Connect the client to a host that is not Google's, through the user's own proxy if there is one."""
         loop = asyncio.get_running_loop()
-        # What leaves the sandbox is told: whoever wonders where a client went finds it in the log.
         log.info("tunnel to %s:%s", host, port)
         there = _Pipe(self._transport)
         upstream = os.environ.get("WORKBOOK_UPSTREAM_PROXY", "")
@@ -275,6 +274,6 @@ async def _through(proxy: str, host: str, port: int, protocol: _Pipe) -> asyncio
 
 
 async def listen(authority: Authority, http: Callable[[], HttpProtocol], rpc: Rpc, port: int) -> asyncio.Server:
-    """Open the edge on 127.0.0.1; port 0 takes any free one."""
+    """Open the edge on 127.0.0.1. Port 0 means any free one."""
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: EdgeProtocol(authority, http, rpc), "127.0.0.1", port)

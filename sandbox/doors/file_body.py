@@ -1,4 +1,4 @@
-"""A part of a file as the body of an answer, of which no more than two batches are in memory."""
+"""Send a part of a file as the body of an answer, with at most two batches in memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _BATCH = 1 << 20  # bytes that are read at once
 
 
 class FileSlice(Response):
-    """Part of a file from where it stands, sent past the event loop; through TLS read ahead by one batch in a thread.
+    """Part of a file from its current position, which is closed at the end.
 
-    The file is closed at the end.
+    Without TLS it is sent in a thread, past the event loop. With TLS a thread reads one batch ahead.
     """
 
     def __init__(self, file: BinaryIO, length: int, status_code: int, headers: Mapping[str, str]) -> None:

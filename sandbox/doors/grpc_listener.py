@@ -1,7 +1,7 @@
-"""The gRPC listener behind the edge: takes each call's bytes, asks the dispatch table, and answers in gRPC.
+"""The gRPC listener behind the edge, which converts each call to an HTTP request for the dispatch table.
 
-The edge ends TLS and leads a connection here when its client speaks HTTP/2 alone. Which of Google's hosts it was opened
-for is known by the port that it comes from: a connection that is not the edge's is refused.
+The edge ends TLS and forwards a connection here if its client offers only HTTP/2. The connection's source port
+identifies the Google host that it was opened for. Connections that are not from the edge are refused.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from sandbox.doors import grpc_schema, grpc_transcoding, log_tail
 _THREADS = 16
 _MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes, as for the same calls over HTTP
 _STOP_SECONDS = 1.0
-# Of HTTP and gRPC themselves; the rest is the caller's own and goes on.
+# Metadata of HTTP and gRPC themselves. The rest is the caller's own and is forwarded.
 _TRANSPORT = ("grpc-", ":", "te", "content-type", "content-length", "host", "accept-encoding")
 log = logging.getLogger("sandbox")
 
 
 class Door:
-    """Opens at the first connection: half a second, and 20 MB that a world without gRPC need not spend.
+    """The listener, which opens at the first connection, because it takes half a second and 20 MB.
 
     Args:
         app: the dispatch table.
-        now: the sandbox's time.
+        now: returns the sandbox's time.
     """
 
     def __init__(self, app: ASGIApp, now: Callable[[], dt.datetime]) -> None:
@@ -51,10 +51,10 @@ class Door:
         self._loop: asyncio.AbstractEventLoop
 
     async def connect(self, host: str) -> socket.socket:
-        """Return a connection to this door whose calls are for that host.
+        """Return a connection to this listener for calls to a host.
 
         Raises:
-            OSError: when no port of loopback is free.
+            OSError: if no port of loopback is free.
         """
         async with self._opening:
             if self._server is None:
@@ -90,12 +90,12 @@ class Door:
 
     def _handler(self, details: Any) -> Any:
         grpc = importlib.import_module("grpc")
-        # Without serializers a handler gets and gives bytes.
+        # Without serializers, a handler receives and returns bytes.
         if details.method == log_tail.PATH:
             return grpc.stream_stream_rpc_method_handler(functools.partial(self._tail, grpc))
         return grpc.unary_unary_rpc_method_handler(functools.partial(self._serve, grpc, details.method))
 
-    # context.abort raises, always: its "result" only tells the type checker that the call ends there.
+    # context.abort always raises. Its "result" only shows the type checker that the call ends there.
     def _serve(self, grpc: Any, path: str, content: bytes, context: Any) -> bytes:
         host = self._hosts.get(int(context.peer().rpartition(":")[2]), "")
         found = grpc_schema.find(path, host)
@@ -107,9 +107,9 @@ class Door:
             request = grpc_transcoding.request(found, content)
         except grpc_transcoding.NotTranscodable as error:
             return bytes(context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{error}."))
-        asked = self._ask(host, context, request)
-        context.add_callback(asked.cancel)
-        status, body = asked.result()
+        pending = self._ask(host, context, request)
+        context.add_callback(pending.cancel)
+        status, body = pending.result()
         if status >= 400:
             return self._fail(grpc, context, status, body)
         try:
@@ -156,7 +156,7 @@ class Door:
 async def ask(
     app: ASGIApp, host: str, request: grpc_transcoding.HttpRequest, metadata: Iterable[tuple[str, str | bytes]]
 ) -> tuple[int, bytes]:
-    """Put a request to the dispatch table as the edge does and return the HTTP status and the body."""
+    """Send a request to the dispatch table as the edge does, and return the HTTP status and the body."""
     headers = [(b"host", host.encode()), (b"content-length", str(len(request.body)).encode())]
     if request.body:
         headers.append((b"content-type", b"application/json"))

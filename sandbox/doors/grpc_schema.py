@@ -1,7 +1,7 @@
-"""Which gRPC calls the sandbox takes: their message types and HTTP rules, read from Google's published packages.
+"""The gRPC calls that the sandbox accepts, with message types and HTTP rules from Google's published packages.
 
-The packages carry the rules of google.api.http (https://google.aip.dev/127) in their REST transports only. Those
-classes are read as tables here; none of them is ever made, and no client runs.
+The packages have the rules of google.api.http (https://google.aip.dev/127) only in the classes of their REST
+transports, which are read as tables here and never instantiated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 _Empty: type[Message] = empty_pb2.Empty  # type: ignore[attr-defined]
-# gRPC service: (host, the package's folder of that service)
+# For each gRPC service, its host and the module in Google's package.
 _SERVICES = {
     "google.devtools.artifactregistry.v1.ArtifactRegistry": (
         "artifactregistry.googleapis.com",
@@ -49,9 +49,9 @@ _SERVICES = {
         "google.cloud.billing_v1.services.cloud_billing",
     ),
 }
-# Services that many hosts share (https://google.aip.dev/151); what they mean is the host's to say.
+# Services that many hosts share (https://google.aip.dev/151).
 _SHARED = {"google.longrunning.Operations", "google.cloud.location.Locations"}
-# The packages whose REST transports leave operations to another class: their rule is that of the API's own version.
+# For packages whose REST transports leave operations to another class. Their rule has the API's own version.
 _OPERATIONS = {
     "GetOperation": ("get", operations_pb2.GetOperationRequest, operations_pb2.Operation),
     "CancelOperation": ("post", operations_pb2.CancelOperationRequest, _Empty),
@@ -79,7 +79,7 @@ def name(kind: type[Message]) -> str:
 
 
 def find(path: str, host: str) -> Rpc | None:
-    """Return the call of that path on that host; None when the sandbox's packages know none."""
+    """Return the call with a path on a host, or None if the packages have none."""
     service, _, method = path.removeprefix("/").rpartition("/")
     if service in _SHARED:
         calls = {key: call for one, (at, _) in _SERVICES.items() if at == host for key, call in _calls(one).items()}
@@ -107,7 +107,7 @@ def _calls(service: str) -> dict[str, Rpc]:
 
 
 def answer(host: str, verb: str, path: str) -> Descriptor | None:
-    """Return the message that a REST call answers with; None when the packages have no such call."""
+    """Return the message type of a REST call's answer, or None if the packages have no such call."""
     for method, pattern, kind in _patterns(host):
         if method == verb and pattern.fullmatch(path):
             return kind
@@ -126,7 +126,7 @@ def _patterns(host: str) -> list[tuple[str, re.Pattern[str], Descriptor]]:
 
 
 def _pattern(uri: str) -> re.Pattern[str]:
-    """Return a rule's template as an expression: `{name=projects/*}` and `{name}`."""
+    """Return a rule's template, with variables such as `{name=projects/*}` and `{name}`, as an expression."""
     pieces = re.split(r"\{\w+(?:\.\w+)*(?:=([^}]*))?\}", uri)
     text = "".join(_variable(piece or "*") if place % 2 else re.escape(piece) for place, piece in enumerate(pieces))
     return re.compile(text)

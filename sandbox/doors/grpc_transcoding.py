@@ -1,4 +1,4 @@
-"""A gRPC call as the HTTP request that it stands for, and the HTTP answer as gRPC's. Pure.
+"""Convert a gRPC call to an HTTP request, and the HTTP answer back to gRPC. Pure.
 
 Source: https://google.aip.dev/127 and google/api/http.proto (transcoding), https://google.aip.dev/193 (errors),
 https://github.com/grpc/grpc/blob/master/doc/statuscodes.md.
@@ -20,19 +20,19 @@ from sandbox.doors import grpc_schema
 from sandbox.doors.grpc_schema import Rpc
 from sandbox.errors import HTTP_STATUS
 
-# Importing the module is what lets json_format read the details by their names.
+# Importing the module registers the types, so that json_format can parse details.
 _DETAILS = error_details_pb2.DESCRIPTOR.name
-# For an answer that is no google.rpc.Status: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+# For an answer without a google.rpc.Status: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 _BY_HTTP_STATUS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "UNIMPLEMENTED", 503: "UNAVAILABLE"}
 
 
 class NotTranscodable(ValueError):
-    """A request that is no message of its type, or whose names fit no HTTP rule; the text says which."""
+    """A request is malformed, or its names fit no HTTP rule. The message says which."""
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """What goes to the dispatch table; `path` is escaped, `query` too and without its question mark."""
+    """A request for the dispatch table. `path` and `query` are escaped, `query` has no question mark."""
 
     verb: str
     path: str
@@ -42,7 +42,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class Failure:
-    """How a call ends badly: a google.rpc.Code name, the sentence, and google.rpc.Status as bytes."""
+    """A failed call: the name of a google.rpc.Code, the message, and the bytes of google.rpc.Status."""
 
     code: str
     message: str
@@ -50,11 +50,7 @@ class Failure:
 
 
 def request(rpc: Rpc, content: bytes) -> HttpRequest:
-    """Return the HTTP request of a call.
-
-    Raises:
-        NotTranscodable: with a sentence for the caller.
-    """
+    """Return the HTTP request of a call, or raise NotTranscodable."""
     try:
         message = rpc.request.FromString(content)
     except DecodeError as error:
@@ -72,18 +68,18 @@ def request(rpc: Rpc, content: bytes) -> HttpRequest:
         pairs = rest_helpers.flatten_query_params(query, strict=True)  # type: ignore[no-untyped-call]
         written = b"" if body is None else json_format.MessageToJson(body, use_integers_for_enums=True).encode()
     except (json_format.Error, ValueError, TypeError, RecursionError) as error:
-        # A time with 2^31 nanoseconds, a mask's path that is none, an Any of no known type: protobuf reads them as
-        # bytes, and JSON can't say them.
+        # Protobuf accepts values that JSON can't represent: a time with 2^31 nanoseconds, a mask's invalid path, an
+        # Any of an unknown type.
         raise NotTranscodable(f"The request is no {grpc_schema.name(rpc.request)}: {error}") from None
-    # transcode has escaped the names already, `team%2Fnested` once more; what is left is no part of any name.
+    # transcode has already escaped the names, so that `team%2Fnested` is escaped twice. Escape only the rest.
     return HttpRequest(found["method"].upper(), quote(found["uri"], safe="/:@!$&'()*+,;=~%"), urlencode(pairs), written)
 
 
 def answer(rpc: Rpc, content: bytes) -> bytes:
-    """Return the call's answer from that of a request that went well.
+    """Return the call's answer from the body of a successful HTTP answer.
 
     Raises:
-        google.protobuf.json_format.ParseError: if the answer is not the call's message; a bug of the sandbox.
+        google.protobuf.json_format.ParseError: if the body is not the call's message, which is a bug of the sandbox.
     """
     message = rpc.answer()
     json_format.Parse(content or b"{}", message, ignore_unknown_fields=True)
@@ -92,7 +88,7 @@ def answer(rpc: Rpc, content: bytes) -> bytes:
 
 
 def failure(http_status: int, content: bytes) -> Failure:
-    """Return the call's end from an answer that is an error."""
+    """Return the call's failure from an HTTP error."""
     try:
         error: dict[str, Any] = json.loads(content)["error"]
         code, text, details = error["status"], error["message"], error.get("details", [])

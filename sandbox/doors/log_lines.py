@@ -1,11 +1,11 @@
-"""One record, one line: what a request says can forge no line of the log, and drive no terminal."""
+"""Escape log records, so that a request can neither forge a line of the log nor control a terminal."""
 
 from __future__ import annotations
 
 import logging
 import re
 
-# Control characters of both sets, and what Unicode takes for the end of a line.
+# Control characters, and Unicode's line separators.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -15,14 +15,14 @@ def escape(text: str) -> str:
 
 
 class Formatter(logging.Formatter):
-    """Escapes the message. A traceback stays as it is, indented: no line of it begins as a record does."""
+    """Escape the message, and indent a traceback, so that none of its lines looks like a record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Return the record's line."""
+        """Return the record as one line."""
         record.message = escape(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
-        """Return the traceback, moved to the right."""
+        """Return the indented traceback."""
         text = super().formatException(ei)  # type: ignore[arg-type]
         return "\n".join(f"  {escape(line)}" for line in text.splitlines())

@@ -1,7 +1,7 @@
-"""Cloud Logging's one call that is a stream, TailLogEntries: `gcloud beta builds submit` shows a build's log with it.
+"""Cloud Logging's streaming call TailLogEntries, with which `gcloud beta builds submit` shows a build's log.
 
 Source: google/logging/v2/logging.proto and log_entry.proto (names, types and numbers of fields), and for the limit
-https://cloud.google.com/logging/quotas. The entries are those of entries.list: there it is decided who may see them.
+https://cloud.google.com/logging/quotas. The entries come from entries.list, which checks the caller's permissions.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sandbox.doors.grpc_transcoding import HttpRequest
 
 PATH: Final = "/google.logging.v2.LoggingServiceV2/TailLogEntries"
 HOST: Final = "logging.googleapis.com"
-SESSIONS: Final = 10  # that may be open
+SESSIONS: Final = 10  # open at the same time
 _LOOK_SECONDS: Final = 0.5
-# A build of Google's waits some seconds for a machine, so gcloud is there when it begins. Here it begins at once, and a
-# busy machine takes seconds to open the session.
+# On Google a build waits some seconds for a machine, so that gcloud's session is open when it begins. Here it begins
+# immediately, and a busy machine takes seconds to open the session.
 _EARLIER: Final = dt.timedelta(seconds=10)
 
 _FILES: Final[tuple[Any, ...]] = (monitored_resource_pb2, log_severity_pb2, duration_pb2, timestamp_pb2)
@@ -52,7 +52,7 @@ Ask = Callable[[HttpRequest], tuple[int, bytes]]
 
 
 class Refused(Exception):
-    """What entries.list refuses: the HTTP status and the body."""
+    """A refusal of entries.list, with the HTTP status and the body."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(status)
@@ -62,7 +62,7 @@ class Refused(Exception):
 
 @functools.cache
 def _types() -> Mapping[str, Any]:
-    """Return the messages' classes. Google's package for them is not installed, and names are not on the wire."""
+    """Return the messages' classes, since Google's package for them is not installed. Names are not transmitted."""
     file = {
         "name": "workbook/logging.proto",
         "package": "workbook.logging",
@@ -93,30 +93,30 @@ def _types() -> Mapping[str, Any]:
 
 
 def request(names: list[str], wanted: str) -> bytes:
-    """Return a request as a client sends it."""
+    """Return the bytes of a request, as a client sends it."""
     return bytes(_types()["TailRequest"](resource_names=names, filter=wanted).SerializeToString())
 
 
 def texts(answer: bytes) -> list[str]:
-    """Return what the entries of an answer say."""
+    """Return the texts of an answer's entries."""
     return [entry.text_payload for entry in _types()["TailAnswer"].FromString(answer).entries]
 
 
 def tail(ask: Ask, now: dt.datetime, content: bytes, over: threading.Event) -> Iterator[bytes]:
     """Yield an answer whenever there are new entries, until it is over.
 
-    The session begins with what came within ten seconds before it. The buffer window, which puts entries of many
-    machines in order, has nothing to do here: one sandbox writes them all.
+    The session includes the entries of the ten seconds before it. The buffer window, which sorts the entries of many
+    machines, has no effect, because one sandbox writes all entries.
 
     Raises:
-        google.protobuf.message.DecodeError: for bytes that are no request.
-        google.protobuf.json_format.ParseError: for an entry with more than a text, such as an audit log's.
-        Refused: as entries.list refuses.
+        google.protobuf.message.DecodeError: for a malformed request.
+        google.protobuf.json_format.ParseError: for an entry that is more than a text, such as an audit log's.
+        Refused: if entries.list refuses.
     """
-    asked = _types()["TailRequest"].FromString(content)
+    wanted = _types()["TailRequest"].FromString(content)
     since, last = now - _EARLIER, ""
     while True:
-        entries = list(_entries(ask, list(asked.resource_names), asked.filter))
+        entries = list(_entries(ask, list(wanted.resource_names), wanted.filter))
         fresh = [
             one for one in entries if one["insertId"] > last and dt.datetime.fromisoformat(one["timestamp"]) >= since
         ]

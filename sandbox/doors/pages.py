@@ -1,4 +1,4 @@
-"""Every HTML page that the sandbox itself answers, through one template that escapes what callers sent."""
+"""Render the sandbox's HTML pages outside the console, with all values escaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jinja2
 from starlette.responses import HTMLResponse
 
 _ENVIRONMENT = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-# Nothing from outside and no script: what a page shows it carries.
+# Pages load nothing and run no script.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action {forms}; "
     "frame-ancestors 'none'",
@@ -19,9 +19,9 @@ def page(template: str, status: int = 200, *, forms: bool = False, **values: obj
     """Render a page.
 
     Args:
-        template: Jinja's, written here and never by a caller.
-        forms: whether it has one, which sends to the sandbox.
-        values: what callers sent may be among them; it is escaped.
+        template: a Jinja template, never from a caller.
+        forms: whether the page has a form, which may only post to the sandbox.
+        values: the template's values, which may come from callers and are escaped.
     """
     allowed = "'self'" if forms else "'none'"
     headers = {name: value.replace("{forms}", allowed) for name, value in _HEADERS.items()}

@@ -1,4 +1,4 @@
-"""Bodies that are read whole, up to a limit, and the forms in them."""
+"""Read request bodies up to a limit, and forms in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 
 class BodyTooLarge(Exception):
-    """A body is longer than its reader takes."""
+    """A body is longer than the limit."""
 
 
 async def read(request: Request, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Check runs: what Cloud Build or a workflow says of a commit, shown beside it.
+"""Check runs: the results of Cloud Build or a workflow for a commit.
 
 Source: https://docs.github.com/en/rest/checks/runs
 """
@@ -17,11 +17,11 @@ from sandbox.state.world import World
 def put(
     rows: sqlite3.Connection, repository: int, sha: str, app: str, external_id: str, body: Mapping[str, Any]
 ) -> None:
-    """Make or replace a check run.
+    """Create or replace a check run.
 
     Args:
-        app: who says it, for example `google-cloud-build`.
-        external_id: which of its runs; the same once more replaces it.
+        app: the app that reports it, for example `google-cloud-build`.
+        external_id: the app's id of the run.
         body: `name`, `status` (queued, in_progress, completed), `conclusion` when it is completed, `details_url`,
             `started_at`, `completed_at`, `output` with `title` and `summary`.
     """
@@ -33,7 +33,7 @@ def put(
 
 
 def of(world: World, repository: Repository, sha: str) -> list[dict[str, Any]]:
-    """Return a commit's check runs, the oldest first."""
+    """Return a commit's check runs, oldest first."""
     with world.reading() as rows:
         found = rows.execute(
             "SELECT * FROM git_check_runs WHERE repository = ? AND sha = ? ORDER BY id", (repository.id, sha)

@@ -1,4 +1,4 @@
-"""What happened at the Git host, and who hears of it: in the table once, told to every listener at least once."""
+"""The events of the Git host: stored once, and delivered to every listener at least once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ log = logging.getLogger("sandbox")
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """One event.
 
     Attributes:
-        number: unique in the world and rising; what a listener remembers that it has seen.
+        number: unique and increasing, so that a listener can be resumed after it.
         kind: `push` or `pull_request`.
-        repository: where.
-        ref: of a push `refs/heads/…` or `refs/tags/…`; of a pull request `refs/pull/N/head`.
-        old: the commit before; 40 zeros for a ref that is new.
-        new: the commit now; 40 zeros for a ref that is gone. An annotated tag's commit, not the tag.
-        actor: the login of who did it.
-        detail: more of a pull request: `action` (opened, synchronize, reopened, closed) and `number`.
+        ref: for a push `refs/heads/…` or `refs/tags/…`, for a pull request `refs/pull/N/head`.
+        old: the commit before, or 40 zeros for a new ref.
+        new: the commit after, or 40 zeros for a deleted ref. For an annotated tag, its commit.
+        actor: the login of the user who caused it.
+        detail: for a pull request, its fields with `action` (opened, synchronize, reopened, closed, commented).
     """
 
     number: int
@@ -48,7 +47,7 @@ Listener = Callable[[World, Event], None]
 
 
 class Events:
-    """The listeners of one world, and the thread that tells them."""
+    """The listeners of one world, and the thread that delivers events to them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -58,11 +57,11 @@ class Events:
         self._thread: threading.Thread | None = None
 
     def listen(self, name: str, listener: Listener) -> None:
-        """Tell a listener of every event from now on, and of those that it has not heard of.
+        """Deliver all future events to a listener, and past ones that it has not received.
 
         Args:
-            name: stays the same over restarts.
-            listener: called in the order of the events, in a thread; twice with the same event only after a crash.
+            name: identifies the listener across restarts.
+            listener: called in a thread in the order of the events, twice with the same event only after a crash.
         """
         with self._world.writing(tick=False) as rows:
             known = rows.execute("SELECT 1 FROM git_listeners WHERE name = ?", (name,)).fetchone()
@@ -72,14 +71,14 @@ class Events:
         self._listeners[name] = listener
 
     def wake(self) -> None:
-        """Look for events now."""
+        """Deliver new events now."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True, name="git events")
             self._thread.start()
         self._wake.set()
 
     def close(self) -> None:
-        """Tell nobody any more; what was not told is told after the next start."""
+        """Stop the delivery. It continues after the next start."""
         self._stopped = True
         self._wake.set()
         if self._thread is not None:
@@ -90,9 +89,9 @@ class Events:
             self._wake.wait()
             self._wake.clear()
             for name in list(self._listeners):
-                self._tell(name)
+                self._deliver(name)
 
-    def _tell(self, name: str) -> None:
+    def _deliver(self, name: str) -> None:
         while not self._stopped:
             with self._world.reading() as rows:
                 row = rows.execute(
@@ -140,7 +139,7 @@ def add(
     actor: str,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an event down, in the transaction that makes it true; `Events.wake` then has it told."""
+    """Store an event in the transaction that causes it. `Events.wake` then delivers it."""
     rows.execute(
         "INSERT INTO git_events (kind, repository, ref, old, new, actor, time, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (kind, repository.id, ref, old, new, actor, timestamp(world.now()), json.dumps(detail or {})),

@@ -1,4 +1,4 @@
-"""Which half of the Git host answers: git's protocol at github.com, the REST API at api.github.com."""
+"""Route a request to git's protocol at github.com or to the REST API at api.github.com."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `git` program on bare repositories: nothing of the user's settings counts, and no prompt ever waits."""
+"""Run the `git` program on bare repositories, without the user's settings and without prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS = 120.0
 _FILE_LIMIT = 1024 * 1024  # bytes of a file that is read whole
 _SETTINGS = {
     "http.receivepack": "true",
-    # One pack per push, checked before it counts: names that lead out of a folder, broken trees and the like.
+    # Check each push before it is accepted, for names that lead out of a folder, broken trees and the like.
     "receive.fsckObjects": "true",
     "receive.unpackLimit": "1",
     "receive.denyDeleteCurrent": "refuse",
@@ -34,12 +34,12 @@ class GitMissing(Exception):
 
 
 class GitFailed(Exception):
-    """Git ended with an error; the text is git's."""
+    """Git ended with an error. The message is git's."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What a commit says of itself."""
+    """A commit's author, time, message and parents."""
 
     sha: str
     author: str
@@ -50,7 +50,7 @@ class Commit:
 
 
 def environment() -> dict[str, str]:
-    """Return what git runs with."""
+    """Return git's environment."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": os.devnull,
@@ -66,7 +66,7 @@ def environment() -> dict[str, str]:
 
 
 def program() -> str:
-    """Return the path of git; raises GitMissing."""
+    """Return the path of git. Raises GitMissing."""
     found = shutil.which("git")
     if found is None:
         raise GitMissing("git is not on this machine; install it, and push again")
@@ -74,11 +74,11 @@ def program() -> str:
 
 
 def run(folder: Path, *arguments: str, stdin: bytes = b"", stdout: IO[bytes] | None = None) -> bytes:
-    """Run git in a repository and return what it wrote.
+    """Run git in a repository and return its output.
 
     Raises:
-        GitFailed: with the last line of what it said.
-        GitMissing: where there is no git.
+        GitFailed: with the last line of git's messages.
+        GitMissing: if there is no git.
     """
     command = [program(), f"--git-dir={folder}", *arguments]
     try:
@@ -94,13 +94,13 @@ def run(folder: Path, *arguments: str, stdin: bytes = b"", stdout: IO[bytes] | N
     except subprocess.TimeoutExpired:
         raise GitFailed(f"git {arguments[0]} took longer than {_SECONDS:g} seconds") from None
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise GitFailed(said[-1] if said else f"git {arguments[0]} ended with {done.returncode}")
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise GitFailed(lines[-1] if lines else f"git {arguments[0]} ended with {done.returncode}")
     return done.stdout or b""
 
 
 def make(folder: Path, *, max_push: int) -> None:
-    """Make an empty bare repository; making it again changes nothing."""
+    """Create an empty bare repository, if it does not exist."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     run(folder, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(folder))
     for key, value in {**_SETTINGS, "receive.maxInputSize": str(max_push)}.items():
@@ -108,7 +108,7 @@ def make(folder: Path, *, max_push: int) -> None:
 
 
 def refs(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return each branch and tag: what it names, and the commit behind that; the same but for an annotated tag."""
+    """Return for each branch and tag its object and its commit, which differ for an annotated tag."""
     written = run(folder, "for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/heads", "refs/tags")
     found: dict[str, tuple[str, str]] = {}
     for line in written.decode("utf-8", "replace").splitlines():
@@ -118,7 +118,7 @@ def refs(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def resolve(folder: Path, name: str) -> str:
-    """Return the commit that a branch, a tag, a ref or a SHA names; "" for none."""
+    """Return the commit that a branch, a tag, a ref or a SHA names, or ""."""
     if not name or name.startswith("-") or any(sign in name for sign in ("@{", "..", ":", "^", "~", "\0", "\n")):
         return ""
     tried = [name] if name.startswith("refs/") else [f"refs/heads/{name}", f"refs/tags/{name}"]
@@ -134,7 +134,7 @@ def _is_hex(name: str) -> bool:
 
 
 def commit(folder: Path, sha: str) -> Commit:
-    """Return what a commit says; raises GitFailed when there is none."""
+    """Return a commit. Raises GitFailed if it does not exist."""
     shown = "--format=%H%x00%P%x00%an%x00%ae%x00%aI%x00%B"
     text = run(folder, "log", "-1", shown, "--end-of-options", sha).decode("utf-8", "replace")
     name, parents, author, email, time, message = text.split("\0", 5)
@@ -142,7 +142,7 @@ def commit(folder: Path, sha: str) -> Commit:
 
 
 def read(folder: Path, sha: str, path: str) -> bytes | None:
-    """Return a file of a commit, at most 1 MiB of it; None when there is none."""
+    """Return a file of a commit, or None if it does not exist or has more than 1 MiB."""
     try:
         size = int(run(folder, "cat-file", "-s", f"{sha}:{path}"))
         if size > _FILE_LIMIT:
@@ -153,23 +153,23 @@ def read(folder: Path, sha: str, path: str) -> bytes | None:
 
 
 def files(folder: Path, sha: str, prefix: str = "") -> list[str]:
-    """Return the paths of a commit's files, all of them or those below a folder."""
+    """Return the paths of a commit's files, or of those below a folder."""
     arguments = ["ls-tree", "-r", "-z", "--name-only", sha]
     text = run(folder, *arguments, *(["--", prefix] if prefix else [])).decode("utf-8", "replace")
     return [path for path in text.split("\0") if path]
 
 
 def size(folder: Path, sha: str) -> tuple[int, int]:
-    """Return how many files a commit has, and how many bytes they are together."""
+    """Return the number of a commit's files and their total bytes."""
     lines = [line for line in run(folder, "ls-tree", "-r", "-l", "-z", sha).split(b"\0") if line]
     sizes = [line.split(b"\t", 1)[0].split()[3] for line in lines]
     return len(lines), sum(int(one) for one in sizes if one != b"-")
 
 
 def changed(folder: Path, old: str, new: str) -> list[str]:
-    """Return the paths that differ between two commits; every file, when there was nothing before.
+    """Return the paths that differ between two commits, or all files if there was no commit before.
 
-    Source: https://cloud.google.com/build/docs/automating-builds/create-manage-triggers: after a push to a new branch
+    Source: https://cloud.google.com/build/docs/automating-builds/create-manage-triggers. After a push to a new branch
     all files of the repository count as changed.
     """
     if old == ZERO:
@@ -179,7 +179,7 @@ def changed(folder: Path, old: str, new: str) -> list[str]:
 
 
 def merge_base(folder: Path, one: str, other: str) -> str:
-    """Return the commit from which two lines of work parted; the first of them when they never were one."""
+    """Return the common ancestor of two commits, or the first of them if there is none."""
     try:
         return run(folder, "merge-base", one, other).decode().strip()
     except GitFailed:
@@ -187,10 +187,10 @@ def merge_base(folder: Path, one: str, other: str) -> str:
 
 
 def check_out(folder: Path, url: str, sha: str, target: Path) -> list[str]:
-    """Make a working copy of one commit, shallow as Cloud Build's is, and return what git says of it.
+    """Check out one commit into a shallow working copy, as Cloud Build does, and return git's messages.
 
     Args:
-        url: what the copy says where it is from.
+        url: the copy's `origin`.
     """
     target.mkdir(parents=True)
     inside = target / ".git"
@@ -198,7 +198,7 @@ def check_out(folder: Path, url: str, sha: str, target: Path) -> list[str]:
     run(inside, "remote", "add", "origin", url)
     run(inside, "fetch", "--quiet", "--no-tags", "--depth=1", f"file://{folder}", sha)
     run(inside, f"--work-tree={target}", "-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", sha)
-    # It names the folder on this machine.
+    # Remove it, because it names the folder on this machine.
     (inside / "FETCH_HEAD").unlink(missing_ok=True)
     subject = commit(inside, sha).message.partition("\n")[0]
     return [

@@ -1,4 +1,4 @@
-"""Pull requests: a branch, here or in a fork, that somebody asks to have merged.
+"""Pull requests for a branch of the repository or of a fork.
 
 Source: https://docs.github.com/en/rest/pulls/pulls
 """
@@ -16,7 +16,7 @@ from sandbox.state.world import World
 
 
 def find(world: World, repository: Repository, number: int) -> dict[str, Any] | None:
-    """Return a pull request by its number."""
+    """Return a pull request by its number, or None."""
     with world.reading() as rows:
         return _find(rows, repository.id, number)
 
@@ -44,11 +44,11 @@ def create(
 
     Args:
         head: `BRANCH`, or `OWNER:BRANCH` for a branch of a fork.
-        into: the branch that it is to be merged into.
-        text: its description.
+        into: the base branch.
+        text: the description.
 
     Raises:
-        Refused: when a branch is not there, nothing differs, or there is such a pull request already.
+        Refused: if a branch does not exist, nothing differs, or there is such a pull request already.
     """
     owner, _, branch = head.rpartition(":")
     source = _source(world, base, owner)
@@ -86,33 +86,33 @@ def create(
             _save(rows, base.id, pull, new=True)
         except sqlite3.IntegrityError:
             raise Refused("another pull request was opened meanwhile; try again") from None
-        _tell(rows, world, base, pull, "opened", git.ZERO, login)
+        _add_event(rows, world, base, pull, "opened", git.ZERO, login)
     world.part(events.Events).wake()
     return pull
 
 
 def change_state(world: World, base: Repository, number: int, state: str, login: str) -> dict[str, Any] | None:
-    """Close a pull request or open it again."""
+    """Close a pull request or reopen it."""
     with world.writing() as rows:
         pull = _find(rows, base.id, number)
         if pull is None or pull["state"] == state:
             return pull
         pull["state"] = state
         _save(rows, base.id, pull)
-        _tell(rows, world, base, pull, "closed" if state == "closed" else "reopened", pull["head_sha"], login)
+        _add_event(rows, world, base, pull, "closed" if state == "closed" else "reopened", pull["head_sha"], login)
     world.part(events.Events).wake()
     return pull
 
 
 def comment(world: World, base: Repository, pull: dict[str, Any], login: str, text: str) -> None:
-    """Say something about a pull request; who listens may read a command in it, as Cloud Build reads /gcbrun."""
+    """Comment on a pull request. Listeners may react to commands in it, as Cloud Build does to /gcbrun."""
     with world.writing() as rows:
-        _tell(rows, world, base, pull, "commented", pull["head_sha"], login, {"comment": text})
+        _add_event(rows, world, base, pull, "commented", pull["head_sha"], login, {"comment": text})
     world.part(events.Events).wake()
 
 
 def follow(world: World, source: Repository, ref: str) -> list[tuple[Repository, int]]:
-    """Bring what was pushed to a branch into the open pull requests that are about it, and return these."""
+    """Fetch a pushed branch into its open pull requests, and return these."""
     branch = ref.removeprefix("refs/heads/")
     if branch == ref:
         return []
@@ -129,13 +129,13 @@ def follow(world: World, source: Repository, ref: str) -> list[tuple[Repository,
 
 
 def moved(rows: sqlite3.Connection, world: World, base: Repository, number: int, sha: str, login: str) -> None:
-    """Write down that a pull request has a new commit, in the transaction of the push."""
+    """Store a pull request's new commit, in the transaction of the push."""
     pull = _find(rows, base.id, number)
     if pull is None or pull["head_sha"] == sha:
         return
     old, pull["head_sha"] = pull["head_sha"], sha
     _save(rows, base.id, pull)
-    _tell(rows, world, base, pull, "synchronize", old, login)
+    _add_event(rows, world, base, pull, "synchronize", old, login)
 
 
 def _source(world: World, base: Repository, owner: str) -> Repository | None:
@@ -164,7 +164,7 @@ def _save(rows: sqlite3.Connection, repository: int, pull: dict[str, Any], *, ne
     )
 
 
-def _tell(
+def _add_event(
     rows: sqlite3.Connection,
     world: World,
     base: Repository,

@@ -1,7 +1,7 @@
-"""A push is received: its refs are on disk, its events in the table, and only then git hears that it went well.
+"""Receive a push: its refs are on disk and its events are stored before git reports success.
 
-The refs are compared with those that are known, and what differs becomes events, in one transaction. So whatever ends
-the sandbox, at the next start the same comparison finds what was pushed and not yet said.
+The refs are compared with the stored ones, and the differences become events, in one transaction. So after a crash,
+the same comparison at the next start finds the pushes without events.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ _LOCK_SECONDS = 60.0
 
 
 class BusyRepository(Exception):
-    """Another push to the same repository takes too long."""
+    """Another push to the same repository is taking too long."""
 
 
 @contextlib.contextmanager
 def pushing(world: World, repository: Repository, actor: str) -> Iterator[int]:
-    """Hold a repository for one push, and write down at the end what it changed.
+    """Lock a repository for one push, and store the changes as events at the end.
 
-    Yields the descriptor of the lock: git inherits it, and so holds the repository as long as it runs, even when the
-    sandbox is killed meanwhile.
+    Yields the descriptor of the lock, which git inherits, so that git holds the lock even if the sandbox is killed.
 
     Raises:
-        BusyRepository: when it is not free in time.
+        BusyRepository: if the lock is not free in time.
     """
     handle = os.open(repository.folder(world).with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(handle)
-        # What a push before this one left unsaid, because the sandbox ended under it, is an event of its own.
+        # First store the events of an earlier push during which the sandbox was killed.
         _record(world, repository)
         if actor:
             with world.writing(tick=False) as rows:
@@ -71,7 +70,7 @@ def _record(world: World, repository: Repository) -> None:
     changes = [ref for ref in sorted({*now, *known}) if now.get(ref) != known.get(ref)]
     if not changes:
         return
-    # What a pull request is about is here before anybody hears of it.
+    # Before the events, because their listeners read the pull requests' commits.
     follow = [(ref, pull_requests.follow(world, repository, ref)) for ref in changes if now.get(ref)]
     with world.writing() as rows:
         pusher = rows.execute("SELECT pusher FROM git_repositories WHERE id = ?", (repository.id,)).fetchone()["pusher"]
@@ -91,7 +90,7 @@ def _record(world: World, repository: Repository) -> None:
 
 
 def _set_default_branch(repository: Repository, world: World, now: Mapping[str, tuple[str, str]]) -> None:
-    """Make the first branch that is pushed the default one, as GitHub does."""
+    """Make the first pushed branch the default branch, as GitHub does."""
     folder = repository.folder(world)
     branches = [ref for ref in now if ref.startswith("refs/heads/")]
     head = git.run(folder, "symbolic-ref", "HEAD").decode().strip()
@@ -100,7 +99,7 @@ def _set_default_branch(repository: Repository, world: World, now: Mapping[str, 
 
 
 def recover(world: World) -> None:
-    """At start: write down what was pushed when the sandbox ended, and have it told."""
+    """Store and deliver the events of pushes during which the sandbox ended."""
     for repository in repositories.every(world):
         try:
             with pushing(world, repository, ""):

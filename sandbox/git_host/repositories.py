@@ -1,6 +1,6 @@
-"""Repositories, users and their tokens: who owns what, who may read it, and who may push to it.
+"""Repositories, users and their tokens, and their rights to read and push.
 
-The learner's login has a dot: no owner on GitHub has one, so a policy or a trigger that names it lets nobody in there.
+The learner's login has a dot, which no owner on GitHub has, so a policy that names it gives nobody there a right.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from sandbox.state.schema import next_number
 from sandbox.state.world import World
 
 LEARNER = "example.com"
-MAX_PUSH = 100 * 1024 * 1024  # bytes of one push; GitHub's limit is 2 GB
-# What a client asks for is looked up in a table, and the folder has a number: no path is made of these.
+MAX_PUSH = 100 * 1024 * 1024  # bytes of one push. GitHub's limit is 2 GB
+# These names are only looked up in a table. Folders have numbers, so no path contains a client's input.
 OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,37}[A-Za-z0-9])?")
 NAME = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,100}(?<!\.git)")
 RIGHTS = ("pull", "triage", "push", "maintain", "admin")
 
 
 class Refused(Exception):
-    """A repository or a user that cannot be made; the text says why."""
+    """A repository or a user cannot be created. The message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Repository:
     """One repository.
 
     Attributes:
-        parent: the id of the one that it was forked from; 0 for none.
+        parent: the id of the repository that it was forked from, or 0.
     """
 
     id: int
@@ -48,16 +48,16 @@ class Repository:
 
     @property
     def full_name(self) -> str:
-        """OWNER/NAME."""
+        """The name as OWNER/NAME."""
         return f"{self.owner}/{self.name}"
 
     @property
     def url(self) -> str:
-        """The address as on GitHub."""
+        """The address on GitHub."""
         return f"https://github.com/{self.full_name}.git"
 
     def folder(self, world: World) -> Path:
-        """Where the bare repository is."""
+        """Return the folder of the bare repository."""
         return world.folder / "git" / f"{self.id}.git"
 
 
@@ -66,37 +66,37 @@ def _of(row: sqlite3.Row) -> Repository:
 
 
 def find(world: World, owner: str, name: str) -> Repository | None:
-    """Return a repository by its name, in any case, as GitHub takes it."""
+    """Return a repository by its name, or None. As on GitHub, upper and lower case are the same."""
     with world.reading() as rows:
         row = rows.execute("SELECT * FROM git_repositories WHERE owner = ? AND name = ?", (owner, name)).fetchone()
     return _of(row) if row else None
 
 
 def by_id(world: World, number: int) -> Repository | None:
-    """Return a repository by its number."""
+    """Return a repository by its id, or None."""
     with world.reading() as rows:
         row = rows.execute("SELECT * FROM git_repositories WHERE id = ?", (number,)).fetchone()
     return _of(row) if row else None
 
 
 def every(world: World) -> list[Repository]:
-    """Return all repositories in the order in which they were made."""
+    """Return all repositories in the order of their creation."""
     with world.reading() as rows:
         return [_of(row) for row in rows.execute("SELECT * FROM git_repositories ORDER BY id")]
 
 
 def create(world: World, owner: str, name: str, *, private: bool = False, parent: int = 0) -> Repository:
-    """Make an empty repository.
+    """Create an empty repository.
 
     Raises:
-        Refused: for a name that GitHub does not take, and one that the owner has already.
+        Refused: for a name that GitHub does not accept, and for one that the owner already has.
     """
     if not OWNER.fullmatch(owner):
         raise Refused(f"{owner!r} is no owner's name")
     if not NAME.fullmatch(name):
         raise Refused("name must be letters, digits, '.', '-' and '_', and does not end with .git")
     with world.writing() as rows:
-        # Numbers are never given twice: a folder that a crash left behind is nobody's.
+        # Numbers are never reused, so a folder that a crash left behind belongs to no other repository.
         number = next_number(rows, "git repositories") + 1
     created = Repository(number, owner, name, private, parent, timestamp(world.now()))
     git.make(created.folder(world), max_push=MAX_PUSH)
@@ -115,7 +115,7 @@ def create(world: World, owner: str, name: str, *, private: bool = False, parent
 
 
 def delete(world: World, repository: Repository) -> None:
-    """Forget a repository and what belongs to it; its folder goes with it."""
+    """Delete a repository with everything that belongs to it."""
     with world.writing() as rows:
         for table in ("git_refs", "git_collaborators", "git_pull_requests", "git_check_runs"):
             rows.execute(f"DELETE FROM {table} WHERE repository = ?", (repository.id,))  # noqa: S608 - constants
@@ -125,7 +125,7 @@ def delete(world: World, repository: Repository) -> None:
 
 
 def right(world: World, repository: Repository, login: str) -> str:
-    """Return what somebody may do: "" for nothing, else one of `RIGHTS`; no login is anybody."""
+    """Return a user's right, which is one of `RIGHTS`, or "" for none. Without a login, return that of the public."""
     if login and login.lower() == repository.owner.lower():
         return "admin"
     with world.reading() as rows:
@@ -138,23 +138,23 @@ def right(world: World, repository: Repository, login: str) -> str:
 
 
 def may_push(world: World, repository: Repository, login: str) -> bool:
-    """Whether somebody may push."""
+    """Return whether a user may push."""
     return right(world, repository, login) in ("push", "maintain", "admin")
 
 
 def add_user(rows: sqlite3.Connection, login: str) -> None:
-    """Make a user, unless there is one of that name."""
+    """Add a user, unless there is one of that name."""
     rows.execute("INSERT OR IGNORE INTO git_users (login) VALUES (?)", (login,))
 
 
 def mint(world: World, login: str, kind: str = "ghp") -> str:
-    """Make a token; only its hash is kept.
+    """Create a token, of which only the hash is stored.
 
     Args:
-        kind: `ghp` for a personal access token, `gho` for an app's that was given consent, `ghs` for a workflow's.
+        kind: `ghp` for a personal access token, `gho` for that of an app with consent, `ghs` for a workflow's.
 
     Raises:
-        Refused: for a login that GitHub does not take.
+        Refused: for a login that GitHub does not accept.
     """
     if not OWNER.fullmatch(login):
         raise Refused(f"{login!r} is no login")
@@ -166,7 +166,7 @@ def mint(world: World, login: str, kind: str = "ghp") -> str:
 
 
 def login_of(world: World, token: str) -> str:
-    """Return whose a token is; "" when it is nobody's."""
+    """Return the login of a token's user, or "" for an unknown token."""
     with world.reading() as rows:
         row = rows.execute("SELECT login FROM git_tokens WHERE hash = ?", (_hash(token),)).fetchone()
     return str(row["login"]) if row else ""
@@ -177,15 +177,15 @@ def _hash(token: str) -> str:
 
 
 def settings_folder(world: World) -> Path:
-    """Where the files are that the learner's git reads."""
+    """Return the folder with the files that the learner's git reads."""
     return world.folder.parent / "git"
 
 
 def write_settings(world: World, port: int = 0) -> None:
-    """Write what sends the learner's git here: for these repositories alone, and nothing else on github.com.
+    """Write git's settings that redirect these repositories to the sandbox, and no others on github.com.
 
     Args:
-        port: the plain port, when it is known anew.
+        port: the plain port. 0 means the stored one.
     """
     folder = settings_folder(world)
     folder.mkdir(exist_ok=True, mode=0o700)
@@ -196,12 +196,12 @@ def write_settings(world: World, port: int = 0) -> None:
         return
     address = f"http://localhost:{kept.read_text(encoding='utf-8').strip()}/github.com"
     credentials = folder / "credentials"
-    # It only ever reads: git's own `store` would also keep what somebody else signs in with, for the learner to use.
+    # A helper that only reads. git's own `store` would also save other users' credentials, for the learner to use.
     say = f'!f() {{ test "$1" = get && cat {shlex.quote(str(credentials))}; }}; f'
     quoted = say.replace("\\", "\\\\").replace('"', '\\"')
     lines = [
         f'[credential "{address}"]',
-        "\thelper =",  # an empty one first: no other helper, and no keyring, hears of this host
+        "\thelper =",  # an empty value disables all other helpers for this host
         f'\thelper = "{quoted}"',
     ]
     for one in every(world):
@@ -210,7 +210,7 @@ def write_settings(world: World, port: int = 0) -> None:
 
 
 def write_sign_in(world: World, port: int) -> None:
-    """Write the learner's token where their git looks for it; once made, it stays."""
+    """Write the learner's token for their git. An existing token stays valid."""
     folder = settings_folder(world)
     folder.mkdir(exist_ok=True, mode=0o700)
     path = folder / "token"

@@ -1,6 +1,6 @@
-"""The part of GitHub's REST API that a pipeline meets: repositories, commits with their checks, pull requests.
+"""The part of GitHub's REST API that a pipeline uses: repositories, commits with their checks, pull requests.
 
-Source: https://docs.github.com/en/rest (version 2022-11-28). What is not here is answered with 501 and says so.
+Source: https://docs.github.com/en/rest (version 2022-11-28). Other calls are answered with 501.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BODY = 256 * 1024  # bytes
 
 
 class Failed(Exception):
-    """A refusal: GitHub's status and message."""
+    """A refusal with GitHub's status and message."""
 
     def __init__(self, status: int, message: str, errors: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -36,12 +36,12 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class GitHubCall:
     """One request.
 
     Attributes:
-        login: who asks; empty for nobody.
-        found: the repository in the path, which the login may read.
+        login: the caller, or empty without credentials.
+        found: the repository in the path, which the caller may read.
     """
 
     world: World
@@ -59,7 +59,7 @@ class Asked:
         return self.found
 
     def text(self, field: str, default: str | None = None) -> str:
-        """Return a field of the body that must be a text."""
+        """Return a field of the body that must be a string."""
         value = self.body.get(field, default)
         if not isinstance(value, str) or (not value and default is None):
             raise Failed(422, "Validation Failed", (f"{field} is missing or no text",))
@@ -82,7 +82,7 @@ async def serve(request: Request, world: World, path: str) -> Response:
 
 def _answer(request: Request, world: World, path: str, content: bytes) -> tuple[int, Any]:
     header = request.headers.get("authorization", "")
-    # `token` is GitHub's older word for `bearer`.
+    # GitHub also accepts the older `token` for `Bearer`.
     login = transport.login_of(world, re.sub(r"^token ", "Bearer ", header, flags=re.IGNORECASE))
     if header and not login:
         raise Failed(401, "Bad credentials")
@@ -96,9 +96,9 @@ def _answer(request: Request, world: World, path: str, content: bytes) -> tuple[
             raise Failed(404, "Not Found")
         if not login and (verb != "GET" or path == "/user"):
             raise Failed(401, "Requires authentication")
-        asked = Asked(world, login, parts, _body(content), dict(request.query_params), found)
+        call = GitHubCall(world, login, parts, _body(content), dict(request.query_params), found)
         try:
-            return handle(asked)
+            return handle(call)
         except Refused as error:
             raise Failed(422, "Validation Failed", (str(error),)) from None
     raise Failed(501, f"The workbook's sandbox does not do this: {request.method} {path[:200]} of GitHub's API.")
@@ -116,50 +116,50 @@ def _body(content: bytes) -> Mapping[str, Any]:
     return body
 
 
-def _user(asked: Asked) -> tuple[int, Any]:
-    return 200, {"login": asked.login, "type": "User"}
+def _user(call: GitHubCall) -> tuple[int, Any]:
+    return 200, {"login": call.login, "type": "User"}
 
 
-def _create(asked: Asked) -> tuple[int, Any]:
-    made = repositories.create(asked.world, asked.login, asked.text("name"), private=asked.body.get("private") is True)
-    return 201, _shown(asked.world, made)
+def _create(call: GitHubCall) -> tuple[int, Any]:
+    made = repositories.create(call.world, call.login, call.text("name"), private=call.body.get("private") is True)
+    return 201, _shown(call.world, made)
 
 
-def _get(asked: Asked) -> tuple[int, Any]:
-    return 200, _shown(asked.world, asked.repository)
+def _get(call: GitHubCall) -> tuple[int, Any]:
+    return 200, _shown(call.world, call.repository)
 
 
-def _delete(asked: Asked) -> tuple[int, Any]:
-    _need(asked, "admin")
-    repositories.delete(asked.world, asked.repository)
+def _delete(call: GitHubCall) -> tuple[int, Any]:
+    _need(call, "admin")
+    repositories.delete(call.world, call.repository)
     return 204, None
 
 
-def _fork(asked: Asked) -> tuple[int, Any]:
-    source = asked.repository
-    made = repositories.create(asked.world, asked.login, source.name, private=source.private, parent=source.id)
-    git.run(made.folder(asked.world), "fetch", "--quiet", str(source.folder(asked.world)), "+refs/heads/*:refs/heads/*")
-    return 202, _shown(asked.world, made)
+def _fork(call: GitHubCall) -> tuple[int, Any]:
+    source = call.repository
+    made = repositories.create(call.world, call.login, source.name, private=source.private, parent=source.id)
+    git.run(made.folder(call.world), "fetch", "--quiet", str(source.folder(call.world)), "+refs/heads/*:refs/heads/*")
+    return 202, _shown(call.world, made)
 
 
-def _collaborate(asked: Asked) -> tuple[int, Any]:
-    _need(asked, "admin")
-    permission = asked.text("permission", "push")
+def _collaborate(call: GitHubCall) -> tuple[int, Any]:
+    _need(call, "admin")
+    permission = call.text("permission", "push")
     if permission not in repositories.RIGHTS:
         raise Failed(422, "Validation Failed", (f"permission is one of {', '.join(repositories.RIGHTS)}",))
-    with asked.world.writing() as rows:
-        if rows.execute("SELECT 1 FROM git_users WHERE login = ?", (asked.parts["login"],)).fetchone() is None:
+    with call.world.writing() as rows:
+        if rows.execute("SELECT 1 FROM git_users WHERE login = ?", (call.parts["login"],)).fetchone() is None:
             raise Failed(404, "Not Found")
-        # GitHub sends an invitation first; here it counts at once.
+        # GitHub sends an invitation first. Here the permission takes effect immediately.
         rows.execute(
             "REPLACE INTO git_collaborators (repository, login, permission) VALUES (?, ?, ?)",
-            (asked.repository.id, asked.parts["login"], permission),
+            (call.repository.id, call.parts["login"], permission),
         )
     return 204, None
 
 
-def _branches(asked: Asked) -> tuple[int, Any]:
-    found = git.refs(asked.repository.folder(asked.world))
+def _branches(call: GitHubCall) -> tuple[int, Any]:
+    found = git.refs(call.repository.folder(call.world))
     return 200, [
         {"name": ref.removeprefix("refs/heads/"), "commit": {"sha": commit}, "protected": False}
         for ref, (_, commit) in found.items()
@@ -167,77 +167,77 @@ def _branches(asked: Asked) -> tuple[int, Any]:
     ]
 
 
-def _commit(asked: Asked) -> tuple[int, Any]:
-    found = git.commit(asked.repository.folder(asked.world), _sha(asked))
+def _commit(call: GitHubCall) -> tuple[int, Any]:
+    found = git.commit(call.repository.folder(call.world), _sha(call))
     who = {"name": found.author, "email": found.email, "date": found.time}
     return 200, {
         "sha": found.sha,
         "commit": {"author": who, "message": found.message},
         "parents": [{"sha": sha} for sha in found.parents],
-        "html_url": f"https://github.com/{asked.repository.full_name}/commit/{found.sha}",
+        "html_url": f"https://github.com/{call.repository.full_name}/commit/{found.sha}",
     }
 
 
-def _sha(asked: Asked) -> str:
-    found = git.resolve(asked.repository.folder(asked.world), asked.parts["ref"])
+def _sha(call: GitHubCall) -> str:
+    found = git.resolve(call.repository.folder(call.world), call.parts["ref"])
     if not found:
-        raise Failed(422, f"No commit found for SHA: {asked.parts['ref']}")
+        raise Failed(422, f"No commit found for SHA: {call.parts['ref']}")
     return found
 
 
-def _check_runs(asked: Asked) -> tuple[int, Any]:
-    found = checks.of(asked.world, asked.repository, _sha(asked))
+def _check_runs(call: GitHubCall) -> tuple[int, Any]:
+    found = checks.of(call.world, call.repository, _sha(call))
     return 200, {"total_count": len(found), "check_runs": found}
 
 
-def _pull(asked: Asked) -> dict[str, Any]:
-    found = pull_requests.find(asked.world, asked.repository, int(asked.parts["number"]))
+def _pull(call: GitHubCall) -> dict[str, Any]:
+    found = pull_requests.find(call.world, call.repository, int(call.parts["number"]))
     if found is None:
         raise Failed(404, "Not Found")
     return found
 
 
-def _open_pull(asked: Asked) -> tuple[int, Any]:
+def _open_pull(call: GitHubCall) -> tuple[int, Any]:
     made = pull_requests.create(
-        asked.world,
-        asked.repository,
-        asked.login,
-        title=asked.text("title"),
-        head=asked.text("head"),
-        into=asked.text("base"),
-        text=asked.text("body", ""),
+        call.world,
+        call.repository,
+        call.login,
+        title=call.text("title"),
+        head=call.text("head"),
+        into=call.text("base"),
+        text=call.text("body", ""),
     )
-    return 201, _shown_pull(asked, made)
+    return 201, _shown_pull(call, made)
 
 
-def _list_pulls(asked: Asked) -> tuple[int, Any]:
-    wanted = asked.query.get("state", "open")
-    found = pull_requests.of(asked.world, asked.repository)
-    return 200, [_shown_pull(asked, one) for one in found if wanted in ("all", one["state"])]
+def _list_pulls(call: GitHubCall) -> tuple[int, Any]:
+    wanted = call.query.get("state", "open")
+    found = pull_requests.of(call.world, call.repository)
+    return 200, [_shown_pull(call, one) for one in found if wanted in ("all", one["state"])]
 
 
-def _get_pull(asked: Asked) -> tuple[int, Any]:
-    return 200, _shown_pull(asked, _pull(asked))
+def _get_pull(call: GitHubCall) -> tuple[int, Any]:
+    return 200, _shown_pull(call, _pull(call))
 
 
-def _change_pull(asked: Asked) -> tuple[int, Any]:
-    pull, state = _pull(asked), asked.text("state")
+def _change_pull(call: GitHubCall) -> tuple[int, Any]:
+    pull, state = _pull(call), call.text("state")
     if state not in ("open", "closed"):
         raise Failed(422, "Validation Failed", ("state is open or closed",))
-    if pull["login"] != asked.login:
-        _need(asked, "push")
-    changed = pull_requests.change_state(asked.world, asked.repository, pull["number"], state, asked.login)
-    return 200, _shown_pull(asked, changed or pull)
+    if pull["login"] != call.login:
+        _need(call, "push")
+    changed = pull_requests.change_state(call.world, call.repository, pull["number"], state, call.login)
+    return 200, _shown_pull(call, changed or pull)
 
 
-def _comment(asked: Asked) -> tuple[int, Any]:
-    text = asked.text("body")
-    pull_requests.comment(asked.world, asked.repository, _pull(asked), asked.login, text)
-    return 201, {"body": text, "user": {"login": asked.login}}
+def _comment(call: GitHubCall) -> tuple[int, Any]:
+    text = call.text("body")
+    pull_requests.comment(call.world, call.repository, _pull(call), call.login, text)
+    return 201, {"body": text, "user": {"login": call.login}}
 
 
-def _need(asked: Asked, least: str) -> None:
-    have = repositories.right(asked.world, asked.repository, asked.login)
+def _need(call: GitHubCall, least: str) -> None:
+    have = repositories.right(call.world, call.repository, call.login)
     if repositories.RIGHTS.index(have or "pull") < repositories.RIGHTS.index(least):
         raise Failed(403, "Must have admin rights to Repository." if least == "admin" else "Resource not accessible")
 
@@ -259,9 +259,9 @@ def _shown(world: World, repository: Repository) -> dict[str, Any]:
     } | ({"parent": {"full_name": parent.full_name}} if parent else {})
 
 
-def _shown_pull(asked: Asked, pull: Mapping[str, Any]) -> dict[str, Any]:
-    base = asked.repository
-    source = repositories.by_id(asked.world, pull["head_repository"])
+def _shown_pull(call: GitHubCall, pull: Mapping[str, Any]) -> dict[str, Any]:
+    base = call.repository
+    source = repositories.by_id(call.world, pull["head_repository"])
     return {
         "number": pull["number"],
         "title": pull["title"],
@@ -281,7 +281,7 @@ def _shown_pull(asked: Asked, pull: Mapping[str, Any]) -> dict[str, Any]:
 
 _REPOSITORY = r"/repos/(?P<owner>[^/]+)/(?P<name>[^/]+)"
 _NUMBER = r"(?P<number>[0-9]{1,9})"
-_ROUTES: tuple[tuple[str, str, Callable[[Asked], tuple[int, Any]]], ...] = (
+_ROUTES: tuple[tuple[str, str, Callable[[GitHubCall], tuple[int, Any]]], ...] = (
     ("GET", "/user", _user),
     ("POST", "/user/repos", _create),
     ("GET", _REPOSITORY, _get),

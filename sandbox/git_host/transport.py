@@ -1,6 +1,6 @@
-"""What git speaks over HTTP, done by git's own `http-backend`: a program of git, so no line of the protocol is ours.
+"""Serve git's HTTP protocol with git's own program `http-backend`.
 
-Sources: https://git-scm.com/docs/git-http-backend, RFC 3875 (CGI); the sentences are those that GitHub's users quote.
+Sources: https://git-scm.com/docs/git-http-backend, RFC 3875 (CGI). The messages are those that GitHub's users quote.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from sandbox.state.world import World
 _PATH = re.compile(r"/(?P<owner>[^/]+)/(?P<name>[^/]+?)(?:\.git)?/(?P<rest>info/refs|git-upload-pack|git-receive-pack)")
 _PIECE = 64 * 1024
 _IN_MEMORY = 256 * 1024
-_REQUEST = 4 * 1024 * 1024  # bytes of a request that only asks for something
+_REQUEST = 4 * 1024 * 1024  # bytes of a request that does not push
 _SECONDS = 300.0
 
 
 def _refuse(status: int, sentence: str) -> Response:
-    # git shows the text of an answer only when it is plain.
+    # git shows only plain text.
     headers = {"WWW-Authenticate": 'Basic realm="GitHub"'} if status == 401 else {}
     return PlainTextResponse(f"{sentence}\n", status, headers)
 
 
 async def serve(request: Request, world: World, path: str) -> Response:
-    """Answer one request of git; any other path is nobody's."""
+    """Answer one request of git."""
     match = _PATH.fullmatch(path)
     service = request.query_params.get("service", "") if match and match["rest"] == "info/refs" else ""
     if match is None or (match["rest"] == "info/refs") != (request.method == "GET"):
@@ -74,7 +74,7 @@ async def serve(request: Request, world: World, path: str) -> Response:
 
 
 def _admit(world: World, request: Request, owner: str, name: str) -> tuple[str, Repository | Response]:
-    """Return who asks and for which repository, or what they are told instead."""
+    """Return the caller's login and the repository, or instead of it the refusal."""
     header = request.headers.get("authorization", "")
     login = login_of(world, header)
     if header and not login:
@@ -84,12 +84,12 @@ def _admit(world: World, request: Request, owner: str, name: str) -> tuple[str, 
     found = repositories.find(world, owner, name)
     if found is not None and repositories.right(world, found, login):
         return login, found
-    # Whether a private repository is there is nobody's business who may not read it.
+    # Do not reveal that a private repository exists.
     return login, _refuse(404 if login else 401, "Repository not found.")
 
 
 def login_of(world: World, header: str) -> str:
-    """Return whose credentials an Authorization header has; "" for nobody's."""
+    """Return the login of an Authorization header's credentials, or ""."""
     kind, _, value = header.partition(" ")
     if kind.lower() == "bearer":
         return repositories.login_of(world, value.strip())
@@ -99,7 +99,7 @@ def login_of(world: World, header: str) -> str:
         user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return ""
-    # GitHub takes the token as the password of any user, and as the user of no password.
+    # GitHub accepts the token as the password of any user, or as the user without a password.
     return repositories.login_of(world, password if password not in ("", "x-oauth-basic") else user)
 
 
@@ -128,7 +128,7 @@ def _variables(request: Request, repository: Repository, rest: str, login: str, 
 def _run(world: World, repository: Repository, variables: dict[str, str], body: IO[bytes], pusher: str) -> Response:
     folder = repository.folder(world)
     everything = git.environment() | variables | {"GIT_PROJECT_ROOT": str(folder.parent)}
-    # A file and no pipe: git goes on to the end even when nobody reads it any more.
+    # A file, not a pipe, so that git runs to its end even if the client hangs up.
     out = tempfile.TemporaryFile(dir=str(world.folder))  # noqa: SIM115 - the answer closes it
     try:
         if pusher:
