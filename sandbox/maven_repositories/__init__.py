@@ -1,4 +1,4 @@
-"""Maven repositories: what `mvn deploy` puts and what a build resolves, releases and snapshots.
+"""Maven repositories: `mvn deploy` uploads releases and snapshots, and builds download them.
 
 Layout: https://maven.apache.org/repository/layout.html; metadata: https://maven.apache.org/ref/3-LATEST/maven-repository-metadata.
 """

@@ -1,4 +1,4 @@
-"""What a path of a Maven repository names, and the metadata that a build reads. Pure."""
+"""Parse the paths of a Maven repository, and write the metadata that a build reads. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STAMPED = re.compile(r"(?P<stamp>\d{8}\.\d{6})-(?P<build>\d{1,9})(?:-(?P<classi
 
 @dataclass(frozen=True)
 class Place:
-    """What a path names.
+    """A file, a checksum or metadata that a path names.
 
     Attributes:
         path: without a checksum's ending.
@@ -42,17 +42,17 @@ class Place:
 
     @property
     def is_metadata(self) -> bool:
-        """Whether it is the index of versions, or of a snapshot's files."""
+        """Whether it is the list of versions, or of a snapshot's files."""
         return self.file == METADATA
 
     @property
     def is_snapshot(self) -> bool:
-        """Whether the version is one that may still change."""
+        """Whether the version may still change."""
         return self.version.endswith(_SNAPSHOT)
 
 
 def parse(path: str) -> Place | None:
-    """Return what `com/example/model/1.0/model-1.0.jar` names, or None if it is no path of a Maven repository."""
+    """Parse a path such as `com/example/model/1.0/model-1.0.jar`; None if no Maven repository has such a path."""
     parts = path.strip("/").split("/")
     if len(parts) < 3 or not all(_PART.fullmatch(part) for part in parts):
         return None
@@ -72,7 +72,7 @@ def of_versions(place: Place, versions: Iterable[tuple[str, str]]) -> str:
     """Return the metadata of an artifact.
 
     Args:
-        versions: each with the RFC 3339 time at which it came, oldest first.
+        versions: each with the RFC 3339 time of its upload, oldest first.
     """
     known = list(versions)
     releases = [name for name, _ in known if not name.endswith(_SNAPSHOT)]
@@ -88,7 +88,7 @@ def of_versions(place: Place, versions: Iterable[tuple[str, str]]) -> str:
 
 
 def of_snapshot(place: Place, files: Iterable[str]) -> str | None:
-    """Return the metadata of a snapshot from the names of its files; None where none has a time in it."""
+    """Return the metadata of a snapshot from the names of its files; None if no name has a time in it."""
     base = f"{place.artifact}-{place.version.removesuffix(_SNAPSHOT)}-"
     matches = [match for file in files if (match := _STAMPED.fullmatch(file.removeprefix(base)))]
     if not matches:
@@ -119,10 +119,10 @@ def _entry(place: Place, match: re.Match[str]) -> str:
 
 
 def read(content: bytes) -> ET.Element:
-    """Return metadata that somebody else wrote.
+    """Parse metadata that a client or an upstream wrote.
 
     Raises:
-        xml.etree.ElementTree.ParseError: for what is no XML, and for declarations, which could hold entities.
+        xml.etree.ElementTree.ParseError: for invalid XML, and for declarations, which could define entities.
     """
     if b"<!" in content:
         raise ET.ParseError
@@ -130,7 +130,7 @@ def read(content: bytes) -> ET.Element:
 
 
 def merged(found: Sequence[str]) -> str | None:
-    """Return the metadata of several repositories as one; of a snapshot the first's, since each names its own files."""
+    """Return the metadata of several repositories as one; a snapshot's from the first, as it names its own files."""
     roots = [read(one.encode()) for one in found]
     if len(found) < 2 or roots[0].find("version") is not None:
         return found[0] if found else None

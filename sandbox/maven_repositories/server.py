@@ -1,4 +1,4 @@
-"""The router of a Maven repository's host: files are put and got by their paths, and metadata is made from them."""
+"""Route the requests to a Maven repository's host: store and send files by path, and make metadata from them."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def _check_policy(repository: Repository, place: Place) -> None:
 
 
 def _put(world: World, repository: Repository, place: Place, body: Path) -> None:
-    """Keep a file; a checksum and metadata are compared with what is here, for both are made from the files.
+    """Keep a file; only compare a checksum or metadata, since both are made from the files.
 
     Raises:
-        PackageRefusal: 400 for what does not agree, 409 for a file that is here already (unverified: the code).
+        PackageRefusal: 400 for a wrong checksum or metadata, 409 for a file that exists already (unverified: the code).
     """
     if place.is_metadata:
         _check_metadata(place, body)
         return
     if place.checksum:
-        said, found = body.read_text("ascii", "replace").split(maxsplit=1)[:1], _checksum(world, repository, place)
-        if said != [found]:
-            raise PackageRefusal(400, f"The {place.checksum} of {place.file} is {found}, not {''.join(said)[:128]}.")
+        claimed, found = body.read_text("ascii", "replace").split(maxsplit=1)[:1], _checksum(world, repository, place)
+        if claimed != [found]:
+            raise PackageRefusal(400, f"The {place.checksum} of {place.file} is {found}, not {''.join(claimed)[:128]}.")
         return
     with body.open("rb") as opened:
         digest = f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
@@ -92,7 +92,7 @@ def _put(world: World, repository: Repository, place: Place, body: Path) -> None
 
 def _check_metadata(place: Place, body: Path) -> None:
     if place.checksum:
-        return  # Of the client's own copy: what is served is made from the files that are here.
+        return  # It is the checksum of the client's own copy, which is never served.
     try:
         root = layout.read(body.read_bytes())
         named = (root.findtext("groupId"), root.findtext("artifactId"))

@@ -1,4 +1,4 @@
-"""Where a Maven repository's files come from: itself, a repository that it caches, or several upstreams by priority."""
+"""Find the files of a Maven repository: its own, those of an upstream that it caches, or of several by priority."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sandbox.state.world import World
 
 
 def metadata(world: World, repository: Repository, place: Place) -> str | None:
-    """Return what `maven-metadata.xml` says of an artifact or of a snapshot; None where there is none. Blocking.
+    """Return the `maven-metadata.xml` of an artifact or of a snapshot, or None. Blocking.
 
-    A remote repository passes on its upstream's.
+    A remote repository passes on that of its upstream.
     """
     if repository.mode == repository_modes.VIRTUAL:
         having = remotes.first(world, repository, lambda one: metadata(world, one, place))
@@ -30,7 +30,7 @@ def metadata(world: World, repository: Repository, place: Place) -> str | None:
         def read(upstream: Upstream) -> str | None:
             if upstream.is_neighbour:
                 return _made(world, upstream.address, place)
-            return _said(upstream, place)
+            return _fetched(upstream, place)
 
         found: str | None = remotes.page(world, repository, place.path, read)
         return found
@@ -38,14 +38,14 @@ def metadata(world: World, repository: Repository, place: Place) -> str | None:
 
 
 def has(world: World, repository: Repository, package: str) -> bool:
-    """Whether a repository that is not virtual has any version of the artifact, `com.example:model`."""
+    """Return whether a repository that is not virtual has any version of an artifact such as `com.example:model`."""
     group, _, artifact = package.partition(":")
     path = f"{group.replace('.', '/')}/{artifact}/{layout.METADATA}"
     return metadata(world, repository, Place(path, group, artifact, "", layout.METADATA)) is not None
 
 
 def fetch(world: World, repository: Repository, package: str, name: str) -> PackageFile | None:
-    """Fetch a file into a remote repository; None where the upstream does not have it."""
+    """Fetch a file into a remote repository and return it, or None if the upstream does not have it."""
     place = layout.parse(name)
     if place is None or place.is_metadata or place.checksum:
         return None
@@ -54,33 +54,33 @@ def fetch(world: World, repository: Repository, package: str, name: str) -> Pack
 
 
 def _wrong(name: str) -> remotes.Check:
-    """Compare with the checksum that lies beside the file; Maven itself takes a file without one."""
+    """Return a check against the checksum file beside a file; Maven accepts a file without one."""
 
     def check(part: Path, upstream: Upstream) -> str:
         try:
-            said = upstream.fetch(f"{name}.sha1", "text/plain, */*").text.split()
+            words = upstream.fetch(f"{name}.sha1", "text/plain, */*").text.split()
         except Missing:
             return ""
-        return remotes.differs(part, "sha1", said[0].lower()) if said else ""
+        return remotes.differs(part, "sha1", words[0].lower()) if words else ""
 
     return check
 
 
-def _said(upstream: Upstream, place: Place) -> str:
-    """Return an upstream's metadata, if it is that of the place."""
+def _fetched(upstream: Upstream, place: Place) -> str:
+    """Return an upstream's metadata, after a check that it belongs to the place."""
     content = upstream.fetch(place.path, "text/xml, */*").content
     try:
         root = layout.read(content)
     except ET.ParseError:
         raise Unreachable(f"its {place.path} is no XML without declarations") from None
-    # Those of a group list its plugins, and name no artifact.
+    # The metadata of a group lists its plugins and names no artifact.
     if root.findtext("artifactId") not in (None, place.artifact):
         raise Unreachable(f"its {place.path} is that of another artifact")
     return content.decode("utf-8", "replace")
 
 
 def _made(world: World, repository: str, place: Place) -> str | None:
-    """Return metadata made from the files that a repository itself keeps."""
+    """Return the metadata of a place from the files that a repository itself keeps."""
     with world.reading() as rows:
         if place.version:
             files = package_files.of_package(rows, repository, place.package)

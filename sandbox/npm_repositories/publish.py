@@ -1,4 +1,4 @@
-"""A publication as npm sends it: a JSON document with the version's manifest and its tarball in base64."""
+"""Take a publication of npm: a JSON document with a version's manifest and its tarball in base64."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MANIFEST = 1 << 20  # bytes of a package.json
 
 @dataclass(frozen=True)
 class Publication:
-    """What one document publishes.
+    """The version that one document publishes.
 
     Attributes:
-        manifest: the version's, without what the index adds.
+        manifest: without the fields that the index adds.
         tags: dist-tag to version.
     """
 
@@ -46,25 +46,25 @@ def store(world: World, repository: Repository, package: str, body: Path) -> Non
     """Take a version out of a document and keep it. Blocking; call it from a thread, in no transaction.
 
     Raises:
-        PackageRefusal: 400 for a document that is wrong, 409 for a version that is here already (unverified: the code).
+        PackageRefusal: 400 for an invalid document, 409 for a version that exists already (unverified: the code).
     """
-    said = _read(package, body.read_bytes())
-    sha256 = hashlib.sha256(said.tarball).hexdigest()
+    new = _read(package, body.read_bytes())
+    sha256 = hashlib.sha256(new.tarball).hexdigest()
     about = {
-        "manifest": dict(said.manifest),
-        "shasum": hashlib.sha1(said.tarball, usedforsecurity=False).hexdigest(),
-        "integrity": f"sha512-{base64.b64encode(hashlib.sha512(said.tarball).digest()).decode()}",
+        "manifest": dict(new.manifest),
+        "shasum": hashlib.sha1(new.tarball, usedforsecurity=False).hexdigest(),
+        "integrity": _sha512(new.tarball),
     }
-    name = names.tarball(package, said.version)
+    name = names.tarball(package, new.version)
     file = package_files.PackageFile(
-        repository.name, name, package, said.version, f"sha256:{sha256}", len(said.tarball), about
+        repository.name, name, package, new.version, f"sha256:{sha256}", len(new.tarball), about
     )
-    exists = PackageRefusal(409, f"Version {said.version} of {package} exists already: a version never changes.")
+    exists = PackageRefusal(409, f"Version {new.version} of {package} exists already: a version never changes.")
     with world.reading() as rows:
         if package_files.find(rows, repository.name, name) is not None:
             raise exists
     with bodies.scratch(world) as part:
-        part.write_bytes(said.tarball)
+        part.write_bytes(new.tarball)
         blobs.place(world, part, file.blob)
     with world.writing() as rows:
         if catalog.find_repository(rows, repository.name) is None:
@@ -73,8 +73,12 @@ def store(world: World, repository: Repository, package: str, body: Path) -> Non
             package_files.add(rows, world, file)
         except package_files.FileExists:
             raise exists from None
-        for tag, version in said.tags.items():
+        for tag, version in new.tags.items():
             catalog.set_tag(rows, world, repository, package, tag, version)
+
+
+def _sha512(content: bytes) -> str:
+    return f"sha512-{base64.b64encode(hashlib.sha512(content).digest()).decode()}"
 
 
 def _wrong(reason: str) -> PackageRefusal:
@@ -115,17 +119,16 @@ def _tarball(attachment: Any, manifest: Mapping[str, Any]) -> bytes:
         raise _wrong("The tarball is not in base64") from None
     dist = manifest.get("dist")
     dist = dist if isinstance(dist, dict) else {}
-    said = str(dist.get("integrity", ""))
-    found = f"sha512-{base64.b64encode(hashlib.sha512(content).digest()).decode()}"
-    if said.startswith("sha512-") and said != found:
+    integrity, shasum = str(dist.get("integrity", "")), str(dist.get("shasum", ""))
+    if integrity.startswith("sha512-") and integrity != _sha512(content):
         raise _wrong("The tarball's sha512 is another one than the manifest says")
-    if (said := str(dist.get("shasum", ""))) and said != hashlib.sha1(content, usedforsecurity=False).hexdigest():
+    if shasum and shasum != hashlib.sha1(content, usedforsecurity=False).hexdigest():
         raise _wrong("The tarball's sha1 is another one than the manifest says")
     return content
 
 
 def _check_inside(content: bytes, package: str, version: str) -> None:
-    """See that the tarball is one, and that its package.json says what the manifest says."""
+    """Check that the content is a tarball, and that its package.json agrees with the manifest."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
             for entry in archive:

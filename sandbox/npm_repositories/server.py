@@ -1,4 +1,4 @@
-"""The router of an npm repository's host: path and verb to an answer, after the caller is known."""
+"""Route the requests to an npm repository's host by path and verb."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TAG_RIGHTS = {"PUT": access.CREATE_TAG, "DELETE": access.DELETE_TAG}
 
 
 async def serve(request: Request, world: World, address: Address) -> Response:
-    """Answer one request to an npm repository; a refusal is JSON, whose `error` npm shows."""
+    """Answer one request to an npm repository; npm shows the field `error` of a refusal's JSON."""
     try:
         return await _answer(request, world, address)
     except PackageRefusal as refusal:
@@ -80,20 +80,20 @@ def _read(world: World, address: Address, principal: Principal, package: str, re
 
 
 def _document(world: World, address: Address, repository: Repository, package: str) -> dict[str, Any]:
-    """Return all that is known of a package: every version's manifest, the tags, and the times."""
+    """Return the document of a package: every version's manifest, the tags and the times."""
     found = sources.of(world, repository, package)
     if not found:
         raise PackageRefusal(404, f"Package {package!r} was not found in the repository.")  # unverified: the text
     versions = {
         version: {
-            **said["manifest"],
+            **about["manifest"],
             "_id": f"{package}@{version}",
             "dist": {
                 "tarball": f"{address.url}/{quote(names.tarball(package, version), safe='/@')}",
-                **{key: said[key] for key in ("shasum", "integrity") if said[key]},
+                **{key: about[key] for key in ("shasum", "integrity") if about[key]},
             },
         }
-        for version, said in found.versions.items()
+        for version, about in found.versions.items()
     }
     return {"_id": package, "name": package, "dist-tags": found.tags, "versions": versions, "time": found.times}
 
@@ -108,7 +108,7 @@ def _file(world: World, repository: Repository, package: str, file: str) -> Resp
 async def _dist_tags(
     request: Request, world: World, address: Address, principal: Principal, parts: list[str]
 ) -> Response:
-    """`npm dist-tag ls`, `add` and `rm`: parts are PACKAGE, dist-tags and, for a change, the tag."""
+    """Answer `npm dist-tag ls`, `add` and `rm`: parts are PACKAGE, dist-tags and, for a change, the tag."""
     place = parts.index("dist-tags")
     package, rest = "/".join(parts[:place]), parts[place + 1 :]
     if request.method in _READ and not rest:

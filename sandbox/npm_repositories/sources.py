@@ -1,4 +1,4 @@
-"""Where an npm repository's packages come from: itself, a registry that it caches, or several upstreams by priority."""
+"""Find the packages of an npm repository: its own, those of a registry that it caches, or of several by priority."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from sandbox.package_hosts.upstreams import Upstream
 from sandbox.state.world import World
 
 _ABOUT = ("manifest", "shasum", "integrity")
-# Said anew by whoever serves the version, or of no use to an installation.
+# Fields that the server of a version adds again, or that no installation needs.
 _LEFT_OUT = ("dist", "_id", "readme", "readmeFilename")
 
 
 @dataclass(frozen=True)
 class Package:
-    """What is known of a package.
+    """A package with all its versions.
 
     Attributes:
-        versions: version to its manifest, shasum and integrity, and of an upstream's the tarball's URL.
+        versions: version to its manifest, shasum, integrity, and the URL of an upstream's tarball.
         tags: dist-tag to version.
-        times: `created`, `modified` and each version to its moment.
+        times: `created`, `modified` and each version to a time.
     """
 
     versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class Package:
         return bool(self.versions)
 
     def beside(self, other: Package) -> Package:
-        """Return both as one; where they differ, this one's word."""
+        """Return both as one; where they differ, this one wins."""
         return Package({**other.versions, **self.versions}, {**other.tags, **self.tags}, {**other.times, **self.times})
 
 
 def kept(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a version's manifest."""
+    """Return the fields of a version's manifest that are kept."""
     return {key: value for key, value in manifest.items() if key not in _LEFT_OUT}
 
 
@@ -61,7 +61,7 @@ def tags(rows: sqlite3.Connection, repository: str, package: str) -> dict[str, s
 
 
 def of(world: World, repository: Repository, package: str) -> Package:
-    """Return a package; one without versions where the repository does not have it. Blocking."""
+    """Return a package; without versions if the repository does not have it. Blocking."""
     if repository.mode == repository_modes.VIRTUAL:
         whole = Package()
         for _, here in reversed(remotes.first(world, repository, lambda one: of(world, one, package))):
@@ -80,30 +80,30 @@ def of(world: World, repository: Repository, package: str) -> Package:
 
 
 def has(world: World, repository: Repository, package: str) -> bool:
-    """Whether a repository that is not virtual has any version of the package."""
+    """Return whether a repository that is not virtual has any version of the package."""
     return bool(of(world, repository, package))
 
 
 def fetch(world: World, repository: Repository, package: str, name: str) -> PackageFile | None:
-    """Fetch a tarball into a remote repository; None where the upstream does not have it."""
+    """Fetch a tarball into a remote repository and return its file, or None if the upstream does not have it."""
     found = of(world, repository, package).versions
     version = next((one for one in found if names.tarball(package, one) == name), None)
     if version is None:
         return None
-    said = found[version]
-    about = {key: said[key] for key in _ABOUT}
+    entry = found[version]
+    about = {key: entry[key] for key in _ABOUT}
     file = PackageFile(repository.name, name, package, version, "", 0, about)
-    return remotes.keep(world, repository, file, lambda _: str(said["url"]), lambda part, _: _wrong(part, said))
+    return remotes.keep(world, repository, file, lambda _: str(entry["url"]), lambda part, _: _wrong(part, entry))
 
 
-def _wrong(part: Path, said: Mapping[str, Any]) -> str:
-    kind, _, value = said["integrity"].partition("-")
+def _wrong(part: Path, entry: Mapping[str, Any]) -> str:
+    kind, _, value = entry["integrity"].partition("-")
     if kind == "sha512":
         try:
             return remotes.differs(part, "sha512", base64.b64decode(value, validate=True).hex())
         except binascii.Error:
             return "has an integrity that is not in base64"
-    return remotes.differs(part, "sha1", said["shasum"])
+    return remotes.differs(part, "sha1", entry["shasum"])
 
 
 def _own(world: World, repository: str, package: str) -> Package:
@@ -121,18 +121,18 @@ def _own(world: World, repository: str, package: str) -> Package:
 
 
 def _registry(upstream: Upstream, package: str) -> dict[str, Any]:
-    """Return a package as a registry says it: the versions that are the package's own, and have a tarball."""
+    """Return a package in another registry: the versions whose manifest names the package and that have a tarball."""
     answer = upstream.fetch(quote(package, safe="@"), "application/json")
     try:
-        said = answer.json()
+        document = answer.json()
         versions = {
             version: _version(answer.url, manifest)
-            for version, manifest in said["versions"].items()
+            for version, manifest in document["versions"].items()
             if names.is_version(version) and (manifest["name"], manifest["version"]) == (package, version)
         }
         versions = {version: one for version, one in versions.items() if one["url"]}
-        known = {tag: aim for tag, aim in (said.get("dist-tags") or {}).items() if aim in versions}
-        times = {name: str(moment) for name, moment in (said.get("time") or {}).items()}
+        known = {tag: aim for tag, aim in (document.get("dist-tags") or {}).items() if aim in versions}
+        times = {name: str(moment) for name, moment in (document.get("time") or {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     return asdict(Package(versions, known, times)) if versions else {}

@@ -1,1 +1,1 @@
-"""What the hosts of package formats share: where a request goes, who asks and may do what, what a body becomes."""
+"""Addresses, access, upload bodies and upstreams: the parts that the hosts of all package formats share."""

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: the same credentials and rights as for images.
+"""Check who makes a request and whether they may: the same credentials and permissions as for images.
 
 Source: https://cloud.google.com/artifact-registry/docs/python/authentication (user `oauth2accesstoken` with an access
 token, `_json_key_base64` with a key) and .../access-control (which permission each operation needs).
@@ -29,10 +29,10 @@ log = logging.getLogger("sandbox")
 
 
 def identify(world: World, authorization: str, host: str) -> Principal:
-    """Return the principal behind an Authorization header; without one the anonymous principal.
+    """Return the principal behind an Authorization header, or the anonymous principal if there is no header.
 
     Raises:
-        PackageRefusal: 401 for a credential that is none.
+        PackageRefusal: 401 for an invalid credential.
     """
     try:
         return tokens.authenticate(world, authorization, host, basic=True)
@@ -42,16 +42,16 @@ def identify(world: World, authorization: str, host: str) -> Principal:
 
 
 def _challenge(host: str, message: str) -> PackageRefusal:
-    # unverified: the realm and the text. pip, twine and uv ask the keyring again after any 401 with Basic.
+    # unverified: the realm and the text. After any 401 with Basic, pip, twine and uv ask the keyring again.
     return PackageRefusal(401, message, {"WWW-Authenticate": f'Basic realm="{host}"'})
 
 
 def enter(world: World, principal: Principal, address: Address, permission: str) -> Repository:
-    """Return the repository of an address, for a caller that has the permission on it.
+    """Return the repository at an address, if the caller has the permission on it.
 
     Raises:
-        PackageRefusal: 401 for an anonymous caller, so that a client asks its keyring; 403; 404 when the caller has
-            the right and no such repository of the format is there.
+        PackageRefusal: 401 for an anonymous caller, so that a client asks its keyring; 403 without the permission;
+            404 if the caller has the permission, but no repository of this format has the name.
     """
     project = projects.find(world, address.project)
     if project is not None and not principal.anonymous:

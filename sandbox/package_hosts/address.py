@@ -1,4 +1,4 @@
-"""Where a request goes: the host that it names, and the repository that its path begins with."""
+"""Parse the address of a request: the host names format and location, the path begins with the repository."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PATH = re.compile(r"/(?P<project>[a-z][a-z0-9-]{4,29})/(?P<repository>[a-z][a-z
 
 @dataclass(frozen=True)
 class Address:
-    """One repository, and what the path names in it.
+    """One repository, and the rest of the path, which names something in it.
 
     Attributes:
-        format: PYTHON, …
-        host: `us-central1-python.pkg.dev`.
-        base: what an address on the endpoint that the request used begins with: `https://us-central1-python.pkg.dev`.
-        rest: the decoded path after the repository, with its first slash; empty where the path ends before it.
+        format: for example PYTHON.
+        host: for example `us-central1-python.pkg.dev`.
+        base: the beginning of every address on the endpoint of the request: `https://us-central1-python.pkg.dev`.
+        rest: the decoded path after the repository, with its first slash; empty if the path ends there.
     """
 
     format: str
@@ -42,13 +42,13 @@ class Address:
 
 
 def parse(host: str, base: str, path: str) -> Address:
-    """Return where a path on a format's host goes.
+    """Parse a path on the host of a format.
 
     Args:
-        base: origin, and on the plain port the host after it.
+        base: the origin; on the plain port, followed by the host.
 
     Raises:
-        PackageRefusal: 404 where the path names no repository.
+        PackageRefusal: 404 if the path names no repository.
     """
     found = formats.parse_host(host)
     match = _PATH.fullmatch(path)

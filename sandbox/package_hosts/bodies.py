@@ -1,4 +1,4 @@
-"""Bodies of uploads: streamed into a file of the folder for uploads, which a start after a crash empties."""
+"""Stream the bodies of uploads into files of the uploads folder, which is emptied at the start after a crash."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from sandbox.state.world import World
 # "9.9 GB per request", https://cloud.google.com/artifact-registry/quotas
 REQUEST_LIMIT = 9_900_000_000  # bytes
 
-_BATCH = 1 << 20  # bytes that are handed to a thread at once
-_HEAD = 8 << 10  # bytes of a part's head
-_PARTS = 1000  # of one form
-_FIELD = 64 << 10  # bytes of a field that is read
+_BATCH = 1 << 20  # bytes that are passed to a thread at once
+_HEAD = 8 << 10  # bytes of a part's head at most
+_PARTS = 1000  # parts of one form at most
+_FIELD = 64 << 10  # bytes of a text field at most
 
 
 @contextmanager
 def scratch(world: World) -> Iterator[Path]:
-    """Yield a path that no other upload has; what is there at the end is removed."""
+    """Yield a path that no other upload uses; a file at that path is removed at the end."""
     path = world.folder / "uploads" / f"package-{secrets.token_hex(16)}"
     try:
         yield path
@@ -37,10 +37,10 @@ def scratch(world: World) -> Iterator[Path]:
 
 
 async def receive(request: Request, path: Path, limit: int = REQUEST_LIMIT) -> int:
-    """Write a request's body into a file. Returns its length.
+    """Write a request's body into a file and return its length.
 
     Raises:
-        PackageRefusal: 413 as soon as it is too long.
+        PackageRefusal: 413 as soon as the body exceeds the limit.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -61,13 +61,13 @@ async def receive(request: Request, path: Path, limit: int = REQUEST_LIMIT) -> i
 
 
 class Form:
-    """A form that was sent as multipart/form-data (RFC 7578), in a file.
+    """A form in a file, as multipart/form-data (RFC 7578).
 
     Args:
         content_type: the request's header.
 
     Raises:
-        PackageRefusal: 400 when it is no such form.
+        PackageRefusal: 400 if the file is no such form.
     """
 
     def __init__(self, file: BinaryIO, content_type: str) -> None:
@@ -83,7 +83,7 @@ class Form:
             self._parts.setdefault(name, (start, end, file_name))
 
     def text(self, name: str) -> str:
-        """Return a field, empty where the form has none."""
+        """Return the text of a field; empty if the form does not have it."""
         start, end, _ = self._parts.get(name, (0, 0, ""))
         if end - start > _FIELD:
             raise _malformed(f"The field {name} is longer than {_FIELD} bytes")
@@ -94,15 +94,15 @@ class Form:
             raise _malformed(f"The field {name} is not text in UTF-8") from None
 
     def has(self, name: str) -> bool:
-        """Whether the form has a field."""
+        """Return whether the form has a field."""
         return name in self._parts
 
     def file_name(self, name: str) -> str:
-        """Return the name that a part's file has at the client."""
+        """Return the file name that the client gave a part."""
         return self._parts.get(name, (0, 0, ""))[2]
 
     def copy(self, name: str, path: Path, *algorithms: str) -> tuple[int, dict[str, str]]:
-        """Write a part into a file. Returns its length, and its digests in hexadecimal by algorithm."""
+        """Write a part into a file and return its length and its hexadecimal digests by algorithm."""
         start, end, _ = self._parts[name]
         hashed = [hashlib.new(algorithm) for algorithm in algorithms]
         self._file.seek(start)
@@ -121,7 +121,7 @@ def _malformed(reason: str) -> PackageRefusal:
 
 
 def _find(file: BinaryIO, wanted: bytes, start: int) -> int:
-    """Return where bytes begin at or after a place, or -1; the file is read piece by piece."""
+    """Return the first offset of some bytes at or after `start`, or -1; reads the file in pieces."""
     keep = len(wanted) - 1
     file.seek(start)
     held, at = b"", start
@@ -135,7 +135,7 @@ def _find(file: BinaryIO, wanted: bytes, start: int) -> int:
 
 
 def _parts(file: BinaryIO, delimiter: bytes) -> Iterator[tuple[int, int, str, str]]:
-    """Yield start, end, name and file name of each part."""
+    """Yield the start, end, name and file name of each part."""
     file.seek(0)
     if file.read(len(delimiter)) != delimiter:
         raise _malformed("The form does not begin with its boundary")

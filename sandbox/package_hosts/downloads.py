@@ -1,4 +1,4 @@
-"""The bytes of a package's file, as every format's host sends them."""
+"""Send the bytes of a package's file, in the same way for every format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sandbox.state.world import World
 
 
 def whole(world: World, file: PackageFile | None, missing: PackageRefusal) -> PackageFile:
-    """Return a file whose bytes are there and undamaged.
+    """Return the file if its bytes are stored and undamaged.
 
     Raises:
-        PackageRefusal: `missing`, where they are not, or there is no file.
+        PackageRefusal: `missing`, if there is no file or its bytes are not stored.
     """
     if file is None:
         raise missing
@@ -26,10 +26,10 @@ def whole(world: World, file: PackageFile | None, missing: PackageRefusal) -> Pa
 
 
 def send(world: World, file: PackageFile, *, lasts: bool) -> FileResponse:
-    """Answer with a file's bytes, whole or a range.
+    """Answer with all bytes of a file, or with a range.
 
     Args:
-        lasts: whether the name always means these bytes, so that a client may keep them.
+        lasts: whether the name always stands for these bytes, so that a client may cache them.
     """
     headers = {"ETag": f'"{file.sha256}"'}
     if lasts:

@@ -1,4 +1,4 @@
-"""What this machine's own clients name as the public upstream of their format; behind a mirror that is the mirror."""
+"""Find the public upstream of each format in the settings of this machine's clients, which may name a mirror."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _SECONDS = 30
 
 
 def pypi(_world: World) -> str:
-    """Return the index that pip takes."""
+    """Return the index that pip uses."""
     if named := os.environ.get("PIP_INDEX_URL", ""):
         return named
     default = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
-    return _said(sys.executable, "-m", "pip", "config", "get", "global.index-url") or _said(
+    return _output(sys.executable, "-m", "pip", "config", "get", "global.index-url") or _output(
         sys.executable, "-c", default
     )
 
 
 def npmjs(_world: World) -> str:
-    """Return the registry that npm takes.
+    """Return the registry that npm uses.
 
     Raises:
-        Unreachable: where there is no npm.
+        Unreachable: if npm is not installed.
     """
     npm = shutil.which("npm")
-    found = _said(npm, "config", "get", "registry") if npm else ""
+    found = _output(npm, "config", "get", "registry") if npm else ""
     if not found:
         raise Unreachable("no npm is on this machine, whose settings would name the registry")
     return found
 
 
 def maven_central(_world: World) -> str:
-    """Return the mirror of `central` that Maven's settings name, the user's before the installation's, else `central`.
+    """Return the mirror of `central` in Maven's settings, the user's before the installation's, or else `central`.
 
     Raises:
-        Unreachable: where there is neither a mirror nor Maven.
+        Unreachable: if the settings name no mirror and Maven is not installed.
     """
     mvn = shutil.which("mvn")
     home = Path(mvn).resolve().parents[1] if mvn else None
@@ -61,7 +61,7 @@ def maven_central(_world: World) -> str:
 
 
 def mirror_of_central(settings: bytes) -> str:
-    """Return the address of the first mirror that stands for `central`; empty where there is none.
+    """Return the address of the first mirror of `central`; empty if there is none.
 
     https://maven.apache.org/guides/mini/guide-mirror-settings.html
     """
@@ -71,14 +71,14 @@ def mirror_of_central(settings: bytes) -> str:
         return ""
     for mirror in root.iterfind("{*}mirrors/{*}mirror"):
         patterns = [one.strip() for one in (mirror.findtext("{*}mirrorOf") or "").split(",")]
-        stands = {"central", "*", "external:*"} & set(patterns) and "!central" not in patterns
-        if stands and mirror.findtext("{*}blocked") != "true":
+        matches = {"central", "*", "external:*"} & set(patterns) and "!central" not in patterns
+        if matches and mirror.findtext("{*}blocked") != "true":
             return (mirror.findtext("{*}url") or "").strip()
     return ""
 
 
-def _said(*command: str) -> str:
-    # In the user's folder: pip and npm read settings of the folder that they start in, and the sandbox's is a course.
+def _output(*command: str) -> str:
+    # Run in the user's home: pip and npm also read settings of the working folder, which is the course here.
     ran = subprocess.run(
         command,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""How the hosts of package formats refuse: a status and a sentence, as plain text."""
+"""Refusals of the hosts of package formats: a status and a sentence, as plain text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from starlette.responses import PlainTextResponse, Response
 
 
 class PackageRefusal(Exception):
-    """A refusal.
+    """A request is refused.
 
     Args:
-        message: one sentence; it is sent with a line feed, as twine's users quote Google's.
+        message: one sentence; a line feed is added when it is sent, as in the reports of twine's users.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -26,14 +26,14 @@ class PackageRefusal(Exception):
 
 
 def not_supported(verb: str, *allowed: str) -> PackageRefusal:
-    """405."""
+    """Return a 405."""
     return PackageRefusal(
         405, f"{verb} is not supported here, only {', '.join(allowed)}.", {"Allow": ", ".join(allowed)}
     )
 
 
 def too_large(limit: int) -> PackageRefusal:
-    """413; the connection closes, since the rest of the body is not wanted. # unverified: code and text."""
+    """Return a 413 that closes the connection, since the rest of the body is not read. # unverified: code and text."""
     return PackageRefusal(
         413, f"The request is larger than {limit} bytes, the most that one request may carry.", {"Connection": "close"}
     )

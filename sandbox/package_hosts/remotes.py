@@ -1,6 +1,6 @@
-"""How a remote repository caches its upstream, and how a virtual one chooses among several: the same for every format.
+"""Cache the upstream of a remote repository, and choose among those of a virtual one, for every format.
 
-An index is fetched again when it is older than its age, a file once. While the upstream fails, what is kept is served.
+An index is fetched again after a while, a file only once. While the upstream fails, the cached copy is served.
 https://cloud.google.com/artifact-registry/docs/repositories/remote-overview
 """
 
@@ -25,7 +25,7 @@ from sandbox.state.world import World
 
 _T = TypeVar("_T")
 
-# Says what is wrong with a file that was fetched, or nothing.
+# Returns what is wrong with a fetched file, or an empty text.
 Check = Callable[[Path, Upstream], str]
 
 # "Python: index files, 1 hour": remote-overview. # unverified: that npm's and Maven's indexes have the same age
@@ -33,23 +33,23 @@ INDEX_AGE = dt.timedelta(hours=1)
 
 
 class Source(Protocol):
-    """What one format says of a repository that is not virtual."""
+    """How one format looks into a repository that is not virtual."""
 
     def has(self, world: World, repository: Repository, package: str) -> bool:
-        """Whether the repository has any version of the package."""
+        """Return whether the repository has any version of the package."""
 
     def fetch(self, world: World, repository: Repository, package: str, name: str) -> PackageFile | None:
-        """Fetch a file into a remote repository and return it; None where the upstream does not have it."""
+        """Fetch a file into a remote repository and return it, or None if the upstream does not have it."""
 
 
 def page(world: World, repository: Repository, path: str, read: Callable[[Upstream], Any]) -> Any:
-    """Return what the upstream says of a path, as it said lately, or when it last answered. Blocking.
+    """Return the upstream's page for a path, from the cache if it is young or the upstream fails. Blocking.
 
     Args:
-        read: asks the upstream, and returns what can be kept as JSON; nothing where it has nothing.
+        read: asks the upstream and returns a value that JSON can hold; empty if the upstream has no such page.
 
     Raises:
-        PackageRefusal: 502 while the upstream fails and nothing is kept.
+        PackageRefusal: 502 if the upstream fails and nothing is cached.
     """
     kept, young = upstreams.kept_page(world, repository, path, INDEX_AGE)
     if young:
@@ -68,10 +68,10 @@ def page(world: World, repository: Repository, path: str, read: Callable[[Upstre
 
 
 def find(world: World, repository: Repository, package: str, name: str, source: Source) -> PackageFile | None:
-    """Return a file, fetched and kept where a remote repository does not have it yet. Blocking.
+    """Return a file; a remote repository fetches and keeps it if it does not have it yet. Blocking.
 
-    Of a virtual repository's upstreams those of the highest priority that have the package decide alone: "prioritize
-    the standard repository if a version of the same package exists in both" (virtual-overview).
+    In a virtual repository, only the upstreams of the highest priority that have the package count: "prioritize the
+    standard repository if a version of the same package exists in both" (virtual-overview).
     """
     if repository.mode == repository_modes.VIRTUAL:
         having = first(world, repository, lambda one: source.has(world, one, package))
@@ -85,9 +85,9 @@ def find(world: World, repository: Repository, package: str, name: str, source: 
 
 
 def first(world: World, virtual: Repository, look: Callable[[Repository], _T]) -> list[tuple[Repository, _T]]:
-    """Return the upstreams of the highest priority for which `look` finds something, each with what it finds.
+    """Return the upstreams of the highest priority for which `look` finds something, each with its result.
 
-    Equal priorities are put together. # unverified: as far as one package's versions go
+    Upstreams of equal priority are put together. # unverified: as far as one package's versions go
     """
     for group in upstreams.by_priority(world, virtual):
         if having := [(one, found) for one in group if (found := look(one))]:
@@ -102,18 +102,18 @@ def keep(
     where: Callable[[Upstream], str],
     check: Check,
 ) -> PackageFile | None:
-    """Fetch a file of the upstream and keep it. Blocking.
+    """Fetch a file from the upstream and keep it. Blocking.
 
     Args:
-        file: without its blob and size.
-        where: gives its address; of a neighbour in Artifact Registry, the neighbour's resource name.
-        check: says what is wrong with the bytes, or nothing.
+        file: without blob and size.
+        where: returns its address, or the resource name of a neighbour in Artifact Registry.
+        check: returns what is wrong with the bytes, or an empty text.
 
     Returns:
-        The file as it is kept; None where the upstream, or the repository itself, is not there any more.
+        The file as it is kept; None if the upstream or the repository itself no longer exists.
 
     Raises:
-        PackageRefusal: 502 for an upstream that fails, or whose bytes are not what it said.
+        PackageRefusal: 502 if the upstream fails or sends other bytes than it announced.
     """
     with bodies.scratch(world) as part:
         try:
@@ -143,14 +143,14 @@ def keep(
         with world.writing(tick=False) as rows:
             if catalog.find_repository(rows, repository.name) is None:
                 return None
-            # Another request may have fetched it at the same time.
+            # Another request may have fetched the file at the same time.
             with contextlib.suppress(package_files.FileExists):
                 package_files.add(rows, world, dataclasses.replace(file, blob=digest, size=size))
             return package_files.find(rows, repository.name, file.name)
 
 
 def differs(path: Path, algorithm: str, wanted: str) -> str:
-    """Say that a file's digest is another one than was said; nothing where they agree, or none was said."""
+    """Return how a file's digest differs from the wanted one; empty if they agree or none is wanted."""
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, algorithm).hexdigest()
     return f"has the {algorithm} {found}, not {wanted[:128]}" if wanted and wanted != found else ""

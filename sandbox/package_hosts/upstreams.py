@@ -1,6 +1,5 @@
-"""What stands behind a repository that keeps nothing of its own: one upstream, cached, or several, by priority.
+"""The upstreams of a repository: the one that a remote repository caches, or several of a virtual one, by priority.
 
-A remote repository fetches an index again when it is older than the format's age, and a file once.
 https://cloud.google.com/artifact-registry/docs/repositories/remote-overview (with the table of ages) and
 .../virtual-overview.
 """
@@ -33,10 +32,10 @@ _MACHINES = {"PYPI": machine.pypi, "NPMJS": machine.npmjs, "MAVEN_CENTRAL": mach
 
 @dataclass(frozen=True)
 class Upstream:
-    """What a remote repository stands for.
+    """The upstream of a remote repository.
 
     Attributes:
-        address: of an index, or a repository's resource name.
+        address: the URL of an index, or a repository's resource name.
     """
 
     address: str
@@ -48,23 +47,23 @@ class Upstream:
         return self.address.startswith("projects/")
 
     def credentials_for(self, url: str) -> Credentials | None:
-        """Return what to sign in with at a URL that the upstream named: nothing anywhere but there."""
+        """Return the credentials for a URL that the upstream named: None if it is on another host."""
         return upstream_calls.of_same_origin(url, self.address, self.credentials)
 
     def url(self, path: str) -> str:
-        """Return the address of a path; a neighbour's file is found under the neighbour's own name."""
+        """Return the address of a path; for a neighbour, its resource name."""
         return self.address if self.is_neighbour else f"{self.address.rstrip('/')}/{path}"
 
     def fetch(self, path: str, accept: str) -> requests.Response:
-        """Return an answer of the upstream. Raises Missing and Unreachable."""
+        """Return the upstream's answer for a path. Raises Missing and Unreachable."""
         return upstream_calls.fetch(self.url(path), accept, self.credentials)
 
 
 def by_priority(world: World, repository: Repository) -> list[list[Repository]]:
-    """Return a virtual repository's upstreams, those of the highest priority first.
+    """Return a virtual repository's upstreams in groups of equal priority, the highest first.
 
-    Repositories that Artifact Registry's own agent may not read through it are left out: in another project its
-    policy must name the agent. unverified: that Google leaves them out, and says nothing
+    Leaves out the repositories that Artifact Registry's own agent may not read: in another project their policy must
+    name the agent. unverified: that Google leaves them out without an error
     """
     wanted = repository.message.get("virtualRepositoryConfig", {}).get("upstreamPolicies", [])
     ordered = sorted(wanted, key=lambda policy: -policy.get("priority", 0))
@@ -88,7 +87,7 @@ def of(world: World, repository: Repository) -> Upstream:
     """Return a remote repository's upstream, with the credentials that its settings name.
 
     Raises:
-        Unreachable: where the settings of this machine name none, or Artifact Registry may not read the secret.
+        Unreachable: if the settings of this machine name none, or Artifact Registry may not read the secret.
     """
     config = repository.message.get("remoteRepositoryConfig", {})
     found = repository_modes.upstream(repository.format, config)
@@ -98,7 +97,7 @@ def of(world: World, repository: Repository) -> Upstream:
 
 
 def kept_page(world: World, repository: Repository, path: str, age: dt.timedelta) -> tuple[Any, bool]:
-    """Return a page of the upstream as it was kept, and whether it is still young enough; None where none was."""
+    """Return the cached page of an upstream, or None, and whether it is younger than `age`."""
     with world.reading() as rows:
         row = rows.execute(
             "SELECT page, fetch_time FROM remote_pages WHERE repository = ? AND path = ?", (repository.name, path)
@@ -109,7 +108,7 @@ def kept_page(world: World, repository: Repository, path: str, age: dt.timedelta
 
 
 def keep_page(world: World, repository: Repository, path: str, page: Any) -> None:
-    """Keep a page of the upstream; of a repository that has gone meanwhile nothing."""
+    """Cache a page of the upstream, unless the repository has been deleted meanwhile."""
     with world.writing(tick=False) as rows:
         if catalog.find_repository(rows, repository.name) is not None:
             rows.execute(
@@ -119,14 +118,14 @@ def keep_page(world: World, repository: Repository, path: str, page: Any) -> Non
 
 
 def unreachable(repository: Repository, error: Unreachable) -> PackageRefusal:
-    """# unverified: code and text."""
+    """Return the refusal for an upstream that fails. # unverified: code and text."""
     return PackageRefusal(
         502, f'The upstream of the remote repository "{repository.id}" could not be read: {error}. Nothing is cached.'
     )
 
 
 def refuse_upload(repository: Repository) -> None:
-    """Refuse an upload to a repository that takes none.
+    """Refuse an upload to a remote or virtual repository.
 
     "You can't upload artifacts to a remote or virtual repository": virtual-overview, remote-overview.
 

@@ -1,6 +1,6 @@
 """Python repositories: the index that pip and uv read, and the uploads that twine and uv send.
 
-Specifications: PEP 503 (the index), the upload API as PyPI's documentation has it, names and versions of
+Specifications: PEP 503 for the index, PyPI's documentation for the upload API, and for names and versions
 https://packaging.python.org/en/latest/specifications/.
 """
 

@@ -1,4 +1,4 @@
-"""What the name of a distribution's file says. Pure."""
+"""Parse the names of packages and of distribution files. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion
 
-# Letters, digits and what versions and tags are written with; no slash, and no dot in front.
+# Letters, digits and the signs of versions and tags; no slash, and no dot at the beginning.
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 
@@ -34,17 +34,17 @@ class Distribution:
 
     @property
     def is_wheel(self) -> bool:
-        """Whether it is a wheel, and not a source distribution."""
+        """Whether it is a wheel rather than a source distribution."""
         return self.file.endswith(".whl")
 
 
 def normalised(name: str) -> str | None:
-    """Return a package's name as PEP 503 normalises it, or None if it is no name."""
+    """Return a package's name as PEP 503 normalises it, or None if it is invalid."""
     return str(canonicalize_name(name)) if _NAME.fullmatch(name) else None
 
 
 def parse(file: str) -> Distribution | None:
-    """Return what a file's name says, or None if it is neither a wheel's nor a source distribution's."""
+    """Parse the name of a wheel or of a source distribution; None for any other name."""
     if not _FILE.fullmatch(file):
         return None
     try:

@@ -1,7 +1,7 @@
-"""The pages of the index, PEP 503. Pure.
+"""Write the pages of the index (PEP 503). Pure.
 
-unverified: Google's own page, as far as its spaces go. It serves no JSON (PEP 691), no metadata beside a file (PEP 658)
-and no yanked files (PEP 592); nothing that was seen of it has them.
+unverified: the white space of Google's page. The index has no JSON (PEP 691), no metadata files (PEP 658) and no yanked
+files (PEP 592): no page that was seen on Google has them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Link:
     """One file of a package.
 
     Attributes:
-        sha256: hexadecimal; empty where it is not known.
-        requires_python: of the file's metadata, empty where it says nothing.
+        sha256: hexadecimal; empty if it is unknown.
+        requires_python: from the file's metadata; empty if it names no version.
     """
 
     file: str
@@ -39,7 +39,7 @@ class Link:
 
 
 def root(packages: Iterable[str]) -> str:
-    """Return the page with all packages."""
+    """Return the page that lists all packages."""
     links = "".join(f'    <a href="{quote(name)}/">{escape(name)}</a><br/>\n' for name in packages)
     return _PAGE.format(title="Simple Index", links=links)
 
@@ -52,7 +52,7 @@ def page(package: str, links: Iterable[Link]) -> str:
 
 
 def _anchor(folder: str, link: Link) -> str:
-    # Names of files hold nothing that HTML escapes, and one character that an address does: ten thousand links count.
+    # A file name needs no escapes in HTML, and only one in a URL: this must be fast for ten thousand links.
     fragment = f"#sha256={link.sha256}" if link.sha256 else ""
     requires = f' data-requires-python="{_escaped(link.requires_python)}"' if link.requires_python else ""
     return f'    <a href="{folder}{link.file.replace("+", "%2B")}{fragment}"{requires}>{link.file}</a><br/>\n'

@@ -1,4 +1,4 @@
-"""Reading an index: the page of a package in HTML (PEP 503) or JSON (PEP 691). Pure."""
+"""Read the page of a package in another index, in HTML (PEP 503) or JSON (PEP 691). Pure."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ class _Anchors(HTMLParser):
         self.found: list[dict[str, str]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {name: value or "" for name, value in attrs}
-        if tag == "a" and "href" in said:
-            self.found.append(said)
+        anchor = {name: value or "" for name, value in attrs}
+        if tag == "a" and "href" in anchor:
+            self.found.append(anchor)
 
 
 def read(content: bytes, content_type: str) -> list[dict[str, Any]]:
     """Return the files of a page: `file`, `url` (perhaps relative), `sha256` (perhaps empty) and `requires_python`.
 
-    Yanked files are left out: Artifact Registry has no word for them (unverified).
+    Leaves out yanked files, which Artifact Registry does not know (unverified).
     """
     if "json" in content_type:
         return list(_json(content))
     anchors = _Anchors()
     anchors.feed(content.decode(errors="replace"))
-    return [_entry(said) for said in anchors.found if "data-yanked" not in said]
+    return [_entry(anchor) for anchor in anchors.found if "data-yanked" not in anchor]
 
 
-def _entry(said: dict[str, str]) -> dict[str, Any]:
-    address, _, fragment = said["href"].partition("#")
+def _entry(anchor: dict[str, str]) -> dict[str, Any]:
+    address, _, fragment = anchor["href"].partition("#")
     kind, _, value = fragment.partition("=")
     return {
         "file": unquote(urlsplit(address).path.rpartition("/")[2]),
         "url": address,
         "sha256": value if kind == "sha256" and _SHA256.fullmatch(value) else "",
-        "requires_python": said.get("data-requires-python", ""),
+        "requires_python": anchor.get("data-requires-python", ""),
     }
 
 

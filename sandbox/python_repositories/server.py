@@ -1,4 +1,4 @@
-"""The router of a Python repository's host: path and verb to an answer, after the caller is known."""
+"""Route the requests to a Python repository's host by path and verb."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READ = ("GET", "HEAD")
 
 
 async def serve(request: Request, world: World, address: Address) -> Response:
-    """Answer one request to a Python repository; the caller's e-mail is left in the scope, for a log."""
+    """Answer one request to a Python repository; puts the caller's e-mail into the scope, for the request log."""
     authorization = request.headers.get("authorization", "")
     principal = await asyncio.to_thread(access.identify, world, authorization, address.host)
     request.scope["sandbox.principal"] = principal.email
@@ -56,10 +56,10 @@ def _read(world: World, address: Address, principal: Principal) -> Response:
     raise PackageRefusal(404, "Nothing is at this address. The index is at /PROJECT-ID/REPOSITORY/simple/")
 
 
-def _package(world: World, address: Address, repository: Repository, asked: str) -> Response:
-    package = distributions.normalised(asked)
+def _package(world: World, address: Address, repository: Repository, name: str) -> Response:
+    package = distributions.normalised(name)
     if package is None:
-        raise PackageRefusal(404, f"{asked[:200]!r} is not the name of a package.")
+        raise PackageRefusal(404, f"{name[:200]!r} is not the name of a package.")
     if address.rest != f"/simple/{package}/":
         # PEP 503: "repositories SHOULD redirect [...] to the normalized URL".
         return RedirectResponse(f"{address.url}/simple/{package}/", 301)
@@ -70,7 +70,7 @@ def _package(world: World, address: Address, repository: Repository, asked: str)
 
 
 def _file(world: World, repository: Repository, package: str, name: str) -> Response:
-    """Return a file's bytes, whole or a range; Google leads to a signed address of Cloud Storage."""
+    """Answer with a file's bytes; Google redirects to a signed address of Cloud Storage instead."""
     missing = PackageRefusal(404, f"File {package[:200]}/{name[:260]} was not found.")  # unverified: the text
     file = remotes.find(world, repository, package, f"{package}/{name}", sources)
     return downloads.send(world, downloads.whole(world, file, missing), lasts=True)

@@ -1,4 +1,4 @@
-"""Where a Python repository's files come from: itself, an upstream that it caches, or several upstreams by priority."""
+"""Find the files of a Python repository: its own, those of an upstream that it caches, or of several by priority."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sandbox.state.world import World
 
 
 def packages(world: World, repository: Repository) -> list[str]:
-    """Return the names of the packages that the repository's own page lists.
+    """Return the names of the packages for the repository's index page.
 
-    A remote repository lists what it has cached. # unverified: what Google lists there
+    A remote repository lists the packages that it has cached. # unverified: Google's list
     """
     if repository.mode == repository_modes.VIRTUAL:
         members = [one for group in upstreams.by_priority(world, repository) for one in group]
@@ -28,7 +28,7 @@ def packages(world: World, repository: Repository) -> list[str]:
 
 
 def links(world: World, repository: Repository, package: str) -> list[Link]:
-    """Return the files of a package; none where the repository does not have it."""
+    """Return the files of a package; none if the repository does not have it."""
     if repository.mode == repository_modes.VIRTUAL:
         having = remotes.first(world, repository, lambda one: links(world, one, package))
         found = {link.file: link for _, here in reversed(having) for link in here}
@@ -45,12 +45,12 @@ def links(world: World, repository: Repository, package: str) -> list[Link]:
 
 
 def has(world: World, repository: Repository, package: str) -> bool:
-    """Whether a repository that is not virtual has any file of the package."""
+    """Return whether a repository that is not virtual has any file of the package."""
     return bool(links(world, repository, package))
 
 
 def fetch(world: World, repository: Repository, package: str, name: str) -> PackageFile | None:
-    """Fetch a file into a remote repository; None where the upstream does not have it."""
+    """Fetch a file into a remote repository and return it, or None if the upstream does not have it."""
     entry = next((one for one in _remote(world, repository, package) if f"{package}/{one['file']}" == name), None)
     named = distributions.parse(entry["file"]) if entry else None
     if entry is None or named is None:
@@ -97,7 +97,7 @@ def _neighbour(world: World, name: str, package: str) -> list[dict[str, Any]]:
 
 
 def _index(upstream: Upstream, package: str) -> list[dict[str, Any]]:
-    """Return the files of a package as an index says them, that are no other package's and have sound names."""
+    """Return the files of a package in an index; leaves out other packages' files and invalid names."""
     folder = "" if upstream.address.rstrip("/").endswith("/simple") else "simple/"
     answer = upstream.fetch(f"{folder}{package}/", pages.ACCEPT)
     entries = []

@@ -1,7 +1,7 @@
-"""An upload as twine and `uv publish` send it: a form with the metadata's fields and the file.
+"""Take an upload of twine or `uv publish`: a form with the metadata's fields and the file.
 
-Source: PyPI's documentation of its upload API. A file never changes: the same name again is refused, whatever its bytes
-are.
+Source: PyPI's documentation of its upload API. A file never changes: the same name again is refused, even with the
+same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sandbox.state.world import World
 # Field of the form to the algorithm of its digest; the third is BLAKE2b with 256 bits, which hashlib cannot name.
 _DIGESTS = {"sha256_digest": "sha256", "md5_digest": "md5"}
 _METADATA = 1 << 20  # bytes of a wheel's METADATA
-# What would be kept and never served again.
+# Fields that the index could not serve.
 _UNKNOWN = ("gpg_signature", "attestations")
 
 
@@ -33,17 +33,17 @@ def store(world: World, repository: Repository, body: Path, content_type: str) -
     """Take the file out of a form and keep it. Blocking; call it from a thread, in no transaction.
 
     Raises:
-        PackageRefusal: 400 for a form or a file that is wrong, and for a file that is here already; 404 when the
-            repository has gone meanwhile.
+        PackageRefusal: 400 for an invalid form or file, and for a file that exists already; 404 if the repository
+            has been deleted meanwhile.
     """
     with body.open("rb") as opened, bodies.scratch(world) as part:
         form = bodies.Form(opened, content_type)
         distribution = _check(form)
-        # The algorithms are the form's, not ours.
+        # MD5 is checked because the form has it.
         size, digests = form.copy("content", part, *_DIGESTS.values())
         for field, algorithm in _DIGESTS.items():
-            if (said := form.text(field)) and said.lower() != digests[algorithm]:
-                raise _wrong(f"The file's {algorithm} is {digests[algorithm]}, not {said[:80]}")
+            if (claimed := form.text(field)) and claimed.lower() != digests[algorithm]:
+                raise _wrong(f"The file's {algorithm} is {digests[algorithm]}, not {claimed[:80]}")
         if distribution.is_wheel:
             _check_wheel(part, distribution)
         _keep(world, repository, form, distribution, part, size, digests["sha256"])
@@ -83,7 +83,7 @@ def _keep(
 
 
 def _exists() -> PackageRefusal:
-    """400 as several public reports quote it (pypa/twine#816, NVlabs/tiny-cuda-nn#489)."""
+    """Return the 400 that several public reports quote (pypa/twine#816, NVlabs/tiny-cuda-nn#489)."""
     return PackageRefusal(400, "Requested entity already exists.")
 
 
@@ -123,7 +123,7 @@ def _version(text: str) -> str:
 
 
 def _check_wheel(path: Path, distribution: Distribution) -> None:
-    """See that a wheel is one, and that its own metadata says what its name says."""
+    """Check that a file is a wheel, and that its metadata agrees with its name."""
     try:
         with zipfile.ZipFile(path) as wheel:
             found = [
