@@ -329,7 +329,7 @@ ELSEWHERE = {
     "test_generic_artifacts.py",
     "cloudbuild.projects.builds.approve": "sandbox/cloud_build/test_firing.py",
     "cloudbuild.projects.builds.create": "sandbox/test_every_field.py",
-    "cloudbuild.projects.locations.connections.repositories.create": "sandbox/cloud_build/test_firing.py",
+    "cloudbuild.projects.locations.connections.repositories.create": "sandbox/cloud_build/test_connections.py",
     "cloudbuild.projects.triggers.create": "sandbox/test_every_field.py",
     "cloudbuild.projects.triggers.patch": "sandbox/test_every_field.py",  # checked as a new one is
     "cloudbuild.projects.triggers.run": "sandbox/cloud_build/test_firing.py",

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from sandbox.api.methods import Api, Method
+from tests.sandbox import intruders
 from tests.sandbox import test_every_route as routes
 
 CALLS, REGISTRY_CALLS = (20_000, 5_000) if os.environ.get("WORKBOOK_SOAK") == "1" else (700, 200)
@@ -220,7 +221,7 @@ def _text(chance: random.Random) -> Any:
     return chance.choice((*TEXTS, *TEXTS_OF_TOKENS, *FILTERS))
 
 
-def _call(chance: random.Random, there: routes.Target, api: Api, method: Method) -> requests.Response:
+def _call(chance: random.Random, there: intruders.Target, api: Api, method: Method) -> requests.Response:
     path = there.path(method)
     if chance.random() < 0.15:
         parts = path.split("/")
@@ -228,7 +229,7 @@ def _call(chance: random.Random, there: routes.Target, api: Api, method: Method)
             ("%ff", "%ed%a0%80", "%00", "%25", "x" * 3000, "-", "%2F", "é")
         )
         path = "/".join(parts)
-    query: dict[str, Any] = routes.QUERIES.get(method.id, lambda _: {})(there.project)
+    query: dict[str, Any] = intruders.QUERIES.get(method.id, lambda _: {})(there.project)
     if chance.random() < 0.4:
         query |= {chance.choice((*NAMES, f"{path.rpartition('/')[2][:-1]}Id")): _text(chance)}
     headers = {}
@@ -237,7 +238,7 @@ def _call(chance: random.Random, there: routes.Target, api: Api, method: Method)
             ("bytes=5-", f"bytes={'9' * 5000}-", "bytes 5-9/*", "x", "²".encode())
         )
     data = b"" if method.verb in ("GET", "DELETE") and chance.random() < 0.9 else _body(chance, method)
-    at = f"/{routes.host_of(api, method)}{path}"
+    at = f"/{intruders.host_of(api, method)}{path}"
     return there.call(method.verb, at, there.owner, params=query, data=data, headers=headers)
 
 
@@ -250,12 +251,12 @@ def _told(what: str, times: list[float], answers: Counter[int]) -> None:
     print(f"\n{what}: {len(times)} calls, p50 {middle:.0f} ms, p99 {slowest:.0f} ms, {sorted(answers.items())}")
 
 
-def _log(there: routes.Target) -> str:
+def _log(there: intruders.Target) -> str:
     return (there.home / "sandbox.log").read_text(errors="replace")
 
 
 @pytest.mark.timeout(3600 if CALLS > 1000 else 120)
-def test_no_input_of_an_api_is_an_error_of_the_sandbox(target: routes.Target) -> None:
+def test_no_input_of_an_api_is_an_error_of_the_sandbox(target: intruders.Target) -> None:
     chance = random.Random(15)
     failures: dict[str, str] = {}
     times = []
@@ -277,34 +278,34 @@ def test_no_input_of_an_api_is_an_error_of_the_sandbox(target: routes.Target) ->
 
 
 @pytest.mark.timeout(3600 if CALLS > 1000 else 120)
-def test_no_input_of_the_registry_is_an_error_of_the_sandbox(target: routes.Target) -> None:
+def test_no_input_of_the_registry_is_an_error_of_the_sandbox(target: intruders.Target) -> None:
     chance = random.Random(15)
     parent = f"/artifactregistry.googleapis.com/v1/projects/{target.project}/locations/us-central1/repositories"
     assert target.call("POST", f"{parent}?repositoryId=fuzzed", target.owner, json={"format": "DOCKER"}).ok
-    image = f"/v2/{routes.HOST}/{target.project}/fuzzed/app"
+    image = f"/v2/{intruders.HOST}/{target.project}/fuzzed/app"
     pushed = target.call(
-        "POST", f"{image}/blobs/uploads/?digest={routes.CONFIG_DIGEST}", target.owner, data=routes.CONFIG
+        "POST", f"{image}/blobs/uploads/?digest={intruders.CONFIG_DIGEST}", target.owner, data=intruders.CONFIG
     )
     assert pushed.status_code == 201
-    manifest = json.loads(routes.CONTENT) | {
+    manifest = json.loads(intruders.CONTENT) | {
         "annotations": {"a": "b"},
-        "subject": {"mediaType": routes.MANIFEST, "digest": routes.DIGEST, "size": 5},
-        "manifests": [{"mediaType": "x", "digest": routes.DIGEST, "size": 5, "platform": {"architecture": "x"}}],
+        "subject": {"mediaType": intruders.MANIFEST, "digest": intruders.DIGEST, "size": 5},
+        "manifests": [{"mediaType": "x", "digest": intruders.DIGEST, "size": 5, "platform": {"architecture": "x"}}],
         "artifactType": "a/b",
     }
     ends = (
         "/manifests/v1",
-        f"/manifests/{routes.DIGEST}",
-        f"/blobs/{routes.CONFIG_DIGEST}",
+        f"/manifests/{intruders.DIGEST}",
+        f"/blobs/{intruders.CONFIG_DIGEST}",
         "/blobs/uploads/",
         "/blobs/uploads/none",
         "/tags/list",
-        f"/referrers/{routes.DIGEST}",
+        f"/referrers/{intruders.DIGEST}",
         "/manifests/%ff",
         "/blobs/sha256:x",
         "/manifests/" + "x" * 3000,
     )
-    kinds = (routes.MANIFEST, "application/vnd.oci.image.index.v1+json", "", "x/y", "²".encode())
+    kinds = (intruders.MANIFEST, "application/vnd.oci.image.index.v1+json", "", "x/y", "²".encode())
     failures: dict[str, str] = {}
     times = []
     answers: Counter[int] = Counter()
@@ -312,7 +313,7 @@ def test_no_input_of_the_registry_is_an_error_of_the_sandbox(target: routes.Targ
         verb = chance.choice(("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"))
         end = chance.choice(ends)
         # The two that the tests above read stay.
-        if verb == "DELETE" and end.endswith(("v1", routes.DIGEST, routes.CONFIG_DIGEST)):
+        if verb == "DELETE" and end.endswith(("v1", intruders.DIGEST, intruders.CONFIG_DIGEST)):
             continue
         headers = {"Content-Type": chance.choice(kinds)}
         if chance.random() < 0.3:

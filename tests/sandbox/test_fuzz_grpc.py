@@ -19,6 +19,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from sandbox.doors import grpc_schema
 from sandbox.doors.grpc_schema import Rpc
+from tests.sandbox import intruders
 from tests.sandbox import test_every_route as routes
 from tests.sandbox import test_fuzz as fuzz
 
@@ -48,11 +49,11 @@ def _rpcs() -> list[tuple[str, Rpc]]:
     return sorted(found, key=lambda pair: "/Delete" in pair[1].path)
 
 
-def _text(chance: random.Random, there: routes.Target, name: str) -> str:
+def _text(chance: random.Random, there: intruders.Target, name: str) -> str:
     place = f"projects/{there.project}/locations/us-central1"
     names = (f"projects/{there.project}", place, f"{place}/repositories/private", f"{place}/repositories/none", "-")
     if name in ("parent", "name", "resource", "build_id", "project_id", "id") and chance.random() < 0.8:
-        return chance.choice((*names, there.project, f"{names[2]}/packages/app/versions/{routes.DIGEST}"))
+        return chance.choice((*names, there.project, f"{names[2]}/packages/app/versions/{intruders.DIGEST}"))
     return chance.choice(_WORDS)
 
 
@@ -66,7 +67,7 @@ def _number(chance: random.Random, field: FieldDescriptor) -> Any:
     return chance.choice((low, 0, 1, 5, 2**62 if wide else 2**31 - 1))
 
 
-def _fill(chance: random.Random, there: routes.Target, message: Any, depth: int = 0) -> None:
+def _fill(chance: random.Random, there: intruders.Target, message: Any, depth: int = 0) -> None:
     """Set some of a message's fields."""
     for field in cast(Descriptor, message.DESCRIPTOR).fields:
         if chance.random() < (0.3 if depth == 0 and field.name in ("name", "parent") else 0.6):
@@ -89,10 +90,10 @@ def _fill(chance: random.Random, there: routes.Target, message: Any, depth: int 
                 setattr(message, field.name, value)
 
 
-def _fit(chance: random.Random, there: routes.Target, message: Any, uri: str) -> None:
+def _fit(chance: random.Random, there: intruders.Target, message: Any, uri: str) -> None:
     """Set the fields that a path names to what is there, so that the call gets as far as its method."""
     known = {"projects": there.project, "locations": "us-central1", "repositories": "private", "packages": "app"}
-    known |= {"versions": routes.DIGEST, "tags": "v1", "services": "artifactregistry.googleapis.com"}
+    known |= {"versions": intruders.DIGEST, "tags": "v1", "services": "artifactregistry.googleapis.com"}
     for name, pattern in re.findall(r"\{([\w.]+)(?:=([^}]*))?\}", uri):
         *way, last = name.split(".")
         holder = message
@@ -106,7 +107,7 @@ def _fit(chance: random.Random, there: routes.Target, message: Any, uri: str) ->
             setattr(holder, last, "/".join(words))
 
 
-def _value(chance: random.Random, there: routes.Target, field: FieldDescriptor) -> Any:
+def _value(chance: random.Random, there: intruders.Target, field: FieldDescriptor) -> Any:
     if field.type == FieldDescriptor.TYPE_STRING:
         return _text(chance, there, field.name)
     if field.type == FieldDescriptor.TYPE_BYTES:
@@ -116,7 +117,7 @@ def _value(chance: random.Random, there: routes.Target, field: FieldDescriptor) 
     return _number(chance, field)
 
 
-def _content(chance: random.Random, there: routes.Target, call: Rpc) -> bytes:
+def _content(chance: random.Random, there: intruders.Target, call: Rpc) -> bytes:
     message: Any = call.request()
     _fill(chance, there, message)
     _fit(chance, there, message, chance.choice(call.rules)["uri"])
@@ -130,7 +131,7 @@ def _content(chance: random.Random, there: routes.Target, call: Rpc) -> bytes:
 
 
 @pytest.mark.timeout(3600 if CALLS > 1000 else 120)
-def test_no_message_is_an_error_of_the_sandbox(target: routes.Target) -> None:
+def test_no_message_is_an_error_of_the_sandbox(target: intruders.Target) -> None:
     chance = random.Random(15)
     trusted = grpc.ssl_channel_credentials(Path(target.ca).read_bytes())
     proxied = [("grpc.http_proxy", f"http://127.0.0.1:{target.edge}")]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import io
 import json
-import os
 import secrets
-import signal
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import google.auth
 import pytest
 import yaml
 from google.auth.transport.requests import AuthorizedSession
@@ -26,11 +22,21 @@ from helpers import builds, names, target, waiting
 from machine import engine as machine_engine
 from sandbox import containers
 from sandbox.cloud_build import builders
-from tests import conditions
-from tests.sandbox.conftest import SCOPES, account, ask, learner_with, project
+from tests.sandbox.cloud_build.building import (
+    DOCKER,
+    RUNNING,
+    base,
+    bash,
+    config,
+    finish,
+    log,
+    look,
+    of_build,
+    start,
+    until,
+)
+from tests.sandbox.conftest import account, ask, learner_with, project
 
-RUNNING = ("PENDING", "QUEUED", "WORKING")
-DOCKER = "gcr.io/cloud-builders/docker"
 TREE = Path(__file__).parents[3]
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("found_engine", "python_image")]
@@ -47,57 +53,6 @@ def learner(in_world: object) -> Iterator[AuthorizedSession]:
 def builder(learner: AuthorizedSession) -> str:
     """An account that may build and push."""
     return account(learner, "roles/cloudbuild.builds.builder")
-
-
-def base() -> str:
-    return f"https://cloudbuild.googleapis.com/v1/projects/{project()}/locations/us-central1"
-
-
-def bash(text: str, **more: Any) -> dict[str, Any]:
-    return {"name": DOCKER, "entrypoint": "bash", "args": ["-ec", text.replace("$", "$$")], **more}
-
-
-def config(email: str, *steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    options = {"logging": "CLOUD_LOGGING_ONLY", **more.pop("options", {})}
-    return {"steps": list(steps), "serviceAccount": email, "options": options, **more}
-
-
-def start(session: AuthorizedSession, body: dict[str, Any]) -> str:
-    found: str = ask(session, "POST", f"{base()}/builds", body)["metadata"]["build"]["id"]
-    return found
-
-
-def look(session: AuthorizedSession, build: str) -> dict[str, Any]:
-    return ask(session, "GET", f"{base()}/builds/{build}")
-
-
-def until(session: AuthorizedSession, build: str, wanted: Any, seconds: float = 90) -> dict[str, Any]:
-    def finished() -> dict[str, Any] | None:
-        found = look(session, build)
-        return found if wanted(found) else None
-
-    return conditions.until(finished, seconds)
-
-
-def finish(session: AuthorizedSession, body: dict[str, Any]) -> dict[str, Any]:
-    return until(session, start(session, body), lambda found: found["status"] not in RUNNING)
-
-
-def log(session: AuthorizedSession, build: str) -> str:
-    body = {
-        "resourceNames": [f"projects/{project()}"],
-        "filter": f'logName="projects/{project()}/logs/cloudbuild" AND resource.labels.build_id="{build}"',
-        "pageSize": 1000,
-    }
-    entries = ask(session, "POST", "https://logging.googleapis.com/v2/entries:list", body).get("entries", [])
-    return "\n".join(entry.get("textPayload", "") for entry in entries)
-
-
-def of_build(engine: docker.DockerClient, build: str) -> list[Any]:
-    found: list[Any] = engine.containers.list(
-        all=True, ignore_removed=True, filters={"label": f"workbook-build={build}"}
-    )
-    return found
 
 
 def test_gcloud_streams_the_log_while_the_build_runs(
@@ -207,62 +162,6 @@ def test_steps_without_a_wait_run_at_the_same_time(learner: AuthorizedSession, b
     assert build["status"] == "SUCCESS"
 
 
-def test_a_failing_step_ends_the_build_and_its_siblings(
-    learner: AuthorizedSession, builder: str, engine: docker.DockerClient
-) -> None:
-    build = finish(
-        learner,
-        config(builder, bash("sleep 300", waitFor=["-"]), bash("exit 7", waitFor=["-"]), bash("echo never")),
-    )
-    assert build["status"] == "FAILURE"
-    assert build["failureInfo"]["type"] == "USER_BUILD_STEP"
-    assert build["statusDetail"] == f'build step 1 "{DOCKER}" failed: step exited with non-zero status: 7'
-    assert build["steps"][2].get("status") is None
-    assert "never" not in log(learner, build["id"])
-    assert not of_build(engine, build["id"])
-
-
-@pytest.mark.parametrize("where", ["step", "build"])
-def test_time_is_up(learner: AuthorizedSession, builder: str, engine: docker.DockerClient, where: str) -> None:
-    step = bash("sleep 300 & sleep 300")
-    asked = config(builder, {**step, "timeout": "2s"}) if where == "step" else config(builder, step, timeout="2s")
-    build = finish(learner, asked)
-    assert build["status"] == "TIMEOUT"
-    assert build["steps"][0]["status"] == "TIMEOUT"
-    assert not of_build(engine, build["id"])
-
-
-def test_a_step_that_forks_meets_its_limit(
-    learner: AuthorizedSession, builder: str, engine: docker.DockerClient
-) -> None:
-    build = finish(learner, config(builder, bash("for i in $(seq 2000); do sleep 300 & done; wait"), timeout="20s"))
-    assert build["status"] in ("FAILURE", "TIMEOUT")
-    assert not of_build(engine, build["id"])
-
-
-@pytest.mark.parametrize("where", ["/workspace", "/tmp"])
-def test_a_step_that_fills_the_disk_meets_its_limit(
-    learner: AuthorizedSession, builder: str, engine: docker.DockerClient, where: str
-) -> None:
-    """Sparse files would not count: these are written."""
-    fill = f"for i in $(seq 100); do dd if=/dev/zero of={where}/$i bs=1M count=512 status=none; done"
-    build = finish(learner, config(builder, bash(fill), timeout="60s"))
-    assert build["status"] == "FAILURE"
-    assert "The step is ended: it has written" in log(learner, build["id"])
-    assert not of_build(engine, build["id"])
-
-
-def test_a_cancelled_build_has_no_container_once_its_answer_is_there(
-    learner: AuthorizedSession, builder: str, engine: docker.DockerClient
-) -> None:
-    build = start(learner, config(builder, bash("sleep 300")))
-    until(learner, build, lambda found: found["steps"][0].get("status") == "WORKING" and of_build(engine, build))
-    assert ask(learner, "POST", f"{base()}/builds/{build}:cancel", {})["status"] == "CANCELLED"
-    assert not [one for one in of_build(engine, build) if one.status == "running"]
-    refused = ask(learner, "POST", f"{base()}/builds/{build}:cancel", {}, 400)
-    assert refused["error"]["status"] == "FAILED_PRECONDITION"
-
-
 def repository(session: AuthorizedSession) -> str:
     name = f"built-{secrets.token_hex(4)}"
     url = f"https://artifactregistry.googleapis.com/v1/projects/{project()}/locations/us-central1/repositories"
@@ -335,25 +234,6 @@ def test_the_gate_of_cloudbuild_yaml_stops_the_build_before_the_push(
     assert ask(learner, "GET", f"https://artifactregistry.googleapis.com/v1/{listed}") == {}
 
 
-def test_a_build_is_run_once_more(learner: AuthorizedSession, builder: str) -> None:
-    """retry: the same steps with the same source and substitutions, under an id of its own."""
-    step = {**bash("test -e flag || { touch flag; exit 3; }"), "env": ["SAID=${_SAID}"]}
-    body = config(builder, step, substitutions={"_SAID": "hello"}, tags=["again"])
-    first = finish(learner, body)
-    assert first["status"] == "FAILURE"
-    asked = ask(learner, "POST", f"{base()}/builds/{first['id']}:retry", {})["metadata"]["build"]
-    assert asked["id"] != first["id"]
-    second = until(learner, asked["id"], lambda found: found["status"] not in RUNNING)
-    # It begins with an empty workspace, so it fails in the same way, and nothing of the first one's end is in it.
-    assert (second["status"], second["steps"][0]["exitCode"]) == ("FAILURE", 3)
-    assert second["steps"][0]["env"] == first["steps"][0]["env"] == ["SAID=hello"]
-    assert (second["tags"], second["substitutions"]) == (["again"], {"_SAID": "hello"})
-    assert second["createTime"] > first["finishTime"]
-    running = start(learner, config(builder, bash("sleep 60")))
-    ask(learner, "POST", f"{base()}/builds/{running}:retry", {}, status=400)
-    ask(learner, "POST", f"{base()}/builds/{running}:cancel", {})
-
-
 def test_an_image_that_no_step_made(learner: AuthorizedSession, builder: str) -> None:
     image = f"us-central1-docker.pkg.dev/{project()}/r/nothing:v1"
     build = finish(learner, config(builder, bash("true"), images=[image]))
@@ -379,24 +259,6 @@ def test_gcloud_in_a_step_is_the_build_s_account(learner: AuthorizedSession, gcl
     build = finish(learner, config(email, {**step, "entrypoint": "gcloud"}))
     assert build["status"] == "FAILURE"
     assert "artifactregistry.repositories.list" in log(learner, build["id"])
-
-
-def test_six_builds_at_once(learner: AuthorizedSession, builder: str) -> None:
-    def one(number: int) -> dict[str, Any]:
-        return config(builder, bash(f"test -z $(ls -A); echo {number} > mine; sleep 1; cat mine; ls | wc -l"))
-
-    started = [start(learner, one(number)) for number in range(6)]
-    found = [until(learner, build, lambda one: one["status"] not in RUNNING, 120) for build in started]
-    assert [build["status"] for build in found] == ["SUCCESS"] * 6
-    # Two at a time: whenever a build begins, at most one other has begun and not ended.
-    spans = [
-        (dt.datetime.fromisoformat(one["startTime"]), dt.datetime.fromisoformat(one["finishTime"])) for one in found
-    ]
-    assert max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans) <= 2
-    for number, build in enumerate(started):
-        lines = [line.strip() for line in log(learner, build).splitlines()]
-        assert str(number) in lines
-        assert "1" in lines
 
 
 def tar(*members: tuple[str, bytes], link: tuple[str, str] | None = None) -> bytes:
@@ -484,29 +346,6 @@ def test_the_python_client_submits_follows_and_reads(
     assert lines[0].startswith("✓ show")
     assert "from python" in log(learner, build)
     assert builds.recent(in_world.location)[0].id == build
-
-
-def test_after_a_crash_no_build_is_working_for_ever(
-    tmp_path: Path, found_engine: object, engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = starter.start(tmp_path / "home", project=f"ml-workbook-{secrets.token_hex(3)}", port=0)
-    try:
-        for name, value in target.apply(opened.environment({}, run="crash"), os.environ).items():
-            monkeypatch.setenv(name, value)
-        with learner_with("cloudbuild", "iam") as session:
-            email = account(session, "roles/cloudbuild.builds.builder")
-            build = start(session, config(email, bash("sleep 300")))
-            until(session, build, lambda found: of_build(engine, build) and found["status"] == "WORKING")
-        os.kill(opened.info.pid, signal.SIGKILL)
-        starter.stop(tmp_path / "home")
-        opened = starter.start(tmp_path / "home", port=0)
-        for name, value in target.apply(opened.environment({}, run="crash"), os.environ).items():
-            monkeypatch.setenv(name, value)
-        with AuthorizedSession(google.auth.default(scopes=SCOPES)[0]) as session:
-            assert look(session, build)["status"] == "INTERNAL_ERROR"
-        assert not of_build(engine, build)
-    finally:
-        starter.stop(tmp_path / "home")
 
 
 @pytest.mark.parametrize("end", ["disable", "delete"])

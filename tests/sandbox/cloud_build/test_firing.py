@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,26 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-from google.api_core.exceptions import NotFound
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud.devtools import cloudbuild_v2
 
 from helpers import builds, names
 from tests.conditions import until
-from tests.sandbox.conftest import ask, done, grant, learner_with, project, projects_url
+from tests.sandbox.cloud_build.firing import (
+    CONFIG,
+    REGION,
+    begun,
+    builds_of,
+    connected,
+    numbers,
+    place,
+    trigger,
+)
+from tests.sandbox.conftest import ask, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
 
 Make = Callable[..., Clone]
-REGION = "us-central1"
-CONFIG = """\
-steps:
-  - name: gcr.io/cloud-builders/docker
-    args: [version, "$SHORT_SHA", "${_WHO}"]
-substitutions: {_WHO: nobody}
-options: {logging: CLOUD_LOGGING_ONLY}
-"""
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -40,55 +37,18 @@ def learner(in_world: object) -> Iterator[AuthorizedSession]:
         yield session
 
 
-def place(version: str = "v1") -> str:
-    return f"https://cloudbuild.googleapis.com/{version}/projects/{project()}/locations/{REGION}"
+@pytest.fixture(scope="module")
+def resources() -> list[str]:
+    """The repository that this file's refusals share, as soon as one of them has connected it."""
+    return []
 
 
-def consent(session: AuthorizedSession, name: str) -> None:
-    """Click both buttons."""
-    with requests.Session() as browser:
-        browser.trust_env = False
-        for _ in range(2):
-            state = ask(session, "GET", f"{place('v2')}/connections/{name}")["installationState"]
-            url, _, secret = state["actionUri"].partition("?state=")
-            assert browser.get(state["actionUri"], timeout=30).status_code == 200
-            assert browser.post(url, data={"state": secret}, timeout=30, allow_redirects=False).status_code in (
-                200,
-                303,
-            )
-    assert ask(session, "GET", f"{place('v2')}/connections/{name}")["installationState"] == {"stage": "COMPLETE"}
-
-
-def connected(session: AuthorizedSession, repository: str) -> str:
-    """The resource of a repository that is connected in the 2nd generation."""
-    name = f"conn-{next(_numbers)}"
-    ask(session, "POST", f"{place('v2')}/connections?connectionId={name}", {"githubConfig": {}})
-    consent(session, name)
-    url = f"{place('v2')}/connections/{name}/repositories"
-    body = {"remoteUri": f"https://github.com/{repository}.git"}
-    made = ask(session, "POST", f"{url}?repositoryId=app", body)
-    return str(done(session, "cloudbuild.googleapis.com", made, "v2")["response"]["name"])
-
-
-def trigger(session: AuthorizedSession, resource: str, push: Any = None, **more: Any) -> dict[str, Any]:
-    event = {"repository": resource, **({"push": push} if push else {})}
-    if pull := more.pop("pullRequest", None):
-        event["pullRequest"] = pull
-    body = {"name": f"t-{next(_numbers)}", "filename": "cloudbuild.yaml", "repositoryEventConfig": event, **more}
-    return ask(session, "POST", f"{place()}/triggers", body)
-
-
-def builds_of(session: AuthorizedSession, made: dict[str, Any]) -> list[dict[str, Any]]:
-    found = ask(session, "GET", f"{place()}/builds?filter=trigger_id%3D%22{made['id']}%22")
-    return list(found.get("builds", []))
-
-
-def begun(session: AuthorizedSession, made: dict[str, Any], count: int = 1) -> list[dict[str, Any]]:
-    """The trigger's builds, newest first, as soon as there are so many."""
-    until(lambda: len(builds_of(session, made)) >= count, 20)
-    found = builds_of(session, made)
-    assert len(found) == count
-    return found
+@pytest.fixture
+def resource(resources: list[str], host: Host, learner: AuthorizedSession) -> str:
+    """The resource of a connected repository that no test pushes to."""
+    if not resources:
+        resources.append(connected(learner, host.repository()))
+    return resources[0]
 
 
 @pytest.fixture
@@ -292,8 +252,7 @@ def test_an_approval_comes_first(learner: AuthorizedSession, host: Host, work: t
     assert (rejected["status"], rejected["approval"]["state"]) == ("CANCELLED", "REJECTED")
 
 
-def test_a_patch_changes_what_its_mask_names(learner: AuthorizedSession, work: tuple[Clone, str]) -> None:
-    _, resource = work
+def test_a_patch_changes_what_its_mask_names(learner: AuthorizedSession, resource: str) -> None:
     made = trigger(learner, resource, {"branch": "^main$"}, description="kept")
     # gcloud sends the event it knows nothing of as an empty object, and leaves it out of the mask.
     url = f"{place()}/triggers/{made['id']}"
@@ -333,57 +292,14 @@ def test_a_patch_changes_what_its_mask_names(learner: AuthorizedSession, work: t
     ],
     ids=str,
 )
-def test_what_is_refused(
-    learner: AuthorizedSession, work: tuple[Clone, str], body: dict[str, Any], status: int
-) -> None:
+def test_what_is_refused(learner: AuthorizedSession, resource: str, body: dict[str, Any], status: int) -> None:
     event = body.get("repositoryEventConfig")
     if event is not None:
-        body = {**body, "repositoryEventConfig": {"repository": work[1], **event}}
-    asked = {"name": f"t-{next(_numbers)}", "filename": "cloudbuild.yaml", **body}
+        body = {**body, "repositoryEventConfig": {"repository": resource, **event}}
+    asked = {"name": f"t-{next(numbers)}", "filename": "cloudbuild.yaml", **body}
     if "autodetect" in body or "gitFileSource" in body:
         del asked["filename"]
     ask(learner, "POST", f"{place()}/triggers", asked, status=status)
-
-
-def test_the_older_app_connects_too(learner: AuthorizedSession, host: Host, clone: Make) -> None:
-    repository = host.repository()
-    owner, _, name = repository.partition("/")
-    body = {"name": f"t-{next(_numbers)}", "filename": "cloudbuild.yaml"}
-    body["github"] = {"owner": owner, "name": name, "push": {"branch": "^main$"}}
-    said = ask(learner, "POST", f"{place()}/triggers", body, status=400)
-    assert "Repository mapping does not exist" in said["error"]["message"]
-    asked = {"project": project(), "region": REGION, "repository": repository}
-    assert host.world.admin("github:connect", asked) == {"repository": repository}
-    made = ask(learner, "POST", f"{place()}/triggers", body)
-    copy = clone(repository)
-    copy.commit(**{"cloudbuild.yaml": CONFIG})
-    copy.git("push", "origin", "main")
-    assert begun(learner, made)[0]["substitutions"]["REPO_FULL_NAME"] == repository
-
-
-def test_consent_is_asked_once_and_only_with_its_link(learner: AuthorizedSession, host: Host) -> None:
-    name = f"conn-{next(_numbers)}"
-    url = f"{place('v2')}/connections"
-    ask(learner, "POST", f"{url}?connectionId={name}", {"githubConfig": {}})
-    ask(learner, "POST", f"{url}?connectionId={name}", {"githubConfig": {}}, status=409)
-    other = {"remoteUri": "https://github.com/torvalds/linux.git"}
-    early = ask(learner, "POST", f"{url}/{name}/repositories?repositoryId=a", other, status=400)
-    assert "PENDING_USER_OAUTH" in early["error"]["message"]
-    base = f"{host.world.url}/github.com"
-    with requests.Session() as browser:
-        browser.trust_env = False
-        for path in ("/login/oauth/authorize", "/apps/google-cloud-build/installations/new"):
-            for state in ("", "x", "é"):
-                assert browser.post(f"{base}{path}", data={"state": state}, timeout=30).status_code == 404
-                assert browser.get(f"{base}{path}", params={"state": state}, timeout=30).status_code == 404
-        used = ask(learner, "GET", f"{url}/{name}")["installationState"]["actionUri"]
-        consent(learner, name)
-        assert browser.get(used, timeout=30).status_code == 404
-    found = ask(learner, "GET", f"{url}/{name}")
-    secret = found["githubConfig"]["authorizerCredential"]["oauthTokenSecretVersion"]
-    assert ask(learner, "GET", f"https://secretmanager.googleapis.com/v1/{secret}")["state"] == "ENABLED"
-    said = ask(learner, "POST", f"{url}/{name}/repositories?repositoryId=a", other, status=400)
-    assert "not accessible" in said["error"]["message"]
 
 
 @pytest.mark.gcloud
@@ -400,59 +316,6 @@ def test_gcloud_lets_a_build_run(gcloud: Path, learner: AuthorizedSession, host:
     subprocess.run(command, env=host.environment, capture_output=True, check=True)
     found = ask(learner, "GET", f"{place()}/builds/{build['id']}")
     assert found["approval"]["result"]["comment"] == "well done"
-
-
-@pytest.mark.gcloud
-def test_gcloud_connects_a_repository_and_a_push_begins_a_build(
-    gcloud: Path, learner: AuthorizedSession, host: Host, clone: Make
-) -> None:
-    def run(*arguments: str) -> str:
-        command = [str(gcloud), *arguments, f"--region={REGION}"]
-        return subprocess.run(command, env=host.environment, capture_output=True, text=True, check=True).stdout
-
-    repository = host.repository()
-    name = f"conn-{next(_numbers)}"
-    assert "PENDING_USER_OAUTH" in run("builds", "connections", "create", "github", name)
-    consent(learner, name)
-    assert name in run("builds", "connections", "list")
-    assert "COMPLETE" in run("builds", "connections", "describe", name)
-    url = f"https://github.com/{repository}.git"
-    run("builds", "repositories", "create", "app", f"--connection={name}", f"--remote-uri={url}")
-    assert url in run("builds", "repositories", "list", f"--connection={name}")
-    assert url in run("builds", "repositories", "describe", "app", f"--connection={name}")
-    resource = f"projects/{project()}/locations/{REGION}/connections/{name}/repositories/app"
-    settings = ["--branch-pattern=^main$", "--build-config=cloudbuild.yaml", "--require-approval"]
-    account = f"--service-account=projects/{project()}/serviceAccounts/{learner.credentials.service_account_email}"
-    create = ("builds", "triggers", "create", "github", "--name=by-gcloud")
-    run(*create, f"--repository={resource}", *settings, account)
-    made = ask(learner, "GET", f"{place()}/triggers/by-gcloud")
-    copy = clone(repository)
-    copy.commit(**{"cloudbuild.yaml": CONFIG})
-    copy.git("push", "origin", "main")
-    assert begun(learner, made)[0]["approval"]["state"] == "PENDING"
-    run("builds", "triggers", "update", "github", "by-gcloud", "--ignored-files=**/*.md")
-    changed = ask(learner, "GET", f"{place()}/triggers/by-gcloud")
-    assert changed["ignoredFiles"] == ["**/*.md"]
-    assert changed["repositoryEventConfig"]["push"] == {"branch": "^main$"}
-    run("builds", "triggers", "delete", "by-gcloud", "--quiet")
-    run("builds", "repositories", "delete", "app", f"--connection={name}", "--quiet")
-    run("builds", "connections", "delete", name, "--quiet")
-    assert ask(learner, "GET", f"{place('v2')}/connections/{name}", status=404)
-
-
-def test_the_python_client_connects_a_repository(learner: AuthorizedSession, host: Host) -> None:
-    repository = host.repository()
-    resource = connected(learner, repository)
-    parent = resource.rpartition("/repositories/")[0]
-    client = cloudbuild_v2.RepositoryManagerClient(transport="rest")
-    found = list(client.fetch_linkable_repositories(request={"connection": parent}))
-    assert f"https://github.com/{repository}.git" in [one.remote_uri for one in found]
-    assert [one.name for one in client.list_repositories(parent=parent)] == [resource]
-    assert client.get_repository(name=resource).remote_uri == f"https://github.com/{repository}.git"
-    # A delete is an operation: the client asks for it until it is done.
-    client.delete_repository(name=resource).result(timeout=30)
-    with pytest.raises(NotFound):
-        client.get_repository(name=resource)
 
 
 @pytest.mark.docker
