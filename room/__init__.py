@@ -1,4 +1,4 @@
-"""A room: a real JupyterHub for a class, a sandbox for each learner, and a page for whoever leads.
+"""A room: a real JupyterHub for a class, a sandbox for each learner, and a page for the lead.
 
-`make hub` starts it. What one machine isolates, and what not, stands in `docs/room.md`.
+`make hub` starts it. `docs/room.md` says what is isolated on one machine and what is not.
 """

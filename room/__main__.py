@@ -1,4 +1,4 @@
-"""`python -m room`: look that all is there, then become JupyterHub."""
+"""`python -m room`: check that everything is there, then become JupyterHub."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from machine.errors import MachineError
 from room import places
 from room.places import BadRoom
 
-# JupyterHub's own proxy, which only npm has; PyPI's package of that name is another's.
+# JupyterHub's own proxy, which only npm has; PyPI's package of this name is a different one.
 PROXY: Final = "configurable-http-proxy@5.3.0"
 _LEASE: Final = "room"
 
 
 def main() -> NoReturn:
-    """Open the room, or say why that can't be done, with exit status 2."""
+    """Open the room, or print why that is impossible and exit with status 2."""
     try:
         names = places.learners()
         folder = places.folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment = os.environ | {"WORKBOOK_ROOM_PROXY": str(proxy(folder)), "PYTHONPATH": str(ROOT)}
-        # The Hub works in the room's folder, and reads the list again there.
+        # The Hub runs in the room's folder, and reads the list again there.
         environment["WORKBOOK_CLASS"] = str(Path(os.environ["WORKBOOK_CLASS"]).absolute())
-        # One engine for the room, there before the first learner comes and for as long as the Hub runs.
+        # One engine for the room, which runs before the first learner comes and as long as the Hub.
         found = engine.ensure(print)
         engine.lease(_LEASE, os.getpid())
         environment |= engine.environment(found)
@@ -48,7 +48,7 @@ def main() -> NoReturn:
     print(f"Your page: http://127.0.0.1:{port}/services/room/", flush=True)
     config = str(ROOT / "room" / "hub_config.py")
     os.chdir(folder)
-    # In this one's place: a stop of it is the Hub's.
+    # The Hub replaces this process, so that a signal to it stops the Hub.
     os.execve(sys.executable, [sys.executable, "-m", "jupyterhub", "--config", config], environment)  # noqa: S606
 
 
@@ -56,7 +56,7 @@ def proxy(folder: Path) -> Path:
     """Return JupyterHub's proxy: the one on the PATH, or one that npm installs into the room's folder.
 
     Raises:
-        BadRoom: without it and without npm, or when npm fails.
+        BadRoom: if there is neither the proxy nor npm, or npm fails.
     """
     if found := shutil.which("configurable-http-proxy"):
         return Path(found)
@@ -75,7 +75,7 @@ def proxy(folder: Path) -> Path:
 
 
 def lead_password(folder: Path) -> str:
-    """Make the lead's password when the room is opened first, so that no learner can take the name; "" later."""
+    """Make the lead's password when the room is opened first, so that no learner can take the name; later return ""."""
     passwords = folder / "passwords"
     with dbm.open(str(passwords), "c", 0o600) as known:
         if places.lead() in known:

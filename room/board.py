@@ -1,6 +1,6 @@
-"""What the lead shows to a learner's JupyterLab, and the leave to look at notebooks that a learner gives back.
+"""The board that the lead shows in a learner's JupyterLab, and the learner's leave to look at notebooks.
 
-Both are a file in the learner's home: all of a room's processes run as one system user (docs/room.md).
+Both are in a file in the learner's home: all of a room's processes run as one system user (docs/room.md).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LONGEST: Final = 500  # characters of a message
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-    """What stands on a learner's board.
+    """The content of a learner's board.
 
     Attributes:
-        number: counts the lead's messages, so that one which was put away comes back with the next.
-        notebook: stem of the one to open; empty for none.
-        asks: whether the lead has asked to look at the notebooks, and nothing was said yet.
+        number: counts the lead's messages, so that the next one shows the board again after it was hidden.
+        notebook: stem of the notebook to open; empty for none.
+        asks: whether the lead has asked to look at the notebooks, and the learner has not answered yet.
         until: seconds since the epoch until which the lead may look; 0 without leave.
     """
 
@@ -36,7 +36,7 @@ class Board:
 
 
 def read(home: Path) -> Board:
-    """Return a learner's board; an empty one where there is none, or a damaged file."""
+    """Return a learner's board; an empty one if the file is missing or damaged."""
     try:
         found = json.loads((home / NAME).read_text(encoding="utf-8"))
         return Board(
@@ -51,7 +51,7 @@ def read(home: Path) -> Board:
 
 
 def post(home: Path, text: str, notebook: str) -> None:
-    """Show a message, with a notebook to open or without one; an empty text takes the last one away."""
+    """Show a message, perhaps with a notebook to open; an empty text removes the last message."""
     board = read(home)
     _write(home, dataclasses.replace(board, number=board.number + 1, text=text, notebook=notebook if text else ""))
 
@@ -62,13 +62,13 @@ def ask(home: Path) -> None:
 
 
 def answer(home: Path, now: dt.datetime, *, yes: bool) -> None:
-    """Give leave for an hour, or take it back."""
+    """Give leave for an hour, or withdraw it."""
     until = (now + LEAVE).timestamp() if yes else 0.0
     _write(home, dataclasses.replace(read(home), asks=False, until=until))
 
 
 def may_look(home: Path, now: dt.datetime) -> bool:
-    """Whether the learner lets the lead look now."""
+    """Return whether the learner lets the lead look now."""
     return now.timestamp() < read(home).until
 
 

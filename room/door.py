@@ -1,13 +1,13 @@
-"""A learner's door to their own sandbox: its console and their services, at the address of their Jupyter server.
+"""Serve a learner's own sandbox, its console and their services, at the address of their Jupyter server.
 
-    /user/NAME/workbook/console/...        the console, for whom the Hub lets in
-    /user/NAME/workbook/board              what the lead says, and the learner's leave to look at notebooks
-    /user/NAME/workbook/HOST.run.app/...   leads to the service's own place below
-    /user/NAME/workbook/KEY/HOST.run.app/  the service, for whoever has the key
+    /user/NAME/workbook/console/...        the console, for a user whom the Hub has signed in
+    /user/NAME/workbook/board              the lead's message, and the learner's leave to look at notebooks
+    /user/NAME/workbook/HOST.run.app/...   redirects to the service's own address below
+    /user/NAME/workbook/KEY/HOST.run.app/  the service, for everybody who has the key
 
-A service is somebody's program. At the Hub's address its pages would be of JupyterLab's origin and could open a
-terminal. So each is sent with a policy that gives it an origin of its own. A page of such an origin has no cookies:
-the key stands in for the Hub's, and is made anew with each start of the server; the service's own are kept here.
+A service is an untrusted program. At the Hub's address, its pages would have JupyterLab's origin and could open a
+terminal. So each page is sent with a policy that gives it an origin of its own. Such a page has no cookies: instead of
+the Hub's cookie there is the key, a new one at each start of the server, and the service's cookies are kept here.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from room import board
 
 PLACE: Final = "workbook"
 _COOKIE: Final = "workbook_console"
-# RFC 6265, section 6.1: what a browser keeps for one host at least.
+# RFC 6265, section 6.1: a browser keeps at least these for one host.
 _COOKIES, _COOKIE_BYTES = 50, 4096
 _SERVICE: Final = r"[a-z0-9-]+\.[a-z0-9-]+\.run\.app"
-# Seconds; the longest that a request to a service takes where nobody set another limit is 300.
+# Seconds; the default limit of a request to a service is 300.
 _PATIENCE: Final = 320
 _CONTENT: Final = ("Accept", "Accept-Language", "Authorization", "Content-Type", "If-Modified-Since", "If-None-Match")
 _HOP: Final = frozenset({"connection", "content-length", "keep-alive", "set-cookie", "transfer-encoding", "upgrade"})
@@ -53,16 +53,16 @@ async def _ask(request: Any, host: str, path: str, more: dict[str, str]) -> http
     """Pass a request on to the sandbox's plain port.
 
     Args:
-        host: `localhost` or `127.0.0.1`, which the sandbox tells apart.
+        host: `localhost` or `127.0.0.1`: the sandbox distinguishes them.
         path: as it was sent, with its query.
 
     Raises:
-        web.HTTPError: 502 when the sandbox doesn't run.
+        web.HTTPError: 502 if the sandbox doesn't run.
     """
     try:
         port = SandboxInfo.read(Path(os.environ["WORKBOOK_HOME"]) / "sandbox.json").port
         kept = {name: request.headers[name] for name in _CONTENT if name in request.headers}
-        asked = httpclient.HTTPRequest(
+        passed_on = httpclient.HTTPRequest(
             f"http://127.0.0.1:{port}{path}",
             method=request.method,
             headers=kept | more | {"Host": f"{host}:{port}"},
@@ -72,34 +72,34 @@ async def _ask(request: Any, host: str, path: str, more: dict[str, str]) -> http
             decompress_response=False,
             request_timeout=_PATIENCE,
         )
-        return await httpclient.AsyncHTTPClient().fetch(asked, raise_error=False)
+        return await httpclient.AsyncHTTPClient().fetch(passed_on, raise_error=False)
     except (OSError, ValueError, httpclient.HTTPError) as error:
         raise web.HTTPError(502, str(error), reason=_NO_SANDBOX) from None
 
 
 def _give(handler: web.RequestHandler, answer: httpclient.HTTPResponse) -> None:
-    """Answer with what the sandbox said, but for its cookies."""
+    """Answer with the sandbox's answer, except for its cookies."""
     if answer.code == 599:
         raise web.HTTPError(502, reason=_NO_SANDBOX)
     handler.set_status(answer.code, answer.reason)
-    said = [(name, value) for name, value in answer.headers.get_all() if name.lower() not in _HOP]
-    for name in {name for name, _ in said}:
+    headers = [(name, value) for name, value in answer.headers.get_all() if name.lower() not in _HOP]
+    for name in {name for name, _ in headers}:
         handler.clear_header(name)
-    for name, value in said:
+    for name, value in headers:
         handler.add_header(name, value)
     if answer.code not in (204, 304):
         handler.write(answer.body or b"")
 
 
 class ConsolePage(JupyterHandler):
-    """The console, below the path that the learner's browser has for it."""
+    """The console, below its path on the learner's server."""
 
     def check_xsrf_cookie(self) -> None:
-        """Leave it to the console, whose forms have a token of their own."""
+        """Leave the check to the console, whose forms have a token of their own."""
 
     @web.authenticated
     async def get(self) -> None:
-        """Read a page; a browser without the console's cookie is signed in, since the Hub has said who it is."""
+        """Pass on a page; sign in a browser without the console's cookie, since the Hub knows the user."""
         answer = await self._pass_on()
         if answer.code != 401:
             self._give(answer)
@@ -111,7 +111,7 @@ class ConsolePage(JupyterHandler):
             raise web.HTTPError(404, reason="On Google the console is Google's.")
         to = self.request.path.partition(f"/{PLACE}/console")[2]
         link = f"{self._base}/console/sign-in?code={quote(made['code'])}&to={quote(to, safe='')}"
-        # Not a redirect: the cookie is for this site alone, and after a link from elsewhere a redirect is that site's.
+        # Not a redirect: the cookie is only for this site, and after a link from another site a redirect counts as its.
         self.set_header("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("Cache-Control", "no-store")
@@ -123,7 +123,7 @@ class ConsolePage(JupyterHandler):
 
     @web.authenticated
     async def post(self) -> None:
-        """Send one of the console's forms."""
+        """Pass on one of the console's forms."""
         self._give(await self._pass_on())
 
     @property
@@ -147,12 +147,12 @@ class ConsolePage(JupyterHandler):
 
 @dataclasses.dataclass
 class Jar:
-    """The cookies of one service, for all who have the key: its pages can't keep any."""
+    """The cookies of one service, for everybody who has the key, since its pages can't keep any."""
 
     held: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def take(self, headers: Iterable[str]) -> None:
-        """Keep what a service's answer sets, and drop what it ends; what is no cookie is left out."""
+        """Apply the cookies of a service's answer: keep new ones, drop expired ones, and ignore invalid ones."""
         for header in headers:
             with contextlib.suppress(CookieError):
                 for name, cookie in SimpleCookie(header).items():
@@ -163,12 +163,12 @@ class Jar:
             del self.held[next(iter(self.held))]
 
     def header(self) -> dict[str, str]:
-        """Return the header that sends them back."""
+        """Return the header that sends the cookies back."""
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.held.items())} if self.held else {}
 
 
 def _of_console(cookie: str, path: str) -> str:
-    """Return a cookie if it is the console's own and for its own pages; "" otherwise. Pure."""
+    """Return a cookie if it is the console's and for its own pages, otherwise "". Pure."""
     try:
         found = SimpleCookie(cookie).get(_COOKIE)
     except CookieError:
@@ -181,47 +181,40 @@ class BoardFile(JupyterHandler):
 
     @web.authenticated
     async def get(self) -> None:
-        """Give it."""
+        """Send the script."""
         self.set_header("Content-Type", "text/javascript; charset=utf-8")
         self.write((Path(__file__).parent / "board.js").read_bytes())
 
 
 class BoardPlace(APIHandler):
-    """The board of the learner whose server this is."""
+    """The board of this server's learner."""
 
     @web.authenticated
     async def get(self) -> None:
-        """Give what the lead says, and whether they ask, or may look."""
+        """Send the lead's message, and whether they ask to look at the notebooks or may look."""
         home = Path(os.environ["WORKBOOK_HOME"])
         found = board.read(home)
         looks = board.may_look(home, dt.datetime.now(dt.UTC))
-        self.finish(
-            {
-                "number": found.number,
-                "text": found.text,
-                "notebook": found.notebook,
-                "asks": found.asks,
-                "looks": looks,
-            }
-        )
+        shown = {"number": found.number, "text": found.text, "notebook": found.notebook, "asks": found.asks}
+        self.finish(shown | {"looks": looks})
 
     @web.authenticated
     async def post(self) -> None:
-        """Take the learner's answer; Jupyter's own token keeps other pages from giving it."""
-        said = self.get_json_body()
-        if not isinstance(said, dict) or not isinstance(said.get("yes"), bool):
+        """Take the learner's answer; because of Jupyter's own token, no other page can send it."""
+        body = self.get_json_body()
+        if not isinstance(body, dict) or not isinstance(body.get("yes"), bool):
             raise web.HTTPError(400, reason="The body is {yes: true} or {yes: false}.")
-        board.answer(Path(os.environ["WORKBOOK_HOME"]), dt.datetime.now(dt.UTC), yes=said["yes"])
+        board.answer(Path(os.environ["WORKBOOK_HOME"]), dt.datetime.now(dt.UTC), yes=body["yes"])
         self.set_status(204)
         self.finish()
 
 
 class ToService(JupyterHandler):
-    """A service's address as the notebooks have it: it holds no secret."""
+    """The address of a service in the notebooks, which contains no secret."""
 
     @web.authenticated
     async def get(self, _host: str, rest: str | None) -> None:
-        """Lead to the service's own place."""
+        """Redirect to the service's address with the key."""
         base = f"{self.base_url}{PLACE}"
         path, mark, query = self.request.uri.removeprefix(base).partition("?")
         self.set_header("Referrer-Policy", "no-referrer")
@@ -229,10 +222,10 @@ class ToService(JupyterHandler):
 
 
 class Service(web.RequestHandler):
-    """A service, for whoever has the key; its pages have an origin of their own."""
+    """A service, for everybody who has the key; its pages have an origin of their own."""
 
     def check_xsrf_cookie(self) -> None:
-        """Leave it to the service: nothing here is done in anybody's name."""
+        """Leave the check to the service: a request has no rights from the Hub here."""
 
     @allow_unauthenticated
     async def get(self, key: str, host: str, _rest: str) -> None:
@@ -241,7 +234,7 @@ class Service(web.RequestHandler):
             raise web.HTTPError(404)
         opaque = self.request.headers.get("Origin") == "null"
         if opaque and self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers:
-            # The page's own question whether it may ask its own service.
+            # The preflight request of a page to its own service.
             self._open()
             self.set_status(204)
             return
@@ -271,7 +264,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
-    """Add the door to a Jupyter server; what the server calls."""
+    """Add the door to a Jupyter server, which calls this function."""
     application = server.web_app
     application.settings["workbook_jars"] = collections.defaultdict(Jar)
     application.settings["workbook_key"] = secrets.token_urlsafe(18)

@@ -1,4 +1,4 @@
-"""JupyterHub's configuration for the room; JupyterHub runs it and puts `c` there."""
+"""JupyterHub's configuration for the room; JupyterHub runs this file and defines `get_config`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _folder = places.folder()
 _lead, _learners = places.lead(), places.learners()
 _port = int(os.environ.get("WORKBOOK_ROOM_PORT") or 8000)
 
-# Loopback alone: what leads a class there is the lead's to choose, with TLS in front (docs/room.md).
+# Only loopback: the lead chooses how a class gets there, with TLS in front (docs/room.md).
 c.JupyterHub.bind_url = f"http://127.0.0.1:{_port}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{_port + 1}"
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{_port + 2}"
@@ -31,7 +31,7 @@ c.FirstUseAuthenticator.create_users = False
 c.FirstUseAuthenticator.min_password_length = 8
 c.Authenticator.allowed_users = {*_learners, _lead}
 
-# The lead comes to lead, and has no server unless one is asked for. Whoever isn't signed in yet is nobody.
+# The lead begins at the room's page, without a server. The handler has no user before the sign-in.
 c.JupyterHub.default_url = lambda handler: (
     "/services/room/" if handler.current_user and handler.current_user.name == _lead else "/hub/spawn"
 )
@@ -41,9 +41,9 @@ c.SimpleLocalProcessSpawner.home_dir_template = str(_folder / "learners" / "{use
 c.Spawner.cmd = [sys.executable, "-m", "room.seat"]
 c.Spawner.default_url = "/lab/tree/00_start_here.ipynb"
 c.Spawner.environment = {"PYTHONPATH": str(ROOT)}
-# Everything but what is the Hub's own, or the lead's.
+# Everything except the Hub's own variables and the lead's.
 c.Spawner.env_keep = [name for name in os.environ if not name.startswith(_OWN) and name not in ("HOME", "USER")]
-# The first learner's server may have an engine to start.
+# The first learner's server may have to start an engine.
 c.Spawner.start_timeout = 180
 c.Spawner.http_timeout = 180
 
@@ -59,7 +59,7 @@ c.JupyterHub.services = [
     }
 ]
 c.JupyterHub.load_roles = [
-    # No admin of the Hub: that would open everybody's server, and notebooks are looked at with leave.
+    # Not an admin of the Hub, who could open every server: the lead may look at notebooks only with leave.
     {"name": "lead", "users": [_lead], "scopes": ["access:services!service=room"]},
     {"name": "room", "services": ["room"], "scopes": ["list:users", "read:servers", "delete:servers"]},
 ]

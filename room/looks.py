@@ -1,4 +1,4 @@
-"""A learner's notebook as a page that only shows: no script of theirs runs, and nothing is fetched."""
+"""Show a learner's notebook as a page that runs no script and fetches nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLICY: Final = (
 
 
 def page(path: Path) -> str:
-    """Return a notebook as HTML, as it was saved last."""
+    """Return a notebook in its last saved state as HTML."""
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="basic", sanitize_html=True, exclude_input_prompt=True, exclude_output_prompt=True
     )

@@ -1,4 +1,4 @@
-"""Who is where: from the answers that each learner's checks gave, what the lead sees."""
+"""Find out from the results of the learners' checks how far everybody is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _STUCK_TRIES: Final = 2
 
 @dataclass(frozen=True)
 class Learner:
-    """One line of the lead's page.
+    """One row of the lead's page.
 
     Attributes:
-        notebook: stem of the one whose check spoke last; empty before the first.
-        exercise: its number; 0 before the first.
-        own: exercises done without the solution.
-        solution: exercises done after the solution ran.
-        tries: how often the current exercise's check has said no.
-        stuck: since when the same check says no, twice or more and for ten minutes; None otherwise.
+        notebook: stem of the notebook with the last check; empty before the first.
+        exercise: number of the exercise with the last check; 0 before the first.
+        own: how many exercises were done without the solution.
+        solution: how many exercises were done after the solution ran.
+        tries: how often the check of the current exercise has failed.
+        stuck: time of the first failure of a check that has failed twice or more and for ten minutes; else None.
         memory: bytes of all processes of the learner, shared pages counted in each.
         open: whether the learner's server runs.
     """
@@ -45,29 +45,29 @@ class Learner:
 
 
 def learner(name: str, lines: Sequence[str], now: dt.datetime, *, memory: int = 0, is_open: bool = False) -> Learner:
-    """Tell where one learner is. Pure."""
+    """Return how far one learner is. Pure."""
     standings = answers.standings(lines)
     own, solution = (sum(one.how == how for one in standings) for how in ("own", "solution"))
     last = max(answers.events(lines), key=lambda event: event.moment, default=None)
     if last is None:
         return Learner(name, memory=memory, open=is_open)
     current = next(one for one in standings if (one.notebook, one.exercise) == (last.notebook, last.exercise))
-    said_no = [
+    failures = [
         event.moment
         for event in answers.events(lines)
         if (event.notebook, event.exercise) == (last.notebook, last.exercise)
         and event.event not in ("done", "solution")
     ]
     stuck = None
-    if not current.how and len(said_no) >= _STUCK_TRIES and now - said_no[0] >= STUCK_AFTER:
-        stuck = said_no[0]
+    if not current.how and len(failures) >= _STUCK_TRIES and now - failures[0] >= STUCK_AFTER:
+        stuck = failures[0]
     return Learner(
         name, last.notebook, last.exercise, own, solution, 0 if current.how else current.tries, stuck, memory, is_open
     )
 
 
 def memory(homes: Mapping[str, Path]) -> dict[str, int]:
-    """Return the bytes that each learner's processes take: those that have the learner's home in their environment."""
+    """Return the memory of each learner's processes: those with the learner's home in environment or arguments."""
     of = {str(home): name for name, home in homes.items()}
     found = dict.fromkeys(homes, 0)
     for process in psutil.process_iter():  # type: ignore[no-untyped-call]
@@ -83,7 +83,7 @@ def memory(homes: Mapping[str, Path]) -> dict[str, int]:
 
 
 def room(homes: Mapping[str, Path], opened: Iterable[str], now: dt.datetime) -> list[Learner]:
-    """Read where everybody in the room is, in the order of the class list."""
+    """Return how far everybody in the room is, in the order of the class list."""
     running, taken = set(opened), memory(homes)
     return [
         learner(name, answers.lines(home), now, memory=taken[name], is_open=name in running)
@@ -92,7 +92,7 @@ def room(homes: Mapping[str, Path], opened: Iterable[str], now: dt.datetime) -> 
 
 
 def as_csv(homes: Mapping[str, Path]) -> str:
-    """Write every exercise of every learner as CSV, for a spreadsheet."""
+    """Return every exercise of every learner as CSV, for a spreadsheet."""
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(("learner", "notebook", "exercise", "done", "tries", "seconds"))

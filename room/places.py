@@ -1,4 +1,4 @@
-"""Where a room keeps what it has: its folder, the class list, and each learner's home."""
+"""The places of a room: its folder, the class list, and each learner's home."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 class BadRoom(Exception):
-    """The room can't be opened as it was asked for; the message says what to do."""
+    """The room can't be opened with these settings; the message says what to do."""
 
 
 def folder() -> Path:
@@ -39,7 +39,7 @@ def learners() -> tuple[str, ...]:
     """Return the names of the class list, in its order.
 
     Raises:
-        BadRoom: without a list, or with a name in it that can't be one.
+        BadRoom: if there is no list, or a name in it is invalid.
     """
     path = os.environ.get("WORKBOOK_CLASS", "")
     if not path:
@@ -59,10 +59,10 @@ def learners() -> tuple[str, ...]:
 
 
 def checked(name: str) -> str:
-    """Return the name if a learner can have it: it becomes part of paths and addresses.
+    """Return the name if it is valid as a part of paths and addresses.
 
     Raises:
-        BadRoom: if not.
+        BadRoom: if it is not.
     """
     if not _NAME.fullmatch(name):
         raise BadRoom(f"{name!r} can't be a name here: small letters, digits and hyphens, a letter first, 31 at most.")

@@ -1,4 +1,4 @@
-"""One learner's server, as the Hub starts it: `workbook lab`, served by JupyterHub's module in JupyterLab's place."""
+"""Run one learner's server for the Hub: `workbook lab` with JupyterHub's module in place of JupyterLab's."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _OPTIONS: Final = (
     "--ServerApp.jpserver_extensions=room.door=True",
     f"--MappingKernelManager.cull_idle_timeout={_IDLE_SECONDS}",
     "--MappingKernelManager.cull_interval=300",
-    # So that the board opens a notebook in the page that is there.
+    # So that the board can open a notebook in the same page.
     "--LabApp.expose_app_in_browser=True",
 )
 
 
 def main() -> int:
-    """Serve until the Hub ends it; returns the server's exit status."""
+    """Serve until the Hub stops it; return the server's exit status."""
     home = places.home(os.environ["JUPYTERHUB_USER"])
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     pages = with_board(home / "lab" / "pages")
@@ -41,10 +41,10 @@ def main() -> int:
 
 
 def with_board(folder: Path) -> Path:
-    """Write JupyterLab's page with the lead's board in it; returns the folder.
+    """Write JupyterLab's page with the lead's board into a folder, and return the folder.
 
     Raises:
-        RuntimeError: when JupyterLab's page is another than the one that this knows.
+        RuntimeError: if JupyterLab's page does not have the expected form.
     """
     from jupyterlab.commands import get_app_dir  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""The lead's page: a service of the Hub that shows the room, and does to it what the lead asks."""
+"""The lead's page: a service of the Hub that shows the room and carries out the lead's actions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-# What the lead may break, by the name on the button: a call of the sandbox's admin surface.
+# The faults that the lead may cause: the name on the button, and a call of the sandbox's admin surface.
 FAULTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "tokens expire": ("tokens:expire", {}),
     "the next push is refused with 503": (
@@ -49,16 +49,16 @@ _DAYS: Final = 365
 
 
 class Refused(Exception):
-    """What the lead asked for can't be done; the message says why."""
+    """An action of the lead is impossible; the message says why."""
 
 
 def homes() -> dict[str, Path]:
-    """Return the home of everybody in the class list."""
+    """Return the home of every learner in the class list."""
     return {name: places.home(name) for name in places.learners()}
 
 
 class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
-    """What each handler has: the lead alone may come in, and nothing foreign runs on the page."""
+    """The base of all handlers: only for the lead, and with a policy against foreign scripts."""
 
     def set_default_headers(self) -> None:
         """Keep the page out of frames and caches."""
@@ -67,7 +67,7 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
         self.set_header("Cache-Control", "no-store")
 
     def prepare(self) -> None:
-        """Turn everybody away who isn't the lead."""
+        """Refuse everybody except the lead."""
         super().prepare()
         user = self.get_current_user()
         if user is not None and user.get("name") != places.lead():
@@ -75,11 +75,11 @@ class Page(HubOAuthenticated, web.RequestHandler):  # type: ignore[misc]
 
 
 class Room(Page):
-    """The table of the room, and the forms below it."""
+    """The table of the room with the forms below it."""
 
     @web.authenticated
     async def get(self) -> None:
-        """Show the room; the table loads itself anew every five seconds, and leaves alone what is being typed."""
+        """Show the room; the table reloads every five seconds, without the forms that the lead may be filling in."""
         opened = await asyncio.to_thread(servers)
         people = await asyncio.to_thread(overview.room, homes(), opened, dt.datetime.now(dt.UTC))
         self.write(
@@ -97,7 +97,7 @@ class Room(Page):
 
     @web.authenticated
     async def post(self) -> None:
-        """Do what a form asks, to one learner or to all, and show the room again with what came of it."""
+        """Carry out a form's action for one learner or for all, and show the room again with the result."""
         action, who = self.get_body_argument("action"), self.get_body_argument("who", "")
         try:
             aims = {who: homes()[who]} if who else homes()
@@ -106,28 +106,28 @@ class Room(Page):
         try:
             what = self.get_body_argument("what", "")
             if action == "message":
-                said = _message(aims, what, self.get_body_argument("notebook", ""))
+                result = _message(aims, what, self.get_body_argument("notebook", ""))
             else:
-                said = await asyncio.to_thread(_ACTIONS[action], aims, what)
+                result = await asyncio.to_thread(_ACTIONS[action], aims, what)
         except KeyError:
             raise web.HTTPError(400, reason="There is no such action.") from None
         except Refused as reason:
-            said = str(reason)
-        self.redirect(f"{self.request.path}?{urlencode({'said': said})}", status=303)
+            result = str(reason)
+        self.redirect(f"{self.request.path}?{urlencode({'said': result})}", status=303)
 
 
 class Live(Page):
-    """The script that loads the table anew: the console's."""
+    """The script that reloads the table, which the console uses too."""
 
     @web.authenticated
     async def get(self) -> None:
-        """Give it."""
+        """Send the script."""
         self.set_header("Content-Type", "text/javascript; charset=utf-8")
         self.write((ROOT / "sandbox" / "console" / "templates" / "live.js").read_bytes())
 
 
 class Look(Page):
-    """A learner's notebooks as they saved them, for as long as they let the lead look."""
+    """A learner's saved notebooks, as long as the learner lets the lead look."""
 
     @web.authenticated
     async def get(self, name: str, notebook: str) -> None:
@@ -141,7 +141,7 @@ class Look(Page):
             self.write(_TEMPLATES.get_template("look.html").render(name=name, notebooks=names))
         elif notebook in names:
             page = await asyncio.to_thread(looks.page, folder / f"{notebook}.ipynb")
-            # What a learner wrote runs nothing here, and has an origin of its own.
+            # A learner's page runs no script here, and has an origin of its own.
             self.set_header("Content-Security-Policy", looks.POLICY)
             self.write(page)
         else:
@@ -149,11 +149,11 @@ class Look(Page):
 
 
 class Results(Page):
-    """The room's answers as CSV."""
+    """The results of the whole room."""
 
     @web.authenticated
     async def get(self) -> None:
-        """Give a file for a spreadsheet."""
+        """Send a CSV file for a spreadsheet."""
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", "attachment; filename=room.csv")
         self.write(await asyncio.to_thread(overview.as_csv, homes()))
@@ -161,7 +161,7 @@ class Results(Page):
 
 def _hub(method: str, path: str) -> Any:
     with requests.Session() as session:
-        # The Hub is on this machine: never through a proxy.
+        # The Hub is on this machine, so no proxy is used.
         session.trust_env = False
         answer = session.request(
             method,
@@ -174,7 +174,7 @@ def _hub(method: str, path: str) -> Any:
 
 
 def servers() -> list[str]:
-    """Return whose server runs, as the Hub says."""
+    """Return the users whose server runs, according to the Hub."""
     return [user["name"] for user in _hub("GET", "users?state=ready&limit=200")]
 
 
@@ -264,7 +264,7 @@ _ACTIONS: Final = {"fault": _fault, "travel": _travel, "reset": _reset, "end": _
 
 
 async def main() -> None:
-    """Serve until the Hub ends it."""
+    """Serve until the Hub stops it."""
     prefix = os.environ["JUPYTERHUB_SERVICE_PREFIX"]
     place = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
     application = web.Application(

@@ -7,8 +7,8 @@ One process, two doors on loopback, one dispatch table behind them (`sandbox.app
 * the plain port, where a Google host name is the first part of the path
   (`http://localhost:5001/artifactregistry.googleapis.com/v1/...`), and where Docker finds `/v2/`.
 
-What it does, it does as Google does: names, messages and status codes. Where Google's answer is not known the code
-says `# unverified`. What it does not do, it refuses with 501 and a sentence; it never pretends.
+It answers with Google's names, messages and status codes. Where Google's answer is unknown, the code says
+`# unverified`. It refuses what it does not implement with 501 and a sentence, and never pretends.
 """
 
 from sandbox.api import message_packages

@@ -32,7 +32,7 @@ CANNOT_START = 3
 PORT_TAKEN = 4
 NOT_WHOLE = 5
 _FILES = 1024  # open at once: connections, uploads, the database of each thread
-_TOKEN_LENGTH = 20  # characters; what is shorter is none of ours
+_TOKEN_LENGTH = 20  # characters at least
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -73,8 +73,8 @@ def _admin_token(home: Path) -> str:
 
 
 def _misses() -> str:
-    """Return what this machine lacks for a sandbox; "" where it has everything."""
-    # Docker and the clients ask for localhost, and the doors are open on 127.0.0.1.
+    """Return what this machine lacks for a sandbox; empty if it has everything."""
+    # Docker and the clients connect to localhost, and the doors listen on 127.0.0.1.
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
     except OSError:
@@ -103,20 +103,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT.
 
     Returns:
-        0 after a clean stop, 3 when it could not start, 4 when the port was taken, 5 when a checked world is not whole.
+        0 after a clean stop, 3 if it could not start, 4 if the port is in use, 5 if a checked world is damaged.
     """
-    asked = _arguments(argv)
+    options = _arguments(argv)
     try:
-        return _run(asked)
+        return _run(options)
     except (OSError, sqlite3.Error) as error:
         if not is_disk_full(error):
             raise
-        print(f"The sandbox cannot go on: the disk that holds {asked.home} is full. Make room.", file=sys.stderr)
+        print(f"The sandbox cannot go on: the disk that holds {options.home} is full. Make room.", file=sys.stderr)
         return CANNOT_START
 
 
-def _run(asked: argparse.Namespace) -> int:
-    home: Path = asked.home.resolve()
+def _run(options: argparse.Namespace) -> int:
+    home: Path = options.home.resolve()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     handler = logging.StreamHandler()
     handler.setFormatter(log_lines.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -125,35 +125,35 @@ def _run(asked: argparse.Namespace) -> int:
         print(f"The sandbox cannot start: {missing}.", file=sys.stderr)
         return CANNOT_START
     try:
-        world = World(home / "state", Clock(asked.clock))
+        world = World(home / "state", Clock(options.clock))
     except (WorldLocked, WrongSchema, OSError, sqlite3.Error) as error:
         print(f"The sandbox cannot start: {error}.", file=sys.stderr)
         return CANNOT_START
-    if asked.check or asked.repair:
-        return _checked(world, repair=asked.repair)
+    if options.check or options.repair:
+        return _checked(world, repair=options.repair)
     try:
-        listener = server.listen(asked.port)
+        listener = server.listen(options.port)
     except OSError as error:
         print(
-            f"The sandbox cannot start on port {asked.port}: {error.strerror}. Choose another with --port.",
+            f"The sandbox cannot start on port {options.port}: {error.strerror}. Choose another with --port.",
             file=sys.stderr,
         )
         return PORT_TAKEN
-    Connection.patience = asked.patience
+    Connection.patience = options.patience
     blobs.sweep(world)
-    signing.key(world)  # made now: on a disk that is full later it could not be
-    project = asked.project or f"ml-workbook-{secrets.token_hex(3)}"
-    about = seed.prepare(world, home, project, asked.region) | {"google_urls": asked.google_urls}
-    if asked.slow:
+    signing.key(world)  # made now, in case the disk is full later
+    project = options.project or f"ml-workbook-{secrets.token_hex(3)}"
+    about = seed.prepare(world, home, project, options.region) | {"google_urls": options.google_urls}
+    if options.slow:
         world.pace = SLOW
     scanner = automatic_scans.Scanner(world)
     scanner.start()
     containers.sweep(world)
     uvicorn_loop = asyncio.Runner(loop_factory=server.event_loop)
     with uvicorn_loop as runner:
-        runner.run(server.serve(Sandbox(world, _admin_token(home)), listener, home, about, asked.edge_port))
+        runner.run(server.serve(Sandbox(world, _admin_token(home)), listener, home, about, options.edge_port))
     scanner.stop()
-    # Requests that came too early have moved the clock: the next start goes on from there.
+    # Keeps the clock for the next start.
     cleanup_job.travel(world, dt.timedelta())
     containers.sweep(world)
     world.close()

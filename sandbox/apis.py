@@ -1,4 +1,4 @@
-"""The list of Google's APIs that the dispatch table is made of."""
+"""The list of Google's APIs in the dispatch table."""
 
 from sandbox.artifact_analysis.api import API as ARTIFACT_ANALYSIS
 from sandbox.artifact_analysis.on_demand_scanning import API as ON_DEMAND_SCANNING

@@ -1,4 +1,4 @@
-"""The one dispatch table: host name → API → method, behind both doors.
+"""Dispatch every request of both doors: host name → API → method.
 
 edge   Host: artifactregistry.googleapis.com          /v1/projects/...
 port   Host: localhost:5001    /artifactregistry.googleapis.com/v1/projects/...
@@ -77,41 +77,41 @@ with <code>Authorization: Bearer $(gcloud auth print-access-token)</code>.</li>
 <li>A shell that talks to it: <code>eval "$(.venv/bin/workbook env)"</code>.</li>
 </ul></html>"""
 
-# Bytes of a body that are held before it is asked who sends them; most calls have fewer, and are asked once.
+# Bytes of a body that are read before the caller is identified; most calls have fewer, and are identified only once.
 _UNKNOWN_CALLERS = 64 << 10
 _IN_MEMORY = 64 << 10  # bytes of a body that may spill into a file
 
-# Paths of the plain port that stand for nothing on Google: their requests are in no log.
+# Paths of the plain port that do not exist on Google: the request log leaves them out.
 _OWN = ("/_sandbox/", "/console")
-# Format to what answers on its hosts, beside images.
-# What to use instead of a whole service that is not here.
+# What to use instead of a whole service that is not implemented.
 _INSTEAD = {
     "developerconnect.googleapis.com": (
         ". No flag of gcloud's triggers takes its links: connect a repository with "
         "`gcloud builds connections create github` and `gcloud builds repositories create`"
     )
 }
+# Format of packages to the function that answers on its hosts.
 _PACKAGES = {"MAVEN": maven_repositories.serve, "NPM": npm_repositories.serve, "PYTHON": python_repositories.serve}
 
 log = logging.getLogger("sandbox")
 
 
 def front_page(request: Request) -> Response:
-    """Return the page for a person who opens the plain port in a browser."""
+    """Return the page for somebody who opens the plain port in a browser."""
     port = request.url.port or 80
     return page(_FRONT, host=f"localhost:{port}")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a request is for, read from its host and path once.
+    """The target of a request, from its host and path.
 
     Attributes:
         name: the request's own host, without the port.
         door: `edge` for a client that calls Google's host, `port` for one that calls localhost.
-        host: Google's host name; empty where the plain port's path names none.
+        host: Google's host name; empty if the path on the plain port names none.
         path: the decoded path on that host.
-        address: where a request to the registry goes; None for every other request.
+        address: the target of a request to the registry; None for every other request.
         api: the API that serves the host.
         method: the API's method for the verb and the path, with the path's variables.
     """
@@ -126,9 +126,9 @@ class Target:
 
 
 def _target(request: Request) -> Target:
-    # An address of IPv6 has colons of its own, in brackets.
-    said = request.headers.get("host", "").lower()
-    name = said.partition("]")[0] + "]" if said.startswith("[") else said.partition(":")[0]
+    # An IPv6 address has colons of its own, in brackets.
+    header = request.headers.get("host", "").lower()
+    name = header.partition("]")[0] + "]" if header.startswith("[") else header.partition(":")[0]
     door = "edge" if is_google(name) else "port"
     host, path = name, request.scope["path"]
     if door == "port":
@@ -144,9 +144,9 @@ def _target(request: Request) -> Target:
 
 
 def _address(request: Request, door: str, host: str, path: str) -> oci.Address | None:
-    """Return where a request to the registry goes, in any of its forms, or None if it is for something else.
+    """Return the address of a request to the registry, in any of its forms, or None for every other request.
 
-    A signed address says itself which host it is of.
+    A signed address contains its host.
     """
     signed = oci.is_signed(path)
     if not signed and not path.startswith("/v2"):
@@ -168,7 +168,7 @@ class Sandbox:
     """The ASGI application.
 
     Args:
-        admin_token: what the admin surface asks for.
+        admin_token: the token of the admin surface.
     """
 
     def __init__(self, world: World, admin_token: str) -> None:
@@ -186,7 +186,7 @@ class Sandbox:
         started = time.perf_counter()
         try:
             if len(request.headers.getlist("host")) > 1:
-                # RFC 9112 section 3.2: whoever reads the other one would see another request.
+                # RFC 9112 section 3.2: a reader of the other one would see another request.
                 response: Response = PlainTextResponse("A request names one host.\n", status_code=400)
             elif target.door == "port" and target.name not in _LOOPBACK:
                 response = PlainTextResponse(
@@ -197,8 +197,8 @@ class Sandbox:
             else:
                 receive, send = await self._with_faults(request, target, send)
                 response = await self._answer(Request(scope, receive), target, record)
-        except ApiError as told:
-            refusal = once(told) if "gcloud/" in request.headers.get("user-agent", "") else told
+        except ApiError as error:
+            refusal = once(error) if "gcloud/" in request.headers.get("user-agent", "") else error
             listed = target.api is not None and target.api.lists_errors
             content = as_json(refusal.body(listed=listed), pretty=is_pretty(request.query_params))
             if refusal.http_status == HTTPStatus.NOT_MODIFIED:
@@ -224,7 +224,7 @@ class Sandbox:
                 door=target.door,
                 verb=request.method,
                 host=redact(target.host or scope.get("sandbox.registry", "")),
-                # Somebody may paste a token where a name belongs.
+                # A user may paste a token in place of a name.
                 path=redact(target.path),
                 query=scope["query_string"].decode("latin-1"),
                 status=response.status_code,
@@ -268,7 +268,7 @@ class Sandbox:
             return await git_front.serve(self.world, request, target.host, target.path)
         if target.host.endswith(".run.app"):
             if target.name == CONSOLE_HOST and request.headers.get("sec-fetch-mode") == "navigate":
-                # A service's page of the console's origin could read the console.
+                # A service's page with the console's origin could read the console.
                 return RedirectResponse(str(request.url.replace(hostname="localhost")), 307)
             return await front.serve(self.world, request, target.host, target.path, by_port=target.door == "port")
         if (found := formats.parse_host(target.host)) is not None and found[0] in _PACKAGES:

@@ -1,4 +1,4 @@
-"""One call of a Google API: who makes it, whether it may, and then the method's function."""
+"""Make one call of a Google API: identify the caller, check the permissions, and call the method's function."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger("sandbox")
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request that names a method, with its body read: as `Call` has it.
+    """A request for a known method, with its body read; `Call` has the same fields.
 
     Attributes:
-        host: Google's name of the host that is called.
+        host: Google's name of the host.
         params: the variables of the method's path, decoded once.
     """
 
@@ -48,10 +48,10 @@ class RequestRecord:
 
 
 def identify(world: World, request: Request, api: Api, record: RequestRecord) -> Principal:
-    """Return who calls a method that is not open to all.
+    """Return the caller of a method that is not open to all.
 
     Raises:
-        ApiError: UNAUTHENTICATED.
+        ApiError: UNAUTHENTICATED for an anonymous caller.
     """
     principal = _principal(world, request, api, record)
     if principal.anonymous:
@@ -60,21 +60,21 @@ def identify(world: World, request: Request, api: Api, record: RequestRecord) ->
 
 
 def make(world: World, parsed: ParsedRequest, record: RequestRecord) -> Answer:
-    """Authenticate, then make the call as `make_as` does.
+    """Authenticate the caller, then call `make_as`.
 
     Raises:
         ApiError: in the words of Google's front end, or of the method.
     """
     header = parsed.request.headers.get("authorization", "")
     if parsed.method.open_to_all and header.lower().startswith("basic "):
-        # An OAuth client's own name, which says nothing of who calls: RFC 6749, section 2.3.1.
+        # This is the name of an OAuth client, and not the caller's: RFC 6749, section 2.3.1.
         return make_as(world, parsed, ANONYMOUS)
     identified = _principal if parsed.method.open_to_all else identify
     return make_as(world, parsed, identified(world, parsed.request, parsed.api, record))
 
 
 def make_as(world: World, parsed: ParsedRequest, principal: Principal) -> Answer:
-    """Find the project, see that the API is enabled and the call is allowed, then make it.
+    """Find the project, check that the API is enabled and the call is allowed, then make it.
 
     Raises:
         ApiError: in the words of Google's front end, or of the method.
@@ -163,9 +163,9 @@ def _denied(api: Api, method: Method, permission: str, params: dict[str, str]) -
 
 
 def _project_deleted(project: projects.Project) -> ApiError:
-    """403 in a project whose deletion was asked for; it can still be looked at, and undeleted, for 30 days.
+    """Return the 403 of a project that is being deleted; for 30 days it can still be read and undeleted.
 
-    The reason is of google/api/error_reason.proto. # unverified: the sentence
+    The reason is from google/api/error_reason.proto. # unverified: the sentence
     """
     return ApiError(
         "PERMISSION_DENIED",

@@ -1,6 +1,6 @@
-"""Containers for build steps and services: the `docker` command as a process, with nothing of the user's around it.
+"""Run the `docker` command for build steps and services, without any of the user's settings.
 
-The engine is the one of the sandbox's own environment (`DOCKER_HOST`). Whatever is made here carries the world's label,
+The engine is that of the sandbox's own environment (`DOCKER_HOST`). Everything that is made here has the world's label,
 so that a stop, and the next start after a crash, find all of it.
 """
 
@@ -29,7 +29,7 @@ PUBLIC_BASE = "python:3.12-slim"
 WORLD_ID = "engine-world-id"
 _CALL_SECONDS = 120
 _ENV_LINE = 60_000  # bytes of a line that docker reads from a file of variables
-# What the docker command itself, or what it is written in, reads from its environment.
+# Variables that the docker command itself or its Go runtime reads.
 _COMMANDS_OWN = re.compile(
     r"PATH|HOME|LC_.*|LANG|DOCKER_.*|BUILDKIT_.*|.*_(PROXY|proxy)|SSL_CERT_.*|GO[A-Z0-9]+|XDG_.*|TMPDIR"
 )
@@ -37,14 +37,15 @@ _naming = threading.Lock()
 
 
 class EngineFailed(Exception):
-    """The engine does not answer, or refused; the text says what it said."""
+    """The engine does not answer, or refused; the text is its message."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where this world listens: the plain port and the edge, on loopback.
+    """The ports of this world on loopback: the plain port and the edge.
 
-    `google_urls`: whether deployed services are told under Google's own addresses, which only the edge leads to.
+    Attributes:
+        google_urls: whether deployed services have Google's own addresses, which only the edge serves.
     """
 
     port: int
@@ -53,15 +54,15 @@ class Address:
 
     @property
     def registry(self) -> str:
-        """What stands in front of Google's registry names for docker."""
+        """The prefix of Google's registry names for docker."""
         return f"localhost:{self.port}"
 
 
 def address(world: World) -> Address:
-    """Read from `sandbox.json`, which is there whenever the sandbox serves.
+    """Read the ports from `sandbox.json`, which exists while the sandbox serves.
 
     Raises:
-        EngineFailed: when the world is not served; jobs cannot run then.
+        EngineFailed: if the world is not served; jobs cannot run then.
     """
     try:
         about = json.loads((world.folder.parent / "sandbox.json").read_text())
@@ -71,11 +72,9 @@ def address(world: World) -> Address:
 
 
 def world_id(world: World) -> str:
-    """Return what tells this world's things on an engine from every other world's.
+    """Return the id of this world on an engine: random, and kept as long as the world.
 
-    Random, and kept for as long as it lives.
-
-    The folder's path would not do: worlds in two containers that share an engine may have the same.
+    The folder's path would not be unique: two containers that share an engine may have worlds at the same path.
     """
     path = world.folder / WORLD_ID
     with _naming:
@@ -88,12 +87,12 @@ def world_id(world: World) -> str:
 
 
 def label(world: World) -> str:
-    """`workbook-world=…`, the same for every start of this world. Remembers that something was made."""
+    """Return the label `workbook-world=…`, the same at every start of this world; makes the id if necessary."""
     return f"{LABEL}={world_id(world)}"
 
 
 def host_environment(config: Path | None = None) -> dict[str, str]:
-    """Return the environment of a docker command: the engine's address and nothing of the user's."""
+    """Return the environment of a docker command: the engine's address and none of the user's settings."""
     kept = {name: os.environ[name] for name in ("DOCKER_HOST", "PATH") if os.environ.get(name)}
     folder = str(config) if config else "/nonexistent"
     return {"HOME": folder, "DOCKER_CONFIG": folder, "DOCKER_BUILDKIT": "0", "LC_ALL": "C.UTF-8", **kept}
@@ -106,13 +105,13 @@ def call(
     seconds: float = _CALL_SECONDS,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a docker command to its end; what it printed.
+    """Run a docker command to its end and return its output.
 
     Args:
-        environment: variables of the command, beside its own.
+        environment: additional variables of the command.
 
     Raises:
-        EngineFailed: when it is missing, fails, or takes too long.
+        EngineFailed: if the command is missing, fails, or takes too long.
     """
     try:
         done = subprocess.run(
@@ -134,13 +133,13 @@ def call(
 
 
 def run_with(environment: Mapping[str, str], *arguments: str) -> str:
-    """`docker run …` with variables for the container that no command line shows: they may be secrets.
+    """Call `docker run …` with variables that no command line shows, since they may be secrets.
 
-    They come as a file on the command's standard input. A value that no line of such a file can hold comes through the
-    command's own environment, which only its user can read.
+    They are passed as a file on the command's standard input. A value that does not fit into a line of such a file is
+    passed in the command's own environment, which only its user can read.
 
     Raises:
-        EngineFailed: as `call`; also for a value of several lines under a name that the command itself looks at.
+        EngineFailed: as `call`; also for a value of several lines under a name that the command itself reads.
     """
     lines, own = [], {}
     for name, value in environment.items():
@@ -156,7 +155,7 @@ def run_with(environment: Mapping[str, str], *arguments: str) -> str:
 
 
 def start(arguments: Sequence[str], config: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a docker command whose output is read while it runs; errors and output come together."""
+    """Start a docker command whose output is read while it runs, together with its errors."""
     return subprocess.Popen(
         ["docker", *arguments],
         stdin=subprocess.DEVNULL,
@@ -168,7 +167,7 @@ def start(arguments: Sequence[str], config: Path | None = None) -> subprocess.Po
 
 
 def write_config(folder: Path, registry: str, token: str) -> None:
-    """Write a docker configuration that knows one registry and one token."""
+    """Write a docker configuration with one registry and one token."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     entry = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
     handle = os.open(folder / "config.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -177,7 +176,7 @@ def write_config(folder: Path, registry: str, token: str) -> None:
 
 
 def image_digest(name: str) -> str:
-    """Return the digest of an image that is on the engine: its manifest's, or its own id when it came from nowhere."""
+    """Return the manifest digest of an image on the engine, or its id if it was made there; empty if it is missing."""
     form = "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}"
     try:
         return call("image", "inspect", "--format", form, name).strip().rpartition("@")[2]
@@ -186,7 +185,7 @@ def image_digest(name: str) -> str:
 
 
 def has_image(name: str) -> bool:
-    """Whether the engine has an image under that name."""
+    """Return whether the engine has an image with this name."""
     try:
         call("image", "inspect", "--format", "{{.Id}}", name)
     except EngineFailed:
@@ -195,17 +194,17 @@ def has_image(name: str) -> bool:
 
 
 def is_running(container: str) -> bool:
-    """Whether the engine says that a container runs.
+    """Return whether a container runs.
 
     Raises:
-        EngineFailed: when the engine does not answer.
+        EngineFailed: if the engine does not answer.
     """
     found = call("ps", "--all", "--no-trunc", "--filter", f"id={container}", "--format", "{{.State}}")
     return found == "running"
 
 
 def base_image() -> str:
-    """Return an image with a shell and Python, for the builders that cannot be pulled; empty when there is none."""
+    """Return an image with a shell and Python for builders that cannot be pulled; empty if there is none."""
     found = call("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", STAND_IN).splitlines()
     if found:
         return sorted(found)[-1]
@@ -213,18 +212,15 @@ def base_image() -> str:
 
 
 def has_bridge() -> bool:
-    """Whether containers have a network that leads outside; on an engine without one they share the machine's.
+    """Return whether containers have a network of their own; on an engine without one they share the machine's.
 
-    Whoever starts the sandbox says so, as for every `docker build` of the workbook, in BUILD_NETWORK.
+    BUILD_NETWORK says so, as for every `docker build` of the workbook.
     """
     return os.environ.get("BUILD_NETWORK") != "host"
 
 
 def limits(memory: str, processes: str) -> list[str]:
-    """Return the options for these limits, of those that the engine can hold.
-
-    For another it would only print a warning.
-    """
+    """Return the options for these limits, without those that the engine would only warn about."""
     can = _can_limit(os.environ.get("DOCKER_HOST", ""))
     return [*(("--memory", memory) if can[0] else ()), *(("--pids-limit", processes) if can[1] else ())]
 
@@ -236,7 +232,7 @@ def _can_limit(_host: str) -> tuple[bool, bool]:
 
 
 def make_network(name: str, *labels: str) -> str:
-    """Make a network with these labels and return its name; `host` where networks cannot be made."""
+    """Make a network with these labels and return its name; `host` if the engine can make none."""
     chosen = [part for text in labels for part in ("--label", text)]
     try:
         call("network", "create", *chosen, name)
@@ -249,7 +245,7 @@ def socket() -> str:
     """Return the engine's socket on this machine.
 
     Raises:
-        EngineFailed: when the engine is reached in another way; the builders need the socket.
+        EngineFailed: if the engine has another kind of address; the builders need the socket.
     """
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not host.startswith("unix://"):
@@ -258,20 +254,20 @@ def socket() -> str:
 
 
 def program(name: str) -> Path | None:
-    """Return a program on the sandbox's PATH, links resolved."""
+    """Return the path of a program on the sandbox's PATH, with links resolved."""
     found = shutil.which(name)
     return Path(found).resolve() if found else None
 
 
 def written(container: str) -> int:
-    """Bytes that a running container has written outside its volumes."""
+    """Return how many bytes a running container has written outside its volumes."""
     text = call("ps", "--size", "--filter", f"name=^{container}$", "--format", "{{.Size}}").split(" ")[0]
     match = re.fullmatch(r"([\d.]+)([kMGT]?)B", text)
     return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " ")) if match else 0
 
 
 def remove_all(filters: Sequence[str]) -> None:
-    """Remove the containers, volumes and networks that carry all these labels. What is gone already is no error."""
+    """Remove the containers, volumes and networks that have all these labels; ignores those that are gone already."""
     chosen = [part for text in filters for part in ("--filter", f"label={text}")]
     found = call("ps", "--all", "--quiet", *chosen).split()
     if found:
@@ -288,7 +284,7 @@ def _ignore_missing(*arguments: str) -> None:
     try:
         call(*arguments)
     except EngineFailed as error:
-        # Two removals of one container may meet; the second finds nothing, which is what it wanted.
+        # Another removal of the same container may have been faster.
         if "No such" not in str(error) and "already in progress" not in str(error):
             raise
 

@@ -1,10 +1,10 @@
-"""The two dialects in which the sandbox refuses: Google's API errors and the registry's (OCI) errors.
+"""The two kinds of refusals of the sandbox: Google's API errors and the registry's (OCI) errors.
 
     Refusal
     ├── ApiError        {"error": {"code", "message", "status", "details"}}       google.rpc.Status as JSON
     └── RegistryError   {"errors": [{"code", "message", "detail"}]}               OCI Distribution 1.1, "Error Codes"
 
-Every code is listed once, here.
+Every code is listed here, and only here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ REGISTRY_STATUS = {
     "UNKNOWN": 500,
 }
 
-# https://cloud.google.com/storage/docs/json_api/v1/status-codes names them for these codes
+# The reasons of https://cloud.google.com/storage/docs/json_api/v1/status-codes for these codes.
 _REASONS = {
     "UNAUTHENTICATED": "authError",
     "PERMISSION_DENIED": "forbidden",
@@ -73,7 +73,7 @@ ENTITY_NOT_FOUND = "Requested entity was not found."
 
 
 class Refusal(Exception):
-    """Anything that the sandbox refuses; carries all that the answer needs."""
+    """A refusal of the sandbox, with everything that its answer needs."""
 
     http_status: int
     headers: Mapping[str, str]
@@ -90,7 +90,7 @@ class ApiError(Refusal):
         status: a google.rpc.Code name, for example NOT_FOUND; decides the HTTP status.
         message: Google's sentence.
         details: google.rpc error details, each with its `@type`.
-        http_status: where Google's HTTP status is not the code's usual one.
+        http_status: if Google's HTTP status is not the code's usual one.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ApiError(Refusal):
         """Return the answer as Google's APIs write an error.
 
         Args:
-            listed: also in the list of older APIs, which `googleapis` clients read.
+            listed: also adds the list `errors` of older APIs, which `googleapis` clients read.
         """
         error: dict[str, Any] = {"code": self.http_status, "message": self.message}
         if listed:
@@ -130,8 +130,8 @@ class RegistryError(Refusal):
 
     Args:
         code: a key of `REGISTRY_STATUS`; decides the HTTP status.
-        message: Artifact Registry's sentence, where it is known.
-        detail: what the specification allows beside it.
+        message: Artifact Registry's sentence, if it is known.
+        detail: the optional field `detail` of the specification.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class RegistryError(Refusal):
         return {"errors": [error]}
 
 
-# The sandbox's own. A client tries again for a minute after a 5xx, and doesn't show what it says.
+# The sandbox's own. After a 5xx, a client would try again for a minute and would not show the message.
 _DISK_FULL = (
     "The disk that holds the sandbox's state is full, so nothing was changed. Free some space and try again: "
     "`workbook status` says where the state is, and `workbook reset` starts with an empty one."
@@ -166,14 +166,14 @@ _DISK_FULL = (
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error of the operating system or of SQLite means that there is no space left."""
+    """Return whether an error of the operating system or of SQLite means that no space is left."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def unexpected(error: Exception, *, registry: bool) -> Refusal:
-    """Return what is answered when the sandbox itself failed, in the dialect of who asked."""
+    """Return the refusal for a failure of the sandbox itself, in the registry's form or that of an API."""
     if is_disk_full(error):
         return RegistryError("DENIED", _DISK_FULL) if registry else ApiError("FAILED_PRECONDITION", _DISK_FULL)
     message = "Internal error encountered. The sandbox's log has the reason: `workbook status` says where."
@@ -181,32 +181,32 @@ def unexpected(error: Exception, *, registry: bool) -> Refusal:
 
 
 def not_found(message: str = ENTITY_NOT_FOUND) -> ApiError:
-    """404 as recorded on Google (KCC's crud/_http.log, facts/artifact-registry.md 1.6)."""
+    """Return a 404 as recorded on Google (KCC's crud/_http.log, facts/artifact-registry.md 1.6)."""
     return ApiError("NOT_FOUND", message)
 
 
 def invalid(message: str) -> ApiError:
-    """400 INVALID_ARGUMENT."""
+    """Return a 400 INVALID_ARGUMENT."""
     return ApiError("INVALID_ARGUMENT", message)
 
 
 def conflict() -> ApiError:
-    """409 for a policy or a role that has changed since the caller read it."""
+    """Return the 409 for a policy or a role that has changed since the caller read it."""
     sentence = "Please retry the whole read-modify-write with exponential backoff."
     return ApiError("ABORTED", f"There were concurrent policy changes. {sentence}")
 
 
 def unknown_field(name: str, reason: str = "Cannot find field.", *, where: str = "") -> ApiError:
-    """400 for a field or a parameter that the request does not have, in the words of Google's front end."""
+    """Return the 400 of Google's front end for an unknown field or parameter."""
     at = f" at '{where}'" if where else ""
     return invalid(f'Invalid JSON payload received. Unknown name "{name}"{at}: {reason}')
 
 
 def check_fields(body: Iterable[str], known: Iterable[str], where: str = "") -> None:
-    """Refuse a body that has a field beside the known ones.
+    """Refuse a body that has an unknown field.
 
     Args:
-        where: how the body is called in messages, for example `role`.
+        where: the body's name in messages, for example `role`.
 
     Raises:
         ApiError: INVALID_ARGUMENT for the first unknown field by name.
@@ -216,15 +216,15 @@ def check_fields(body: Iterable[str], known: Iterable[str], where: str = "") -> 
 
 
 def unimplemented(what: str) -> ApiError:
-    """501: the sandbox does not do this, and says so."""
+    """Return the 501 for something that the sandbox does not do."""
     return ApiError("UNIMPLEMENTED", f"The workbook's sandbox does not do this: {what}.")
 
 
 def once(refusal: ApiError) -> ApiError:
-    """Return a refusal as gcloud takes it at once.
+    """Return a refusal in a form after which gcloud does not try again.
 
-    gcloud repeats each call that is answered with 5xx four times, in 31 seconds, and then blames the network; of what
-    the sandbox does not do it is told with 400.
+    gcloud repeats a call that is answered with 5xx four times, in 31 seconds, and then blames the network; so a 501
+    becomes a 400.
     """
     if refusal.status != "UNIMPLEMENTED":
         return refusal
@@ -232,7 +232,7 @@ def once(refusal: ApiError) -> ApiError:
 
 
 def unauthenticated(message: str | None = None) -> ApiError:
-    """401 in the words of Google's API front end."""
+    """Return the 401 of Google's API front end for a missing credential."""
     return ApiError(
         "UNAUTHENTICATED",
         message
@@ -243,7 +243,7 @@ def unauthenticated(message: str | None = None) -> ApiError:
 
 
 def invalid_token() -> ApiError:
-    """401 for a token that is unknown, expired, forged or meant for somebody else."""
+    """Return the 401 for a token that is unknown, expired, forged or meant for somebody else."""
     error = unauthenticated(
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid "
         "authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
@@ -253,11 +253,11 @@ def invalid_token() -> ApiError:
 
 
 def permission_denied(permission: str, resource: str) -> ApiError:
-    """403 of a control plane (facts/artifact-registry.md 3.1, last rows).
+    """Return the 403 of a control plane (facts/artifact-registry.md 3.1, last rows).
 
     Args:
         permission: for example `artifactregistry.repositories.get`.
-        resource: full resource name, `//artifactregistry.googleapis.com/projects/...`.
+        resource: the full resource name, `//artifactregistry.googleapis.com/projects/...`.
     """
     return ApiError(
         "PERMISSION_DENIED",
@@ -274,12 +274,12 @@ def permission_denied(permission: str, resource: str) -> ApiError:
 
 
 def caller_denied(_permission: str, _resource: str) -> ApiError:
-    """403 of the methods that name neither the permission nor the resource; many public reports quote it."""
+    """Return the 403 of methods that name neither permission nor resource; many public reports quote it."""
     return ApiError("PERMISSION_DENIED", "The caller does not have permission")
 
 
 def service_disabled(title: str, service: str, project_number: str) -> ApiError:
-    """403 of an API that is not enabled; the text makes gcloud offer to enable it.
+    """Return the 403 of an API that is not enabled; because of its text, gcloud offers to enable the API.
 
     gcloud matches it in `api_lib/util/api_enablement.py:API_ENABLEMENT_REGEX` (facts/gcloud.md 3).
     """

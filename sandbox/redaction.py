@@ -1,11 +1,11 @@
-"""Take tokens and keys out of a text that is kept or shown."""
+"""Remove tokens and keys from a text before it is kept or shown."""
 
 from __future__ import annotations
 
 import re
 
 _SECRET = re.compile(
-    # Each alternative begins where a word does and never looks at a letter twice: a text of any size takes linear time.
+    # Each alternative begins at the beginning of a word and reads no letter twice, so the time is linear in the size.
     r"ya29\.[\w.-]+|(?<![\w-])gh[ops]_\w{36,}|(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*|\"privateKeyData\"\s*:\s*\"[^\"]*"
     # a new version of a secret, however its JSON is spaced
@@ -18,5 +18,5 @@ _SECRET = re.compile(
 
 
 def redact(text: str) -> str:
-    """Return the text without anything that could be a token or a key."""
+    """Return the text without everything that could be a token or a key."""
     return _SECRET.sub("[redacted]", text)

@@ -1,7 +1,7 @@
-"""A new world's first rows: one project, one billing account, and the learner.
+"""Write a new world's first rows: one project, one billing account, and the learner.
 
-Who the learner is, is written down here and nowhere else: one service account with a key, owner of the project. On
-Google the learner is a person; a person's login needs a browser, so the sandbox stands a service account in.
+Only this module decides who the learner is: a service account with a key, owner of the project. On Google the learner
+is a person; but a person's login needs a browser, so the sandbox uses a service account instead.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ LEARNER = "learner"
 
 
 def prepare(world: World, home: Path, project_id: str, region: str) -> dict[str, Any]:
-    """Fill an empty world; leave a filled one as it is.
+    """Fill a world if it is empty.
 
     Returns:
-        what `sandbox.json` says of the world: project_id, project_number, region, learner, billing_account.
+        What `sandbox.json` contains about the world: project_id, project_number, region, learner, billing_account.
     """
     with world.reading() as rows:
         found, offset = schema.meta(rows, "about"), schema.meta(rows, "clock_offset")

@@ -1,4 +1,4 @@
-"""Serve both doors until a signal comes, with the hourly work between, and end in an order in which nothing is lost."""
+"""Serve both doors until a signal, do the hourly work meanwhile, and stop in an order that loses nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sandbox.state.clock import timestamp
 from sandbox.state.world import World
 
 _HOUR = 3600.0  # seconds
-_CALLS = 16  # that are worked on at once
+_CALLS = 16  # that are handled at once
 
 
 async def serve(
@@ -40,11 +40,11 @@ async def serve(
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        home: folder in which `sandbox.json` is written once both doors are open, and removed before they close.
-        about: what that file says of the world, besides process and ports.
-        edge_port: of the proxy that gcloud and the clients use; 0 takes any free one.
+        home: folder in which `sandbox.json` is written as soon as both doors are open, and removed before they close.
+        about: the contents of that file about the world; process and ports are added.
+        edge_port: port of the proxy for gcloud and the clients; 0 takes any free one.
     """
-    # A commit waits for the disk: as many as may wait so must not keep a lookup waiting for a thread.
+    # Commits wait for the disk, and must not take all threads from lookups meanwhile.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CALLS, thread_name_prefix="call"))
     server = _http_server(sandbox)
     rpc = Door(sandbox, sandbox.world.now)
@@ -66,7 +66,7 @@ async def serve(
     await asyncio.to_thread(deployment.recover, world)
     print(f"ready http://localhost:{about['port']}", flush=True)
     await _until_signal(world)
-    # Builds first: what they still ask of the sandbox is answered while it serves.
+    # Builds stop first: their last requests are answered while the sandbox still serves.
     await asyncio.to_thread(world.part(events.Events).close)
     await asyncio.to_thread(world.part(runner.Runner).close)
     await asyncio.to_thread(world.part(queue.Queue).close)
@@ -74,7 +74,7 @@ async def serve(
     door.close()
     await asyncio.to_thread(rpc.close)
     for connection in list(server.server_state.connections):
-        # An idle TLS connection would wait for its peer's goodbye, and the peer is idle as well.
+        # An idle TLS connection would wait for its peer to close, and the peer is idle as well.
         if isinstance(connection, Connection) and (not connection.cycle or connection.cycle.response_complete):
             connection.transport.abort()
     await server.shutdown(sockets=[listener])
@@ -114,12 +114,12 @@ async def _until_signal(world: World) -> None:
 
 
 async def _daily(world: World) -> None:
-    """Google's daily jobs run by themselves; a world that is open past midnight, or was closed then, has them too."""
+    """Run the daily jobs that are due, also those of a midnight at which the world was closed."""
     await asyncio.to_thread(cleanup_job.travel, world, dt.timedelta())
 
 
 def listen(port: int) -> socket.socket:
-    """Open the plain port on loopback; raises OSError when it is taken."""
+    """Open the plain port on loopback; raises OSError if the port is in use."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
@@ -128,7 +128,7 @@ def listen(port: int) -> socket.socket:
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file that others see whole or not at all."""
+    """Write a file so that readers see all of it or nothing."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.touch(mode=mode)
     part.write_text(text)
@@ -136,7 +136,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """Make the loop that the sandbox runs on: uvloop's, which is faster, where there is one for this system."""
+    """Make the event loop of the sandbox: uvloop's, which is faster, if it is installed on this system."""
     try:
         import uvloop
     except ModuleNotFoundError:
