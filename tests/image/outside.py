@@ -1,7 +1,7 @@
-"""The machine outside of the container: an engine that runs privileged containers, the image, and containers of it.
+"""Build the workbook's image and run containers of it, on an engine that runs privileged containers.
 
-A machine that lacks CAP_SYS_RESOURCE can't give it to a container either, which `--privileged` asks for: there a
-runtime of the test's own leaves that capability out of each container's description.
+`--privileged` requests CAP_SYS_RESOURCE, which a machine without it can't grant. There the tests use a runtime that
+removes this capability from each container's description.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ os.execvp("runc", ["runc", *sys.argv[1:]])
 
 
 def docker(*arguments: str, seconds: float = 120) -> str:
-    """Run `docker` and give what it prints; AssertionError with all that it said where it fails."""
+    """Return the output of a `docker` command that must succeed."""
     ran = subprocess.run(
         ["docker", *arguments], capture_output=True, text=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL
     )
@@ -55,7 +55,7 @@ def docker(*arguments: str, seconds: float = 120) -> str:
 
 
 def ensure_runtime(found: engine.Engine, folder: Path) -> list[str]:
-    """The options of `docker run` that a privileged container needs here."""
+    """Return the options of `docker run` that a privileged container needs on this machine."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     bounding = re.search(r"^CapBnd:\s*([0-9a-f]+)", status, re.MULTILINE)
     assert bounding
@@ -68,13 +68,13 @@ def ensure_runtime(found: engine.Engine, folder: Path) -> list[str]:
     settings.write_text(json.dumps({"runtimes": {"less": {"path": str(runtime)}}}), encoding="utf-8")
     daemon = processes.with_arguments(f"--config-file={settings}")
     assert daemon
-    # Settings of runtimes are read again without a new start.
+    # On SIGHUP dockerd reads the runtimes again.
     os.kill(daemon, signal.SIGHUP)
     return ["--runtime=less"]
 
 
 def image(folder: Path) -> str:
-    """The image that WORKBOOK_IMAGE names, else one built here as a learner does, from Debian's packages."""
+    """Return the image that WORKBOOK_IMAGE names, or build one on a base from Debian's packages."""
     chosen = os.environ.get("WORKBOOK_IMAGE", "")
     if chosen:
         docker("pull", "--quiet", chosen, seconds=1200)
@@ -90,7 +90,7 @@ def image(folder: Path) -> str:
 
 
 def _import_base() -> None:
-    """Make the base from Debian's packages: where Docker Hub can't be reached, and with no CA of this machine in it."""
+    """Make the base image from Debian's packages, which needs no Docker Hub and adds no CA of this machine."""
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "trixie", "-", roots.mirror()]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as made:
         subprocess.run(["docker", "import", "--message=debian", "-", BASE], stdin=made.stdout, check=True, timeout=600)
@@ -98,7 +98,7 @@ def _import_base() -> None:
 
 
 def local_options(folder: Path) -> list[str]:
-    """What a container needs of this machine: its CAs, and an archive of gcloud where one is set."""
+    """Return options that give a container this machine's CAs, and the archive of gcloud if one is set."""
     bundle = folder / "machine.pem"
     bundle.write_bytes(stand_in.host_ca_bundle())
     options = [f"--volume={bundle}:/etc/ssl/certs/ca-certificates.crt:ro", f"--label={LABEL}"]
@@ -110,7 +110,7 @@ def local_options(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def volumes() -> Iterator[list[str]]:
-    """Two volumes of one container, gone afterwards; gives the options that mount them."""
+    """Yield the options that mount two new volumes, and remove the volumes afterwards."""
     name = f"workbook-test-{uuid.uuid4().hex[:8]}"
     try:
         yield [
@@ -123,7 +123,7 @@ def volumes() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def container(options: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
-    """A container of those options, gone afterwards; gives its id. `arguments` are the image and its command."""
+    """Run a container with these options, and its image and command; yield its id, and remove it afterwards."""
     found = docker("run", "--detach", *options, *arguments)
     try:
         yield found
@@ -132,12 +132,12 @@ def container(options: Sequence[str], arguments: Sequence[str]) -> Iterator[str]
 
 
 def published(found: str, port: int) -> str:
-    """The address on this machine at which a port of the container answers."""
+    """Return the address on this machine at which a container's port is published."""
     return f"http://{docker('port', found, f'{port}/tcp').splitlines()[0]}"
 
 
 def status(address: str) -> int:
-    """The status that an address answers with; 0 where nothing does."""
+    """Return the status of a GET, or 0 without a response."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=10) as answer:
@@ -149,7 +149,7 @@ def status(address: str) -> int:
 
 
 def missing() -> str:
-    """Why no image can be built or run here; "" where it can."""
+    """Return why no image can be built or run on this machine, or an empty string."""
     if shutil.which("docker") is None:
         return "there is no `docker` command"
     buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""A server on loopback that gives one file, as well or as badly as a test wants."""
+"""A server on loopback that serves one file, with faults that a test chooses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Behaviour:
-    """What the server gives, and how.
+    """The file, the server's faults, and the requests so far.
 
-    `cuts` are the numbers of bytes after which the first answers end; those after them are whole. `asked` are the
-    Range headers that came, "" for none.
+    Attributes:
+        cuts: the numbers of bytes after which the first responses end. Later ones are complete.
+        asked: the Range header of each request, or an empty string.
     """
 
     content: bytes
@@ -27,7 +28,7 @@ class Behaviour:
 
 @contextmanager
 def serving(behaviour: Behaviour) -> Iterator[str]:
-    """Serve until the end of the block; gives the file's address."""
+    """Serve the file, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

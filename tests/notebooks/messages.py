@@ -1,8 +1,7 @@
-"""Where the messages of "What could go wrong" come from: somebody who can really say them.
+"""Find the source of each message that a notebook's "What could go wrong" quotes.
 
-Those who can are the sandbox, the helpers and the sample app (their sources' texts), a cell's stored output, gcloud's
-own source, the machine's kernel, and docker, which puts the registry's code into words: MANIFEST_UNKNOWN becomes
-`manifest unknown`.
+Sources are texts in the code of the sandbox, the helpers, the sample app and gcloud, stored outputs of cells, the
+machine's kernel, and docker, which prints the registry's error codes as words: MANIFEST_UNKNOWN as `manifest unknown`.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from sandbox.cloud_build import matching
 from tests.notebooks.stored import said
 
 ROOT = Path(__file__).parents[2]
-# Stands where a program fills in a value.
+# Marks where a program inserts a value.
 GAP = "\x00"
 _VALUE = re.compile(r"…|(?<=')(?:[\w.]+\.[\w.]+|[\w/-]*…)(?=')|(?<=\")(?:[\w./-]+|[\w./-]*…[\w./-]*)(?=\")")
 
 
 def rows(book: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(cell id, message) for each quoted message in the tables of a notebook."""
+    """Yield the cell id and the text of each quoted message in the tables of a notebook."""
     for cell in book["cells"]:
         table = cell["source"].partition("## What could go wrong")[2].partition("\n## ")[0]
         for first in re.findall(r"^\| (.*?) \| .* \|$", table, re.MULTILINE):
-            # What is quoted after a word of ours ("from `tags add`") is no message.
+            # Quotations after other words, as in "from `tags add`", are no messages.
             quoted = re.match(r"(?:`[^`]+`(?:, | or |$)?)*", first)
             yield from ((cell["id"], one) for one in re.findall(r"`([^`]+)`", quoted[0] if quoted else ""))
 
 
 def unsaid(book: dict[str, Any], sayings: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
-    """(cell id, what is wrong) for each message that nobody in `sayings` (who → texts) can say."""
+    """Yield the cell id and the fault of each message that matches no text of any source in `sayings`."""
     for cell, message in rows(book):
-        # gcloud and docker put the code of an error in front of the server's text.
+        # gcloud and docker print the error's code before the server's text.
         code, _, rest = message.partition(": ")
         heard = [message, rest] if rest and code in codes() else [message]
         if not any(says(one, text) for one in heard for texts in sayings.values() for text in texts):
@@ -48,7 +47,7 @@ def unsaid(book: dict[str, Any], sayings: dict[str, tuple[str, ...]]) -> Iterato
 
 
 def says(message: str, text: str) -> bool:
-    """Whether the text, in which a gap may be filled with anything, can hold the message."""
+    """Return whether a text can contain a message, whatever is inserted at its gaps."""
     parts = [part for part in _VALUE.sub(GAP, message).split(GAP) if part.strip(" .:'\"")]
     place = 0
     for part in parts:
@@ -61,14 +60,14 @@ def says(message: str, text: str) -> bool:
 
 @cache
 def codes() -> frozenset[str]:
-    """The codes of errors: Google's as they are, the registry's as docker words them."""
+    """Return the error codes in Google's form and in docker's words."""
     found = {one for text in _texts(ROOT / "sandbox") for one in re.findall(r"^[A-Z]+(?:_[A-Z]+)*$", text)}
     return frozenset(found | {one.lower().replace("_", " ") for one in found})
 
 
 @cache
 def sayings() -> dict[str, tuple[str, ...]]:
-    """Who can say what."""
+    """Return the texts of each source."""
     found = {
         "the sandbox": tuple(_texts(ROOT / "sandbox")),
         "the helpers": (*_texts(ROOT / "helpers"), *_texts(ROOT / "cli")),
@@ -77,7 +76,7 @@ def sayings() -> dict[str, tuple[str, ...]]:
         "docker": tuple(codes()),
         "the pipeline": ((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"),),
         "RE2": tuple(_re2("(?!x)")),
-        # What the kernel answers to a program for another processor; the shell writes it in lower case.
+        # The kernel's error for a program of another processor, in lower case as the shell prints it.
         "the kernel": (os.strerror(errno.ENOEXEC).lower(),),
     }
     gcloud = shutil.which("gcloud")
@@ -90,14 +89,14 @@ def sayings() -> dict[str, tuple[str, ...]]:
         )
         extractor = here / "bin" / "local-extract"
         if extractor.is_file():
-            # A program of Go: its texts stand in it as they are.
+            # A Go program contains its texts verbatim.
             told = re.findall(rb"could not [ -~]{10,100}", extractor.read_bytes())
             found["gcloud's extractor"] = tuple(text.decode() for text in told)
     return found
 
 
 def _re2(pattern: str) -> Iterator[str]:
-    """What RE2 says of a pattern that it does not take."""
+    """Yield RE2's message about an invalid pattern."""
     try:
         matching.compile_pattern(pattern)
     except matching.BadPattern as error:
@@ -105,7 +104,7 @@ def _re2(pattern: str) -> Iterator[str]:
 
 
 def _texts(place: Path) -> Iterator[str]:
-    """The texts in Python sources; a value that is filled in is a gap, and texts side by side are one."""
+    """Yield the texts in Python sources, with a gap for each inserted value."""
     for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):

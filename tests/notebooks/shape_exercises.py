@@ -1,4 +1,4 @@
-"""The rules for exercises: their cells, their order, what is folded, and that a check can fail."""
+"""Rules for exercises: their cells and the order of these, which are folded, and that a check can fail."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 
 from tests.notebooks.shape import EXERCISE, Findings, Json, code, python, rule, tags, terminal
 
-# How a cell begins that a reader who has gcloud may skip.
+# The beginning of a cell that a reader with gcloud may skip.
 SAME_IN_PYTHON = "# ▸ The same in Python: "
 
 
 def _number(cell: Json) -> int:
-    """The exercise that a cell belongs to, as its own call says it; 0 when it says none."""
+    """Return the number of the exercise in a cell's call, or 0."""
     source = cell["source"]
     called = {"check": "exercise", "solution": "solution", "solution-check": "solved"}[tags(cell)[0]]
     found = re.search(rf"^(?:if )?{called}\(\s*(\d+)|^%%terminal --solution (\d+)$", source, re.MULTILINE)
@@ -22,7 +22,7 @@ def _number(cell: Json) -> int:
 @rule("exercise-order")
 def _(name: str, book: Json, there: set[str]) -> Findings:
     order = [(cell["id"], tag) for cell in code(book) for tag in tags(cell) if tag in EXERCISE]
-    # A solution may be there twice: for the terminal and in Python.
+    # An exercise may have two solutions, for the terminal and in Python.
     shape = re.sub("(solution )+", "solution ", " ".join(f"{tag} " if tag == "solution" else tag for _, tag in order))
     found = [tag for place, (_, tag) in enumerate(order) if tag != "solution" or order[place - 1][1] != "solution"]
     if not order or found != list(EXERCISE) * (len(found) // len(EXERCISE)):

@@ -1,8 +1,7 @@
-"""nbval's comparison of what is stored in a notebook with what its cells say now; the cells have run already.
+"""Compare a notebook's stored outputs with new ones by nbval's rules, after the runner has run the cells.
 
-nbval would run them itself. Here the runner has, which stops at the first cell that fails and has no way to look away.
-What nbval lets pass unseen is told besides: a cell that was never run, one that it was told to skip, a cell that came
-or went, and a picture that is gone.
+nbval would run the cells itself, but the runner stops at the first that fails and skips none. This also reports what
+nbval ignores: cells that were never run or that nbval was told to skip, added or removed cells, and missing pictures.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ RULES = rules.PATH
 
 
 def disagreements(stored: str, fresh: str, folder: Path, session: pytest.Session) -> Iterator[str]:
-    """`cell: what differs` for two notebooks as JSON; `folder` takes a file for nbval to read."""
+    """Yield `cell: difference` for two notebooks as JSON. A file for nbval is written into the folder."""
     before, now = (_numbered_anew(text) for text in (stored, fresh))
     path = folder / "stored.ipynb"
     nbformat.write(before, path)
@@ -58,12 +57,12 @@ def _cells(path: Path, session: pytest.Session) -> Iterator[IPyNbCell]:
 
 
 def said(output: Any) -> str:
-    """What an output says to who reads no HTML: a stream, or the text beside a table."""
+    """Return the text of an output: of a stream, or the plain text beside HTML."""
     return "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
 
 
 def _numbered_anew(text: str) -> Any:
-    """The notebook with stand-ins of its own: a digest that came or went in a notebook before changes none here."""
+    """Return the notebook with its own numbers of stand-ins, which don't depend on the notebooks before it."""
     book = nbformat.reads(text, as_version=4)
     names = StandIns()
     for output in (one for cell in book.cells if cell.cell_type == "code" for one in cell.outputs):

@@ -19,7 +19,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_APP = ROOT / "sample_app"
 APP = SAMPLE_APP / "app"
-# In the image the app's folder is the working directory. It is no package of this project.
+# In the image the app's folder is the working directory. It isn't a package of this project.
 sys.path.insert(0, str(APP))
 
 DEADLINE = 30.0
@@ -27,7 +27,7 @@ DEADLINE = 30.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running gunicorn: its address without a slash at the end, a client without proxies, and what it printed."""
+    """A running gunicorn: its address without a final slash, a client that ignores proxies, and its output."""
 
     url: str
     client: requests.Session
@@ -120,7 +120,7 @@ def serve(model_file: Path) -> Serve:
 
 @pytest.fixture(scope="session")
 def server(serve: Serve) -> Iterator[Server]:
-    """One server with the defaults, for tests that only ask."""
+    """One server with the default settings, for tests that need no other."""
     with serve(MODEL_VERSION="v-test") as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""What leaves this computer: the files that a build sends to the engine, and those that an upload sends to Google."""
+"""Which files a build sends to the engine, and which an upload sends to Google."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ PLANTED = [
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the files a build reads, with things beside them that no build may read."""
+    """A copy of the files that a build reads, beside files that no build may read."""
     root = tmp_path / "tree"
     shutil.copytree(ROOT / "sample_app", root / "sample_app", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Dockerfile", ".dockerignore", ".gcloudignore"):
@@ -75,7 +75,7 @@ def test_build_context_contains_only_what_the_dockerfile_needs(tree: Path) -> No
         tarfile.open(fileobj=context) as sent,
     ):
         files = {member.name for member in sent if member.isfile()}
-    # A client always adds these two; the builder needs them, and no COPY takes them into the image.
+    # Clients always add these two files for the builder. No COPY puts them into the image.
     assert files == SENT | {"Dockerfile", ".dockerignore"}
     assert {name for name in kept if (tree / name).is_file()} == files
 

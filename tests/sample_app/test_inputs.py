@@ -1,4 +1,4 @@
-"""What the validator takes and what it refuses, with reasons."""
+"""Which inputs the validator accepts, and its reasons for refusing others."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The numbers that are served are scikit-learn's."""
+"""The served probabilities equal scikit-learn's, and invalid models are refused."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from tests.sample_app.conftest import SAMPLE_APP
 
 
 def load_iris() -> Any:
-    """scikit-learn's flowers; each worker collects this file, and the import takes it two seconds."""
+    """Return scikit-learn's data. The import takes two seconds, so only the tests that need it pay for it."""
     from sklearn import datasets
 
     return datasets.load_iris()

@@ -1,4 +1,4 @@
-"""The page for people: a form that works without a script, under any path, and only from its own origin."""
+"""The app's page: its form works without JavaScript, under any path, and only from its own origin."""
 
 import re
 from html.parser import HTMLParser
@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def visitor(server: Server) -> requests.Session:
-    """A browser of its own: what one test's visitor holds as cookies is nobody else's."""
+    """A client with its own cookies."""
     session = requests.Session()
     session.trust_env = False
     return session

@@ -121,7 +121,7 @@ def test_only_allowed_hosts_are_served(serve: Serve, server: Server, flower: dic
         assert named.client.get(f"{named.url}/", headers=foreign).status_code == 200
         assert named.client.get(f"{named.url}/", headers={"Host": "one.example"}).status_code == 200
         assert named.client.get(f"{named.url}/").status_code == 400
-        # A probe asks by address. It must not be told that a healthy container is ill.
+        # A probe uses the address as host, and must still find a healthy container healthy.
         assert named.client.get(f"{named.url}/health").status_code == 200
 
 
@@ -170,7 +170,7 @@ def test_health_check_reports_the_servers_state(server: Server) -> None:
     assert port is not None
     healthy = check(port)
     assert (healthy.returncode, healthy.stdout) == (0, "/health answers 200\n")
-    # Port 1 needs no server: nothing listens there on a computer that runs tests.
+    # Nothing listens at port 1.
     ill = check(1)
     assert ill.returncode == 1
     assert "No answer from /health" in ill.stderr

@@ -1,4 +1,4 @@
-"""Vertex AI's container contract, through a real gunicorn: the routes of its variables, instances → predictions."""
+"""Vertex AI's container contract with a real gunicorn: routes from its variables, predictions from instances."""
 
 import json
 import runpy
@@ -13,11 +13,11 @@ import requests
 
 from tests.sample_app.conftest import APP, DEADLINE, Serve, Server
 
-# What Vertex AI sets where nobody chose a route.
+# Vertex AI's default routes.
 PREDICT = "/v1/endpoints/123/deployedModels/456:predict"
 HEALTH = "/v1/endpoints/123/deployedModels/456"
 LARGEST = 1_500_000
-# Its own proxy's name, which stands in nobody's ALLOWED_HOSTS.
+# The name of Vertex AI's proxy, which is not in ALLOWED_HOSTS.
 FOREIGN = {"Host": "prediction.internal"}
 
 

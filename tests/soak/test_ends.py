@@ -22,7 +22,7 @@ import requests
 
 from cli.run import stale
 from helpers import target
-from machine import dockerd, processes
+from machine import dockerd, private_engine, processes
 from machine import engine as machine_engine
 from sandbox import containers, seed
 from sandbox.iam import tokens
@@ -45,7 +45,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800 if WHOLE else 300)]
 
 
 class Lab:
-    """A world on an engine, killed and started again."""
+    """A world on an engine, whose sandbox a test kills and starts again."""
 
     def __init__(self, home: Path, engine: docker.DockerClient) -> None:
         project = f"ml-workbook-{secrets.token_hex(3)}"
@@ -172,9 +172,7 @@ def test_ctrl_c_during_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
     seeded = random.Random(20261130)
     home = tmp_path / "engine"
     environment = {**os.environ, "WORKBOOK_ENGINE_HOME": str(home), "DOCKER_HOST": ""}
-    # Only the private engine of this test is to be found.
-    from machine import private_engine
-
+    # Only the private engine of this test can be found.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBOOK_ENGINE_HOME", str(home))
         run = Path(private_engine.host().removeprefix("unix://")).parent
@@ -199,7 +197,7 @@ def test_ctrl_c_during_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
                     os.killpg(child.pid, signal.SIGINT)
                     child.wait(60)
                 else:
-                    # It was faster: what it set up is there to stay.
+                    # The set-up ended before the signal, so its engine keeps running.
                     assert child.returncode == 0
                     private_engine.stop()
                 until(lambda: processes.with_arguments(f"--pidfile={run}/docker.pid") is None)

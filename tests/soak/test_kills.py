@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of pushes from several clients: what was acknowledged is there, and nothing by half."""
+"""SIGKILL at random moments of pushes from several clients: acknowledged images survive, and none is incomplete."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Server(Sandbox):
         return f"http://localhost:{self.port}/v2/{HOST}/{self.project}/ml-images/{package}/{rest}"
 
     def push(self, session: requests.Session, package: str, tag: str, layers: list[bytes]) -> tuple[str, list[str]]:
-        """Push an image; its digest and those of its blobs, once all of it is acknowledged."""
+        """Push an image, and return its digest and those of its blobs after all requests are acknowledged."""
         digests = []
         for content in (b"{}", *layers):
             digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -67,7 +67,7 @@ class Server(Sandbox):
         return f"sha256:{hashlib.sha256(body).hexdigest()}", digests
 
     def check(self, session: requests.Session, package: str, tag: str, digest: str, held: list[str]) -> None:
-        """Pull an image: every byte has its digest."""
+        """Pull an image and check every digest."""
         manifest = session.get(self.url(package, f"manifests/{tag}"), timeout=60)
         assert manifest.status_code == 200, f"{package}:{tag} {manifest.text}"
         assert f"sha256:{hashlib.sha256(manifest.content).hexdigest()}" == digest
@@ -100,7 +100,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def layers_of(number: random.Random) -> list[bytes]:
-    """One to three layers, up to 300 kB each."""
+    """Return one to three random layers of up to 300 kB each."""
     return [number.randbytes(number.randrange(1, 300_000)) for _ in range(number.randrange(1, 4))]
 
 
@@ -115,7 +115,7 @@ def test_acknowledged_pushes_survive_every_kill(server: Server) -> None:
                 try:
                     pushed = server.push(session, package, tag, layers_of(mine))
                 except requests.RequestException:
-                    return  # killed on the way: acknowledged or not, nobody heard
+                    return  # the server was killed before its response arrived
                 server.acknowledged[f"{package}:{tag}"] = pushed
                 if stopped.is_set():
                     return
@@ -127,7 +127,7 @@ def test_acknowledged_pushes_survive_every_kill(server: Server) -> None:
         for thread in clients:
             thread.start()
         deadline = time.monotonic() + 30
-        # At least one push of this round is through; then at any moment of the next ones.
+        # Kill at a random moment after at least one push of this round has ended.
         while len(server.acknowledged) == before:
             assert time.monotonic() < deadline
             stopped.wait(0.005)
@@ -144,7 +144,7 @@ def test_acknowledged_pushes_survive_every_kill(server: Server) -> None:
         for name, (digest, held) in server.acknowledged.items():
             server.check(session, *name.split(":"), digest, held)
         for client in range(4):
-            # What is visible is whole, acknowledged or not.
+            # Visible images are complete, even unacknowledged ones.
             for tag in session.get(server.url(f"image-{client}", "tags/list"), timeout=60).json()["tags"]:
                 body = session.get(server.url(f"image-{client}", f"manifests/{tag}"), timeout=60)
                 digest = f"sha256:{hashlib.sha256(body.content).hexdigest()}"
@@ -155,7 +155,7 @@ def test_acknowledged_pushes_survive_every_kill(server: Server) -> None:
 
 
 def no_orphans(server: Server) -> None:
-    """Two days later, after a start: every blob's file is needed by a version, and no upload is left."""
+    """Check that, two days later, every blob's file belongs to a version and no upload is left."""
     world = World(server.home / "state", Clock(offset=dt.timedelta(days=2)))
     try:
         blobs.sweep(world)
