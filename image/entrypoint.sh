@@ -1,16 +1,16 @@
 #!/bin/sh
-# The container's first program: `lab` (the default) and `run` with their options, or any other command.
+# The container's entrypoint: `lab` (the default) and `run` with their options, or any other command.
 set -eu
 
-# $1: the control groups; $2: the file that says in which one this process is.
+# $1: the folder of control groups; $2: the file that names this process's group.
 #
-# A control group that holds processes can't hand its controllers on, and then no inner container could have a limit: so
-# ours go into a child first. Of version 2 alone; version 1 has no such rule. Where this process isn't in the topmost one,
-# what is seen are the host's groups, which are nobody's to change.
-hand_on_controllers() {
+# In version 2 a control group that contains processes can't enable controllers for its children, so that no inner
+# container could have a limit. This moves our processes into a child first. If this process isn't in the root group, the
+# groups are the host's and are left alone.
+enable_controllers() {
     if ! [ -f "$1/cgroup.controllers" ] || ! [ -w "$1/cgroup.procs" ] || ! grep -qx 0::/ "$2"; then return; fi
     mkdir -p "$1/workbook"
-    # One at a time, since a process may end meanwhile.
+    # One at a time, because a process may end meanwhile.
     while read -r process; do
         echo "$process" >>"$1/workbook/cgroup.procs" || :
     done 2>/dev/null <"$1/cgroup.procs"
@@ -19,9 +19,9 @@ hand_on_controllers() {
     done 2>/dev/null
 }
 
-# JupyterLab and the sandbox listen on loopback, a published port leads to the container's own address. With the host's
+# JupyterLab and the sandbox listen on loopback, but a published port reaches the container's own address. On the host's
 # network there is no such address, and nothing to do.
-lead_ports_in() {
+forward_ports() {
     for interface in $(ip -oneline link show type veth | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
         for address in $(ip -4 -oneline address show dev "$interface" | sed -n 's/.* inet \([0-9.]*\).*/\1/p'); do
             for port in 8888 5001; do
@@ -31,7 +31,7 @@ lead_ports_in() {
     done
 }
 
-# $1: the file of a token of this container's own, made once. An empty token would let everybody in.
+# $1: the file of this container's token, which is made once. An empty token would let everybody in.
 token() {
     if [ -z "${JUPYTER_TOKEN:-}" ]; then
         if [ ! -s "$1" ]; then
@@ -48,15 +48,15 @@ lab() {
     workbook setup
     echo "When JupyterLab is ready, open http://localhost:8888/lab?token=$JUPYTER_TOKEN"
     echo "If you published port 8888 as another one, that one. Services answer at http://localhost:5001 in your browser too."
-    # In the shell's place, so that a stop of the container is one of the lab: it ends the sandbox and the engine.
+    # exec, so that stopping the container stops the lab, which ends the sandbox and the engine.
     exec workbook lab -- --no-browser "$@"
 }
 
 main() {
     cd /opt/workbook
-    hand_on_controllers /sys/fs/cgroup /proc/self/cgroup
-    # In a JupyterHub's container the server listens at the container's own address itself, and the sandbox is private.
-    [ -n "${JUPYTERHUB_API_TOKEN:-}" ] || lead_ports_in
+    enable_controllers /sys/fs/cgroup /proc/self/cgroup
+    # Under JupyterHub the server listens at the container's own address itself, and the sandbox is private.
+    [ -n "${JUPYTERHUB_API_TOKEN:-}" ] || forward_ports
     case ${1:-lab} in
     lab)
         [ $# = 0 ] || shift

@@ -55,7 +55,7 @@ def groups(tmp_path: Path) -> Path:
 
 
 def test_processes_move_to_a_child_group_before_controllers_are_enabled(tmp_path: Path, groups: Path) -> None:
-    ran = shell(tmp_path, "hand_on_controllers groups self")
+    ran = shell(tmp_path, "enable_controllers groups self")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (groups / "workbook" / "cgroup.procs").read_text() == "1\n7\n"
     assert (groups / "cgroup.subtree_control").read_text() == "+cpu\n+memory\n+pids\n"
@@ -64,7 +64,7 @@ def test_processes_move_to_a_child_group_before_controllers_are_enabled(tmp_path
 def test_controller_that_cannot_be_enabled_is_skipped(tmp_path: Path, groups: Path) -> None:
     # A folder in a file's place refuses every write.
     (groups / "cgroup.subtree_control").mkdir()
-    ran = shell(tmp_path, "hand_on_controllers groups self; echo went on")
+    ran = shell(tmp_path, "enable_controllers groups self; echo went on")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "went on\n", "")
 
 
@@ -78,14 +78,14 @@ def test_control_groups_of_the_host_are_left_alone(absent: str, where: str, tmp_
         (groups / absent).unlink()
     (tmp_path / "self").write_text(f"{where}\n", encoding="utf-8")
     before = sorted(groups.iterdir())
-    assert shell(tmp_path, "hand_on_controllers groups self").returncode == 0
+    assert shell(tmp_path, "enable_controllers groups self").returncode == 0
     assert sorted(groups.iterdir()) == before
 
 
 def test_published_ports_are_forwarded_to_loopback(tmp_path: Path) -> None:
     program(tmp_path, "ip", f'case "$*" in *link*type\\ veth) echo "{_VETH}" ;; *dev\\ eth0) echo "{_ADDRESS}" ;; esac')
     program(tmp_path, "socat", 'echo "$3 $4"')
-    ran = shell(tmp_path, "lead_ports_in; wait")
+    ran = shell(tmp_path, "forward_ports; wait")
     assert sorted(ran.stdout.splitlines()) == [
         "TCP4-LISTEN:5001,bind=172.17.0.2,fork,reuseaddr TCP4:127.0.0.1:5001",
         "TCP4-LISTEN:8888,bind=172.17.0.2,fork,reuseaddr TCP4:127.0.0.1:8888",
@@ -95,7 +95,7 @@ def test_published_ports_are_forwarded_to_loopback(tmp_path: Path) -> None:
 def test_ports_are_not_forwarded_on_the_hosts_network(tmp_path: Path) -> None:
     program(tmp_path, "ip", ":")
     program(tmp_path, "socat", 'echo "$*"')
-    ran = shell(tmp_path, "lead_ports_in; wait")
+    ran = shell(tmp_path, "forward_ports; wait")
     assert (ran.returncode, ran.stdout) == (0, "")
 
 
@@ -104,7 +104,7 @@ def test_ports_are_not_forwarded_for_a_hubs_server(token: str, led: bool, tmp_pa
     """A Hub's server listens at port 8888 of the container's address: with a relay there, it could not start."""
     program(tmp_path, "ip", f'case "$*" in *link*type\\ veth) echo "{_VETH}" ;; *dev\\ eth0) echo "{_ADDRESS}" ;; esac')
     program(tmp_path, "socat", 'echo "$3"')
-    line = "cd() { :; }; hand_on_controllers() { :; }; main true; wait"
+    line = "cd() { :; }; enable_controllers() { :; }; main true; wait"
     ran = shell(tmp_path, line, JUPYTERHUB_API_TOKEN=token)
     assert ran.returncode == 0
     assert ("TCP4-LISTEN:8888" in ran.stdout) == led
@@ -113,7 +113,7 @@ def test_ports_are_not_forwarded_for_a_hubs_server(token: str, led: bool, tmp_pa
 @pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip (Debian: iproute2)")
 def test_ip_command_filters_by_kind_of_interface(tmp_path: Path) -> None:
     program(tmp_path, "socat", 'echo "$3"')
-    ran = shell(tmp_path, "lead_ports_in; wait")
+    ran = shell(tmp_path, "forward_ports; wait")
     assert ran.returncode == 0
     # Loopback is no veth, whatever else this machine has.
     assert "bind=127." not in ran.stdout
