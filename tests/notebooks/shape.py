@@ -1,4 +1,4 @@
-"""The shape that every notebook keeps, as rules with names: each gives (cell id, what is wrong)."""
+"""Named rules for the shape of notebooks. Each yields the cell id and the fault."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from helpers.cell import about
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 Json = dict[str, Any]
-# What `workbook env` sets, and what bash itself does.
+# Variables that `workbook env` or bash sets.
 _VARIABLES = {"PROJECT_ID", "PROJECT_NUMBER", "REGION", "REPOSITORY", "IMAGE", "BILLING_ACCOUNT", "HOME", "PATH"}
 _VARIABLES |= {"REGISTRY_HOST", "REGISTRY", "REGISTRY_URL", "SANDBOX_URL", "DOCKER_CONFIG", "CLOUDSDK_CONFIG"}
 _VARIABLES |= {"WORKBOOK_HOME", "WORKBOOK_RUN", "PYTHON_IMAGE", "BUILD_NETWORK"}
 EXERCISE = ("exercise", "check", "solution", "solution-check")
 # Any other tag may mean something to a runner: raises-exception, skip-execution, nbval-ignore-output.
 _TAGS = {"setup", "parameters", *EXERCISE}
-# Dollars that stand in a text: the price list's, sums of it, and what is no price of Google's.
+# Dollars in texts: prices of the list, sums of them, and amounts that are not Google's prices.
 _DOLLARS = {one.amount for one in prices.ALL} | {
     prices.rate(35_000_000),
     3 * prices.SCAN.amount,
@@ -59,7 +59,7 @@ def code(book: Json) -> list[Json]:
 
 
 def prose(cell: Json) -> str:
-    """The words of a text cell: without code, addresses of links and HTML comments."""
+    """Return the prose of a text cell, without code, link targets and HTML comments."""
     if cell["cell_type"] != "markdown":
         return ""
     text = re.sub(r"```.*?```", "", cell["source"], flags=re.DOTALL)
@@ -75,7 +75,7 @@ def python(cell: Json) -> str:
 
 
 def shown(cell: Json) -> str:
-    """Everything that a reader sees of a cell, its output included."""
+    """Return all text of a cell that a reader sees, including its outputs."""
     return json.dumps([cell["source"], cell.get("outputs", [])], ensure_ascii=False)
 
 
@@ -123,7 +123,7 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
 @rule("cells-too-long")
 def _(name: str, book: Json, there: set[str]) -> Findings:
     for cell in code(book):
-        # What is folded is not read in passing.
+        # Folded text is not read in passing.
         folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
         if (lines := cell["source"].count("\n") + 1) > 20 and not folded:
             yield cell["id"], f"{lines} lines; a cell has at most 20"
@@ -208,7 +208,7 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
 
 
 def _exports(source: str) -> Iterator[str]:
-    """The names that a Python cell puts into os.environ."""
+    """Return the names that a Python cell puts into os.environ."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.update":
             yield from (keyword.arg for keyword in node.keywords if keyword.arg)
@@ -267,7 +267,7 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
 
 
 def _stands_alone(name: str) -> bool:
-    """Whether a notebook builds on no other: README's table leads to it."""
+    """Return whether a notebook builds on no other."""
     return (FOLDER / name).exists() and not about.read(FOLDER / name).needs
 
 
@@ -304,7 +304,7 @@ def _(name: str, book: Json, there: set[str]) -> Findings:
 
 
 def prints(cell: Json) -> bool:
-    """Whether a cell surely shows something: a rule that only guesses would be one to get round."""
+    """Return whether a cell certainly has an output. A rule that guessed would be worked around."""
     if cell["source"].startswith("%%terminal"):
         loud = re.search(
             r"^(?:gcloud (?!services enable)|echo |docker (?:push|pull))[^\n]*$", terminal(cell), re.MULTILINE
@@ -376,7 +376,7 @@ def _told_before(cell: Json, book: Json) -> bool:
 
 
 def _has_words(cell: Json) -> bool:
-    """Whether a cell shows lines or a table."""
+    """Return whether a cell has text or a table among its outputs."""
     return any(one["output_type"] == "stream" or "text/html" in one.get("data", {}) for one in cell.get("outputs", []))
 
 

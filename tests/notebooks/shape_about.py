@@ -1,4 +1,4 @@
-"""The rule for what a notebook says of itself: its metadata can be read, and its card and its cells say the same."""
+"""The rule for a notebook's metadata: it is valid, and agrees with the card and the cells."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.notebooks.shape import Findings, Json, code, rule
 
 
 def apis_of(book: Json) -> set[str]:
-    """Return the APIs that a notebook enables, in terminal cells or in Python; the refused ones are left out."""
+    """Return the APIs that a notebook enables, in terminal cells or in Python, except refused ones."""
     found: set[str] = set()
     for cell in code(book):
         first, _, script = cell["source"].partition("\n")
         if "--refused" in first:
             continue
-        # A terminal cell's command, or the whole of a Python cell: there a call may go over several lines.
+        # Each command of a terminal cell, but a whole Python cell, because a call may span lines.
         texts = commands.split(script) if first.startswith("%%terminal") else [cell["source"]]
         for text in texts:
             if "gcloud services enable" in text or "projects.enable(" in text:

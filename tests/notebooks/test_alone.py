@@ -1,6 +1,6 @@
-"""Each notebook runs alone in a fresh world: the runner makes what it builds on.
+"""Each notebook runs alone in a new world, because the runner makes what it builds on.
 
-In `make test` test_indexes.py runs alone the one that builds on most: images, tags and a sign-in of those before it.
+In `make test`, test_indexes.py runs the notebook alone that builds on most: images, tags and a sign-in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`begin(n)` in a world in which notebooks were left out: it says exactly what is missing, and who makes it."""
+"""`begin(n)` in a world without earlier notebooks names what is missing, and the notebook that makes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.cell import about, documents
 from helpers.target import Target
 
 _ALL = [int(path.name[:2]) for path in documents.notebooks()]
-# One of each kind: what the others need, one of these needs.
+# Together these need everything that any notebook needs.
 NUMBERS = _ALL if os.environ.get("WORKBOOK_SOAK") else [1, 3, 5, 6, 7]
 API = "isn't enabled in"
 REPOSITORY = "Run notebook 02_create_a_repository first."
@@ -53,7 +53,7 @@ def test_begin_names_what_is_missing_and_the_notebook_that_makes_it(
         says(number, *wanted)
     repositories.create(in_world.repository_name, labels=in_world.labels)
     for number in NUMBERS:
-        # Who has no sign-in can't have pushed, so that comes first.
+        # Without a sign-in nothing can have been pushed, so it is named first.
         if "sign-in" in needs(number):
             says(number, SIGN_IN)
         else:

@@ -1,9 +1,9 @@
-"""The ways in which a notebook passes although something failed: each is planted, and each is seen.
+"""The ways in which a notebook can pass although something failed are all detected.
 
 Measured with papermill, nbval and nbmake: `!false`, `!false | cat`, a failing line early in `%%bash`, an unknown magic
 that swallows the `raise` after it, a cell tagged raises-exception that raises nothing, a misspelt parameter, a cell
-that was never run, stale outputs, a trailing `;`. What the text of a notebook shows is caught by a rule of its shape
-(test_shape.py), what its outputs show by nbval's comparison (test_stored.py), and what only running shows, here.
+that was never run, stale outputs, a trailing `;`. A rule of the shape detects those in the text (test_shape.py),
+nbval's comparison those in the outputs (test_stored.py), and this file those that only a run shows.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def written(folder: Path, *cells: tuple[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(module_world: Target, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Cell → how the kernel says that it ended, all of them in one kernel that goes on after an error."""
+    """The status of each cell, run in one kernel that continues after errors."""
     cells = [("begin", BEGIN), ("checks", CHECKS), *FAULTS.items(), ("fine", "!true")]
     path = written(tmp_path_factory.mktemp("faults"), *cells)
     replies: dict[str, str] = {}
 
-    # The reply and not the outputs: after an unknown magic there is no output of the kind "error".
+    # The reply instead of the outputs, because an unknown magic leaves no output of type "error".
     def keep(cell: Any, cell_index: int, execute_reply: Any) -> None:
         replies[cell.id] = execute_reply["content"]["status"]
 
@@ -65,7 +65,7 @@ def ended(module_world: Target, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 @pytest.fixture(scope="module")
 def module_world(environment: dict[str, str]) -> Iterator[Target]:
-    """This process in the world of this file, for as long as the file takes."""
+    """This file's world, with this process's environment set to it."""
     from helpers import target
 
     with pytest.MonkeyPatch.context() as patch:

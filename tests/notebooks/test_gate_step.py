@@ -1,4 +1,4 @@
-"""The gate that notebook 7 prints, and the one in cloudbuild.yaml, do what they say: bash runs both on real scans."""
+"""The gates of notebook 7 and cloudbuild.yaml work: bash runs both on real scans."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ METADATA = "opt/venv/lib/python3.11/site-packages/Django-{0}.dist-info/METADATA"
 
 
 def _steps() -> dict[str, dict[str, Any]]:
-    """The two steps, by where they stand."""
+    """Return the two steps by where they are from."""
     built = yaml.safe_load(CONFIG.read_text())["steps"]
     return {"notebook": _step(), "file": next(step for step in built if step["id"] == "gate")}
 
@@ -44,7 +44,7 @@ def _step() -> dict[str, Any]:
 
 
 def _substituted(text: str, values: dict[str, str]) -> str:
-    """As Cloud Build does it: `$$` is one dollar, a name that it does not know is an error."""
+    """Substitute like Cloud Build: `$$` is one dollar, and an unknown name is an error."""
     return re.sub(
         r"\$\$|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", lambda match: "$" if match[0] == "$$" else values[match[1]], text
     )

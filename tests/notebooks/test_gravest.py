@@ -1,4 +1,4 @@
-"""The gravest faults, planted in the real notebooks: each is seen, with the notebook and the cell in the message."""
+"""The gravest faults, planted in the real notebooks, are reported with the notebook and the cell."""
 
 from __future__ import annotations
 

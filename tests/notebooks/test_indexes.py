@@ -1,7 +1,7 @@
-"""Notebooks whose image is an index with an attestation, as today's Docker pushes where no variable forbids it.
+"""Notebooks whose image is an index with an attestation, as current Docker pushes by default.
 
-`make test` takes one notebook, `make soak` those after it, too. Notebook 5 is not among them: there docker pushes a tag
-from the engine, and an engine with the older image store has the image alone, where a builder of today has the index.
+`make test` runs one notebook, `make soak` also those after it. Notebook 5 is left out: there docker pushes a tag from
+the engine, and an engine with the older image store has only the image, not the index that a current builder has.
 tests/soak/test_engines.py runs it with the containerd store.
 """
 
@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _NOTEBOOKS = "06,07,08,09,10" if os.environ.get("WORKBOOK_SOAK") else "08"
-# The runner, with one more step after the push that it makes for a notebook that runs alone.
+# The runner with one more step, after the push that prepares a notebook which runs alone.
 _RUN = """
 import sys
 

@@ -1,4 +1,4 @@
-"""Each message that a notebook warns of is one that somebody really says, word for word."""
+"""Every message that a notebook warns of exists word for word."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The notebooks in sequence on a machine without gcloud, in a sandbox that is as slow as Google.
 
-Whatever a Python cell does it waits for, as long as it takes. With gcloud, at once: test_recorded.py; with gcloud,
-slowly: tests/soak/test_slow.py. Every notebook in `make soak`; `make test` has those of the main job.
+Python cells wait for everything that they start. test_recorded.py has gcloud and an instant sandbox,
+tests/soak/test_slow.py gcloud and a slow one. `make soak` runs every notebook, `make test` those of the main job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def partial(python_image: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The notebooks, slowly, on a machine without gcloud."""
+    """The run in a slow sandbox on a machine without gcloud."""
     folder = tmp_path_factory.mktemp("bin")
     for place in reversed(os.environ["PATH"].split(os.pathsep)):
         for tool in Path(place).glob("*"):
@@ -51,7 +51,7 @@ def test_run_without_gcloud_reaches_the_same_state_and_is_partial(partial: Run) 
 
 
 def test_operations_of_the_slow_sandbox_were_polled(partial: Run) -> None:
-    """Else nobody had to wait: operations that are done at once are asked for by nobody."""
+    """Operations that end immediately are never polled."""
     polls = re.findall(
         r"200 GET serviceusage\.googleapis\.com/v1/operations/", (partial.folder / "sandbox.log").read_text()
     )

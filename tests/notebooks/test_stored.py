@@ -1,4 +1,4 @@
-"""nbval's comparison sees each way in which a stored output can be untrue, also those that nbval alone lets pass."""
+"""Each kind of stale output is found, even those that nbval alone ignores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def said(text: str) -> Any:
 
 
 def notebook(change: Callable[[Any], object] = lambda book: None) -> str:
-    """A recorded notebook of four code cells, changed."""
+    """Return a changed recorded notebook of four code cells."""
     listed = f"two images\n@sha256:{'a' * 64}\n@sha256:{'b' * 64}\n"
     table = "version  size     uploaded\na        34.2 MB  2026-11-02T09:00:03.000000Z\nopenssl  3.0.17-1~deb12u2  x\n"
     cells = [
@@ -40,7 +40,7 @@ def notebook(change: Callable[[Any], object] = lambda book: None) -> str:
 
 
 def say(place: int, old: str, new: str) -> Callable[[Any], None]:
-    """A fault: another text in the first output of a cell."""
+    """Return a fault that replaces text in the first output of a cell."""
 
     def plant(book: Any) -> None:
         output = book.cells[place].outputs[0]

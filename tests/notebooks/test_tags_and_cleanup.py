@@ -1,4 +1,4 @@
-"""Notebooks 5 and 8 as they are written: their shape, and that what they say about files and policies is true."""
+"""Notebooks 5 and 8: their shape, and that their statements about files and policies are true."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_notebook_has_two_exercises_with_check_and_solution(name: str) -> None:
         for tag in cell["metadata"].get("tags", [])
         if tag in ("exercise", "check", "solution", "solution-check")
     ]
-    # A solution may be there twice: for the terminal and in Python.
+    # An exercise may have two solutions, for the terminal and in Python.
     once = [tag for place, tag in enumerate(order) if tag != "solution" or order[place - 1] != "solution"]
     assert once == ["exercise", "check", "solution", "solution-check"] * 2
     for cell in [*tagged(name, "solution"), *tagged(name, "solution-check")]:

@@ -1,7 +1,7 @@
-"""A recording made on another day: the sandbox, the kernels and gcloud see another date, and the bytes are the same.
+"""A recording on another day, with another date for the sandbox, the kernels and gcloud, has the same bytes.
 
-Docker's and Google's programs in Go ask the kernel without the C library and keep today's date. So the other day lies
-in the past, where the sandbox's certificates are good for both.
+Docker's and Google's Go programs bypass the C library and keep today's date. So the other day is in the past, where the
+sandbox's certificates are valid on both.
 """
 
 from __future__ import annotations

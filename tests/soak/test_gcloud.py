@@ -1,4 +1,4 @@
-"""gcloud: every command of its groups artifacts and auth that a Docker repository has to do with."""
+"""Every command of gcloud's groups artifacts and auth that concerns Docker repositories."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Run = Callable[..., Any]
 
 
 class Refused(Exception):
-    """A command that failed, with what it said."""
+    """A gcloud command failed. The text is its error output."""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def repository(run: Run) -> Iterator[str]:
 
 @pytest.fixture
 def push(in_world: object, repository: str) -> Iterator[Callable[..., str]]:
-    """Push an image that no other call pushes; its digest."""
+    """Push a new image, and return its digest."""
     credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     with AuthorizedSession(credentials) as session:
 
@@ -85,7 +85,7 @@ def push(in_world: object, repository: str) -> Iterator[Callable[..., str]]:
 
 
 def ids(found: list[dict[str, Any]], key: str = "name") -> list[str]:
-    """The last parts of names."""
+    """Return the last parts of names."""
     return sorted(one[key].rpartition("/")[2] for one in found)
 
 
@@ -95,7 +95,7 @@ def test_images_and_their_tags(run: Run, repository: str, push: Callable[..., st
     place = f"{HOST}/{os.environ['PROJECT_ID']}/{repository}/team/nested"
     listed = run("artifacts", "docker", "images", "list", place, "--include-tags", "--format=json")
     assert {one["version"]: sorted(one["tags"]) for one in listed} == {first: ["latest", "v1"], second: ["v2"]}
-    # A tag that moves is deleted and made anew.
+    # gcloud moves a tag by deleting and creating it.
     run("artifacts", "docker", "tags", "add", f"{place}:v2", f"{place}:latest")
     tagged = run("artifacts", "docker", "tags", "list", place, "--format=json")
     pointed = {one["tag"].rpartition("/")[2]: one["version"].rpartition("/")[2] for one in tagged}

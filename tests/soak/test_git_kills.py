@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of pushes: what git heard is there, and each push has begun its build once."""
+"""SIGKILL at random moments of git pushes: acknowledged commits survive, and each push starts its build once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONFIG = "steps: [{name: gcr.io/cloud-builders/docker, args: [version]}]\noption
 
 
 class Server(Sandbox):
-    """A sandbox without an engine: its builds end at once, which is all that is needed to see that they began."""
+    """A sandbox without an engine, whose builds end immediately, which is enough to see that they started."""
 
     def rows(self, query: str) -> list[tuple[str, ...]]:
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/state/world.db?mode=ro", uri=True)) as rows:
@@ -56,7 +56,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     assert project is not None
     connections.map_app(world, project, "us-central1", made)
     world.close()
-    # No engine may answer: a step that needs one would take its time.
+    # Without an engine, because steps would take time.
     found = Server(tmp_path, variables=(("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock"),))
     try:
         found.start()
@@ -75,7 +75,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 class Pusher(threading.Thread):
-    """Commits and pushes to a branch of its own; a push that failed is tried again until git hears that it is there."""
+    """A client that commits and pushes to its own branch, and repeats a failed push until git succeeds."""
 
     def __init__(self, server: Server, number: int, stop: threading.Event) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_no_push_is_lost_and_no_build_begun_twice_or_forgotten(server: Server) -
     try:
         for _ in range(KILLS):
             before = sum(len(one.heard) for one in pushers)
-            # A kill is at a random moment of a push that comes after something was heard.
+            # Kill at a random moment of a push, after at least one was acknowledged.
             until(lambda before=before: sum(len(one.heard) for one in pushers) > before, pause=0.01)
             threading.Event().wait(draw.uniform(0.0, 0.4))
             server.kill()
@@ -139,13 +139,13 @@ def test_no_push_is_lost_and_no_build_begun_twice_or_forgotten(server: Server) -
     shas = [build["sourceProvenance"]["resolvedGitSource"]["revision"] for build in builds]
     assert sorted(shas) == sorted(pushed)
     assert len(begun) == events == len(builds)
-    # And the repository is whole.
+    # The repository is intact.
     folder = server.home / "state" / "git" / "1.git"
     subprocess.run(["git", "--git-dir", str(folder), "fsck", "--strict"], check=True, capture_output=True)
 
 
 def _settled(server: Server) -> int:
-    """Wait until every event was heard, and give their number."""
+    """Wait until every event is handled, and return their number."""
 
     def look() -> tuple[str, ...] | None:
         ((events,),) = server.rows("SELECT COALESCE(MAX(number), 0) FROM git_events")

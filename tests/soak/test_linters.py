@@ -1,4 +1,4 @@
-"""The linters that are too large for the lock, in an environment of their own: zizmor, pre-commit, yamllint."""
+"""Linters that are too large for the lock, in a separate environment: zizmor, pre-commit and yamllint."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The whole workbook with `--target gcp`, where a proxy leads Google's names to the sandbox: `make soak`.
+"""The whole workbook with `--target gcp`, where a proxy sends requests for Google's hosts to the sandbox.
 
-`make test` has a slice of it, tests/cli/test_on_google.py.
+This runs in `make soak`. `make test` has a slice, tests/cli/test_on_google.py.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def google(tmp_path_factory: pytest.TempPathFactory, gcloud: Path) -> Iterator[G
 
 @pytest.fixture(scope="module")
 def whole(google: Google) -> Run:
-    """Every notebook, as on Google."""
+    """A run of every notebook with `--target gcp`."""
     return google.run("--strict")
 
 
 @pytest.fixture(scope="module")
 def at_home(python_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of every notebook in the sandbox."""
+    """The folder of a run of every notebook with the sandbox as target."""
     plan = Plan(documents.notebooks(), strict=True)
     outcome = runner.run(plan, Console(quiet=True), tmp_path_factory.mktemp("runs"))
     assert outcome.code == 0, outcome.line
@@ -77,13 +77,13 @@ def test_both_targets_reach_the_same_state(whole: Run, at_home: Path) -> None:
     here = json.loads((at_home / "summary.json").read_text())
     assert ends(whole.folder) == ends(at_home)
     tags = [tagged(summary) for summary in (here, whole.summary)]
-    # Google's clock can't be moved, so nothing has been cleaned up there. Else they are the same.
+    # Google's clock can't be moved, so nothing was cleaned up there. Apart from that they are the same.
     assert tags[0] <= tags[1]
     assert {tag for _, tag in tags[1] - tags[0]} <= {f"sha-a{number:06d}" for number in range(1, 7)}
 
 
 def ends(folder: Path) -> dict[str, str]:
-    """Notebook and cell to what its last check printed."""
+    """Return what the last check in each cell printed, by notebook and cell."""
     found = {}
     for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
         for cell in documents.read(path).cells:

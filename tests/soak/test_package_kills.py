@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of uploads of every package format: what was acknowledged is there, nothing by halves."""
+"""SIGKILL at random moments of uploads of every package format: acknowledged versions survive, none is incomplete."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class Format:
         return answer.status_code == 200
 
     def content(self, version: str) -> bytes:
-        """The bytes of a version's file."""
+        """Return the bytes of a version's file."""
         if self.name == "PYTHON":
             return wheels.wheel("model", version, text=f"# {_filler(version)}")
         return packed("model", version) if self.name == "NPM" else f"{version} {_filler(version)}".encode()
 
     def file(self, version: str) -> str:
-        """The name of a version's file in its repository."""
+        """Return the name of a version's file in its repository."""
         return {
             "PYTHON": f"model/{wheels.wheel_name('model', version)}",
             "NPM": f"model/-/model-{version}.tgz",
@@ -111,7 +111,7 @@ def _upload(one: Format, port: int, project: str, token: str, version: str) -> b
 
 
 def _versions(ask: Any, parent: str, package: str) -> set[str]:
-    """Every version that the API lists."""
+    """Return every version that the API lists."""
     found, page = set(), ""
     while True:
         answer = ask("GET", f"{parent}/packages/{package}/versions?pageSize=1000&pageToken={page}")
@@ -170,7 +170,7 @@ def test_killed_sandbox_loses_no_acknowledged_upload(tmp_path: Path) -> None:
 def _check(
     one: Format, port: int, project: str, session: requests.Session, acknowledged: set[str], ask: Any, parent: str
 ) -> None:
-    """See that every acknowledged version is there, and that each that is there is whole."""
+    """Check that every acknowledged version exists, and that every existing one is complete."""
     package = "com.example:model" if one.name == "MAVEN" else "model"
     kept = _versions(ask, f"{parent}/{one.repository}", package)
     assert acknowledged <= kept, one.name

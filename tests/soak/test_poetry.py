@@ -1,4 +1,4 @@
-"""poetry installs from a Python repository, with hashes in its lock: poetry itself, in an environment of its own."""
+"""The real poetry, in a separate environment, installs from a Python repository with hashes in its lock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ priority = "primary"
 
 @pytest.fixture(scope="module")
 def poetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Poetry in a new environment, from where this machine's pip takes packages."""
+    """Poetry in a new environment, installed with this machine's pip settings."""
     folder = tmp_path_factory.mktemp("poetry")
     venv.create(folder, with_pip=True)
     outside = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

@@ -33,7 +33,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory, python_image: str) -> Iterator[target.Target]:
-    """A world in that region, and this process in it."""
+    """A world in that region, with this process's environment set to it."""
     home = tmp_path_factory.mktemp("world")
     opened = starter.start(home, project=f"ml-workbook-{secrets.token_hex(3)}", port=0, region=REGION)
     found = machine_engine.find()

@@ -1,6 +1,6 @@
 """The whole workbook in a sandbox that is as slow as Google: no notebook and no helper depends on instant answers.
 
-In `make test`: tests/sandbox/state/test_pace.py, with the helpers alone.
+`make test` has tests/sandbox/state/test_pace.py, with the helpers only.
 """
 
 from __future__ import annotations

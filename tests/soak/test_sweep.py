@@ -1,6 +1,6 @@
-"""Runs killed at random points: `workbook sweep` finds and removes all that they left, and nothing of anybody else.
+"""`workbook sweep` removes everything that runs killed at random points left, and nothing of others.
 
-The sandbox stands in Google's place. The run's one notebook makes every kind of thing that notebooks make.
+The sandbox takes Google's place. The run's only notebook makes every kind of resource that notebooks make.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def notebook(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project(in_world: Target, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project with things of others: of every kind that a run makes, some with names and labels that look alike."""
+    """A project with resources of others of every kind that a run makes, some with similar names and labels."""
     found = in_world.location.project
     apis = ("artifactregistry", "iam", "cloudbuild", "run", "cloudresourcemanager", "secretmanager")
     projects.enable(found, *(f"{name}.googleapis.com" for name in apis))
@@ -153,7 +153,7 @@ def _served(here: Target) -> names.Digest:
 
 
 def inventory(here: Target) -> set[str]:
-    """Everything in the project that can be listed and deleted."""
+    """Return everything in the project that can be listed and deleted."""
     project, place = here.location.project, here.location.resource
     found = {f"bucket {one['name']}" for one in _all(f"{leftovers.STORAGE}/b?project={project}", "items")}
     for bucket in list(found):
@@ -183,12 +183,12 @@ def _all(url: str, key: str) -> list[dict[str, Any]]:
 
 
 def calls(world: World) -> int:
-    """How many calls the sandbox has answered."""
+    """Return how many calls the sandbox has answered."""
     return max((one["number"] for one in world.admin("requests")["requests"]), default=0)
 
 
 def below(pid: int) -> list[int]:
-    """The processes that a process started, and those that they started."""
+    """Return a process's descendants."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
@@ -208,7 +208,7 @@ def started(notebook: Path, project: Project, runs: Path) -> Iterator[subprocess
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """As when the machine goes down: the run, its kernel and what that started, at once."""
+    """Kill the run, its kernel and their descendants together, as when the machine goes down."""
     for pid in [process.pid, *below(process.pid)]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(
         first = calls(world)
         with started(notebook, project, runs) as process:
             assert process.wait(timeout=600) == 0
-        # A run that is left alone cleans up itself.
+        # A run that isn't killed cleans up itself.
         assert inventory(in_world) == before
         length = calls(world) - first
     seed = secrets.randbits(32)
