@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.world import starter
+from sandbox.__main__ import NOT_WHOLE, main
 from sandbox.artifact_registry import blobs, catalog
 from sandbox.artifact_registry.catalog import Version
 from sandbox.cloud_storage import objects
@@ -57,19 +58,22 @@ def test_a_whole_world_is_said_to_be_whole(home: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"layer", b"manifest"])
 @pytest.mark.parametrize("damage", ["other", "", None], ids=["changed", "emptied", "gone"])
-def test_a_damaged_blob_is_found_with_its_image_and_mended(home: Path, content: bytes, damage: str | None) -> None:
+def test_a_damaged_blob_is_found_with_its_image_and_mended(
+    home: Path, content: bytes, damage: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process; the other tests check in one of their own, as the command does."""
     path = file_of(home, content)
     path.unlink() if damage is None else path.write_text(damage)
-    found = starter.check(home, repair=False)
-    assert not found.whole
-    assert len(found.lines) == 1
-    assert blobs.digest_of(content) in found.lines[0]
-    assert f"{REPOSITORY}/app@" in found.lines[0]
+    check, repair = (["--home", str(home), option] for option in ("--check", "--repair"))
+    assert main(check) == NOT_WHOLE
+    [line] = capsys.readouterr().out.splitlines()
+    assert blobs.digest_of(content) in line
+    assert f"{REPOSITORY}/app@" in line
     assert path.exists() is (damage is not None)
-    assert starter.check(home, repair=True).whole
+    assert main(repair) == 0
     assert not path.exists()
     # It is not here until it is pushed again.
-    assert not starter.check(home, repair=False).whole
+    assert main(check) == NOT_WHOLE
 
 
 def test_an_object_and_a_stray_file(home: Path) -> None:

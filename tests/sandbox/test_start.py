@@ -11,8 +11,10 @@ import re
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,10 +57,10 @@ def test_a_home_that_another_sandbox_uses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clock", ["2026-11-02T09:00:00", "yesterday"])
-def test_a_clock_that_is_no_moment(tmp_path: Path, clock: str) -> None:
-    ran = _sandbox(tmp_path, "--port", "0", "--clock", clock)
-    assert ran.returncode == 2
-    assert "--clock" in ran.stderr
+def test_a_clock_that_is_no_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str], clock: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--home", str(tmp_path), "--port", "0", "--clock", clock])
+    assert "--clock" in capsys.readouterr().err
 
 
 def test_a_localhost_that_leads_elsewhere(
@@ -95,18 +97,23 @@ def test_a_low_limit_of_files_that_may_be_raised_is_raised(tmp_path: Path) -> No
             child.terminate()
 
 
-def test_the_host_may_be_an_address_in_brackets(tmp_path: Path) -> None:
-    opened = starter.start(tmp_path, project="ml-workbook-host", port=0)
-    try:
-        for host, status in (("[::1]", 200), (f"[::1]:{opened.info.port}", 200), ("[::2]", 421)):
-            with requests.Session() as session:
-                session.trust_env = False
-                assert session.get(f"{opened.url}/", headers={"Host": host}, timeout=10).status_code == status
-        with socket.create_connection(("127.0.0.1", opened.info.port), timeout=10) as line:
-            line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: storage.googleapis.com\r\n\r\n")
-            assert line.recv(100).startswith(b"HTTP/1.1 400 ")
-    finally:
-        starter.stop(tmp_path)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[starter.World]:
+    """A sandbox that began with an empty admin token."""
+    home = tmp_path_factory.mktemp("opened")
+    (home / "admin-token").write_text("")
+    yield starter.start(home, project="ml-workbook-opened", port=0)
+    starter.stop(home)
+
+
+def test_the_host_may_be_an_address_in_brackets(opened: starter.World) -> None:
+    for host, status in (("[::1]", 200), (f"[::1]:{opened.info.port}", 200), ("[::2]", 421)):
+        with requests.Session() as session:
+            session.trust_env = False
+            assert session.get(f"{opened.url}/", headers={"Host": host}, timeout=10).status_code == status
+    with socket.create_connection(("127.0.0.1", opened.info.port), timeout=10) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: storage.googleapis.com\r\n\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_state_survives_a_kill(tmp_path: Path) -> None:
@@ -121,16 +128,13 @@ def test_state_survives_a_kill(tmp_path: Path) -> None:
         starter.stop(tmp_path)
 
 
-def test_a_state_folder_of_a_newer_sandbox_is_refused(tmp_path: Path) -> None:
-    import sqlite3
-
+def test_a_state_folder_of_a_newer_sandbox_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state").mkdir()
     with contextlib.closing(sqlite3.connect(tmp_path / "state" / "world.db")) as rows, rows:
         rows.execute("PRAGMA user_version = 999")
     rows.close()
-    ran = _sandbox(tmp_path, "--port", "0")
-    assert ran.returncode == 3
-    assert "newer sandbox (schema 999" in ran.stderr
+    assert main(["--home", str(tmp_path), "--port", "0"]) == 3
+    assert "newer sandbox (schema 999" in capsys.readouterr().err
 
 
 def test_what_does_not_belong_into_the_folders_does_not_stop_a_start(tmp_path: Path) -> None:
@@ -147,18 +151,13 @@ def test_what_does_not_belong_into_the_folders_does_not_stop_a_start(tmp_path: P
     starter.stop(tmp_path)
 
 
-def test_an_empty_admin_token_is_made_anew_and_opens_nothing(tmp_path: Path) -> None:
-    (tmp_path / "admin-token").write_text("")
-    opened = starter.start(tmp_path, project="ml-workbook-token", port=0)
-    try:
-        assert len((tmp_path / "admin-token").read_text()) > 40
-        with requests.Session() as session:
-            session.trust_env = False
-            for header in ("Bearer ", "Bearer", ""):
-                answer = session.get(f"{opened.url}/_sandbox/status", headers={"Authorization": header}, timeout=10)
-                assert answer.status_code == 401, header
-    finally:
-        starter.stop(tmp_path)
+def test_an_empty_admin_token_is_made_anew_and_opens_nothing(opened: starter.World) -> None:
+    assert len((opened.home / "admin-token").read_text()) > 40
+    with requests.Session() as session:
+        session.trust_env = False
+        for header in ("Bearer ", "Bearer", ""):
+            answer = session.get(f"{opened.url}/_sandbox/status", headers={"Authorization": header}, timeout=10)
+            assert answer.status_code == 401, header
 
 
 def test_a_request_forges_no_line_of_the_log(tmp_path: Path) -> None:
@@ -188,12 +187,10 @@ def test_a_traceback_in_the_log_begins_no_line_as_a_record_does() -> None:
     assert all(line.startswith("  ") for line in told.splitlines()[1:])
 
 
-def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
-    starter.start(tmp_path, project="ml-workbook-modes", port=0)
-    starter.stop(tmp_path)
+def test_secrets_are_readable_by_their_owner_only(opened: starter.World) -> None:
     for name in ("learner-key.json", "admin-token", "ca/ca.key"):
-        assert (tmp_path / name).stat().st_mode & 0o077 == 0, name
-    assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+        assert (opened.home / name).stat().st_mode & 0o077 == 0, name
+    assert (opened.home / "state").stat().st_mode & 0o077 == 0
 
 
 def test_google_s_clients_are_not_loaded_for_their_messages() -> None:

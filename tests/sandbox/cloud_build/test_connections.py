@@ -21,6 +21,7 @@ from tests.sandbox.cloud_build.firing import (
     consent,
     numbers,
     place,
+    trigger,
 )
 from tests.sandbox.conftest import ask, grant, learner_with, project, projects_url
 from tests.sandbox.git_hosting import Clone, Host
@@ -75,6 +76,24 @@ def test_consent_is_asked_once_and_only_with_its_link(learner: AuthorizedSession
     assert ask(learner, "GET", f"https://secretmanager.googleapis.com/v1/{secret}")["state"] == "ENABLED"
     said = ask(learner, "POST", f"{url}/{name}/repositories?repositoryId=a", other, status=400)
     assert "not accessible" in said["error"]["message"]
+
+
+@pytest.mark.gcloud
+def test_gcloud_lets_a_build_run(gcloud: Path, learner: AuthorizedSession, host: Host, clone: Make) -> None:
+    if not (gcloud.resolve().parents[1] / "lib/surface/alpha").is_dir():
+        pytest.skip("gcloud's component alpha isn't installed, and beta approves no build of a region")
+    repository = host.repository()
+    resource = connected(learner, repository)
+    made = trigger(learner, resource, {"branch": "^main$"}, approvalConfig={"approvalRequired": True})
+    copy = clone(repository)
+    copy.commit(**{"cloudbuild.yaml": CONFIG})
+    copy.git("push", "origin", "main")
+    build = begun(learner, made)[0]
+    target = f"projects/{project()}/locations/{REGION}/builds/{build['id']}"
+    command = [str(gcloud), "alpha", "builds", "approve", target, "--comment=well done"]
+    subprocess.run(command, env=host.environment, capture_output=True, check=True)
+    found = ask(learner, "GET", f"{place()}/builds/{build['id']}")
+    assert found["approval"]["result"]["comment"] == "well done"
 
 
 @pytest.mark.gcloud

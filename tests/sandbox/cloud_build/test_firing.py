@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -300,22 +298,6 @@ def test_what_is_refused(learner: AuthorizedSession, resource: str, body: dict[s
     if "autodetect" in body or "gitFileSource" in body:
         del asked["filename"]
     ask(learner, "POST", f"{place()}/triggers", asked, status=status)
-
-
-@pytest.mark.gcloud
-def test_gcloud_lets_a_build_run(gcloud: Path, learner: AuthorizedSession, host: Host, work: tuple[Clone, str]) -> None:
-    if not (gcloud.resolve().parents[1] / "lib/surface/alpha").is_dir():
-        pytest.skip("gcloud's component alpha isn't installed, and beta approves no build of a region")
-    copy, resource = work
-    made = trigger(learner, resource, {"branch": "^main$"}, approvalConfig={"approvalRequired": True})
-    copy.commit()
-    copy.git("push", "origin", "main")
-    build = begun(learner, made)[0]
-    target = f"projects/{project()}/locations/{REGION}/builds/{build['id']}"
-    command = [str(gcloud), "alpha", "builds", "approve", target, "--comment=well done"]
-    subprocess.run(command, env=host.environment, capture_output=True, check=True)
-    found = ask(learner, "GET", f"{place()}/builds/{build['id']}")
-    assert found["approval"]["result"]["comment"] == "well done"
 
 
 @pytest.mark.docker
