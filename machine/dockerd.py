@@ -46,11 +46,15 @@ def spawn_program(command: list[str], log: Path) -> int:
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    # A session of its own, so that a Ctrl-C in the terminal doesn't reach it.
-    pid = os.posix_spawn(command[0], command, environment(), file_actions=outputs, setsid=True)
-    # Wait until the kernel shows the new arguments, by which `stop` finds the engine.
-    while processes.born(pid) is not None and not processes.command_line(pid):
-        time.sleep(0.001)
+    # A Ctrl-C waits until the kernel shows the new arguments, by which `stop` finds the engine.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        # A session of its own, so that a Ctrl-C in the terminal doesn't reach it.
+        pid = os.posix_spawn(command[0], command, environment(), file_actions=outputs, setsid=True, setsigmask=mask)
+        while processes.born(pid) is not None and not processes.command_line(pid):
+            time.sleep(0.001)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
 
 

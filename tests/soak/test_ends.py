@@ -180,25 +180,25 @@ def test_ctrl_c_during_the_set_up_leaves_no_engine(tmp_path: Path) -> None:
         environment["DOCKER_CONFIG"] = str(tmp_path / "docker")
         if machine_engine.find() is not None:
             pytest.skip("another engine answers here, so the set-up starts none")
+        output = tmp_path / "output"
         started = 0
         try:
             for _ in range(CTRL_CS):
-                child = subprocess.Popen(
-                    [str(WORKBOOK), "setup"],
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                with output.open("w") as lines:
+                    child = subprocess.Popen(
+                        [str(WORKBOOK), "setup"],
+                        env=environment,
+                        stdout=lines,
+                        stderr=subprocess.DEVNULL,
+                        start_new_session=True,
+                    )
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(seeded.uniform(0.3, 4))
                 started += (home / "data").exists()
                 if child.poll() is None:
                     os.killpg(child.pid, signal.SIGINT)
-                    child.wait(60)
-                else:
-                    # The set-up ended before the signal, so its engine keeps running.
-                    assert child.returncode == 0
+                if child.wait(60) == 0 or "\nBase image " in output.read_text():
+                    # The set-up had done everything before the signal, so its engine keeps running.
                     private_engine.stop()
                 until(lambda: processes.with_arguments(f"--pidfile={run}/docker.pid") is None)
                 assert not Path(f"/sys/class/net/{private_engine.bridge_name()}").exists()
