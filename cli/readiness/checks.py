@@ -286,7 +286,7 @@ def _organisation(context: _Context) -> Iterator[Row]:
                 f"can't be read: {_short(found)}",
             )
             return
-        stopped = org_policies.bite(constraint, found.get("spec", {}).get("rules", ()), question)
+        stopped = org_policies.conflict(constraint, found.get("spec", {}).get("rules", ()), question)
         if stopped:
             fine = False
             yield Row(

@@ -49,37 +49,37 @@ def _allows(rules: Rules, candidates: Collection[str]) -> bool:
     return not allowed or not allowed.isdisjoint(candidates)
 
 
-def _location(rules: Rules, asked: Question) -> str:
+def _location(rules: Rules, question: Question) -> str:
     # `in:us-locations` has the regions with that prefix, and `in:us-central1-locations` the region with its zones.
-    written = {asked.region, f"in:{asked.region}-locations", f"in:{asked.region.partition('-')[0]}-locations"}
-    return "" if _allows(rules, written) else f"nothing may be made in {asked.region}"
+    written = {question.region, f"in:{question.region}-locations", f"in:{question.region.partition('-')[0]}-locations"}
+    return "" if _allows(rules, written) else f"nothing may be made in {question.region}"
 
 
-def _services(rules: Rules, asked: Question) -> str:
-    forbidden = sorted(api for api in asked.apis if not _allows(rules, {api}))
+def _services(rules: Rules, question: Question) -> str:
+    forbidden = sorted(api for api in question.apis if not _allows(rules, {api}))
     return f"these APIs may not be used: {', '.join(forbidden)}" if forbidden else ""
 
 
-def _domains(rules: Rules, asked: Question) -> str:
+def _domains(rules: Rules, question: Question) -> str:
     """Check for allUsers, which a rule with allowed customers always excludes."""
-    who = asked.who("run.services.setIamPolicy", "artifactregistry.repositories.setIamPolicy")
+    who = question.who("run.services.setIamPolicy", "artifactregistry.repositories.setIamPolicy")
     refused = who and not _allows(rules, {"allUsers"})
     return f"nothing may be public (needed by {who})" if refused else ""
 
 
-def _accounts(rules: Rules, asked: Question) -> str:
-    who = asked.who("iam.serviceAccounts.create")
+def _accounts(rules: Rules, question: Question) -> str:
+    who = question.who("iam.serviceAccounts.create")
     return f"no service account may be made (needed by {who})" if who and _enforced(rules) else ""
 
 
-def _providers(rules: Rules, asked: Question) -> str:
-    who = asked.who("iam.workloadIdentityPools.create")
+def _providers(rules: Rules, question: Question) -> str:
+    who = question.who("iam.workloadIdentityPools.create")
     refused = who and not _allows(rules, {"https://token.actions.githubusercontent.com"})
     return f"GitHub may not sign in without a key (needed by {who})" if refused else ""
 
 
-def _ingress(rules: Rules, asked: Question) -> str:
-    who = asked.who("run.services.create")
+def _ingress(rules: Rules, question: Question) -> str:
+    who = question.who("run.services.create")
     return (
         f"services can't be reached from here (needed by {who})"
         if who and not _allows(rules, {"all", "is:all"})
@@ -88,7 +88,7 @@ def _ingress(rules: Rules, asked: Question) -> str:
 
 
 # A function for each constraint that returns what it stops, or "". None is about keys, which no notebook creates.
-_BITES: Final[dict[str, Callable[[Rules, Question], str]]] = {
+_CONFLICTS: Final[dict[str, Callable[[Rules, Question], str]]] = {
     "gcp.resourceLocations": _location,
     "gcp.restrictServiceUsage": _services,
     "iam.allowedPolicyMemberDomains": _domains,
@@ -96,9 +96,9 @@ _BITES: Final[dict[str, Callable[[Rules, Question], str]]] = {
     "iam.workloadIdentityPoolProviders": _providers,
     "run.allowedIngress": _ingress,
 }
-CONSTRAINTS: Final = tuple(_BITES)
+CONSTRAINTS: Final = tuple(_CONFLICTS)
 
 
-def bite(constraint: str, rules: Rules, asked: Question) -> str:
+def conflict(constraint: str, rules: Rules, question: Question) -> str:
     """Return what a constraint's policy stops, or ""."""
-    return _BITES[constraint](rules, asked)
+    return _CONFLICTS[constraint](rules, question)

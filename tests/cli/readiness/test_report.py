@@ -227,12 +227,12 @@ def test_a_policy_that_bites_is_for_an_administrator(project: Project, world: Wo
 
 
 def test_a_policy_in_nobodys_way_is_no_finding() -> None:
-    asked = org_policies.Question("us-central1", ("run.googleapis.com",), {"x.create": (2,)})
+    question = org_policies.Question("us-central1", ("run.googleapis.com",), {"x.create": (2,)})
     for values in (["us-central1"], ["in:us-locations"], ["in:us-central1-locations", "europe-west1"]):
-        assert org_policies.bite("gcp.resourceLocations", [{"values": {"allowedValues": values}}], asked) == ""
-    assert org_policies.bite("gcp.resourceLocations", [{"denyAll": True}], asked) != ""
-    assert org_policies.bite("iam.disableServiceAccountCreation", [{"enforce": True}], asked) == ""
-    assert org_policies.bite("gcp.resourceLocations", [{"allowAll": True}], asked) == ""
+        assert org_policies.conflict("gcp.resourceLocations", [{"values": {"allowedValues": values}}], question) == ""
+    assert org_policies.conflict("gcp.resourceLocations", [{"denyAll": True}], question) != ""
+    assert org_policies.conflict("iam.disableServiceAccountCreation", [{"enforce": True}], question) == ""
+    assert org_policies.conflict("gcp.resourceLocations", [{"allowAll": True}], question) == ""
 
 
 @pytest.mark.parametrize("region", ["us-centrall1", "us", "Texas"])
