@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
 from tests.conditions import until
-from tests.sandbox.conftest import ask, done, project
+from tests.sandbox.conftest import ask, done, grant, learner_with, project, projects_url
 
 REGION = "us-central1"
 CONFIG = """\
@@ -20,6 +23,15 @@ substitutions: {_WHO: nobody}
 options: {logging: CLOUD_LOGGING_ONLY}
 """
 numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def learner_who_connects() -> Iterator[AuthorizedSession]:
+    """Sign the learner in, with the APIs and the agent's role that a connection needs."""
+    with learner_with("cloudbuild", "secretmanager") as session:
+        agent = f"serviceAccount:service-{os.environ['PROJECT_NUMBER']}@gcp-sa-cloudbuild.iam.gserviceaccount.com"
+        grant(session, projects_url(), "roles/secretmanager.admin", agent)
+        yield session
 
 
 def place(version: str = "v1") -> str:

@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import secrets
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +45,6 @@ sys.exit("never refused")
 """
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("found_engine", "python_image")]
-
-
-@pytest.fixture
-def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session, with every API that builds need."""
-    with learner_with("cloudbuild", "artifactregistry", "iam") as session:
-        yield session
-
-
-@pytest.fixture
-def builder(learner: AuthorizedSession) -> str:
-    """An account that may build and push."""
-    return account(learner, "roles/cloudbuild.builds.builder")
 
 
 def test_a_failing_step_ends_the_build_and_its_siblings(

@@ -8,7 +8,6 @@ import json
 import secrets
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +34,11 @@ from tests.sandbox.cloud_build.building import (
     start,
     until,
 )
-from tests.sandbox.conftest import account, ask, learner_with, project
+from tests.sandbox.conftest import account, ask, project
 
 TREE = Path(__file__).parents[3]
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("found_engine", "python_image")]
-
-
-@pytest.fixture
-def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    """The learner's session, with every API that builds need."""
-    with learner_with("cloudbuild", "artifactregistry", "iam") as session:
-        yield session
-
-
-@pytest.fixture
-def builder(learner: AuthorizedSession) -> str:
-    """An account that may build and push."""
-    return account(learner, "roles/cloudbuild.builds.builder")
 
 
 def test_gcloud_streams_the_log_while_the_build_runs(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,11 +18,12 @@ from tests.sandbox.cloud_build.firing import (
     begun,
     connected,
     consent,
+    learner_who_connects,
     numbers,
     place,
     trigger,
 )
-from tests.sandbox.conftest import ask, grant, learner_with, project, projects_url
+from tests.sandbox.conftest import ask, project
 from tests.sandbox.git_hosting import Clone, Host
 
 Make = Callable[..., Clone]
@@ -31,9 +31,7 @@ Make = Callable[..., Clone]
 
 @pytest.fixture
 def learner(in_world: object) -> Iterator[AuthorizedSession]:
-    with learner_with("cloudbuild", "secretmanager") as session:
-        agent = f"serviceAccount:service-{os.environ['PROJECT_NUMBER']}@gcp-sa-cloudbuild.iam.gserviceaccount.com"
-        grant(session, projects_url(), "roles/secretmanager.admin", agent)
+    with learner_who_connects() as session:
         yield session
 
 
